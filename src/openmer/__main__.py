@@ -1,0 +1,5 @@
+"""`python -m openmer` is the command `openmer`."""
+
+from openmer.cli import main
+
+main()

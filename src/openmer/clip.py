@@ -1,0 +1,110 @@
+"""The two types in which all ways of the data meet.
+
+A `Sample` says where an annotated recording lies; a `Clip` holds aligned frames and what is known about them.
+
+Shapes: T frames, H rows, W columns, 68 landmarks in iBUG order.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from openmer.errors import InputError
+
+Gray = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float32]
+Times = npt.NDArray[np.float64]
+
+NUM_LANDMARKS = 68
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One annotated recording of a dataset, not yet read.
+
+    Attributes:
+        dataset: name of the dataset.
+        subject: id of the person, unique within the dataset.
+        name: id of the recording, unique within the subject.
+        source: a video file, or a folder of numbered images.
+        fps: frames a second.
+        label: name of the class, or None where unlabelled.
+        onset: number of the first frame of the expression, in the source's own numbering, or None.
+        apex: number of the frame of the largest motion, or None.
+        offset: number of the last frame, or None.
+        apex_estimated: whether the apex was put in by us.
+        action_units: FACS units, as annotated, for example `4`, `L12`.
+    """
+
+    dataset: str
+    subject: str
+    name: str
+    source: Path
+    fps: Fraction
+    label: str | None = None
+    onset: int | None = None
+    apex: int | None = None
+    offset: int | None = None
+    apex_estimated: bool = False
+    action_units: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(dataset, subject, name): what tells this sample from every other."""
+        return (self.dataset, self.subject, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Aligned gray frames of one face.
+
+    Attributes:
+        frames: (T, H, W) uint8.
+        times_s: (T,) seconds from the first frame of the source, strictly rising.
+        subject: id of the person, or empty.
+        label: name of the class, or None.
+        onset: index into `frames` of the first frame of the expression, or None.
+        apex: index of the frame of the largest motion, or None.
+        offset: index of the last frame, or None.
+        landmarks: (T, 68, 2) pixels (x, y) of the frames, or None. NaN where unknown.
+        flow: (T-1, 2, H, W) pixels (dx, dy), from frame k to k+1, or None.
+
+    Raises:
+        InputError: shapes, types or the order of times do not fit together.
+    """
+
+    frames: Gray
+    times_s: Times
+    subject: str = ""
+    label: str | None = None
+    onset: int | None = None
+    apex: int | None = None
+    offset: int | None = None
+    landmarks: Array | None = field(default=None)
+    flow: Array | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 3 or self.frames.dtype != np.uint8:
+            raise InputError(f"frames must be (T, H, W) uint8, got {self.frames.shape} {self.frames.dtype.name}")
+        t, h, w = self.frames.shape
+        _expect("times_s", self.times_s.shape, (t,))
+        if t > 1 and not bool(np.all(np.diff(self.times_s) > 0)):
+            raise InputError("times_s must rise strictly")
+        if self.landmarks is not None:
+            _expect("landmarks", self.landmarks.shape, (t, NUM_LANDMARKS, 2))
+        if self.flow is not None:
+            _expect("flow", self.flow.shape, (t - 1, 2, h, w))
+        marks = [m for m in (self.onset, self.apex, self.offset) if m is not None]
+        if marks != sorted(marks) or any(not 0 <= m < t for m in marks):
+            raise InputError(f"onset, apex, offset must rise within 0..{t - 1}, got {marks}")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+def _expect(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if found != wanted:
+        raise InputError(f"{name} must have shape {wanted}, got {found}")

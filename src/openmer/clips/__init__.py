@@ -1,0 +1,1 @@
+"""From aligned frames to motion and model input."""

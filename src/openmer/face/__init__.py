@@ -1,0 +1,1 @@
+"""From a frame to an aligned face: find, follow, align."""

@@ -1,0 +1,90 @@
+"""Writing results without ever losing an older good one: write beside, then rename."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from openmer.errors import OutputError
+
+
+@contextmanager
+def new_directory(target: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
+    """Yield an empty folder beside `target` that takes its place when the block ends without an error.
+
+    On any error or interrupt the new folder is removed and `target` is as it was.
+
+    Args:
+        target: where the result is to be.
+        overwrite: whether an older result there may be replaced.
+        marker: the file that tells an older result from somebody's other folder; a folder that holds
+            files but not this one is never replaced.
+
+    Raises:
+        OutputError: `target` exists and may not be replaced, or its parent cannot be written.
+    """
+    target = target.absolute()
+    _refuse_if_taken(target, overwrite=overwrite, marker=marker)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {target.parent}: {error.strerror or error}; choose another --out"
+        ) from error
+    try:
+        staging.chmod(0o755)
+        yield staging
+        _swap(staging, target)
+    except OSError as error:
+        raise OutputError(f"could not write the result: {error.strerror or error} ({target})") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _refuse_if_taken(target: Path, *, overwrite: bool, marker: str) -> None:
+    if not (target.exists() or target.is_symlink()):
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise OutputError(f"{target} exists and is not a folder; choose another --out")
+    if not any(target.iterdir()):
+        return
+    if not (target / marker).exists():
+        raise OutputError(
+            f"{target} holds files but no {marker}, so it is no result of this command and is left "
+            "alone; choose another --out"
+        )
+    if not overwrite:
+        raise OutputError(f"{target} already holds a result; add --overwrite to replace it")
+
+
+def _swap(staging: Path, target: Path) -> None:
+    """Put `staging` in the place of `target`; an older folder is moved aside first and removed last."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    target.rename(aside / target.name)
+    try:
+        staging.rename(target)
+    except OSError:
+        (aside / target.name).rename(target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write one file beside `path` and rename it into place."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,190 @@
+"""When something happened: intervals and timelines in seconds of the video.
+
+Times are seconds from the first frame of the video. An interval is the half-open stretch from its onset to its
+offset; its apex lies between them. Frames, where given, are indices in decoding order, 0 first.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from openmer.errors import InputError
+
+SCHEMA = "openmer.timeline/1"
+
+_CSV_COLUMNS = (
+    "schema",
+    "label",
+    "onset_s",
+    "apex_s",
+    "offset_s",
+    "duration_s",
+    "onset_frame",
+    "apex_frame",
+    "offset_frame",
+    "score",
+    "peak_px",
+    "regions",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A stretch of time with a label.
+
+    Attributes:
+        onset_s: first moment, seconds.
+        offset_s: last moment, seconds; later than the onset.
+        apex_s: moment of the largest motion, seconds, or None where there is none.
+        label: what it is, for example `candidate`, `blink`, `no face`.
+        score: how sure the method is, in its own unit, or None.
+        peak_px: largest motion, pixels of the 128 crop, or None.
+        regions: facial regions that moved, strongest first.
+        onset_frame: index of the frame at the onset, or None.
+        apex_frame: index of the frame at the apex, or None.
+        offset_frame: index of the frame at the offset, or None.
+
+    Raises:
+        InputError: a time is not finite, the offset is not after the onset, or the apex lies outside.
+    """
+
+    onset_s: float
+    offset_s: float
+    label: str
+    apex_s: float | None = None
+    score: float | None = None
+    peak_px: float | None = None
+    regions: tuple[str, ...] = ()
+    onset_frame: int | None = None
+    apex_frame: int | None = None
+    offset_frame: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.onset_s) and math.isfinite(self.offset_s)):
+            raise InputError(f"an interval needs finite times, got {self.onset_s} to {self.offset_s}")
+        if not self.onset_s < self.offset_s:
+            raise InputError(f"an interval must end after it begins, got {self.onset_s} to {self.offset_s}")
+        if self.apex_s is not None and not self.onset_s <= self.apex_s <= self.offset_s:
+            raise InputError(f"apex {self.apex_s} lies outside {self.onset_s} to {self.offset_s}")
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.offset_s - self.onset_s
+
+    def overlap(self, other: "Interval") -> float:
+        """Seconds that both intervals share; 0 where they only touch or lie apart."""
+        return max(0.0, min(self.offset_s, other.offset_s) - max(self.onset_s, other.onset_s))
+
+    def gap(self, other: "Interval") -> float:
+        """Seconds between the two; 0 where they touch or overlap."""
+        return max(0.0, max(self.onset_s, other.onset_s) - min(self.offset_s, other.offset_s))
+
+    def iou(self, other: "Interval") -> float:
+        """Intersection over union, 0 to 1, of the two stretches of time."""
+        shared = self.overlap(other)
+        return shared / (self.duration_s + other.duration_s - shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """What was found in one video, and what it rests on.
+
+    Attributes:
+        intervals: sorted by onset.
+        start_s: first moment that was analysed, seconds.
+        end_s: last moment that was analysed, seconds.
+        gaps: stretches in which no face was found, so nothing can be said.
+        provenance: the method, its settings, versions, the source's name, and what any weights were trained on.
+    """
+
+    intervals: tuple[Interval, ...]
+    start_s: float
+    end_s: float
+    gaps: tuple[Interval, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "intervals", tuple(sorted(self.intervals, key=lambda i: (i.onset_s, i.offset_s))))
+
+    def __iter__(self) -> Iterator[Interval]:
+        return iter(self.intervals)
+
+    def __len__(self) -> int:
+        return len(self.intervals)
+
+    def labelled(self, label: str) -> tuple[Interval, ...]:
+        """The intervals that carry `label`, in order."""
+        return tuple(i for i in self.intervals if i.label == label)
+
+    def to_json(self) -> str:
+        """The timeline as JSON; every key with a unit ends in it."""
+        content = {
+            "schema": SCHEMA,
+            "units": {"_s": "seconds from the first frame", "_px": "pixels of the 128 crop", "_frame": "index"},
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "intervals": [asdict(i) for i in self.intervals],
+            "gaps": [asdict(i) for i in self.gaps],
+            "provenance": dict(self.provenance),
+        }
+        return json.dumps(content, indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: the text is no JSON, has another schema, or an interval is impossible.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"this is no JSON timeline: {error}") from error
+        found = content.get("schema") if isinstance(content, dict) else None
+        if found != SCHEMA:
+            raise InputError(f"expected a timeline of schema {SCHEMA}, found {found!r}")
+        try:
+            return cls(
+                intervals=tuple(_interval(i) for i in content["intervals"]),
+                start_s=float(content["start_s"]),
+                end_s=float(content["end_s"]),
+                gaps=tuple(_interval(i) for i in content["gaps"]),
+                provenance=content["provenance"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this timeline is damaged: {error!r}") from error
+
+    def to_csv(self) -> str:
+        """One row an interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown."""
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, _CSV_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for interval in self.intervals:
+            row = asdict(interval)
+            row |= {"schema": SCHEMA, "duration_s": round(interval.duration_s, 6)}
+            row["regions"] = "+".join(interval.regions)
+            writer.writerow({key: "" if row[key] is None else row[key] for key in _CSV_COLUMNS})
+        return buffer.getvalue()
+
+
+def _interval(row: Mapping[str, Any]) -> Interval:
+    return Interval(**{**row, "regions": tuple(row["regions"])})
+
+
+def read_timeline(path: Path) -> Timeline:
+    """Read a `timeline.json`.
+
+    Raises:
+        InputError: the file is not there or is no timeline.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the timeline {path}: {error}") from error
+    return Timeline.from_json(text)

@@ -1,0 +1,244 @@
+"""From a video to a folder with its timeline, tables, overlay and report: the whole video way in one place."""
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from openmer.clips.flow import FlowMethod
+from openmer.face.align import AlignMode
+from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.files import new_directory
+from openmer.timeline import Timeline
+from openmer.version import __version__
+from openmer.video.measure import FlowCache, Measurements, measure
+from openmer.video.motion import MotionMeter
+from openmer.video.overlay import OverlayPainter, VideoWriter
+from openmer.video.reader import VideoReader
+from openmer.video.report import MomentPictures, choose_moments, write_report
+from openmer.video.spotting import SpottingSettings, spot
+
+MARKER = "timeline.json"
+FEW_FPS = 60
+
+CAUTION = (
+    "A candidate is a place to look, not an emotion, and says nothing about what a person feels or hides. "
+    "Not validated on real micro-expressions."
+)
+
+
+@dataclass(frozen=True)
+class AnalyzeSettings:
+    """How a video is analysed.
+
+    Attributes:
+        fps: frames a second, for a folder of images or a file without timestamps.
+        start_s: first second to analyse.
+        end_s: last second to analyse, or None for the end.
+        align: one alignment while the head stays (`per_clip`), or one a frame (`per_frame`).
+        flow: how motion is measured.
+        overlay: whether to draw `overlay.mp4`.
+        predictor: dlib's 68-point predictor; by default the installed one.
+        spotting: what counts as a candidate.
+    """
+
+    fps: Fraction | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    align: AlignMode = "per_clip"
+    flow: FlowMethod = "dis"
+    overlay: bool = True
+    predictor: Path | None = None
+    spotting: SpottingSettings = field(default_factory=SpottingSettings)
+
+
+def analyze(
+    video: Path | str,
+    out: Path | str,
+    settings: AnalyzeSettings | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Timeline:
+    """Analyse a video and write the results to a new folder.
+
+    Writes `timeline.json`, `timeline.csv`, `frames.csv`, `landmarks.npz`, `report.html` and, unless switched off,
+    `overlay.mp4`. The folder appears whole or not at all.
+
+    Args:
+        video: a video file, or a folder of numbered images.
+        out: the folder to make.
+        settings: see there.
+        overwrite: whether an older result at `out` may be replaced.
+        console: where progress and warnings go; by default nowhere.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: the video cannot be read, has fewer than two frames, or shows no face.
+        OutputError: `out` is taken or cannot be written.
+    """
+    settings = settings or AnalyzeSettings()
+    console = console or Console(quiet=True)
+    reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+    with new_directory(Path(out), overwrite=overwrite, marker=MARKER) as folder:
+        flows = FlowCache(folder / "flow.cache") if settings.overlay else None
+        try:
+            measured = _measure(reader, settings, flows, console)
+            timeline = _timeline(reader, measured, settings)
+            for warning in timeline.provenance["warnings"]:
+                console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+            pictures = _draw(reader, measured, timeline, flows, folder, console)
+        finally:
+            if flows is not None:
+                flows.close()
+        (folder / MARKER).write_text(timeline.to_json() + "\n")
+        (folder / "timeline.csv").write_text(timeline.to_csv())
+        measured.table().to_csv(folder / "frames.csv", index=False, float_format="%.6g")
+        measured.save_landmarks(folder / "landmarks.npz")
+        write_report(folder / "report.html", measured, timeline, pictures, overlay=settings.overlay)
+    return timeline
+
+
+def _measure(reader: VideoReader, settings: AnalyzeSettings, flows: FlowCache | None, console: Console) -> Measurements:
+    tracker = FaceTracker(DlibFaceModel(settings.predictor))
+    meter = MotionMeter(settings.flow, settings.align)
+    with _progress(console, "Measuring", reader.expected_frames) as step:
+        return measure(reader, tracker, meter, flows=flows, on_frame=step)
+
+
+def _draw(
+    reader: VideoReader,
+    measured: Measurements,
+    timeline: Timeline,
+    flows: FlowCache | None,
+    folder: Path,
+    console: Console,
+) -> MomentPictures:
+    """The second reading: key frames for the report and, where flows were kept, the overlay."""
+    moments = choose_moments(timeline, measured)
+    pictures = MomentPictures(moments)
+    if flows is None:
+        if moments:
+            last = max(m.interval.offset_frame or 0 for m in moments)
+            with _progress(console, "Key frames", len(measured.frames)) as step:
+                for frame in reader:
+                    pictures.see(frame.index, frame.image)
+                    step()
+                    if frame.index >= last:
+                        break
+        return pictures
+    painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline)
+    times = measured.signals.times_s
+    rate = Fraction(1 / float(np.median(np.diff(times)))).limit_denominator(1001)
+    with (
+        VideoWriter(folder / "overlay.mp4", *painter.size, rate) as writer,
+        _progress(console, "Drawing", len(times)) as step,
+    ):
+        for row, frame in zip(range(len(times)), reader, strict=False):
+            pictures.see(frame.index, frame.image)
+            writer.write(painter.paint(row, frame.image, flows.read(row)), float(times[row] - times[0]))
+            step()
+    return pictures
+
+
+def _timeline(reader: VideoReader, measured: Measurements, settings: AnalyzeSettings) -> Timeline:
+    times = measured.signals.times_s
+    return Timeline(
+        intervals=spot(measured.signals, settings.spotting),
+        start_s=float(times[0]),
+        end_s=float(times[-1]),
+        gaps=measured.gaps(),
+        provenance={
+            "source": reader.info.source.name,
+            "openmer": __version__,
+            "engine": "classical",
+            "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
+            "caution": CAUTION,
+            "warnings": _warnings(reader, measured),
+            "settings": _plain(asdict(settings)),
+            "opencv": cv2.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def _warnings(reader: VideoReader, measured: Measurements) -> list[str]:
+    times = measured.signals.times_s
+    fps = 1 / float(np.median(np.diff(times)))
+    found = []
+    if fps < FEW_FPS:
+        found.append(
+            f"{fps:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so the shortest are one or two "
+            f"frames here and can be missed; {FEW_FPS} and more are better, 200 is what the datasets have."
+        )
+    scales = [a.scale for a in measured.alignments if a is not None]
+    if np.median(scales) > 1.2:
+        found.append(
+            f"The face is small: it was enlarged {np.median(scales):.1f} times to fill the crop, so motion is "
+            "measured less exactly than its pixels suggest."
+        )
+    missing = 1 - measured.found.mean()
+    if missing > 0:
+        found.append(f"No face was found in {100 * missing:.0f} % of the frames; nothing is said of them.")
+    tracks = len(set(measured.signals.track.tolist()) - {-1})
+    if tracks > 1:
+        found.append(f"The face was lost and {tracks} tracks were followed; they may be different people.")
+    kinds = dict.fromkeys(reader.problems)
+    found += [f"While reading: {kind} ({reader.problems.count(kind)} times)." for kind in kinds]
+    return found
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as JSON can hold them; of a path only the name, since folders can name people."""
+    plain: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Fraction):
+            plain[key] = str(value)
+        elif isinstance(value, Path):
+            plain[key] = value.name
+        else:
+            plain[key] = value
+    return plain
+
+
+class _FramesPerSecond(ProgressColumn):
+    """How many frames are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.0f} frames/s")
+
+
+@contextmanager
+def _progress(console: Console, what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A progress bar; yields the function to call after each frame."""
+    columns = (
+        TextColumn(f"{what:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _FramesPerSecond(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=10) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+        progress.update(task, total=progress.tasks[0].completed)

@@ -1,0 +1,249 @@
+"""How facial regions move relative to the head: one small set of numbers a frame.
+
+The motion of a micro-expression between two neighbouring frames is a few hundredths of a pixel at 200 frames a
+second, so frames are not compared with their neighbours but with a reference frame up to a second older. The flow
+from the reference to the frame, less the head's own motion, averaged over a region, is where the region stands; when
+a new reference is taken its standing is carried over, so that a region's standing is one continuous curve.
+
+All lengths are pixels of the 128 crop, x right, y down. `right` and `left` are the subject's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import Array, Gray
+from openmer.clips.flow import FlowMethod, optical_flow
+from openmer.face.align import CROP_PX, Alignment, AlignMode, SteadyAlignment
+from openmer.face.detect import Face
+
+
+@dataclass(frozen=True)
+class Region:
+    """A disc of skin that a few muscles move.
+
+    Attributes:
+        name: what the results call it.
+        landmarks: iBUG indices whose middle is the disc's centre.
+        raised: how far above that middle the centre lies, in distances between the outer eye corners.
+    """
+
+    name: str
+    landmarks: tuple[int, ...]
+    raised: float = 0.0
+
+
+# Which muscles act where: Ekman, Friesen, Hager 2002 (FACS). The cut into twelve discs is our choice.
+REGIONS: tuple[Region, ...] = (
+    Region("outer_brow_right", (17, 18)),
+    Region("inner_brow_right", (20, 21)),
+    Region("inner_brow_left", (22, 23)),
+    Region("outer_brow_left", (25, 26)),
+    Region("eye_right", (36, 37, 38, 39, 40, 41)),
+    Region("eye_left", (42, 43, 44, 45, 46, 47)),
+    Region("nose", (31, 33, 35), raised=0.08),
+    Region("mouth_right", (48,)),
+    Region("upper_lip", (50, 51, 52)),
+    Region("mouth_left", (54,)),
+    Region("lower_lip", (56, 57, 58)),
+    Region("chin", (7, 8, 9), raised=0.12),
+)
+REGION_NAMES: tuple[str, ...] = tuple(r.name for r in REGIONS)
+EYES = tuple(i for i, r in enumerate(REGIONS) if r.name.startswith("eye"))
+
+REGION_RADIUS = 0.13  # of the distance between the outer eye corners; about 6 px of the crop
+REFERENCE_S = 1.0
+
+
+@dataclass(frozen=True)
+class FrameMotion:
+    """What is measured in one frame in which the face was found.
+
+    Attributes:
+        standing: (R, 2) where each region stands relative to the head, px, since the track began.
+        head: dx, dy (px of the crop) and roll (degrees, clockwise) of the head since the previous frame.
+        flow_median_px: median length of the flow from the previous frame over the whole crop.
+        eyes_open: height over width of the subject's right and left eye.
+        alignment: from the picture to the crop.
+        flow: (2, H, W) from the reference frame, less the head's motion.
+    """
+
+    standing: Array
+    head: Array
+    flow_median_px: float
+    eyes_open: Array
+    alignment: Alignment
+    flow: Array
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The frame that others are compared with, and where things are in it."""
+
+    time_s: float
+    crop: Gray
+    standing: Array
+    discs: tuple[npt.NDArray[np.intp], ...]
+    rigid: npt.NDArray[np.intp]
+
+
+class MotionMeter:
+    """Measures motion frame by frame; holds two frames and no more.
+
+    Args:
+        method: how flow is computed.
+        mode: how the face is aligned, see `openmer.face.align`.
+    """
+
+    def __init__(self, method: FlowMethod = "dis", mode: AlignMode = "per_clip") -> None:
+        self._method: FlowMethod = method
+        self._aligner = SteadyAlignment(mode)
+        self._steady = mode == "per_clip"
+        self._alignment: Alignment | None = None
+        self._previous: Gray | None = None
+        self._reference: _Reference | None = None
+        self._track = -1
+
+    def update(self, time_s: float, gray: Gray, face: Face | None) -> FrameMotion | None:
+        """Measure the next (H, W) frame; None where there is no face."""
+        if face is None or face.track != self._track:
+            self._forget()
+        if face is None:
+            return None
+        self._track = face.track
+        alignment, is_new = self._aligner.update(face.landmarks)
+        # Across a change of alignment this frame is measured in the old one, so that both frames share one.
+        measured_in = self._alignment if self._alignment is not None and self._steady else alignment
+        self._alignment = alignment
+        crop = measured_in.warp(gray)
+        if self._reference is None or self._previous is None:
+            result = self._first(face, alignment)
+        else:
+            result = self._measure(crop, face, self._reference, self._previous, alignment)
+        if is_new and self._steady:
+            crop = alignment.warp(gray)
+        reference = self._reference
+        if reference is None or (is_new and self._steady) or time_s - reference.time_s >= REFERENCE_S:
+            discs, rigid = _places(alignment.to_crop(face.landmarks))
+            self._reference = _Reference(time_s, crop, result.standing, discs, rigid)
+        self._previous = crop
+        return result
+
+    def _forget(self) -> None:
+        self._aligner.reset()
+        self._alignment = self._previous = self._reference = None
+
+    def _first(self, face: Face, alignment: Alignment) -> FrameMotion:
+        still = np.zeros((2, CROP_PX, CROP_PX), np.float32)
+        standing = np.zeros((len(REGIONS), 2), np.float32)
+        return FrameMotion(standing, np.zeros(3, np.float32), 0.0, eyes_open(face.landmarks), alignment, still)
+
+    def _measure(
+        self, crop: Gray, face: Face, reference: _Reference, previous: Gray, alignment: Alignment
+    ) -> FrameMotion:
+        step = optical_flow(previous, crop, self._method)
+        head = head_motion(step, reference.rigid)
+        flow = optical_flow(reference.crop, crop, self._method)
+        flow -= head_motion_field(head_motion(flow, reference.rigid))
+        moved = np.stack([flow.reshape(2, -1)[:, disc].mean(1) for disc in reference.discs])
+        middle = (CROP_PX - 1) / 2
+        dx, dy = head @ np.array([middle, middle, 1])
+        roll = np.degrees(np.arctan2(head[1, 0] - head[0, 1], 2 + head[0, 0] + head[1, 1]))
+        return FrameMotion(
+            standing=(reference.standing + moved).astype(np.float32),
+            head=np.array([dx, dy, roll], np.float32),
+            flow_median_px=float(np.median(np.hypot(step[0], step[1]))),
+            eyes_open=eyes_open(face.landmarks),
+            alignment=alignment,
+            flow=flow,
+        )
+
+
+def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """The affine motion that most of the rigid skin follows, by iteratively reweighted least squares.
+
+    Skin that moves on its own gets Tukey's weight, which falls to nothing (Beaton, Tukey 1974).
+
+    Args:
+        flow: (2, H, W) pixels.
+        rigid: flat indices of pixels that move with the skull.
+
+    Returns:
+        (2, 3): (x, y, 1) to (dx, dy).
+    """
+    width = flow.shape[2]
+    places = np.stack([rigid % width, rigid // width, np.ones_like(rigid)], 1).astype(np.float64)
+    target = flow.reshape(2, -1)[:, rigid].T.astype(np.float64)
+    weight = np.ones(len(rigid))
+    fit: npt.NDArray[np.float64] = np.zeros((3, 2))
+    for _ in range(6):
+        weighted = places * weight[:, None]
+        fit = np.asarray(np.linalg.lstsq(weighted.T @ places, weighted.T @ target, rcond=None)[0], np.float64)
+        residual = np.linalg.norm(target - places @ fit, axis=1)
+        # 0.02 px: below the noise of any flow; keeps a perfect fit from dividing by nothing.
+        reach = 4.685 * (1.4826 * np.median(residual) + 0.02)
+        weight = np.clip(1 - (residual / reach) ** 2, 0, None) ** 2
+    return fit.T
+
+
+def head_motion_field(affine: npt.NDArray[np.float64]) -> Array:
+    """The flow (2, CROP_PX, CROP_PX) of an affine motion (2, 3)."""
+    y, x = np.mgrid[:CROP_PX, :CROP_PX]
+    return np.asarray(np.einsum("ck,khw->chw", affine, np.stack([x, y, np.ones_like(x)])), np.float32)
+
+
+def eyes_open(landmarks: Array) -> Array:
+    """Eye aspect ratio of the subject's right and left eye (Soukupová, Čech 2016): (68, 2) -> (2,).
+
+    About 0.3 for an open eye, under 0.15 for a closed one.
+    """
+    ratios = []
+    for start in (36, 42):
+        p = landmarks[start : start + 6]
+        height = np.linalg.norm(p[1] - p[5]) + np.linalg.norm(p[2] - p[4])
+        ratios.append(height / max(1e-6, 2 * float(np.linalg.norm(p[0] - p[3]))))
+    return np.array(ratios, np.float32)
+
+
+def _places(points: Array) -> tuple[tuple[npt.NDArray[np.intp], ...], npt.NDArray[np.intp]]:
+    """Flat pixel indices of each region's disc, and of the skin that moves with the skull."""
+    between_eyes = float(np.linalg.norm(points[45] - points[36]))
+    radius = max(2.0, REGION_RADIUS * between_eyes)
+    y, x = np.mgrid[:CROP_PX, :CROP_PX]
+    discs = []
+    for region in REGIONS:
+        centre = points[list(region.landmarks)].mean(0) - np.array([0, region.raised * between_eyes])
+        centre = np.clip(centre, 0, CROP_PX - 1)
+        discs.append(np.flatnonzero((x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2))
+    return tuple(discs), _rigid_skin(points, between_eyes)
+
+
+def _rigid_skin(points: Array, between_eyes: float) -> npt.NDArray[np.intp]:
+    """Nose bridge, upper cheeks and the forehead's lower edge, every third pixel."""
+    upper = points[17:27] - np.array([0, 0.25 * between_eyes], np.float32)
+    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
+    _fill(mask, np.concatenate([points[1:16], upper]), 1)
+    moving = np.zeros_like(mask)
+    for part in (points[17:22], points[22:27], points[36:42], points[42:48], points[48:60]):
+        _fill(moving, part, 1)
+    grown = max(3, round(0.12 * between_eyes))
+    moving = np.asarray(cv2.dilate(moving, np.ones((2 * grown + 1, 2 * grown + 1), np.uint8)), np.uint8)
+    mouth_top = points[[31, 33, 35], 1].mean() + 0.05 * between_eyes
+    y, x = np.mgrid[:CROP_PX, :CROP_PX]
+    keep = (mask == 1) & (moving == 0) & (y < mouth_top) & (x % 3 == 0) & (y % 3 == 0)
+    found = np.flatnonzero(keep)
+    return found if len(found) >= 30 else np.flatnonzero((x % 4 == 0) & (y % 4 == 0))
+
+
+def _fill(mask: npt.NDArray[np.uint8], points: Array, value: int) -> None:
+    hull = cv2.convexHull(np.round(points).astype(np.int32))
+    cv2.fillConvexPoly(mask, hull, value)
+
+
+def stack_standing(frames: Sequence[FrameMotion | None]) -> Array:
+    """(n, R, 2) standing of all frames; NaN where there was no face."""
+    missing = np.full((len(REGIONS), 2), np.nan, np.float32)
+    return np.stack([missing if f is None else f.standing for f in frames])

@@ -1,0 +1,186 @@
+"""Draw what was measured into the video: landmarks, flow on the face, and a timeline with a moving cursor."""
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from openmer.clip import Array
+from openmer.clips.flow import flow_to_colour
+from openmer.face.align import Alignment
+from openmer.timeline import Interval, Timeline
+from openmer.video.measure import Measurements
+from openmer.video.motion import REGION_NAMES
+from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, region_motion
+
+Image = npt.NDArray[np.uint8]
+
+# Okabe, Ito: distinguishable with any colour vision.
+COLOURS = {CANDIDATE: "#d55e00", BLINK: "#56b4e9", LARGE_MOTION: "#999999", "no_face": "#dddddd"}
+FULL_COLOUR_PX = 2.0  # motion that is drawn in full colour, px of the crop
+STRIP_HEIGHT = 170
+
+
+class VideoWriter:
+    """An H.264 file, frame by frame, at the times of the source.
+
+    Args:
+        path: the file.
+        width: even number of pixels.
+        height: even number of pixels.
+        fps: nominal rate; the frames' own times count.
+    """
+
+    _CLOCK = 90_000
+
+    def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        self._container = av.open(str(path), "w")
+        self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=fps))
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, self._CLOCK)
+        if codec == "libx264":
+            self._stream.options = {"crf": "21", "preset": "veryfast"}
+
+    def write(self, image: Image, time_s: float) -> None:
+        """Append one (height, width, 3) RGB picture shown from `time_s`."""
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame.pts, frame.time_base = round(time_s * self._CLOCK), Fraction(1, self._CLOCK)
+        self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+class OverlayPainter:
+    """Paints frames of one video.
+
+    Args:
+        width: of the source, pixels.
+        height: of the source, pixels.
+        measured: all rows.
+        timeline: what was found.
+    """
+
+    def __init__(self, width: int, height: int, measured: Measurements, timeline: Timeline) -> None:
+        # Small pictures are enlarged, or nobody could read what is written on them.
+        self._zoom = min(max(1.0, 480 / height, 640 / width), 4.0) if width < 1280 else 1280 / width
+        self._picture = (_even(width * self._zoom), _even(height * self._zoom))
+        self._measured = measured
+        self._timeline = timeline
+        self._strip, self._span_px = _strip(measured, timeline, self._picture[0])
+        self.size = (self._picture[0], self._picture[1] + STRIP_HEIGHT)
+
+    def paint(self, row: int, image: Image, flow: Array) -> Image:
+        """The picture for one row: (H, W, 3) RGB in, (size[1], size[0], 3) out.
+
+        Args:
+            row: position in the measurements.
+            image: the frame.
+            flow: (2, h, w) flow in px of the crop, over the crop, NaN where there is none.
+        """
+        time_s = float(self._measured.signals.times_s[row])
+        alignment = self._measured.alignments[row]
+        picture = np.asarray(cv2.resize(image, self._picture, interpolation=cv2.INTER_AREA), np.uint8)
+        if alignment is not None:
+            picture = self._blend_flow(picture, flow, alignment)
+            self._draw_landmarks(picture, self._measured.landmarks[row])
+        self._write_labels(picture, time_s, alignment is not None)
+        strip = self._strip.copy()
+        left, right, start, end = self._span_px
+        x = round(left + (right - left) * (time_s - start) / max(1e-9, end - start))
+        cv2.line(strip, (x, 0), (x, STRIP_HEIGHT), (0, 0, 0), 1)
+        return np.concatenate([picture, strip])
+
+    def _blend_flow(self, picture: Image, flow: Array, alignment: Alignment) -> Image:
+        colour = flow_to_colour(flow, FULL_COLOUR_PX)
+        length = np.nan_to_num(np.hypot(flow[0], flow[1]))
+        alpha = 0.65 * np.clip((length - 0.1) / (0.5 * FULL_COLOUR_PX), 0, 1) * _soft_disc(flow.shape[1])
+        # From this flow's own pixels to the drawn picture.
+        shrink = flow.shape[1] / alignment.size
+        matrix = alignment.matrix.copy()
+        matrix[:, 2] = (matrix[:, 2] + 0.5) * shrink - 0.5
+        matrix[:, :2] *= shrink / self._zoom
+        places = cv2.invertAffineTransform(matrix)
+        colour_there = cv2.warpAffine(colour, places, self._picture)
+        alpha_there = cv2.warpAffine(alpha.astype(np.float32), places, self._picture)[..., None]
+        return np.rint(picture * (1 - alpha_there) + colour_there * alpha_there).astype(np.uint8)
+
+    def _draw_landmarks(self, picture: Image, landmarks: Array) -> None:
+        radius = max(1, round(self._picture[1] / 360))
+        for x, y in (landmarks + 0.5) * self._zoom - 0.5:
+            cv2.circle(picture, (round(x), round(y)), radius, (60, 255, 120), -1, cv2.LINE_AA)
+
+    def _write_labels(self, picture: Image, time_s: float, found: bool) -> None:
+        y = 24
+        _write(picture, f"{time_s:.2f} s" + ("" if found else "   no face"), y, "#ffffff")
+        for interval in self._timeline:
+            if interval.onset_s <= time_s <= interval.offset_s:
+                y += 24
+                text = f"{interval.label.replace('_', ' ')}: {', '.join(interval.regions[:3])}"
+                _write(picture, text, y, COLOURS.get(interval.label, "#ffffff"))
+
+
+def _write(picture: Image, text: str, y: int, colour: str) -> None:
+    rgb = tuple(int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    for thickness, shade in ((4, (0, 0, 0)), (1, rgb)):
+        cv2.putText(picture, text, (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, shade, thickness, cv2.LINE_AA)
+
+
+def _soft_disc(side: int) -> Array:
+    """1 in the middle of the crop, falling to 0 at its rim."""
+    y, x = np.mgrid[:side, :side] * (2 / (side - 1)) - 1
+    return np.asarray(np.clip(4 * (1 - np.hypot(x, y)), 0, 1), np.float32)
+
+
+def _even(value: float) -> int:
+    return max(2, 2 * round(value / 2))
+
+
+def draw_marks(axes: Axes, intervals: Sequence[Interval], least_s: float) -> None:
+    """Coloured bands over an axis of seconds; shorter intervals are widened to `least_s` so as to be seen."""
+    for interval in intervals:
+        width = max(interval.duration_s, least_s)
+        start = (interval.onset_s + interval.offset_s - width) / 2
+        axes.axvspan(start, start + width, color=COLOURS.get(interval.label, "#000000"), alpha=0.85, lw=0)
+
+
+def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Image, tuple[float, float, float, float]]:
+    """The picture under the video, and where its time axis runs: (left, right) px, (start, end) s."""
+    start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
+    figure = Figure(figsize=(width / 100, STRIP_HEIGHT / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.08, 0.2, 0.9, 0.74))
+    times = measured.signals.times_s
+    draw_marks(axes, (*timeline.gaps, *timeline.intervals), (end - start) / 300)
+    motion = region_motion(measured.signals)
+    for k in range(len(REGION_NAMES)):
+        axes.plot(times, motion[:, k], lw=0.8, alpha=0.8)
+    axes.set_xlim(start, end)
+    axes.set_ylim(0, max(1.0, float(np.nanpercentile(motion, 99.5)) if np.isfinite(motion).any() else 1.0))
+    axes.tick_params(labelsize=7)
+    axes.set_ylabel("px", fontsize=7)
+    axes.set_xlabel("seconds", fontsize=7, labelpad=0)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="rgba")
+    columns, rows = (round(v) for v in figure.bbox.size)
+    pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(rows, columns, 4)[..., :3]
+    strip = np.asarray(cv2.resize(pixels, (width, STRIP_HEIGHT)), np.uint8)
+    return strip, (0.08 * width, 0.98 * width, start, end)

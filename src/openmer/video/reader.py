@@ -1,0 +1,257 @@
+"""Read a video, or a folder of numbered images, frame by frame with exact times.
+
+One frame is in memory at a time. Times come from the file's presentation timestamps, so a variable frame rate is
+read as it is. Rotation metadata is applied.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import Gray
+from openmer.errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+_NUMBER = re.compile(r"(\d+)\D*$")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known before the first frame is decoded.
+
+    Attributes:
+        source: the file or folder.
+        width: pixels, after rotation.
+        height: pixels, after rotation.
+        fps: average frames a second, or None where the file does not say.
+        num_frames: the file's own count, or an estimate from its duration, or None.
+    """
+
+    source: Path
+    width: int
+    height: int
+    fps: Fraction | None
+    num_frames: int | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded picture.
+
+    Attributes:
+        index: position in decoding order, 0 first.
+        time_s: presentation time in seconds from the first frame.
+        image: (H, W, 3) uint8 RGB, or (H, W) uint8 when read as gray.
+    """
+
+    index: int
+    time_s: float
+    image: npt.NDArray[np.uint8]
+
+
+class VideoReader:
+    """Frames of a video file or of a folder of numbered images.
+
+    Iterating opens the source anew each time, so a reader can be gone through twice.
+
+    Args:
+        source: the file or folder.
+        fps: frames a second; needed for a folder, and for a file without timestamps.
+        start_s: skip frames before this moment, seconds.
+        end_s: stop after this moment, seconds, or None.
+        gray: deliver (H, W) gray instead of (H, W, 3) RGB.
+
+    Attributes:
+        info: size, rate and length as the source states them.
+        problems: what was skipped while reading (damaged packets, frames out of order); filled by iterating.
+
+    Raises:
+        InputError: the source is missing, is no video, has no picture stream, or needs `fps`.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        *,
+        fps: Fraction | None = None,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        gray: bool = False,
+    ) -> None:
+        if fps is not None and fps <= 0:
+            raise InputError(f"--fps must be above 0, got {fps}")
+        if start_s < 0 or (end_s is not None and end_s <= start_s):
+            raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
+        if not source.exists():
+            raise InputError(f"there is no file or folder at {source}")
+        self._fps = fps
+        self._start_s = start_s
+        self._end_s = end_s
+        self._gray = gray
+        self.problems: list[str] = []
+        self._images = _numbered_images(source, fps) if source.is_dir() else None
+        self.info = self._folder_info(source) if source.is_dir() else self._file_info(source)
+
+    def __iter__(self) -> Iterator[Frame]:
+        self.problems = []
+        frames = self._from_images() if self._images is not None else self._from_file()
+        for frame in frames:
+            if self._end_s is not None and frame.time_s > self._end_s:
+                return
+            if frame.time_s >= self._start_s:
+                yield frame
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames iterating is likely to yield, for a progress bar; None where nobody knows."""
+        total, fps = self.info.num_frames, self.info.fps
+        if total is None or fps is None:
+            return total
+        last = total if self._end_s is None else min(total, int(self._end_s * fps) + 1)
+        return max(0, last - int(self._start_s * fps))
+
+    def _file_info(self, source: Path) -> VideoInfo:
+        with _opened(source) as container:
+            stream = _picture_stream(container, source)
+            rate = stream.average_rate or stream.guessed_rate
+            fps = self._fps or (Fraction(rate) if rate else None)
+            count = stream.frames or None
+            if count is None and container.duration and fps:
+                count = round(container.duration / av.time_base * fps)
+            first = next(_decoded(container, stream, []), None)
+            if first is None:
+                raise InputError(f"no frame of {source} could be decoded; is the file damaged or cut off?")
+            width, height = first.width, first.height
+            if round(first.rotation) % 180:
+                width, height = height, width
+        return VideoInfo(source, width, height, fps, count)
+
+    def _from_file(self) -> Iterator[Frame]:
+        source = self.info.source
+        index, last_s, origin = 0, -1.0, None
+        with _opened(source) as container:
+            stream = _picture_stream(container, source)
+            stream.thread_type = "AUTO"
+            for picture in _decoded(container, stream, self.problems):
+                if self._fps is not None:
+                    time_s = float(index / self._fps)
+                elif picture.pts is not None and picture.time_base is not None:
+                    stamp = picture.pts * picture.time_base
+                    origin = stamp if origin is None else origin
+                    time_s = float(stamp - origin)
+                else:
+                    raise InputError(f"{source} has no timestamps; give its frame rate by --fps")
+                if time_s <= last_s:
+                    self.problems.append(f"frame {index} does not come after the one before it and is left out")
+                    continue
+                last_s = time_s
+                yield Frame(index, time_s, self._pixels(picture))
+                index += 1
+
+    def _pixels(self, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
+        image = np.asarray(picture.to_ndarray(format="gray" if self._gray else "rgb24"), np.uint8)
+        # PyAV gives the counter-clockwise angle by which the picture is to be turned.
+        quarter_turns = round(picture.rotation / 90) % 4
+        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
+        expected = (self.info.height, self.info.width)
+        if image.shape[:2] != expected:
+            raise InputError(
+                f"the picture size of {self.info.source} changes from {expected[1]}x{expected[0]} to "
+                f"{image.shape[1]}x{image.shape[0]}; cut the video at that point and analyse the parts"
+            )
+        return image
+
+    def _folder_info(self, source: Path) -> VideoInfo:
+        assert self._images is not None  # noqa: S101  (set for a folder)
+        height, width = _read_image(self._images[0][1], gray=True).shape[:2]
+        return VideoInfo(source, width, height, self._fps, len(self._images))
+
+    def _from_images(self) -> Iterator[Frame]:
+        assert self._images is not None and self._fps is not None  # noqa: S101  (checked when opened)
+        first = self._images[0][0]
+        for index, (number, path) in enumerate(self._images):
+            image = _read_image(path, gray=self._gray)
+            if image.shape[:2] != (self.info.height, self.info.width):
+                raise InputError(
+                    f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
+                    f"{self.info.width}x{self.info.height}; all must have one size"
+                )
+            yield Frame(index, float((number - first) / self._fps), image)
+
+
+def _opened(source: Path) -> "av.container.InputContainer":
+    try:
+        return av.open(str(source))
+    except (av.error.FFmpegError, OSError) as error:
+        size = source.stat().st_size
+        hint = "the file is empty" if size == 0 else "is it a video, and complete?"
+        raise InputError(f"cannot read {source} as a video ({error.strerror or error}); {hint}") from error
+
+
+def _picture_stream(container: "av.container.InputContainer", source: Path) -> "av.VideoStream":
+    if not container.streams.video:
+        raise InputError(f"{source} has no pictures, only {', '.join(s.type for s in container.streams)}")
+    return container.streams.video[0]
+
+
+def _decoded(
+    container: "av.container.InputContainer", stream: "av.VideoStream", problems: list[str]
+) -> Iterator[av.VideoFrame]:
+    """Frames in order of presentation; a damaged packet is noted and passed over."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            yield from packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError as error:
+            problems.append(f"a damaged part was skipped ({error.strerror or error})")
+            if len(problems) > 1000:
+                return
+
+
+def _numbered_images(folder: Path, fps: Fraction | None) -> list[tuple[int, Path]]:
+    """(number, path) sorted by number: 9 before 10."""
+    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    if not images:
+        raise InputError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    numbered: dict[int, Path] = {}
+    for path in images:
+        match = _NUMBER.search(path.stem)
+        if match is None:
+            raise InputError(f"{path} has no number in its name, so its place in time is unknown")
+        number = int(match.group(1))
+        if number in numbered:
+            raise InputError(f"{path.name} and {numbered[number].name} in {folder} have the same number")
+        numbered[number] = path
+    if fps is None:
+        raise InputError(f"{folder} is a folder of images; give their frame rate, for example --fps 200")
+    return sorted(numbered.items())
+
+
+def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
+    image = cv2.imdecode(data, flag) if data.size else None
+    if image is None:
+        raise InputError(f"{path} is no readable image")
+    return np.asarray(image, np.uint8)
+
+
+def as_gray(image: npt.NDArray[np.uint8]) -> Gray:
+    """(H, W) gray of an RGB or gray picture."""
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)

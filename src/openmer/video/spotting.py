@@ -1,0 +1,318 @@
+"""The classical spotter: candidate micro-expressions from the motion of facial regions.
+
+A micro-expression is a short excursion: a region leaves where it stood and comes back within half a second. The
+region's slow course is taken away by a running median, the rest is compared with its own usual size around that
+moment, and what stands out for between 1/25 and 1/2 second is marked. Comparing with the local context follows
+Moilanen, Zhao, Pietikäinen 2014 and Li et al. 2018 (feature difference contrast); regional flow less the head's
+motion follows Zhang et al. 2020 and He et al. 2021; the limits of duration follow Yan et al. 2013. The running
+median and the numbers in `SpottingSettings` are our choice.
+
+A candidate is a place to look. It says nothing about feeling, and a spotter without a learned model cannot tell a
+micro-expression from, say, a twitch or the first syllable of a word.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage, signal
+
+from openmer.clip import Array, Times
+from openmer.timeline import Interval
+from openmer.video.motion import EYES, REGION_NAMES
+
+CANDIDATE = "candidate"
+BLINK = "blink"
+LARGE_MOTION = "large_motion"
+
+Curve = npt.NDArray[np.float64]
+
+_FEWEST = 5  # frames with a face, below which nothing can be said of an excursion
+
+
+@dataclass(frozen=True)
+class SpottingSettings:
+    """What counts as a candidate.
+
+    Attributes:
+        least_s: shortest event, seconds.
+        longest_s: longest event, seconds.
+        least_px: smallest peak, pixels of the 128 crop.
+        most_px: an event in which any region goes farther is marked as large motion instead.
+        contrast: how many times its usual size around that moment an excursion must reach.
+        context_s: how far around a moment its usual size is taken from, seconds in all.
+        baseline_s: length of the running median that follows slow motion, seconds.
+        foot: height, as a share of the peak, at which an event begins and ends.
+        head_share: an event must exceed this share of the head's own motion during it.
+        blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
+    """
+
+    least_s: float = 1 / 25
+    longest_s: float = 1 / 2
+    least_px: float = 0.2
+    most_px: float = 4.0
+    contrast: float = 5.0
+    context_s: float = 4.0
+    baseline_s: float = 1.5
+    foot: float = 0.15
+    head_share: float = 0.25
+    blink_closure: float = 0.3
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What the spotter looks at; n frames, R regions, NaN where there was no face.
+
+    Attributes:
+        frames: (n,) frame numbers in the source.
+        times_s: (n,) seconds.
+        standing: (n, R, 2) px, see `openmer.video.motion`.
+        head: (n, 3) dx, dy (px), roll (degrees) since the previous frame.
+        eyes_open: (n, 2) eye aspect ratio.
+        track: (n,) number of the track, -1 where there was no face.
+    """
+
+    frames: npt.NDArray[np.int64]
+    times_s: Times
+    standing: Array
+    head: Array
+    eyes_open: Array
+    track: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Event:
+    """One region's excursion, in samples of an evenly sampled stretch."""
+
+    region: int
+    start: float
+    peak: int
+    end: float
+    height: float
+    score: float
+
+
+def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[Interval, ...]:
+    """Mark candidates, blinks and movements that are short but too large for a micro-expression.
+
+    Each stretch with one and the same face is taken alone.
+    """
+    settings = settings or SpottingSettings()
+    found: list[Interval] = []
+    for first, last in _stretches(signals.track):
+        found += _spot_stretch(signals, slice(first, last), settings)
+    return tuple(sorted(found, key=lambda i: i.onset_s))
+
+
+def _stretches(track: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(track)) + 1
+    for first, last in zip([0, *edges], [*edges, len(track)], strict=True):
+        if track[first] >= 0 and last - first >= _FEWEST:
+            yield int(first), int(last)
+
+
+def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> list[Interval]:
+    times = signals.times_s[part]
+    even, rate = _even_times(times)
+    if len(even) < _FEWEST:
+        return []
+    curves = _curves(even, times, signals.standing[part], rate, settings)
+    usual = _usual_size(curves, rate, settings)
+    head = np.cumsum(_resampled(even, times, signals.head[part, :2]), axis=0)
+    eyes = _resampled(even, times, signals.eyes_open[part]).mean(1)
+    closed = _closures(eyes, rate, settings)
+
+    events = [
+        event
+        for region in range(curves.shape[1])
+        for event in _events(region, curves[:, region], usual[:, region], rate, settings)
+        if event.height > settings.head_share * _range(head, event)
+    ]
+    groups = _grouped(events)
+    intervals = [_interval(group, even, times, signals.frames[part], closed, settings.most_px) for group in groups]
+    return intervals + _unmatched_blinks(closed, intervals, even, times, signals.frames[part])
+
+
+def region_motion(signals: Signals, settings: SpottingSettings | None = None) -> Array:
+    """What the spotter judges, a value a frame and region: (n, R) px from the region's slow course, or NaN."""
+    settings = settings or SpottingSettings()
+    motion = np.full(signals.standing.shape[:2], np.nan, np.float32)
+    for first, last in _stretches(signals.track):
+        times = signals.times_s[first:last]
+        even, rate = _even_times(times)
+        if len(even) >= _FEWEST:
+            curves = _curves(even, times, signals.standing[first:last], rate, settings)
+            motion[first:last] = _resampled(times, even, curves)
+    return motion
+
+
+def _even_times(times: Times) -> tuple[Curve, float]:
+    rate = 1 / float(np.median(np.diff(times)))
+    return np.arange(times[0], times[-1] + 0.25 / rate, 1 / rate), rate
+
+
+def _curves(even: Curve, times: Times, standing: Array, rate: float, settings: SpottingSettings) -> Curve:
+    flat = _resampled(even, times, standing.reshape(len(times), -1))
+    return excursions(flat.reshape(len(even), -1, 2), rate, settings)
+
+
+def excursions(standing: Curve, rate: float, settings: SpottingSettings) -> Curve:
+    """How far each region is from its slow course: (n, R, 2) px -> (n, R) px.
+
+    Args:
+        standing: evenly sampled.
+        rate: samples a second.
+        settings: see there.
+    """
+    length = _odd(0.1 * rate, least=5)
+    if len(standing) > length:
+        standing = signal.savgol_filter(standing, length, 2, axis=0)
+    window = _odd(settings.baseline_s * rate, least=3)
+    slow = ndimage.median_filter(standing, size=(window, 1, 1), mode="nearest")
+    return np.asarray(np.linalg.norm(standing - slow, axis=2))
+
+
+def _usual_size(curves: Curve, rate: float, settings: SpottingSettings) -> Curve:
+    window = _odd(settings.context_s * rate, least=3)
+    return np.asarray(ndimage.median_filter(curves, size=(window, 1), mode="nearest"))
+
+
+def _events(region: int, curve: Curve, usual: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
+    threshold = np.maximum(settings.least_px, settings.contrast * usual)
+    peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
+    for peak in peaks:
+        # The excursion has to come back: on both sides it falls to half before anything higher comes.
+        start = _crossing(curve, peak, -1, settings.foot)
+        end = _crossing(curve, peak, +1, settings.foot)
+        if start is None or end is None:
+            continue
+        if settings.least_s <= (end - start) / rate <= settings.longest_s + 1 / rate:
+            height = float(curve[peak])
+            yield _Event(region, start, int(peak), end, height, height / float(threshold[peak]))
+
+
+def _crossing(curve: Curve, peak: int, step: int, foot: float) -> float | None:
+    """Where the curve, walked from its peak, has fallen to `foot` of it; None if it never does or climbs higher."""
+    level, here = foot * curve[peak], peak
+    while 0 <= here + step < len(curve):
+        following = here + step
+        if curve[following] > curve[peak]:
+            return None
+        if curve[following] <= level:
+            drop = curve[here] - curve[following]
+            return here + step * float((curve[here] - level) / drop)
+        here = following
+    return None
+
+
+def _closures(eyes: Curve, rate: float, settings: SpottingSettings) -> list[tuple[int, int, int]]:
+    """(start, lowest, end) samples of each time the eyes were shut for under half a second."""
+    usual = ndimage.median_filter(eyes, size=_odd(2.0 * rate, least=3), mode="nearest")
+    shut = eyes < (1 - settings.blink_closure) * usual
+    labels, count = ndimage.label(shut)
+    found = []
+    for part in ndimage.find_objects(labels)[:count]:
+        start, end = part[0].start, part[0].stop - 1
+        if (end - start) / rate <= settings.longest_s:
+            lowest = start + int(np.argmin(eyes[start : end + 1]))
+            found.append((max(0, start - 1), lowest, min(len(eyes) - 1, end + 1)))
+    return found
+
+
+def _grouped(events: Sequence[_Event]) -> list[list[_Event]]:
+    """Events of several regions at one time, the strongest first: one group is one happening."""
+    groups: list[list[_Event]] = []
+    for event in sorted(events, key=lambda e: -e.score):
+        for group in groups:
+            shared = min(event.end, group[0].end) - max(event.start, group[0].start)
+            if shared > 0.5 * min(event.end - event.start, group[0].end - group[0].start):
+                group.append(event)
+                break
+        else:
+            groups.append([event])
+    return groups
+
+
+def _interval(
+    group: Sequence[_Event],
+    even: Curve,
+    times: Times,
+    frames: npt.NDArray[np.int64],
+    closed: Sequence[tuple[int, int, int]],
+    most_px: float,
+) -> Interval:
+    strongest = group[0]
+    regions = [e.region for e in group]
+    eyes_lead = strongest.region in EYES
+    shut = any(start <= strongest.end and end >= strongest.start for start, _, end in closed)
+    # Both lids at once, or lids while the landmarks say shut: a blink. A lid alone, eyes open, stays a candidate.
+    blink = eyes_lead and (shut or all(eye in regions for eye in EYES))
+    label = BLINK if blink else CANDIDATE
+    if label == CANDIDATE and max(e.height for e in group) > most_px:
+        label = LARGE_MOTION
+    return _placed(
+        label,
+        (strongest.start, strongest.peak, strongest.end),
+        even,
+        times,
+        frames,
+        score=round(strongest.score, 3),
+        peak_px=round(strongest.height, 3),
+        regions=tuple(dict.fromkeys(REGION_NAMES[r] for r in regions)),
+    )
+
+
+def _unmatched_blinks(
+    closed: Sequence[tuple[int, int, int]],
+    known: Sequence[Interval],
+    even: Curve,
+    times: Times,
+    frames: npt.NDArray[np.int64],
+) -> list[Interval]:
+    blinks = [_placed(BLINK, c, even, times, frames, regions=("eye_right", "eye_left")) for c in closed]
+    marked = [k for k in known if k.label == BLINK]
+    return [b for b in blinks if not any(b.overlap(k) > 0 for k in marked)]
+
+
+def _placed(
+    label: str,
+    samples: tuple[float, float, float],
+    even: Curve,
+    times: Times,
+    frames: npt.NDArray[np.int64],
+    *,
+    regions: tuple[str, ...],
+    score: float | None = None,
+    peak_px: float | None = None,
+) -> Interval:
+    step = even[1] - even[0]
+    onset, apex, offset = (float(even[0] + s * step) for s in samples)
+    onset, offset = max(float(times[0]), onset), min(float(times[-1]), offset)
+    apex = min(max(onset, apex), offset)
+    marks = [int(frames[np.argmin(np.abs(times - t))]) for t in (onset, apex, offset)]
+    return Interval(
+        label=label,
+        onset_s=round(onset, 6),
+        apex_s=round(apex, 6),
+        offset_s=round(offset, 6),
+        onset_frame=marks[0],
+        apex_frame=marks[1],
+        offset_frame=marks[2],
+        score=score,
+        peak_px=peak_px,
+        regions=regions,
+    )
+
+
+def _resampled(at: Curve, times: Curve, values: Array | Curve) -> Curve:
+    return np.stack([np.interp(at, times, column) for column in values.T.astype(np.float64)], axis=1)
+
+
+def _range(path: Curve, event: _Event) -> float:
+    part = path[int(event.start) : int(np.ceil(event.end)) + 1]
+    return float(np.linalg.norm(part.max(0) - part.min(0)))
+
+
+def _odd(samples: float, *, least: int) -> int:
+    return max(least, 2 * round(samples / 2) + 1)

@@ -1,0 +1,76 @@
+"""Hand-made videos with known motion, from one real photograph (scikit-image's astronaut, public domain, NASA)."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import skimage.data
+
+Image = npt.NDArray[np.uint8]
+
+# In the photograph, read off by eye: the mouth corner at the image's left (the subject's right).
+MOUTH_RIGHT = (200.0, 139.0)
+
+
+@cache
+def photograph() -> Image:
+    """(512, 512, 3) RGB: a frontal face about 90 px wide."""
+    return skimage.data.astronaut()
+
+
+@cache
+def face_closeup(zoom: float = 2.5) -> Image:
+    """The upper half of the photograph, enlarged: a face about 220 px wide."""
+    part = photograph()[30:230, 100:340]
+    return cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+
+
+def noisy(image: Image, rng: np.random.Generator, sigma: float = 2.0) -> Image:
+    """The picture with a sensor's noise."""
+    return np.clip(np.rint(image + rng.normal(0, sigma, image.shape)), 0, 255).astype(np.uint8)
+
+
+def displaced(image: Image, centre: tuple[float, float], shift: tuple[float, float], sigma: float) -> Image:
+    """The picture with a smooth bump of motion: `shift` px at `centre`, a Gaussian of `sigma` px around it.
+
+    The warp samples backwards, so the inverse of the displacement is found by fixed-point iteration.
+    """
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    u = np.zeros((2, *x.shape), np.float32)
+    for _ in range(8):
+        bump = np.exp(-((x - u[0] - centre[0]) ** 2 + (y - u[1] - centre[1]) ** 2) / (2 * sigma**2))
+        u = np.stack([shift[0] * bump, shift[1] * bump]).astype(np.float32)
+    return cv2.remap(image, x - u[0], y - u[1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[Image],
+    fps: Fraction,
+    *,
+    codec: str = "libx264",
+    crf: str = "1",
+    pts: list[int] | None = None,
+) -> Path:
+    """Write RGB frames; with `pts` (milliseconds) the frame rate varies."""
+    with av.open(str(path), "w") as container:
+        stream = None
+        for index, frame in enumerate(frames):
+            if stream is None:
+                stream = container.add_stream(codec, rate=fps, options={"crf": crf, "preset": "ultrafast"})
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                if pts is not None:
+                    stream.codec_context.time_base = Fraction(1, 1000)
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if pts is not None:
+                picture.pts, picture.time_base = pts[index], Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        if stream is not None:
+            container.mux(stream.encode(None))
+    return path
