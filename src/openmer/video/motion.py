@@ -163,9 +163,10 @@ class MotionMeter:
 
 
 def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """The affine motion that most of the rigid skin follows, by iteratively reweighted least squares.
+    """The affine motion that most of the rigid skin follows.
 
-    Skin that moves on its own gets Tukey's weight, which falls to nothing (Beaton, Tukey 1974).
+    Least median of squares (Rousseeuw 1984), then least squares on what agrees: up to half of the skin may move on
+    its own, at an edge too, where iteratively reweighted fits are drawn away.
 
     Args:
         flow: (2, H, W) pixels.
@@ -175,18 +176,18 @@ def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.floa
         (2, 3): (x, y, 1) to (dx, dy).
     """
     width = flow.shape[2]
-    places = np.stack([rigid % width, rigid // width, np.ones_like(rigid)], 1).astype(np.float64)
-    target = flow.reshape(2, -1)[:, rigid].T.astype(np.float64)
-    weight = np.ones(len(rigid))
-    fit: npt.NDArray[np.float64] = np.zeros((3, 2))
-    for _ in range(6):
-        weighted = places * weight[:, None]
-        fit = np.asarray(np.linalg.lstsq(weighted.T @ places, weighted.T @ target, rcond=None)[0], np.float64)
-        residual = np.linalg.norm(target - places @ fit, axis=1)
-        # 0.02 px: below the noise of any flow; keeps a perfect fit from dividing by nothing.
-        reach = 4.685 * (1.4826 * np.median(residual) + 0.02)
-        weight = np.clip(1 - (residual / reach) ** 2, 0, None) ** 2
-    return fit.T
+    here = np.stack([rigid % width, rigid // width], 1).astype(np.float64)
+    moved = here + flow.reshape(2, -1)[:, rigid].T
+    fit, _ = cv2.estimateAffine2D(here, moved, method=cv2.LMEDS)
+    if fit is None:  # no three pixels agree: then the middle motion is all that can be said
+        shift = np.median(moved - here, axis=0)
+        return np.array([[0, 0, shift[0]], [0, 0, shift[1]]], np.float64)
+    return np.asarray(fit, np.float64) - np.eye(2, 3)
+
+
+def relative_to_head(flow: Array, points: Array) -> Array:
+    """A flow (2, CROP_PX, CROP_PX) less the head's motion; `points` are the (68, 2) landmarks in the crop."""
+    return flow - head_motion_field(head_motion(flow, _places(points)[1]))
 
 
 def head_motion_field(affine: npt.NDArray[np.float64]) -> Array:

@@ -28,6 +28,7 @@ Image = npt.NDArray[np.uint8]
 # Okabe, Ito: distinguishable with any colour vision.
 COLOURS = {CANDIDATE: "#d55e00", BLINK: "#56b4e9", LARGE_MOTION: "#999999", "no_face": "#dddddd"}
 FULL_COLOUR_PX = 2.0  # motion that is drawn in full colour, px of the crop
+MOST_SHOWN_PX = 4.0  # the traces are cut off here
 STRIP_HEIGHT = 170
 
 
@@ -98,7 +99,8 @@ class OverlayPainter:
         """
         time_s = float(self._measured.signals.times_s[row])
         alignment = self._measured.alignments[row]
-        picture = np.asarray(cv2.resize(image, self._picture, interpolation=cv2.INTER_AREA), np.uint8)
+        method = cv2.INTER_CUBIC if self._zoom > 1 else cv2.INTER_AREA
+        picture = np.asarray(cv2.resize(image, self._picture, interpolation=method), np.uint8)
         if alignment is not None:
             picture = self._blend_flow(picture, flow, alignment)
             self._draw_landmarks(picture, self._measured.landmarks[row])
@@ -140,8 +142,9 @@ class OverlayPainter:
 
 def _write(picture: Image, text: str, y: int, colour: str) -> None:
     rgb = tuple(int(colour[k : k + 2], 16) for k in (1, 3, 5))
-    for thickness, shade in ((4, (0, 0, 0)), (1, rgb)):
-        cv2.putText(picture, text, (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, shade, thickness, cv2.LINE_AA)
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
+    cv2.rectangle(picture, (6, y - 18), (14 + width, y + 6), (30, 30, 30), -1)
+    cv2.putText(picture, text, (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, rgb, 1, cv2.LINE_AA)
 
 
 def _soft_disc(side: int) -> Array:
@@ -174,7 +177,7 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
     for k in range(len(REGION_NAMES)):
         axes.plot(times, motion[:, k], lw=0.8, alpha=0.8)
     axes.set_xlim(start, end)
-    axes.set_ylim(0, max(1.0, float(np.nanpercentile(motion, 99.5)) if np.isfinite(motion).any() else 1.0))
+    axes.set_ylim(0, float(np.clip(np.nanmax(motion, initial=0.0), 1.0, MOST_SHOWN_PX)))
     axes.tick_params(labelsize=7)
     axes.set_ylabel("px", fontsize=7)
     axes.set_xlabel("seconds", fontsize=7, labelpad=0)

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from openmer.clip import Array
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
 from openmer.timeline import Interval, Timeline
 from openmer.video.measure import Measurements
-from openmer.video.motion import REGION_NAMES
+from openmer.video.motion import REGION_NAMES, relative_to_head
 from openmer.video.overlay import COLOURS, draw_marks
 from openmer.video.reader import as_gray
 from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, region_motion
@@ -24,15 +25,23 @@ from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, region_motion
 Image = npt.NDArray[np.uint8]
 
 MOST_MOMENTS = 12
+_ARROW_STEP = 8  # px of the crop between two arrows
 _ZOOM = 2  # key frames are shown at 256 px
 
 
 @dataclass(frozen=True)
 class Moment:
-    """An interval that the report shows in pictures, and the one alignment for all of them."""
+    """An interval that the report shows in pictures.
+
+    Attributes:
+        interval: when.
+        alignment: one and the same for all its pictures.
+        landmarks: (68, 2) at the onset, in px of the crop.
+    """
 
     interval: Interval
     alignment: Alignment
+    landmarks: Array
 
     def crops(self, image: Image) -> tuple[Image, Image]:
         """(gray crop of 128 px for flow, colour crop of 256 px for the eye)."""
@@ -53,7 +62,7 @@ def choose_moments(timeline: Timeline, measured: Measurements) -> tuple[Moment, 
         row = int(np.searchsorted(measured.frames, interval.onset_frame or 0))
         alignment = measured.alignments[row]
         if alignment is not None:
-            moments.append(Moment(interval, alignment))
+            moments.append(Moment(interval, alignment, alignment.to_crop(measured.landmarks[row])))
     return tuple(moments)
 
 
@@ -73,17 +82,19 @@ class MomentPictures:
 
     def rows(self) -> list[dict[str, object]]:
         """What the template shows: an interval and its pictures."""
-        return [self._row(k, m.interval) for k, m in enumerate(self._moments)]
+        return [self._row(k, m) for k, m in enumerate(self._moments)]
 
-    def _row(self, k: int, interval: Interval) -> dict[str, object]:
+    def _row(self, k: int, moment: Moment) -> dict[str, object]:
+        interval = moment.interval
         frames = (interval.onset_frame, interval.apex_frame, interval.offset_frame)
         crops = [self._crops[k, f] for f in frames if f is not None and (k, f) in self._crops]
         if len(crops) < 3:
             return {"interval": interval, "pictures": []}
         onset, apex, offset = crops
         # The field's own picture: TV-L1 flow from onset to apex.
-        flow = optical_flow(onset[0], apex[0], "tvl1")
+        flow = relative_to_head(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
         reach = max(0.5, float(np.percentile(np.hypot(*flow), 99)))
+        times = max(1, round(2 * _ARROW_STEP / reach))
         size = (crops[0][1].shape[1], crops[0][1].shape[0])
         colour = np.asarray(cv2.resize(flow_to_colour(flow, reach), size, interpolation=cv2.INTER_CUBIC), np.uint8)
         pictures = [
@@ -91,7 +102,10 @@ class MomentPictures:
             ("apex", _data_uri(apex[1])),
             ("offset", _data_uri(offset[1])),
             (f"flow onset to apex, full colour = {reach:.1f} px", _data_uri(colour)),
-            ("the same as arrows, 6 times as long", _data_uri(draw_arrows(apex[1], flow, magnify=6))),
+            (
+                f"the same as arrows, {times} times as long",
+                _data_uri(draw_arrows(apex[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
+            ),
         ]
         return {"interval": interval, "pictures": pictures}
 

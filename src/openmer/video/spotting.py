@@ -169,13 +169,13 @@ def excursions(standing: Curve, rate: float, settings: SpottingSettings) -> Curv
     if len(standing) > length:
         standing = signal.savgol_filter(standing, length, 2, axis=0)
     window = _odd(settings.baseline_s * rate, least=3)
-    slow = ndimage.median_filter(standing, size=(window, 1, 1), mode="nearest")
+    slow = ndimage.median_filter(standing, size=(window, 1, 1), mode="mirror")
     return np.asarray(np.linalg.norm(standing - slow, axis=2))
 
 
 def _usual_size(curves: Curve, rate: float, settings: SpottingSettings) -> Curve:
     window = _odd(settings.context_s * rate, least=3)
-    return np.asarray(ndimage.median_filter(curves, size=(window, 1), mode="nearest"))
+    return np.asarray(ndimage.median_filter(curves, size=(window, 1), mode="mirror"))
 
 
 def _events(region: int, curve: Curve, usual: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
@@ -208,7 +208,7 @@ def _crossing(curve: Curve, peak: int, step: int, foot: float) -> float | None:
 
 def _closures(eyes: Curve, rate: float, settings: SpottingSettings) -> list[tuple[int, int, int]]:
     """(start, lowest, end) samples of each time the eyes were shut for under half a second."""
-    usual = ndimage.median_filter(eyes, size=_odd(2.0 * rate, least=3), mode="nearest")
+    usual = ndimage.median_filter(eyes, size=_odd(2.0 * rate, least=3), mode="mirror")
     shut = eyes < (1 - settings.blink_closure) * usual
     labels, count = ndimage.label(shut)
     found = []

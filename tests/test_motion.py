@@ -1,0 +1,51 @@
+import numpy as np
+
+from footage import photograph
+from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.video.motion import REGION_NAMES, MotionMeter, eyes_open, head_motion, head_motion_field
+
+
+def test_head_motion_is_found_exactly_though_a_third_of_the_skin_moves_otherwise() -> None:
+    affine = np.array([[0.01, -0.02, 1.5], [0.02, 0.005, -0.7]])
+    flow = head_motion_field(affine)
+    flow[:, 84:, :] += 3.0  # the lower third, as a jaw that drops
+    y, x = np.mgrid[30:110:4, 30:110:4]
+    np.testing.assert_allclose(head_motion(flow, (y * 128 + x).ravel()), affine, atol=1e-4)
+
+
+def test_the_field_of_an_affine_motion_by_hand() -> None:
+    field = head_motion_field(np.array([[0.1, 0, 2.0], [0, 0, -1.0]]))
+    assert field.shape == (2, 128, 128)
+    assert field[:, 7, 10].tolist() == [3.0, -1.0]
+
+
+def test_eye_aspect_ratio_by_hand() -> None:
+    points = np.zeros((68, 2), np.float32)
+    for start, height in ((36, 6.0), (42, 0.0)):
+        points[start : start + 6] = [
+            (0, 0), (7, -height / 2), (14, -height / 2), (20, 0), (14, height / 2), (7, height / 2)
+        ]  # fmt: skip
+    np.testing.assert_allclose(eyes_open(points), [0.3, 0.0])
+
+
+def test_a_head_that_shifts_as_a_whole_leaves_its_regions_standing() -> None:
+    gray = photograph()[..., 1]
+    tracker, meter = FaceTracker(DlibFaceModel()), MotionMeter()
+    for step in range(6):  # one pixel of the picture a frame, to the left
+        frame = np.ascontiguousarray(gray[:, step : step + 400])
+        motion = meter.update(step / 30, frame, tracker.update(frame))
+    assert motion is not None
+    expected = -motion.alignment.scale  # one pixel of the picture, in pixels of the crop
+    assert abs(motion.head[0] - expected) < 0.1 and abs(motion.head[1]) < 0.1 and abs(motion.head[2]) < 0.1
+    assert np.abs(motion.standing).max() < 0.25
+    assert motion.standing.shape == (len(REGION_NAMES), 2)
+
+
+def test_without_a_face_nothing_is_said_and_the_next_face_starts_anew() -> None:
+    gray = photograph()[..., 1]
+    tracker, meter = FaceTracker(DlibFaceModel()), MotionMeter()
+    face = tracker.update(gray)
+    assert meter.update(0.0, gray, face) is not None
+    assert meter.update(0.1, gray, None) is None
+    again = meter.update(0.2, gray, face)
+    assert again is not None and not again.standing.any()

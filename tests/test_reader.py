@@ -1,0 +1,144 @@
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from footage import write_video
+from openmer import InputError
+from openmer.video.reader import VideoReader
+
+
+def gray_levels(count: int) -> list[np.ndarray]:
+    """Frames that tell their number by their brightness."""
+    return [np.full((48, 64, 3), 20 + 10 * k, np.uint8) for k in range(count)]
+
+
+def test_frames_come_in_order_with_exact_times(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", gray_levels(6), Fraction(30000, 1001))
+    reader = VideoReader(path, gray=True)
+    frames = list(reader)
+    assert reader.info.fps == Fraction(30000, 1001)
+    assert [f.index for f in frames] == list(range(6))
+    assert [f.time_s for f in frames] == [float(Fraction(1001, 30000) * k) for k in range(6)]
+    assert [round(float(f.image.mean())) for f in frames] == pytest.approx([20 + 10 * k for k in range(6)], abs=2)
+    assert len(list(reader)) == 6, "a reader can be gone through twice"
+
+
+def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
+    stamps = [0, 40, 50, 200, 333]
+    path = write_video(tmp_path / "v.mkv", gray_levels(5), Fraction(30), pts=stamps)
+    assert [f.time_s for f in VideoReader(path)] == pytest.approx([s / 1000 for s in stamps], abs=1e-9)
+
+
+def test_start_and_end_cut_by_time_and_keep_the_numbering(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", gray_levels(10), Fraction(10))
+    frames = list(VideoReader(path, start_s=0.3, end_s=0.6))
+    assert [f.index for f in frames] == [3, 4, 5, 6]
+
+
+def turned(path: Path) -> Path:
+    """Write a quarter turn clockwise into the track header of an mp4, as a phone held upright does."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # version and flags, times and ids, reserved, layer to reserved
+    clockwise = (0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    data[at : at + 36] = struct.pack(">9i", *clockwise)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def test_rotation_metadata_is_applied(tmp_path: Path) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255  # white in the upper left corner
+    path = turned(write_video(tmp_path / "v.mp4", [picture] * 3, Fraction(30)))
+    reader = VideoReader(path, gray=True)
+    image = next(iter(reader)).image
+    assert (reader.info.width, reader.info.height) == (48, 64)
+    assert image.shape == (64, 48)
+    # Turned clockwise, the upper left corner comes to lie at the upper right.
+    assert image[:30, 26:].mean() > 240 and image[:30, :22].mean() < 15 and image[34:].mean() < 15
+
+
+def test_a_folder_is_read_by_number_and_keeps_holes_in_time(tmp_path: Path) -> None:
+    for number in (8, 9, 10, 12):
+        cv2.imwrite(str(tmp_path / f"img{number}.png"), np.full((8, 8), number, np.uint8))
+    (tmp_path / "notes.txt").write_text("not an image")
+    frames = list(VideoReader(tmp_path, fps=Fraction(200), gray=True))
+    assert [int(f.image[0, 0]) for f in frames] == [8, 9, 10, 12]
+    assert [f.time_s for f in frames] == pytest.approx([0, 0.005, 0.01, 0.02])
+
+
+@pytest.mark.parametrize(
+    ("names", "fps", "said"),
+    [
+        ([], 30, "no images"),
+        (["a.png"], 30, "no number"),
+        (["a1.png", "b01.png"], 30, "same number"),
+        (["a1.png"], None, "--fps"),
+    ],
+)
+def test_a_bad_folder_is_explained(tmp_path: Path, names: list[str], fps: int | None, said: str) -> None:
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8), np.uint8))
+    with pytest.raises(InputError, match=said):
+        VideoReader(tmp_path, fps=None if fps is None else Fraction(fps))
+
+
+def test_images_of_different_size_are_refused(tmp_path: Path) -> None:
+    for number, side in ((1, 8), (2, 9)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((side, side), np.uint8))
+    with pytest.raises(InputError, match="one size"):
+        list(VideoReader(tmp_path, fps=Fraction(30)))
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"1\.png"):
+        VideoReader(tmp_path, fps=Fraction(30))
+
+
+def audio_only(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_files_that_are_no_video_are_explained(tmp_path: Path) -> None:
+    text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
+    text.write_text("this is a text\n" * 100)
+    empty.touch()
+    whole = write_video(tmp_path / "whole.mp4", gray_levels(10), Fraction(30))
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])  # the index stands at the end and is gone
+    for path, said in (
+        (text, "is it a video"),
+        (empty, "the file is empty"),
+        (cut, "complete"),
+        (audio_only(tmp_path / "sound.mp4"), "no pictures, only audio"),
+        (tmp_path / "nothing.mp4", "no file or folder"),
+    ):
+        with pytest.raises(InputError, match=said):
+            VideoReader(path)
+
+
+def test_a_stream_cut_in_the_middle_gives_what_is_there(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (96, 128, 3), np.uint8) for _ in range(30)]
+    whole = write_video(tmp_path / "whole.mkv", frames, Fraction(30))
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert 5 < len(list(VideoReader(cut))) < 30
+
+
+@pytest.mark.parametrize(("start", "end", "fps"), [(-1.0, None, None), (2.0, 1.0, None), (0.0, None, Fraction(0))])
+def test_impossible_settings_are_refused(tmp_path: Path, start: float, end: float | None, fps: Fraction | None) -> None:
+    path = write_video(tmp_path / "v.mp4", gray_levels(2), Fraction(30))
+    with pytest.raises(InputError):
+        VideoReader(path, start_s=start, end_s=end, fps=fps)

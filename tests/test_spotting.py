@@ -1,0 +1,120 @@
+"""The spotter on hand-made curves: what it must mark and what it must leave."""
+
+import numpy as np
+import pytest
+
+from openmer import Interval
+from openmer.video.motion import REGION_NAMES
+from openmer.video.spotting import Signals, region_motion, spot
+
+MOUTH, CHIN = REGION_NAMES.index("mouth_right"), REGION_NAMES.index("chin")
+EYES = (REGION_NAMES.index("eye_right"), REGION_NAMES.index("eye_left"))
+
+
+def signals(fps: float = 100, seconds: float = 8, noise: float = 0.01) -> Signals:
+    rng = np.random.default_rng(0)
+    n = int(seconds * fps)
+    return Signals(
+        frames=np.arange(n) + 50,
+        times_s=np.arange(n) / fps + 0.5,
+        standing=rng.normal(0, noise, (n, len(REGION_NAMES), 2)).astype(np.float32),
+        head=np.zeros((n, 3), np.float32),
+        eyes_open=np.full((n, 2), 0.3, np.float32) + rng.normal(0, 0.005, (n, 2)).astype(np.float32),
+        track=np.zeros(n, np.int64),
+    )
+
+
+def bump(s: Signals, onset: float, offset: float) -> np.ndarray:
+    """A raised cosine from onset to offset, seconds, height 1."""
+    phase = np.clip((s.times_s - onset) / (offset - onset), 0, 1)
+    return np.sin(np.pi * phase) ** 2
+
+
+@pytest.mark.parametrize("fps", [25, 30, 60, 100, 200])
+@pytest.mark.parametrize("duration", [0.2, 0.3, 0.45])
+def test_a_short_excursion_is_marked_where_it_is(fps: float, duration: float) -> None:
+    s = signals(fps)
+    s.standing[:, MOUTH, 1] -= 0.8 * bump(s, 4.0, 4.0 + duration)
+    (found,) = spot(s)
+    assert found.label == "candidate" and found.regions[0] == "mouth_right"
+    assert found.iou(Interval(onset_s=4.0, offset_s=4.0 + duration, label="truth")) > 0.6
+    assert found.apex_s == pytest.approx(4.0 + duration / 2, abs=1.5 / fps)
+    assert found.peak_px == pytest.approx(0.8, rel=0.3)
+    # Frames are numbered from 50 and begin at 0.5 s.
+    assert found.apex_frame == 50 + round((found.apex_s - 0.5) * fps)
+
+
+def test_noise_alone_is_nothing() -> None:
+    assert spot(signals(seconds=60, noise=0.03)) == ()
+
+
+def test_what_goes_and_stays_is_no_candidate() -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= np.clip((s.times_s - 3) / 0.2, 0, 1)
+    assert spot(s) == ()
+
+
+def test_a_long_expression_is_no_candidate() -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= bump(s, 3.0, 4.4)
+    assert spot(s) == ()
+
+
+def test_a_region_that_is_always_busy_must_do_more() -> None:
+    quiet, busy = signals(), signals()
+    for s in (quiet, busy):
+        s.standing[:, MOUTH, 1] -= 0.5 * bump(s, 4.0, 4.3)
+    busy.standing[:, MOUTH, 0] += 0.5 * np.sin(2 * np.pi * 4 * busy.times_s)
+    assert len(spot(quiet)) == 1 and spot(busy) == ()
+
+
+def test_a_movement_too_large_is_named_so() -> None:
+    s = signals()
+    s.standing[:, CHIN, 1] += 9 * bump(s, 4.0, 4.4)
+    s.standing[:, MOUTH, 1] += bump(s, 4.0, 4.4)
+    assert [i.label for i in spot(s)] == ["large_motion"]
+
+
+def test_both_lids_are_a_blink_and_closing_eyes_are_too() -> None:
+    s = signals()
+    for eye in EYES:
+        s.standing[:, eye, 1] += bump(s, 2.0, 2.25)
+    s.eyes_open[:] *= 1 - 0.6 * bump(s, 5.0, 5.3)[:, None]
+    marked = spot(s)
+    assert [i.label for i in marked] == ["blink", "blink"]
+    assert [i.apex_s for i in marked] == pytest.approx([2.125, 5.15], abs=0.02)
+
+
+def test_a_mouth_that_moves_during_a_blink_stays_a_candidate() -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    for eye in EYES:
+        s.standing[:, eye, 1] += 0.5 * bump(s, 4.05, 4.25)
+    assert "candidate" in [i.label for i in spot(s)]
+
+
+def test_motion_that_the_head_explains_is_left() -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= 0.5 * bump(s, 4.0, 4.3)
+    nod = 6 * bump(s, 4.0, 4.3)
+    s.head[1:, 1] = np.diff(nod)
+    assert spot(s) == ()
+
+
+def test_nothing_is_said_across_a_gap_or_a_change_of_person() -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    lost = (s.times_s > 4.1) & (s.times_s < 4.2)
+    s.standing[lost], s.head[lost], s.eyes_open[lost], s.track[lost] = np.nan, np.nan, np.nan, -1
+    assert spot(s) == ()
+    motion = region_motion(s)
+    assert np.isnan(motion[lost]).all() and np.isfinite(motion[~lost]).all()
+
+
+def test_an_uneven_frame_rate_is_taken_by_its_times() -> None:
+    s = signals(200)
+    s.standing[:, MOUTH, 1] -= 0.8 * bump(s, 4.0, 4.3)
+    keep = np.sort(np.random.default_rng(1).choice(len(s.times_s), len(s.times_s) // 2, replace=False))
+    thinned = Signals(s.frames[keep], s.times_s[keep], s.standing[keep], s.head[keep], s.eyes_open[keep], s.track[keep])
+    (found,) = spot(thinned)
+    assert found.iou(Interval(onset_s=4.0, offset_s=4.3, label="truth")) > 0.6
