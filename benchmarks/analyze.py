@@ -1,0 +1,97 @@
+"""Speed by stage and memory by length of `openmer analyze`, on the demo's real sequence.
+
+Run: python benchmarks/analyze.py
+"""
+
+import cProfile
+import os
+import pstats
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import record
+
+from openmer import AnalyzeSettings, analyze
+from openmer.cli import _demo_video
+from openmer.video.overlay import VideoWriter
+from openmer.video.reader import VideoReader
+
+# What a stage is called -> the function whose time it is.
+STAGES = {
+    "decode": ("reader.py", "_from_file"),
+    "detect faces": ("detect.py", "detect"),
+    "landmarks": ("detect.py", "landmarks"),
+    "align": ("align.py", "warp"),
+    "flow": ("flow.py", "optical_flow"),
+    "head motion": ("motion.py", "head_motion"),
+    "paint overlay": ("overlay.py", "paint"),
+    "encode overlay": ("overlay.py", "write"),
+    "report": ("report.py", "write_report"),
+}
+FPS = Fraction(30000, 1001)
+
+
+def repeated(video: Path, frames: int, path: Path) -> Path:
+    """The sequence forwards and backwards until it has `frames` frames, so that nothing jumps."""
+    pictures = [f.image for f in VideoReader(video)]
+    round_trip = pictures + pictures[-2:0:-1]
+    height, width = pictures[0].shape[:2]
+    with VideoWriter(path, width, height, FPS) as writer:
+        for k in range(frames):
+            writer.write(round_trip[k % len(round_trip)], float(k / FPS))
+    return path
+
+
+def speed(video: Path, frames: int, folder: Path, settings: AnalyzeSettings) -> dict[str, Any]:
+    """Frames a second, and the share of each stage."""
+    start = time.perf_counter()
+    analyze(video, folder / "plain", settings, overwrite=True)
+    seconds = time.perf_counter() - start
+    profile = cProfile.Profile()
+    profile.runcall(analyze, video, folder / "plain", settings, overwrite=True)
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    spent = {
+        name: sum(v[3] for (file, _, function), v in stats.items() if file.endswith(end) and function == wanted)
+        for name, (end, wanted) in STAGES.items()
+    }
+    return {
+        "frames_per_s": round(frames / seconds, 1),
+        "ms_a_frame": {name: round(1000 * s / frames, 2) for name, s in spent.items() if s > 0},
+    }
+
+
+def peak_mb(video: Path, out: Path, *arguments: str) -> float:
+    """Peak memory of the command in a process of its own, MB."""
+    command = [sys.executable, "-m", "openmer", "analyze", str(video), "--out", str(out), *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"analyze failed on {video}")
+    return round(usage.ru_maxrss / 1024, 1)
+
+
+def main() -> None:
+    """Measure and write."""
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        long = repeated(_demo_video(), 600, folder / "600.mp4")
+        analyze(long, folder / "warm", AnalyzeSettings(end_s=1))
+        figures["with_overlay"] = speed(long, 600, folder, AnalyzeSettings())
+        figures["without_overlay"] = speed(long, 600, folder, AnalyzeSettings(overlay=False))
+        figures["peak_mb"] = {}
+        for frames in (2_000, 10_000):
+            video = repeated(_demo_video(), frames, folder / f"{frames}.mp4")
+            figures["peak_mb"][str(frames)] = peak_mb(video, folder / f"out{frames}")
+            print(frames, figures["peak_mb"])
+    print(figures)
+    record.write("analyze", {"video": "carphone, 176x144, 30 fps, there and back", "flow": "dis"}, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Write a measurement with what is needed to judge it: hardware, versions, commit."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        cpu = next(
+            (x.split(":", 1)[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")), cpu
+        )
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {n: version(n) for n in ("openmer", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")},
+    }
+
+
+def commit() -> str:
+    """The commit measured; `+changes` where the tree differs from it."""
+    here = Path(__file__).parent
+    head = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=here, text=True).strip()
+    dirty = subprocess.check_output(["git", "status", "--porcelain", "-uno"], cwd=here, text=True).strip()
+    return head + ("+changes" if dirty else "")
+
+
+def write(name: str, settings: dict[str, Any], figures: dict[str, Any]) -> Path:
+    """Save the figures as results/NAME-DATE.json."""
+    RESULTS.mkdir(exist_ok=True)
+    now = datetime.now(UTC)
+    content = {
+        "name": name,
+        "date": now.isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+        "settings": settings,
+        "figures": figures,
+    }
+    path = RESULTS / f"{name}-{now:%Y-%m-%d}.json"
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    print(f"wrote {path}")
+    return path

@@ -1,0 +1,333 @@
+"""The whole video way: what it finds on footage with known truth, what it writes, and how it fails."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from footage import MOUTH_RIGHT, displaced, face_closeup, noisy, write_video
+from openmer import AnalyzeSettings, Interval, Timeline, analyze, read_timeline
+from openmer.cli import main
+from openmer.face.align import align
+from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.video.motion import REGION_NAMES
+from test_reader import audio_only, turned
+
+QUICK = AnalyzeSettings(overlay=False)
+WRITTEN = {"timeline.json", "timeline.csv", "frames.csv", "landmarks.npz", "report.html"}
+
+
+def still(seconds: float, fps: int = 30) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(0)
+    for _ in range(int(seconds * fps)):
+        yield noisy(face_closeup(), rng)
+
+
+def smirk(fps: int, onset_s: float, duration_s: float, peak_px: float, seconds: float) -> Iterator[np.ndarray]:
+    """The photograph with one mouth corner drawn up and out, `peak_px` of the 128 crop at the apex."""
+    image, rng = face_closeup(), np.random.default_rng(1)
+    face = FaceTracker(DlibFaceModel()).update(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    assert face is not None
+    scale = align(face.landmarks).scale
+    corner = ((MOUTH_RIGHT[0] - 100) * 2.5, (MOUTH_RIGHT[1] - 30) * 2.5)
+    for k in range(int(seconds * fps)):
+        phase = np.clip((k / fps - onset_s) / duration_s, 0, 1)
+        reach = peak_px * np.sin(np.pi * phase) ** 2 / scale
+        yield noisy(displaced(image, corner, (-0.8 * reach, -0.6 * reach), 6 / scale), rng)
+
+
+def test_a_still_photograph_with_noise_gives_nothing(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "still.mp4", still(10), Fraction(30))
+    timeline = analyze(video, tmp_path / "out", QUICK)
+    assert timeline.intervals == ()
+    steady = pd.read_csv(tmp_path / "out" / "frames.csv")["flow_median_px"].iloc[1:].median()
+    assert steady < 0.05
+    analyze(video, tmp_path / "jittery", AnalyzeSettings(overlay=False, align="per_frame", end_s=1))
+    jittery = pd.read_csv(tmp_path / "jittery" / "frames.csv")["flow_median_px"].iloc[1:].median()
+    assert jittery > 5 * steady, "aligning each frame anew puts landmark jitter into the flow"
+
+
+@pytest.mark.parametrize("fps", [30, 200])
+def test_one_small_smirk_is_one_candidate_at_its_place(tmp_path: Path, fps: int) -> None:
+    video = write_video(tmp_path / "smirk.mp4", smirk(fps, 1.4, 0.3, 1.5, 3.0), Fraction(fps))
+    (found,) = analyze(video, tmp_path / "out", QUICK)
+    assert found.label == "candidate"
+    assert found.regions[0] == "mouth_right"
+    assert found.iou(Interval(onset_s=1.4, offset_s=1.7, label="truth")) >= 0.5
+
+
+@pytest.fixture(scope="module")
+def half_face(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds: a face, then an empty gray wall, then the face again."""
+    rng = np.random.default_rng(2)
+    frames = [noisy(face_closeup(1.0), rng) for _ in range(30)]
+    wall = [noisy(np.full_like(frames[0], 128), rng) for _ in range(15)]
+    path = tmp_path_factory.mktemp("half") / "half <b>face.mp4"
+    return write_video(path, [*frames[:15], *wall, *frames[15:]], Fraction(30))
+
+
+@pytest.fixture(scope="module")
+def half_result(half_face: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Timeline]:
+    out = tmp_path_factory.mktemp("result") / "out"
+    return out, analyze(half_face, out)
+
+
+def test_everything_is_written_and_nothing_is_left_over(half_result: tuple[Path, Timeline]) -> None:
+    out, timeline = half_result
+    assert {p.name for p in out.iterdir()} == WRITTEN | {"overlay.mp4"}
+    assert [p.name for p in out.parent.iterdir()] == ["out"]
+    assert read_timeline(out / "timeline.json") == timeline
+
+
+def test_where_the_face_is_away_there_is_a_gap(half_result: tuple[Path, Timeline]) -> None:
+    out, timeline = half_result
+    (gap,) = timeline.gaps
+    assert (gap.label, gap.onset_frame, gap.offset_frame) == ("no_face", 15, 29)
+    assert gap.onset_s == pytest.approx(0.5) and gap.offset_s == pytest.approx(1.0)
+    frames = pd.read_csv(out / "frames.csv")
+    assert frames["face_found"].tolist() == [True] * 15 + [False] * 15 + [True] * 15
+    missing = frames[~frames["face_found"]]
+    assert missing[["box_left_px", "head_dx_px", "chin_dx_px", "chin_px"]].isna().all(axis=None)
+    with np.load(out / "landmarks.npz") as stored:
+        assert stored["landmarks_px"].shape == (45, 68, 2)
+        assert np.isnan(stored["landmarks_px"][15:30]).all() and np.isfinite(stored["landmarks_px"][:15]).all()
+
+
+def test_the_table_has_a_named_column_with_unit_for_every_region(half_result: tuple[Path, Timeline]) -> None:
+    columns = pd.read_csv(half_result[0] / "frames.csv", nrows=1).columns
+    for name in REGION_NAMES:
+        assert {f"{name}_px", f"{name}_dx_px", f"{name}_dy_px"} <= set(columns)
+
+
+def test_the_overlay_has_every_frame_at_its_time(half_result: tuple[Path, Timeline]) -> None:
+    with av.open(str(half_result[0] / "overlay.mp4")) as container:
+        times = [f.time for f in container.decode(video=0)]
+    assert times == pytest.approx([k / 30 for k in range(45)], abs=1e-3)
+
+
+def test_the_report_stands_alone_and_escapes_names(half_result: tuple[Path, Timeline]) -> None:
+    page = (half_result[0] / "report.html").read_text()
+    assert "half &lt;b&gt;face.mp4" in page and "<b>face" not in page
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+    assert "Not validated on real micro-expressions" in page and "detect lies" in page
+
+
+def test_results_say_how_they_came_about_and_no_folder_of_the_user(half_result: tuple[Path, Timeline]) -> None:
+    out, timeline = half_result
+    assert timeline.provenance["engine"] == "classical"
+    assert timeline.provenance["settings"]["spotting"]["least_px"] == 0.2
+    assert str(out.parent) not in (out / "timeline.json").read_text()
+
+
+def test_a_portrait_video_of_odd_size_with_rotation(tmp_path: Path) -> None:
+    upright = face_closeup(1.0)[:, :201]
+    lying = np.ascontiguousarray(np.rot90(upright))  # turned back by the metadata, clockwise
+    padded = lying[: lying.shape[0] // 2 * 2, : lying.shape[1] // 2 * 2]
+    video = turned(write_video(tmp_path / "phone.mp4", [padded] * 12, Fraction(30)))
+    analyze(video, tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "frames.csv")["face_found"].all()
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    for k in range(5):
+        cv2.imwrite(str(odd / f"{k}.png"), upright[:199, :, ::-1])
+    assert upright[:199].shape[:2] == (199, 201)
+    analyze(odd, tmp_path / "out2", AnalyzeSettings(fps=Fraction(30)))
+    with av.open(str(tmp_path / "out2" / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+
+
+def test_frame_numbers_count_from_the_start_of_the_source(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "smirk.mp4", smirk(30, 2.4, 0.3, 1.5, 4.0), Fraction(30))
+    (found,) = analyze(video, tmp_path / "out", AnalyzeSettings(overlay=False, start_s=1.0))
+    assert found.apex_s == pytest.approx(2.55, abs=0.07)
+    assert found.apex_frame == round(found.apex_s * 30)
+    assert pd.read_csv(tmp_path / "out" / "frames.csv")["frame"].iloc[0] == 30
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["openmer", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def wall(path: Path, frames: int) -> Path:
+    return write_video(path, [np.full((96, 128, 3), 128, np.uint8)] * frames, Fraction(30))
+
+
+def text_file(path: Path) -> Path:
+    path.write_text("no video")
+    return path
+
+
+def nothing(path: Path) -> Path:
+    return path
+
+
+def empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (nothing, "no file or folder"),
+        (text_file, "cannot read"),
+        (empty, "empty"),
+        (audio_only, "no pictures"),
+        (lambda p: wall(p, 1), "at least 2 frames, and there was 1"),
+        (lambda p: wall(p, 5), "no face was found in any of 5 frames"),
+    ],
+    ids=["missing", "text", "empty", "audio", "one frame", "no face"],
+)
+def test_bad_input_is_one_line_and_loses_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], Path],
+    said: str,
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    older = Timeline(intervals=(), start_s=0, end_s=1).to_json()
+    (out / "timeline.json").write_text(older)
+    assert run(monkeypatch, "analyze", make(tmp_path / "input.mp4"), "--out", out, "--overwrite") == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and said in lines[0]
+    assert (out / "timeline.json").read_text() == older
+    assert {p.name for p in tmp_path.iterdir()} <= {"out", "input.mp4"}
+
+
+def test_an_older_result_is_replaced_only_when_asked(
+    half_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ("analyze", half_face, "--out", out, "--no-overlay", "--end", "0.3")
+    assert run(monkeypatch, *command) == 0
+    assert run(monkeypatch, *command) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    (out / "old.txt").write_text("from before")
+    assert run(monkeypatch, *command, "--overwrite") == 0
+    assert {p.name for p in out.iterdir()} == WRITTEN
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_is_no_result_is_never_replaced(
+    half_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert run(monkeypatch, "analyze", half_face, "--out", tmp_path, "--overwrite") == 1
+    assert "left alone" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_output_that_cannot_be_written_is_explained(
+    half_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("a file")
+    assert run(monkeypatch, "analyze", half_face, "--out", tmp_path / "file" / "out") == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    half_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    assert run(monkeypatch, "analyze", half_face, "--out", tmp_path / "out", "--no-overlay", "--end", "0.3") == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, number: int, code: int) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "timeline.json").write_text("older")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    picture = frames / "0.png"
+    cv2.imwrite(str(picture), face_closeup())
+    for k in range(1, 3000):  # long enough to be interrupted
+        (frames / f"{k}.png").symlink_to(picture)
+    command = [sys.executable, "-m", "openmer", "analyze", frames, "--fps", "30", "--out", out, "--overwrite"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.*/flow.cache")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in printed
+    assert (out / "timeline.json").read_text() == "older"
+    assert {p.name for p in tmp_path.iterdir()} == {"out", "frames"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--fps", "fast"), 1, "--fps must be a number"),
+        (("--start", "3", "--end", "2"), 1, "0 <= start < end"),
+        (("--start", "99"), 1, "at least 2 frames"),
+        (("--device", "cuda"), 1, "runs on the CPU"),
+        (("--predictor", "nowhere.dat"), 1, "no landmark predictor"),
+        (("--flow", "raft"), 2, "invalid choice"),
+    ],
+)
+def test_bad_settings_are_explained(
+    half_face: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    assert run(monkeypatch, "analyze", half_face, "--out", tmp_path / "out", *arguments) == code
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_video() -> None:
+    """Between 20 and 120 frames only rows of numbers may be added: some 3 KB a frame, not pictures of 90 KB."""
+    import tracemalloc
+
+    from openmer.video.measure import measure
+    from openmer.video.motion import MotionMeter
+    from openmer.video.reader import Frame
+
+    def peak(count: int) -> int:
+        rng = np.random.default_rng(0)
+        frames = (Frame(k, k / 30, noisy(face_closeup(1.0), rng)) for k in range(count))
+        tracker, meter = FaceTracker(DlibFaceModel()), MotionMeter()
+        tracemalloc.start()
+        measure(frames, tracker, meter)
+        try:
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(120) - peak(20) < 100 * 10_000
+
+
+def test_the_settings_in_the_result_can_be_read_again(half_result: tuple[Path, Timeline]) -> None:
+    content = json.loads((half_result[0] / "timeline.json").read_text())
+    assert content["schema"] == "openmer.timeline/1"
+    assert content["provenance"]["settings"]["align"] == "per_clip"
