@@ -163,10 +163,10 @@ class MotionMeter:
 
 
 def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """The affine motion that most of the rigid skin follows.
+    """The affine motion that most of the rigid skin follows: least absolute deviations.
 
-    Least median of squares (Rousseeuw 1984), then least squares on what agrees: up to half of the skin may move on
-    its own, at an edge too, where iteratively reweighted fits are drawn away.
+    Solved by iteratively reweighted least squares. The problem is convex, so the answer does not depend on a start
+    or on chance, as redescending or sampling estimators' does.
 
     Args:
         flow: (2, H, W) pixels.
@@ -176,13 +176,16 @@ def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.floa
         (2, 3): (x, y, 1) to (dx, dy).
     """
     width = flow.shape[2]
-    here = np.stack([rigid % width, rigid // width], 1).astype(np.float64)
-    moved = here + flow.reshape(2, -1)[:, rigid].T
-    fit, _ = cv2.estimateAffine2D(here, moved, method=cv2.LMEDS)
-    if fit is None:  # no three pixels agree: then the middle motion is all that can be said
-        shift = np.median(moved - here, axis=0)
-        return np.array([[0, 0, shift[0]], [0, 0, shift[1]]], np.float64)
-    return np.asarray(fit, np.float64) - np.eye(2, 3)
+    places = np.stack([rigid % width, rigid // width, np.ones_like(rigid)], 1).astype(np.float64)
+    target = flow.reshape(2, -1)[:, rigid].T.astype(np.float64)
+    weight = np.ones(len(rigid))
+    fit: npt.NDArray[np.float64] = np.zeros((3, 2))
+    for _ in range(10):
+        weighted = places * weight[:, None]
+        fit = np.asarray(np.linalg.lstsq(weighted.T @ places, weighted.T @ target, rcond=None)[0], np.float64)
+        # Below 0.02 px, the noise of any flow, all residuals count alike.
+        weight = 1 / np.maximum(np.linalg.norm(target - places @ fit, axis=1), 0.02)
+    return fit.T
 
 
 def relative_to_head(flow: Array, points: Array) -> Array:

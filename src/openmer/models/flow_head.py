@@ -1,0 +1,287 @@
+"""The flow heads: FlowNet fed with F5C features, and a small one that sees full resolution.
+
+Flow is (dx, dy) in pixels of the input, from the first frame of a pair to the second, x right, y down.
+
+Shape legend: B clips, T frames, P = T - 1 pairs, C channels, H rows, W columns, S side of the F5C feature map.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PATCH, DILATION = 21, 2  # displacements of the correlation: 21 x 21, two cells apart
+
+
+@cache
+def _offsets(side: int) -> tuple[Tensor, Tensor]:
+    """Which correlation channels can be other than 0 on a map of this side, and where their values lie.
+
+    Returns:
+        channels: (D,) indices into the 441 displacements that overlap the map at all.
+        places: (D, S*S) flat indices into the (S*S, S*S + 1) table of all pairs of cells; the last column is 0.
+    """
+    reach = PATCH // 2 * DILATION
+    shift = torch.arange(-reach, reach + 1, DILATION)
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    dy, dx = torch.meshgrid(shift, shift, indexing="ij")
+    there_row = row.flatten() + dy.flatten()[:, None]
+    there_column = column.flatten() + dx.flatten()[:, None]
+    inside = (there_row >= 0) & (there_row < side) & (there_column >= 0) & (there_column < side)
+    cells = side * side
+    target = torch.where(inside, there_row * side + there_column, cells)
+    places = torch.arange(cells) * (cells + 1) + target
+    channels = inside.any(1).nonzero().flatten()
+    return channels, places[channels]
+
+
+def correlation(first_BCSS: Tensor, second_BCSS: Tensor) -> tuple[Tensor, Tensor]:
+    """FlowNetC's correlation, as one batched matrix product (Fischer et al. 2015).
+
+    Channel d of the result is the scalar product of each cell of the first map with the cell of the second that lies
+    the d-th displacement away, divided by the number of channels, 0 outside.
+
+    Returns:
+        ((B, D, S, S), (D,)): the values of the channels that can be other than 0 (225 of 441 on a map of side 16), and
+        which those are.
+    """
+    batch, depth, side, _ = first_BCSS.shape
+    channels, places = (x.to(first_BCSS.device) for x in _offsets(side))
+    pairs = first_BCSS.flatten(2).transpose(1, 2) @ second_BCSS.flatten(2) / depth
+    table = F.pad(pairs, (0, 1)).flatten(1)
+    return table[:, places.flatten()].view(batch, len(channels), side, side), channels
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:
+    padding = (kernel - 1) // 2 if padding is None else padding
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)
+    )
+
+
+def _up(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.LeakyReLU(0.1))
+
+
+class FlowNetHead(nn.Module):
+    """FlowNetC with batch normalisation, joined by both F5C features where its correlation is.
+
+    Source: the figure (raw frames and both F(g) go in), the released model for the layers.
+
+    Each frame is encoded once, though it belongs to two pairs, and all pairs go through the decoder together. In
+    training mode batch normalisation therefore sees all pairs of the batch at once; the released model runs pair after
+    pair, with statistics of one pair each. That difference is deliberate: more samples, less noise, and much faster.
+
+    Args:
+        features: channels of one F(g).
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.conv1 = _conv(1, 64, 6, 2, 2)
+        self.conv2 = _conv(64, 128, 4, 2, 1)
+        self.conv3 = _conv(128, 256, 2, 2, 0)
+        self.redirect = _conv(256, 32, 1)
+        self.conv3_1 = _conv(32 + PATCH * PATCH + 2 * features, 256, 3)
+        self.conv4, self.conv4_1 = _conv(256, 512, 3, 2), _conv(512, 512, 3)
+        self.conv5, self.conv5_1 = _conv(512, 512, 3, 2), _conv(512, 512, 3)
+        self.conv6, self.conv6_1 = _conv(512, 1024, 3, 2), _conv(1024, 1024, 3)
+        skips, ups = (512, 512, 256, 128, 64, 1), (512, 256, 128, 128, 64, 32)
+        widths = [1024]
+        self.up = nn.ModuleList()
+        for skip, up in zip(skips, ups, strict=True):
+            self.up.append(_up(widths[-1], up))
+            widths.append(skip + up + 2)
+        self.flow = nn.ModuleList(nn.Conv2d(width, 2, 3, padding=1, bias=False) for width in widths)
+        self.flow_up = nn.ModuleList(nn.ConvTranspose2d(2, 2, 4, 2, 1, bias=False) for _ in skips)
+
+    def forward(self, clip_BTHW: Tensor, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
+        """Frames (B, T, H, W) and features of both frames of each pair (B, P, C, S, S) -> flow (B, P, 2, H, W)."""
+        batch, frames, height, width = clip_BTHW.shape
+        pairs = frames - 1
+        image = clip_BTHW.reshape(-1, 1, height, width)
+        one = self.conv1(image)
+        two = self.conv2(one)
+        three = self.conv3(two)
+
+        def of_pairs(maps: Tensor, start: int) -> Tensor:
+            """The maps of the first (0) or second (1) frame of every pair."""
+            shaped = maps.view(batch, frames, *maps.shape[1:])
+            return shaped[:, start : start + pairs].flatten(0, 1)
+
+        first, second = of_pairs(three, 0), of_pairs(three, 1)
+        corr, channels = correlation(first, second)
+        joined = torch.cat(
+            [self.redirect(first), F.leaky_relu(corr, 0.1), first_BPCSS.flatten(0, 1), second_BPCSS.flatten(0, 1)], 1
+        )
+        four = self.conv4_1(self.conv4(out3 := self._join(joined, channels)))
+        five = self.conv5_1(self.conv5(four))
+        out = self.conv6_1(self.conv6(five))
+        flow = self.flow[0](out)
+        skips = (five, four, out3, of_pairs(two, 0), of_pairs(one, 0), of_pairs(image, 0))
+        for level, skip in enumerate(skips):
+            out = torch.cat([skip, self.up[level](out), self.flow_up[level](flow)], 1)
+            flow = self.flow[level + 1](out)
+        return flow.view(batch, pairs, 2, height, width)
+
+    def _join(self, joined: Tensor, channels: Tensor) -> Tensor:
+        """conv3_1 without the weights of correlation channels that are always 0 on this map."""
+        conv, norm, act = self.conv3_1
+        ends = 32 + PATCH * PATCH
+        kept = torch.cat(
+            [
+                torch.arange(32, device=channels.device),
+                32 + channels,
+                torch.arange(ends, ends + 2 * self.features, device=channels.device),
+            ]
+        )
+        return act(norm(F.conv2d(joined, conv.weight[:, kept], padding=1)))  # type: ignore[operator]
+
+
+def _gaussian(sigma: float) -> Tensor:
+    radius = max(1, round(2.5 * sigma))
+    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+def blur(x_BCHW: Tensor, kernel: Tensor) -> Tensor:
+    """Separable blur of every channel, the rim replicated."""
+    batch, channels, height, width = x_BCHW.shape
+    radius = len(kernel) // 2
+    x = x_BCHW.reshape(batch * channels, 1, height, width)
+    x = F.pad(x, (radius, radius, radius, radius), mode="replicate")
+    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return x.view(batch, channels, height, width)
+
+
+def warp(image_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
+    """The second image brought back to the first: out(x) = image(x + flow(x)), bilinear, the rim replicated."""
+    height, width = image_BCHW.shape[2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=image_BCHW.device, dtype=flow_B2HW.dtype),
+        torch.arange(width, device=image_BCHW.device, dtype=flow_B2HW.dtype),
+        indexing="ij",
+    )
+    grid = torch.stack(
+        [2 * (x + flow_B2HW[:, 0]) / (width - 1) - 1, 2 * (y + flow_B2HW[:, 1]) / (height - 1) - 1], dim=-1
+    )
+    return F.grid_sample(image_BCHW, grid.to(image_BCHW.dtype), align_corners=True, padding_mode="border")
+
+
+class LucasKanade(nn.Module):
+    """Least-squares flow in windows of several sizes, at full resolution (Lucas, Kanade 1981).
+
+    The brightness equation is solved in closed form in Gaussian windows. It has no bias from regularisation and reaches
+    hundredths of a pixel where there is texture; where there is none its confidence says so. The network behind it has
+    only to weigh, join and correct.
+
+    Args:
+        sigmas: of the windows, px.
+    """
+
+    def __init__(self, sigmas: tuple[float, ...] = (2.0, 4.0)) -> None:
+        super().__init__()
+        for k, sigma in enumerate(sigmas):
+            self.register_buffer(f"window{k}", _gaussian(sigma), persistent=False)
+        self.register_buffer("smooth", _gaussian(0.8), persistent=False)
+        self.windows = len(sigmas)
+        self.damping = nn.Parameter(torch.full((len(sigmas),), -6.0))
+
+    @property
+    def channels(self) -> int:
+        """Output channels: two of flow and one of confidence a window, and the temporal difference."""
+        return 3 * self.windows + 1
+
+    def forward(self, first_B1HW: Tensor, second_B1HW: Tensor) -> Tensor:
+        """Two frames -> (B, 3 * windows + 1, H, W) at full resolution."""
+        first, second = blur(first_B1HW, self.smooth), blur(second_B1HW, self.smooth)
+        mean = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
+        gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
+        gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
+        gt = second - first
+        products = torch.cat([gx * gx, gx * gy, gy * gy, gx * gt, gy * gt], 1)
+        found = []
+        for k in range(self.windows):
+            xx, xy, yy, xt, yt = blur(products, getattr(self, f"window{k}")).unbind(1)
+            damped = self.damping[k].exp()
+            xx, yy = xx + damped, yy + damped
+            det = xx * yy - xy * xy
+            dx, dy = (xy * yt - yy * xt) / det, (xy * xt - xx * yt) / det
+            found += [dx.clamp(-4, 4), dy.clamp(-4, 4), torch.log(det / (xx + yy)) * 0.1]
+        return torch.stack([*found, gt[:, 0]], 1)
+
+
+class _Block(nn.Module):
+    """A residual pair of convolutions: depthwise 5x5 for reach, then pointwise for mixing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reach = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.norm = nn.GroupNorm(1, channels)
+        self.widen = nn.Conv2d(channels, 2 * channels, 1)
+        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(F.gelu(self.widen(self.norm(self.reach(x)))))
+
+
+class LiteFlowHead(nn.Module):
+    """A small flow head for a CPU: closed-form estimates at full resolution, joined by a small network.
+
+    Windowed least-squares flow (`LucasKanade`) is folded to a quarter of the resolution without loss (pixel unshuffle),
+    meets F(g) of both frames at an eighth, and is corrected twice: the second pass sees the second frame warped back by
+    the first pass's flow, so that it measures only what is left.
+
+    Args:
+        features: channels of one F(g).
+        width: channels at a quarter of the resolution.
+    """
+
+    def __init__(self, features: int, width: int = 40) -> None:
+        super().__init__()
+        self.estimate = LucasKanade()
+        inputs = self.estimate.channels + 1
+        self.entry = nn.Conv2d(16 * inputs + 2, width, 1)
+        self.features = nn.Conv2d(2 * features, width, 1)
+        self.fine = nn.ModuleList(_Block(width) for _ in range(2))
+        self.down = nn.Conv2d(width, 2 * width, 2, 2)
+        self.coarse = nn.ModuleList(_Block(2 * width) for _ in range(2))
+        self.widen_features = nn.Conv2d(width, 2 * width, 1)
+        self.up = nn.Conv2d(2 * width, width, 1)
+        self.out = _Block(width)
+        self.flow = nn.Conv2d(width, 2 * 16, 1)
+        nn.init.zeros_(self.flow.weight)
+        nn.init.zeros_(self.flow.bias)
+        # Learned smoothing of the result at full resolution, at first none.
+        self.polish = nn.Conv2d(2, 2, 5, padding=2)
+        nn.init.dirac_(self.polish.weight)
+        nn.init.zeros_(self.polish.bias)
+
+    def forward(self, clip_BTHW: Tensor, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
+        """Frames (B, T, H, W) and features of both frames of each pair (B, P, C, S, S) -> flow (B, P, 2, H, W)."""
+        batch, frames, height, width = clip_BTHW.shape
+        first = clip_BTHW[:, :-1].reshape(-1, 1, height, width)
+        second = clip_BTHW[:, 1:].reshape(-1, 1, height, width)
+        features = self.features(torch.cat([first_BPCSS, second_BPCSS], 2).flatten(0, 1))
+        flow = first.new_zeros(len(first), 2, height, width)
+        for step in range(2):
+            there = second if step == 0 else warp(second, flow)
+            flow = flow + self._correction(first, there, flow, features)
+        flow = self.polish(flow)
+        return flow.view(batch, frames - 1, 2, height, width)
+
+    def _correction(self, first: Tensor, second: Tensor, flow: Tensor, features: Tensor) -> Tensor:
+        seen = torch.cat([self.estimate(first, second), first], 1)
+        x = torch.cat([F.pixel_unshuffle(seen, 4), F.avg_pool2d(flow, 4)], 1)
+        x = self.entry(x)
+        for block in self.fine:
+            x = block(x)
+        y = self.down(x) + self.widen_features(features)
+        for block in self.coarse:
+            y = block(y)
+        x = x + F.interpolate(self.up(y), scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = self.out(x)
+        return F.pixel_shuffle(self.flow(x), 4)

@@ -1,0 +1,297 @@
+"""MOL: micro-expression, optical flow and landmarks from raw frames, jointly.
+
+Source: Shao et al., MOL, TPAMI 2025: its overview figure, and the behaviour of the authors' released model where the
+figure is silent. Parts stand in the order in which data flows. docs/fidelity.md compares figure, released model and
+presets point by point.
+
+Shape legend: B clips, T frames, P = T - 1 pairs, C = 128 channels, H rows, W columns, S side of the feature map (an
+eighth of H), N = S * S, K neighbours.
+"""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from openmer.errors import InputError
+from openmer.models.f5c import CCC, F5C, FCC, Graph
+from openmer.models.flow_head import FlowNetHead, LiteFlowHead
+
+Head = Literal["mer", "flow", "landmarks"]
+HEADS: tuple[Head, ...] = get_args(Head)
+
+CHANNELS = 128
+NUM_LANDMARKS = 68
+
+
+@dataclass(frozen=True, kw_only=True)
+class MOLConfig:
+    """What a network is made of; saved whole beside its weights.
+
+    Attributes:
+        preset: the name of the preset it began as.
+        num_classes: classes of micro-expressions.
+        frames: T, at least 4.
+        size: H = W, a multiple of 64 from 64 to 256.
+        fcc: whether F5C has its fully-connected convolution.
+        ccc: whether F5C has its channel correspondence convolution.
+        flow: whether there is a flow head.
+        landmarks: whether there is a landmark head.
+        neighbors: K of the graph.
+        graph: what the nodes' neighbours are, see `CCC`.
+        graph_itself: whether a node is its own first neighbour.
+        graph_subtractions: how often the centre is taken away.
+        graph_mix: whether the figure's 1x1 convolution is there.
+        fcc_length: stored length of FCC's kernels, or None for the side of the map.
+        flow_head: `flownet` or `lite`.
+        landmark_head: `dense` (two fully connected layers) or `heatmap`.
+    """
+
+    preset: str = "mol"
+    num_classes: int = 3
+    frames: int = 8
+    size: int = 128
+    fcc: bool = True
+    ccc: bool = True
+    flow: bool = True
+    landmarks: bool = True
+    neighbors: int = 4
+    graph: Graph = "channels"
+    graph_itself: bool = False
+    graph_subtractions: int = 1
+    graph_mix: bool = True
+    fcc_length: int | None = None
+    flow_head: Literal["flownet", "lite"] = "flownet"
+    landmark_head: Literal["dense", "heatmap"] = "dense"
+
+    def __post_init__(self) -> None:
+        if self.frames < 4:
+            raise InputError(f"MOL needs at least 4 frames for its 3-D convolution, got {self.frames}")
+        if self.size % 64 or not 64 <= self.size <= 256:
+            raise InputError(
+                f"size must be 64, 128, 192 or 256, got {self.size}: the flow head halves the picture six times, and "
+                "position embeddings are stored for feature maps of up to 32 x 32"
+            )
+        if self.num_classes < 2:
+            raise InputError(f"there must be at least 2 classes, got {self.num_classes}")
+        nodes = CHANNELS if self.graph == "channels" else self.side**2
+        if not 1 <= self.neighbors <= nodes - (not self.graph_itself):
+            raise InputError(f"neighbors must lie between 1 and the other nodes of {nodes}, got {self.neighbors}")
+
+    @property
+    def side(self) -> int:
+        """S."""
+        return self.size // 8
+
+
+PRESETS: dict[str, MOLConfig] = {
+    "mol": MOLConfig(preset="mol"),
+    "mol-authors": MOLConfig(
+        preset="mol-authors",
+        graph="positions",
+        graph_itself=True,
+        graph_subtractions=2,
+        graph_mix=False,
+        fcc_length=32,
+    ),
+    "mol-lite": MOLConfig(preset="mol-lite", flow_head="lite", landmark_head="heatmap"),
+}
+
+
+@dataclass(frozen=True)
+class MOLOutput:
+    """What was asked for; the rest is None.
+
+    Attributes:
+        logits: (B, classes), before softmax.
+        flow: (B, P, 2, H, W) px, (dx, dy) from frame k to k+1.
+        landmarks: (B, P, 68, 2) px (x, y), of frames 2 to T.
+    """
+
+    logits: Tensor | None = None
+    flow: Tensor | None = None
+    landmarks: Tensor | None = None
+
+
+class ConvStack(nn.Sequential):
+    """Frame -> F(r): four convolutions without activation between them, (B, 1, H, W) -> (B, 128, S, S) [released]."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 8, 4, 2), nn.Conv2d(8, 32, 3, 2), nn.Conv2d(32, 64, 2, 2, 1), nn.Conv2d(64, CHANNELS, 1)
+        )
+
+
+class MERHead(nn.Module):
+    """All F(g) of a clip, pair after pair -> class: 3-D convolution, 3-D max-pooling, classifier [figure, released]."""
+
+    def __init__(self, config: MOLConfig) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(CHANNELS, 32, (2, 2, 5), (2, 2, 1))
+        pooled = (config.side // 4) ** 2 * ((2 * (config.frames - 1) - 4) // 2)
+        self.hidden = nn.Linear(32 * pooled, 256)
+        self.classify = nn.Linear(256, config.num_classes)
+
+    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
+        """(B, P, C, S, S) twice -> (B, classes)."""
+        # Interleaved in time: F1 of frame 1, F2 of frame 2, F1 of frame 2, F2 of frame 3, ...
+        x = torch.stack([first_BPCSS, second_BPCSS], 2).flatten(1, 2)
+        x = self.conv(x.permute(0, 2, 3, 4, 1))
+        x = F.max_pool3d(x, 2).flatten(1)
+        x = F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
+        out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
+        return out
+
+
+class LandmarkHead(nn.Module):
+    """F(g) of a frame -> 68 points: convolution and two fully connected layers [figure, released]."""
+
+    def __init__(self, config: MOLConfig) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(CHANNELS, 32, 3)
+        self.hidden = nn.Linear(32 * (config.side - 2) ** 2, 512)
+        self.points = nn.Linear(512, 2 * NUM_LANDMARKS)
+
+    def forward(self, x_BCSS: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, 68, 2) px of the input."""
+        x = F.relu(self.hidden(F.relu(self.conv(x_BCSS)).flatten(1)))
+        out: Tensor = self.points(x)
+        return out.unflatten(1, (NUM_LANDMARKS, 2))
+
+
+class HeatmapLandmarkHead(nn.Module):
+    """F(g) of a frame -> 68 points by soft-argmax of heat maps at a quarter of the resolution: 60 times fewer weights.
+
+    The expected place under a softmax (Sun et al., Integral Human Pose Regression, 2018), which has no grid to snap to.
+    """
+
+    def __init__(self, config: MOLConfig, width: int = 64) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(CHANNELS, width, 1)
+        self.coarse = nn.Sequential(nn.Conv2d(width, width, 7, padding=3, groups=width), nn.Conv2d(width, width, 1))
+        self.fine = nn.Sequential(nn.Conv2d(width, width, 7, padding=3, groups=width), nn.Conv2d(width, width, 1))
+        self.heat = nn.Conv2d(width, NUM_LANDMARKS, 1)
+        places = (torch.arange(2 * config.side) + 0.5) * 4 - 0.5  # centres of the cells, px of the input
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, x_BCSS: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, 68, 2) px of the input."""
+        x = self.narrow(x_BCSS)
+        x = x + self.coarse(F.gelu(x))
+        x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = x + self.fine(F.gelu(x))
+        heat = self.heat(F.gelu(x)).flatten(2).float().softmax(2)
+        heat = heat.unflatten(2, (len(self.places), len(self.places)))
+        return torch.stack([heat.sum(2) @ self.places, heat.sum(3) @ self.places], 2)
+
+
+class MOL(nn.Module):
+    """The network. Heads are computed on request; recognition alone never pays for flow.
+
+    One F5C block serves the first frame of every pair, another the second [figure]. The convolution stack and the flow
+    head's encoder are shared by all frames and run once a frame.
+
+    Args:
+        config: what it is made of; see `PRESETS` and `create_model`.
+    """
+
+    def __init__(self, config: MOLConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stack = ConvStack()
+        self.first = _f5c(config)
+        self.second = _f5c(config)
+        self.mer = MERHead(config)
+        self.landmarks: nn.Module | None = None
+        self.flow: nn.Module | None = None
+        if config.landmarks:
+            self.landmarks = LandmarkHead(config) if config.landmark_head == "dense" else HeatmapLandmarkHead(config)
+        if config.flow:
+            self.flow = FlowNetHead(CHANNELS) if config.flow_head == "flownet" else LiteFlowHead(CHANNELS)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads that this network has."""
+        present = {"mer": self.mer, "flow": self.flow, "landmarks": self.landmarks}
+        return tuple(h for h in HEADS if present[h] is not None)
+
+    def forward(self, clip_BT1HW: Tensor, heads: Collection[Head] | None = None) -> MOLOutput:
+        """Estimate what `heads` names, by default all that the network has.
+
+        Args:
+            clip_BT1HW: (B, T, 1, H, W) float gray frames.
+            heads: any of `mer`, `flow`, `landmarks`.
+
+        Raises:
+            InputError: the clip has another shape than the network was made for, or a head is not there.
+        """
+        wanted = self._checked(clip_BT1HW, heads)
+        batch, frames = clip_BT1HW.shape[:2]
+        pairs = frames - 1
+        features = self.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, (batch, frames))
+
+        def encoded(block: nn.Module, start: int) -> Tensor:
+            maps = block(features[:, start : start + pairs].flatten(0, 1))
+            return maps.unflatten(0, (batch, pairs))
+
+        second = encoded(self.second, 1)
+        first = encoded(self.first, 0) if wanted & {"mer", "flow"} else second  # landmarks read the second alone
+        clip_BTHW = clip_BT1HW[:, :, 0]
+        return MOLOutput(
+            logits=self.mer(first, second) if "mer" in wanted else None,
+            flow=self.flow(clip_BTHW, first, second) if self.flow is not None and "flow" in wanted else None,
+            landmarks=self.landmarks(second.flatten(0, 1)).unflatten(0, (batch, pairs))
+            if self.landmarks is not None and "landmarks" in wanted
+            else None,
+        )
+
+    def _checked(self, clip: Tensor, heads: Collection[Head] | None) -> set[Head]:
+        expected = (self.config.frames, 1, self.config.size, self.config.size)
+        if clip.ndim != 5 or tuple(clip.shape[1:]) != expected:
+            raise InputError(
+                f"this network reads clips of shape (B, {', '.join(map(str, expected))}), got {tuple(clip.shape)}; make "
+                "one for other frames or sizes with create_model(..., frames=..., size=...)"
+            )
+        wanted = set(self.heads if heads is None else heads)
+        missing = wanted - set(self.heads)
+        if missing or not wanted:
+            raise InputError(f"this network has the heads {', '.join(self.heads)}; asked for {sorted(wanted)}")
+        return wanted
+
+
+def _f5c(config: MOLConfig) -> F5C:
+    fcc = FCC(CHANNELS, config.side, length=config.fcc_length) if config.fcc else None
+    ccc = None
+    if config.ccc:
+        ccc = CCC(
+            CHANNELS,
+            config.side**2,
+            neighbors=config.neighbors,
+            graph=config.graph,
+            itself=config.graph_itself,
+            subtractions=config.graph_subtractions,
+            mix=config.graph_mix,
+        )
+    return F5C(fcc, ccc)
+
+
+def create_model(preset: str = "mol", **switches: Any) -> MOL:
+    """A network with fresh weights.
+
+    Args:
+        preset: `mol` (after the paper's figure), `mol-authors` (as the released model) or `mol-lite` (for a CPU).
+        **switches: any attribute of `MOLConfig`, such as `num_classes=5`, `fcc=False`, `frames=16`.
+
+    Raises:
+        InputError: the preset or a switch is unknown, or the combination cannot work.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"there is no preset {preset!r}; choose {', '.join(PRESETS)}")
+    known = asdict(PRESETS[preset])
+    unknown = sorted(set(switches) - set(known))
+    if unknown:
+        raise InputError(f"unknown switch {', '.join(unknown)}; there are {', '.join(known)}")
+    return MOL(replace(PRESETS[preset], **switches))
