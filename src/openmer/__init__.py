@@ -12,26 +12,44 @@ from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import __version__
 
 if TYPE_CHECKING:
+    from openmer.models.authors import load_authors_checkpoint
+    from openmer.models.mol import MOL, MOLConfig, MOLOutput, create_model
+    from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
     from openmer.video.analyze import AnalyzeSettings, analyze
 
-_HOMES = {"AnalyzeSettings": "openmer.video.analyze", "analyze": "openmer.video.analyze"}
+_HOMES = {
+    "openmer.models.authors": ("load_authors_checkpoint",),
+    "openmer.models.mol": ("MOL", "MOLConfig", "MOLOutput", "create_model"),
+    "openmer.models.weights": ("WeightsRecord", "load_model", "read_record", "save_model"),
+    "openmer.video.analyze": ("AnalyzeSettings", "analyze"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "MOL",
     "AnalyzeSettings",
     "Clip",
     "InputError",
     "Interval",
+    "MOLConfig",
+    "MOLOutput",
     "OpenMERError",
     "OutputError",
     "Sample",
     "Timeline",
+    "WeightsRecord",
     "__version__",
     "analyze",
+    "create_model",
+    "load_authors_checkpoint",
+    "load_model",
+    "read_record",
     "read_timeline",
+    "save_model",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
     raise AttributeError(f"module 'openmer' has no attribute {name!r}")

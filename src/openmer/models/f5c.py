@@ -75,8 +75,8 @@ class CCC(nn.Module):
     """Channel correspondence convolution: a k-nearest-neighbour graph of feature patterns.
 
     Each channel's map, flattened to N values, is a node. An edge from node i to its neighbour j is
-    ReLU(W1 f_i + W2 (f_j - f_i)); the strongest edge of a node is its new value (max over neighbours), a 1x1 convolution
-    mixes the nodes, and the residual is added.
+    ReLU(W1 f_i + W2 (f_j - f_i)); the strongest edge of a node is its new value (max over neighbours), a 1x1
+    convolution mixes the nodes, and the residual is added.
 
     Args:
         channels: C, the number of nodes.
@@ -118,10 +118,7 @@ class CCC(nn.Module):
         centre = F.linear(
             f_BCN, self.centre.weight - self.subtractions * self.edge.weight, self.centre.bias + self.edge.bias
         )
-        if self.graph == "channels":
-            strongest = self._strongest_channel(f_BCN)
-        else:
-            strongest = self._strongest_position(f_BCN)
+        strongest = self._strongest_channel(f_BCN) if self.graph == "channels" else self._strongest_position(f_BCN)
         out = F.relu(centre + strongest)
         if self.mix is not None:
             out = self.mix(out)

@@ -5,8 +5,6 @@ Flow is (dx, dy) in pixels of the input, from the first frame of a pair to the s
 Shape legend: B clips, T frames, P = T - 1 pairs, C channels, H rows, W columns, S side of the F5C feature map.
 """
 
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,8 +12,7 @@ from torch.nn import functional as F
 PATCH, DILATION = 21, 2  # displacements of the correlation: 21 x 21, two cells apart
 
 
-@cache
-def _offsets(side: int) -> tuple[Tensor, Tensor]:
+def overlapping_offsets(side: int) -> tuple[Tensor, Tensor]:
     """Which correlation channels can be other than 0 on a map of this side, and where their values lie.
 
     Returns:
@@ -36,21 +33,24 @@ def _offsets(side: int) -> tuple[Tensor, Tensor]:
     return channels, places[channels]
 
 
-def correlation(first_BCSS: Tensor, second_BCSS: Tensor) -> tuple[Tensor, Tensor]:
+def correlation(first_BCSS: Tensor, second_BCSS: Tensor, places_DN: Tensor) -> Tensor:
     """FlowNetC's correlation, as one batched matrix product (Fischer et al. 2015).
 
     Channel d of the result is the scalar product of each cell of the first map with the cell of the second that lies
     the d-th displacement away, divided by the number of channels, 0 outside.
 
+    Args:
+        first_BCSS: map of the first frame.
+        second_BCSS: map of the second frame.
+        places_DN: from `overlapping_offsets`: 225 of 441 displacements on a map of side 16.
+
     Returns:
-        ((B, D, S, S), (D,)): the values of the channels that can be other than 0 (225 of 441 on a map of side 16), and
-        which those are.
+        (B, D, S, S).
     """
     batch, depth, side, _ = first_BCSS.shape
-    channels, places = (x.to(first_BCSS.device) for x in _offsets(side))
     pairs = first_BCSS.flatten(2).transpose(1, 2) @ second_BCSS.flatten(2) / depth
     table = F.pad(pairs, (0, 1)).flatten(1)
-    return table[:, places.flatten()].view(batch, len(channels), side, side), channels
+    return table[:, places_DN.flatten()].view(batch, len(places_DN), side, side)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int | None = None) -> nn.Sequential:
@@ -75,11 +75,19 @@ class FlowNetHead(nn.Module):
 
     Args:
         features: channels of one F(g).
+        side: S.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, side: int) -> None:
         super().__init__()
-        self.features = features
+        channels, places = overlapping_offsets(side)
+        ends = torch.arange(32 + PATCH * PATCH, 32 + PATCH * PATCH + 2 * features)
+        # Which inputs of conv3_1 can be other than 0 on this map.
+        kept = torch.cat([torch.arange(32), 32 + channels, ends])
+        self.places: Tensor
+        self.kept: Tensor
+        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("kept", kept, persistent=False)
         self.conv1 = _conv(1, 64, 6, 2, 2)
         self.conv2 = _conv(64, 128, 4, 2, 1)
         self.conv3 = _conv(128, 256, 2, 2, 0)
@@ -112,11 +120,11 @@ class FlowNetHead(nn.Module):
             return shaped[:, start : start + pairs].flatten(0, 1)
 
         first, second = of_pairs(three, 0), of_pairs(three, 1)
-        corr, channels = correlation(first, second)
+        corr = correlation(first, second, self.places)
         joined = torch.cat(
             [self.redirect(first), F.leaky_relu(corr, 0.1), first_BPCSS.flatten(0, 1), second_BPCSS.flatten(0, 1)], 1
         )
-        four = self.conv4_1(self.conv4(out3 := self._join(joined, channels)))
+        four = self.conv4_1(self.conv4(out3 := self._join(joined)))
         five = self.conv5_1(self.conv5(four))
         out = self.conv6_1(self.conv6(five))
         flow = self.flow[0](out)
@@ -124,37 +132,30 @@ class FlowNetHead(nn.Module):
         for level, skip in enumerate(skips):
             out = torch.cat([skip, self.up[level](out), self.flow_up[level](flow)], 1)
             flow = self.flow[level + 1](out)
-        return flow.view(batch, pairs, 2, height, width)
+        finest: Tensor = flow
+        return finest.view(batch, pairs, 2, height, width)
 
-    def _join(self, joined: Tensor, channels: Tensor) -> Tensor:
+    def _join(self, joined: Tensor) -> Tensor:
         """conv3_1 without the weights of correlation channels that are always 0 on this map."""
-        conv, norm, act = self.conv3_1
-        ends = 32 + PATCH * PATCH
-        kept = torch.cat(
-            [
-                torch.arange(32, device=channels.device),
-                32 + channels,
-                torch.arange(ends, ends + 2 * self.features, device=channels.device),
-            ]
-        )
-        return act(norm(F.conv2d(joined, conv.weight[:, kept], padding=1)))  # type: ignore[operator]
+        conv, norm, act = (self.conv3_1[k] for k in range(3))
+        assert isinstance(conv, nn.Conv2d)  # noqa: S101  (narrows the type)
+        out: Tensor = act(norm(F.conv2d(joined, conv.weight[:, self.kept], padding=1)))
+        return out
 
 
-def _gaussian(sigma: float) -> Tensor:
+def _gaussian_matrix(size: int, sigma: float) -> Tensor:
+    """(size, size): G x blurs a column, the rim replicated. On small maps two products with it beat a convolution."""
     radius = max(1, round(2.5 * sigma))
-    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    return kernel / kernel.sum()
+    shift = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (shift / sigma) ** 2)
+    kernel /= kernel.sum()
+    place = (torch.arange(size)[:, None] + shift).clamp(0, size - 1)
+    return torch.zeros(size, size).scatter_add_(1, place, kernel.expand(size, -1))
 
 
-def blur(x_BCHW: Tensor, kernel: Tensor) -> Tensor:
-    """Separable blur of every channel, the rim replicated."""
-    batch, channels, height, width = x_BCHW.shape
-    radius = len(kernel) // 2
-    x = x_BCHW.reshape(batch * channels, 1, height, width)
-    x = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-    x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
-    return x.view(batch, channels, height, width)
+def blur(x_BCSS: Tensor, gaussian_SS: Tensor) -> Tensor:
+    """Blur every channel of a square map."""
+    return gaussian_SS @ x_BCSS @ gaussian_SS.T
 
 
 def warp(image_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
@@ -172,46 +173,48 @@ def warp(image_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
 
 
 class LucasKanade(nn.Module):
-    """Least-squares flow in windows of several sizes, at full resolution (Lucas, Kanade 1981).
+    """Least-squares flow in windows of several sizes (Lucas, Kanade 1981).
 
-    The brightness equation is solved in closed form in Gaussian windows. It has no bias from regularisation and reaches
-    hundredths of a pixel where there is texture; where there is none its confidence says so. The network behind it has
-    only to weigh, join and correct.
+    The brightness equation is solved in closed form in Gaussian windows, from gradients at full resolution. It has no
+    bias from regularisation and reaches hundredths of a pixel where there is texture; where there is none its
+    confidence says so. The network behind it has only to weigh, join and correct.
 
     Args:
+        size: H = W of the frames.
         sigmas: of the windows, px.
     """
 
-    def __init__(self, sigmas: tuple[float, ...] = (2.0, 4.0)) -> None:
+    def __init__(self, size: int, sigmas: tuple[float, ...] = (2.0, 4.0)) -> None:
         super().__init__()
+        self.smooth: Tensor
+        self.register_buffer("smooth", _gaussian_matrix(size, 0.8), persistent=False)
         for k, sigma in enumerate(sigmas):
-            self.register_buffer(f"window{k}", _gaussian(sigma), persistent=False)
-        self.register_buffer("smooth", _gaussian(0.8), persistent=False)
+            self.register_buffer(f"window{k}", _gaussian_matrix(size // 2, sigma / 2), persistent=False)
         self.windows = len(sigmas)
         self.damping = nn.Parameter(torch.full((len(sigmas),), -6.0))
 
-    @property
-    def channels(self) -> int:
-        """Output channels: two of flow and one of confidence a window, and the temporal difference."""
-        return 3 * self.windows + 1
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Two smoothed frames, (B, 1, H, W) each -> what was solved and what it was solved from.
 
-    def forward(self, first_B1HW: Tensor, second_B1HW: Tensor) -> Tensor:
-        """Two frames -> (B, 3 * windows + 1, H, W) at full resolution."""
-        first, second = blur(first_B1HW, self.smooth), blur(second_B1HW, self.smooth)
+        Returns:
+            (B, 3 * windows, H/2, W/2): dx, dy in px and a confidence, for each window.
+            (B, 3, H, W): the gradients along x, y and time.
+        """
         mean = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
         gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
         gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
         gt = second - first
-        products = torch.cat([gx * gx, gx * gy, gy * gy, gx * gt, gy * gt], 1)
-        found = []
+        products = F.avg_pool2d(torch.cat([gx * gx, gx * gy, gy * gy, gx * gt, gy * gt], 1), 2)
+        solved = []
         for k in range(self.windows):
-            xx, xy, yy, xt, yt = blur(products, getattr(self, f"window{k}")).unbind(1)
+            window: Tensor = getattr(self, f"window{k}")
+            xx, xy, yy, xt, yt = blur(products, window).unbind(1)
             damped = self.damping[k].exp()
             xx, yy = xx + damped, yy + damped
             det = xx * yy - xy * xy
             dx, dy = (xy * yt - yy * xt) / det, (xy * xt - xx * yt) / det
-            found += [dx.clamp(-4, 4), dy.clamp(-4, 4), torch.log(det / (xx + yy)) * 0.1]
-        return torch.stack([*found, gt[:, 0]], 1)
+            solved += [dx.clamp(-4, 4), dy.clamp(-4, 4), 0.1 * torch.log(det / (xx + yy))]
+        return torch.stack(solved, 1), torch.cat([gx, gy, gt], 1)
 
 
 class _Block(nn.Module):
@@ -225,26 +228,28 @@ class _Block(nn.Module):
         self.narrow = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.narrow(F.gelu(self.widen(self.norm(self.reach(x)))))
+        """(B, C, H, W) -> (B, C, H, W)."""
+        out: Tensor = x + self.narrow(F.gelu(self.widen(self.norm(self.reach(x)))))
+        return out
 
 
 class LiteFlowHead(nn.Module):
     """A small flow head for a CPU: closed-form estimates at full resolution, joined by a small network.
 
-    Windowed least-squares flow (`LucasKanade`) is folded to a quarter of the resolution without loss (pixel unshuffle),
-    meets F(g) of both frames at an eighth, and is corrected twice: the second pass sees the second frame warped back by
-    the first pass's flow, so that it measures only what is left.
+    Windowed least-squares flow (`LucasKanade`) and the gradients are folded to a quarter of the resolution without loss
+    (pixel unshuffle), meet F(g) of both frames at an eighth, and are corrected twice: the second pass sees the second
+    frame warped back by the first pass's flow, so that it measures only what is left.
 
     Args:
         features: channels of one F(g).
+        size: H = W of the frames.
         width: channels at a quarter of the resolution.
     """
 
-    def __init__(self, features: int, width: int = 40) -> None:
+    def __init__(self, features: int, size: int, width: int = 36) -> None:
         super().__init__()
-        self.estimate = LucasKanade()
-        inputs = self.estimate.channels + 1
-        self.entry = nn.Conv2d(16 * inputs + 2, width, 1)
+        self.estimate = LucasKanade(size)
+        self.entry = nn.Conv2d(4 * 3 * self.estimate.windows + 16 * 4 + 2, width, 1)
         self.features = nn.Conv2d(2 * features, width, 1)
         self.fine = nn.ModuleList(_Block(width) for _ in range(2))
         self.down = nn.Conv2d(width, 2 * width, 2, 2)
@@ -252,30 +257,30 @@ class LiteFlowHead(nn.Module):
         self.widen_features = nn.Conv2d(width, 2 * width, 1)
         self.up = nn.Conv2d(2 * width, width, 1)
         self.out = _Block(width)
-        self.flow = nn.Conv2d(width, 2 * 16, 1)
-        nn.init.zeros_(self.flow.weight)
-        nn.init.zeros_(self.flow.bias)
+        self.flow = nn.Conv2d(width, 2 * 16, 1, bias=False)
+        nn.init.zeros_(self.flow.weight)  # an untrained head says that nothing moves
         # Learned smoothing of the result at full resolution, at first none.
-        self.polish = nn.Conv2d(2, 2, 5, padding=2)
+        self.polish = nn.Conv2d(2, 2, 5, padding=2, bias=False)
         nn.init.dirac_(self.polish.weight)
-        nn.init.zeros_(self.polish.bias)
 
     def forward(self, clip_BTHW: Tensor, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
         """Frames (B, T, H, W) and features of both frames of each pair (B, P, C, S, S) -> flow (B, P, 2, H, W)."""
         batch, frames, height, width = clip_BTHW.shape
-        first = clip_BTHW[:, :-1].reshape(-1, 1, height, width)
-        second = clip_BTHW[:, 1:].reshape(-1, 1, height, width)
+        smooth = blur(clip_BTHW, self.estimate.smooth)
+        first = smooth[:, :-1].reshape(-1, 1, height, width)
+        second = smooth[:, 1:].reshape(-1, 1, height, width)
         features = self.features(torch.cat([first_BPCSS, second_BPCSS], 2).flatten(0, 1))
         flow = first.new_zeros(len(first), 2, height, width)
         for step in range(2):
             there = second if step == 0 else warp(second, flow)
             flow = flow + self._correction(first, there, flow, features)
-        flow = self.polish(flow)
-        return flow.view(batch, frames - 1, 2, height, width)
+        polished: Tensor = self.polish(flow)
+        return polished.view(batch, frames - 1, 2, height, width)
 
     def _correction(self, first: Tensor, second: Tensor, flow: Tensor, features: Tensor) -> Tensor:
-        seen = torch.cat([self.estimate(first, second), first], 1)
-        x = torch.cat([F.pixel_unshuffle(seen, 4), F.avg_pool2d(flow, 4)], 1)
+        solved, gradients = self.estimate(first, second)
+        seen = torch.cat([gradients, first], 1)
+        x = torch.cat([F.pixel_unshuffle(solved, 2), F.pixel_unshuffle(seen, 4), F.avg_pool2d(flow, 4)], 1)
         x = self.entry(x)
         for block in self.fine:
             x = block(x)
@@ -284,4 +289,5 @@ class LiteFlowHead(nn.Module):
             y = block(y)
         x = x + F.interpolate(self.up(y), scale_factor=2.0, mode="bilinear", align_corners=False)
         x = self.out(x)
-        return F.pixel_shuffle(self.flow(x), 4)
+        fine: Tensor = F.pixel_shuffle(self.flow(x), 4)  # back to full resolution
+        return fine

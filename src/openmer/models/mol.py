@@ -159,7 +159,7 @@ class LandmarkHead(nn.Module):
         """(B, C, S, S) -> (B, 68, 2) px of the input."""
         x = F.relu(self.hidden(F.relu(self.conv(x_BCSS)).flatten(1)))
         out: Tensor = self.points(x)
-        return out.unflatten(1, (NUM_LANDMARKS, 2))
+        return out.view(-1, NUM_LANDMARKS, 2)
 
 
 class HeatmapLandmarkHead(nn.Module):
@@ -175,6 +175,7 @@ class HeatmapLandmarkHead(nn.Module):
         self.fine = nn.Sequential(nn.Conv2d(width, width, 7, padding=3, groups=width), nn.Conv2d(width, width, 1))
         self.heat = nn.Conv2d(width, NUM_LANDMARKS, 1)
         places = (torch.arange(2 * config.side) + 0.5) * 4 - 0.5  # centres of the cells, px of the input
+        self.places: Tensor
         self.register_buffer("places", places, persistent=False)
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
@@ -210,7 +211,11 @@ class MOL(nn.Module):
         if config.landmarks:
             self.landmarks = LandmarkHead(config) if config.landmark_head == "dense" else HeatmapLandmarkHead(config)
         if config.flow:
-            self.flow = FlowNetHead(CHANNELS) if config.flow_head == "flownet" else LiteFlowHead(CHANNELS)
+            self.flow = (
+                FlowNetHead(CHANNELS, config.side)
+                if config.flow_head == "flownet"
+                else LiteFlowHead(CHANNELS, config.size)
+            )
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -234,8 +239,8 @@ class MOL(nn.Module):
         features = self.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, (batch, frames))
 
         def encoded(block: nn.Module, start: int) -> Tensor:
-            maps = block(features[:, start : start + pairs].flatten(0, 1))
-            return maps.unflatten(0, (batch, pairs))
+            maps: Tensor = block(features[:, start : start + pairs].flatten(0, 1))
+            return maps.view(batch, pairs, *maps.shape[1:])
 
         second = encoded(self.second, 1)
         first = encoded(self.first, 0) if wanted & {"mer", "flow"} else second  # landmarks read the second alone
@@ -252,8 +257,8 @@ class MOL(nn.Module):
         expected = (self.config.frames, 1, self.config.size, self.config.size)
         if clip.ndim != 5 or tuple(clip.shape[1:]) != expected:
             raise InputError(
-                f"this network reads clips of shape (B, {', '.join(map(str, expected))}), got {tuple(clip.shape)}; make "
-                "one for other frames or sizes with create_model(..., frames=..., size=...)"
+                f"this network reads clips of shape (B, {', '.join(map(str, expected))}), got {tuple(clip.shape)}; "
+                "make one for other frames or sizes with create_model(..., frames=..., size=...)"
             )
         wanted = set(self.heads if heads is None else heads)
         missing = wanted - set(self.heads)

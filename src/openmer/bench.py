@@ -1,0 +1,221 @@
+"""`openmer bench`: what a network costs on this machine.
+
+Each preset is measured in a process of its own, so that peak memory is its own. Times are the median of repeated runs
+after warming up; the share of peak compares the network's operations a second with a large matrix product's.
+"""
+
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from openmer.errors import InputError
+from openmer.files import write_atomic
+from openmer.models.mol import MOL, MOLOutput, create_model
+from openmer.version import __version__
+
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What is measured.
+
+    Attributes:
+        preset: the network.
+        batch: clips at once when estimating.
+        train_batch: clips in a training step; 0 leaves it out.
+        device: `cpu` or `cuda`.
+        dtype: `float32`, or `bfloat16` by autocast.
+        compile: whether through `torch.compile`.
+        repeats: timed runs.
+    """
+
+    preset: str = "mol"
+    batch: int = 1
+    train_batch: int = 4
+    device: str = "cpu"
+    dtype: DType = "float32"
+    compile: bool = False
+    repeats: int = 7
+
+
+def bench(settings: BenchSettings) -> dict[str, Any]:
+    """Measure one preset in a process of its own.
+
+    Raises:
+        InputError: the preset is unknown, or the device is not there.
+    """
+    create_model(settings.preset)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no CUDA device here; leave --device away to measure on the CPU")
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(measure, (settings,))
+
+
+def measure(settings: BenchSettings) -> dict[str, Any]:
+    """Measure one preset in this process; see `bench`."""
+    torch.manual_seed(0)
+    model = create_model(settings.preset).to(settings.device).eval()
+    clip = torch.randn(settings.batch, model.config.frames, 1, model.config.size, model.config.size)
+    clip = clip.to(settings.device)
+    figures: dict[str, Any] = {
+        "parameters_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 3),
+        "gflop": {h: _gflop(model, clip, (h,)) / settings.batch for h in model.heads},
+    }
+    figures["gflop"]["all"] = _gflop(model, clip, model.heads) / settings.batch
+    network: Callable[..., MOLOutput] = torch.compile(model) if settings.compile else model
+    with torch.inference_mode(), _precision(settings):
+        peak = _matmul_gflops(settings)
+        for name, heads in (("mer", ("mer",)), ("all", model.heads)):
+            seconds = _median_s(partial(network, clip, heads), settings)
+            figures[f"ms_a_clip_{name}"] = round(1000 * seconds / settings.batch, 2)
+        figures["share_of_matmul_peak"] = round(figures["gflop"]["all"] / figures["ms_a_clip_all"] * 1000 / peak, 3)
+        figures["matmul_gflops"] = round(peak, 1)
+    if settings.train_batch:
+        figures["ms_a_training_step"] = round(1000 * _training_step_s(model, network, settings), 1)
+    figures["peak_mb"] = _peak_mb(settings.device)
+    return figures
+
+
+def _gflop(model: MOL, clip: torch.Tensor, heads: tuple[Any, ...]) -> float:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(clip, heads)
+    return round(float(counter.get_total_flops()) / 1e9, 3)
+
+
+def _precision(settings: BenchSettings) -> torch.autocast:
+    return torch.autocast(settings.device, torch.bfloat16, enabled=settings.dtype == "bfloat16")
+
+
+def _median_s(work: Callable[[], Any], settings: BenchSettings) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        work()
+        if settings.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    for _ in range(3):
+        once()
+    return statistics.median(once() for _ in range(settings.repeats))
+
+
+def _matmul_gflops(settings: BenchSettings, side: int = 2048) -> float:
+    a = torch.randn(side, side, device=settings.device)
+    return 2 * side**3 / 1e9 / _median_s(lambda: a @ a, settings)
+
+
+def _training_step_s(model: MOL, network: Callable[..., MOLOutput], settings: BenchSettings) -> float:
+    model.train()
+    batch, config = settings.train_batch, model.config
+    clip = torch.randn(batch, config.frames, 1, config.size, config.size, device=settings.device)
+    labels = torch.zeros(batch, dtype=torch.long, device=settings.device)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with _precision(settings):
+            out = network(clip)
+        assert out.logits is not None  # noqa: S101  (every network has this head)
+        loss = cross_entropy(out.logits.float(), labels)
+        for dense in (out.flow, out.landmarks):
+            if dense is not None:
+                loss = loss + dense.float().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return _median_s(step, settings)
+
+
+def _peak_mb(device: str) -> float:
+    if device == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "openmer": __version__,
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of a checkout; None for an installed package."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def run(presets: tuple[str, ...], settings: BenchSettings, out: Path | None, console: Console) -> list[dict[str, Any]]:
+    """Measure presets, print a table, and write JSON where asked."""
+    rows = []
+    for preset in presets:
+        each = BenchSettings(**{**asdict(settings), "preset": preset})
+        with console.status(f"measuring {preset} ..."):
+            rows.append({"settings": asdict(each), "figures": bench(each)})
+    _print(rows, settings, console)
+    if out is not None:
+        content = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(settings.device)}
+        write_atomic(out, json.dumps({**content, "rows": rows}, indent=2) + "\n")
+        console.print(f"wrote {out}")
+    return rows
+
+
+def _print(rows: list[dict[str, Any]], settings: BenchSettings, console: Console) -> None:
+    title = f"{settings.device}, {settings.dtype}, batch {settings.batch}{', compiled' if settings.compile else ''}"
+    table = Table(title=title)
+    table.add_column("")
+    for row in rows:
+        table.add_column(row["settings"]["preset"], justify="right")
+    lines: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "parameters, M": lambda f: f["parameters_m"],
+        "GFLOP a clip, recognition": lambda f: f["gflop"]["mer"],
+        "GFLOP a clip, flow": lambda f: f["gflop"].get("flow", ""),
+        "GFLOP a clip, landmarks": lambda f: f["gflop"].get("landmarks", ""),
+        "GFLOP a clip, all heads": lambda f: f["gflop"]["all"],
+        "ms a clip, recognition alone": lambda f: f["ms_a_clip_mer"],
+        "ms a clip, all heads": lambda f: f["ms_a_clip_all"],
+        f"ms a training step of {settings.train_batch}": lambda f: f.get("ms_a_training_step", ""),
+        "peak memory, MB": lambda f: f["peak_mb"],
+        "matmul of this machine, GFLOP/s": lambda f: f["matmul_gflops"],
+        "share of it, all heads": lambda f: f["share_of_matmul_peak"],
+    }
+    for name, value in lines.items():
+        table.add_row(name, *(str(value(row["figures"])) for row in rows))
+    console.print(table)

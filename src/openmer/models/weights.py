@@ -1,0 +1,175 @@
+"""Weights on disk: tensors as safetensors, and beside them a record of what they are and where they come from.
+
+`NAME.safetensors` holds tensors and nothing that could run; `NAME.json` is the record. The record carries the digest of
+the tensors, so that neither can be changed or exchanged unnoticed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+
+from openmer.errors import InputError, OutputError
+from openmer.files import write_atomic
+from openmer.models.mol import MOL, MOLConfig
+
+SCHEMA = "openmer.weights/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsRecord:
+    """What the weights are; every result that is made with them carries it.
+
+    Attributes:
+        file: name of the safetensors file beside the record.
+        sha256: its digest.
+        config: of the network.
+        classes: names of the classes, in the order of the logits.
+        trained_on: the data, `simulated` said where it is so; `nothing` for fresh weights.
+        scores: figures with their protocol, or empty where nothing was measured.
+        preprocessing: how frames become the network's input.
+        licence: of the weights.
+        notes: whatever else a user should know.
+    """
+
+    file: str
+    sha256: str
+    config: MOLConfig
+    classes: tuple[str, ...]
+    trained_on: str
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "unknown"
+    notes: str = ""
+
+
+def save_model(
+    model: MOL,
+    path: Path | str,
+    *,
+    classes: tuple[str, ...],
+    trained_on: str,
+    scores: Mapping[str, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    licence: str = "unknown",
+    notes: str = "",
+) -> WeightsRecord:
+    """Write `path` (.safetensors) and its record (.json).
+
+    Raises:
+        InputError: the number of classes is not the network's, or the name does not end in .safetensors.
+        OutputError: the files cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"weights are saved as .safetensors, got {path.name}")
+    if len(classes) != model.config.num_classes:
+        raise InputError(f"the network has {model.config.num_classes} classes, {len(classes)} names were given")
+    data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    record = WeightsRecord(
+        file=path.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        config=model.config,
+        classes=tuple(classes),
+        trained_on=trained_on,
+        scores=scores or {},
+        preprocessing=preprocessing or {},
+        licence=licence,
+        notes=notes,
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+        write_atomic(
+            path.with_suffix(".json"),
+            json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2, allow_nan=False) + "\n",
+        )
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    return record
+
+
+def shipped() -> dict[str, Path]:
+    """Name -> record of the weights that come with the package."""
+    folder = resources.files("openmer").joinpath("weights")
+    return {p.stem: p for p in sorted(Path(str(folder)).glob("*.json"))}
+
+
+def read_record(name_or_path: Path | str) -> WeightsRecord:
+    """The record of shipped weights, by name, or of a .safetensors or .json file.
+
+    Raises:
+        InputError: there is none, or it cannot be understood.
+    """
+    path = _record_path(name_or_path)
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"cannot read the record {path}: {error}") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise InputError(f"{path} is no record of weights of schema {SCHEMA}")
+    try:
+        config = content["config"]
+        unknown = set(config) - {f.name for f in fields(MOLConfig)}
+        if unknown:
+            raise InputError(f"{path} has settings that this version does not know: {', '.join(sorted(unknown))}")
+        values = {f.name: content[f.name] for f in fields(WeightsRecord)}
+        values |= {"config": MOLConfig(**config), "classes": tuple(content["classes"])}
+        record = WeightsRecord(**values)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"the record {path} is damaged: {error!r}") from error
+    if Path(record.file).name != record.file:
+        raise InputError(f"the record {path} names a file outside its folder: {record.file!r}")
+    return record
+
+
+def load_model(name_or_path: Path | str) -> MOL:
+    """A network with its weights, in eval mode.
+
+    Args:
+        name_or_path: the name of weights that come with the package, or a .safetensors or .json file.
+
+    Raises:
+        InputError: the files are missing, do not belong together, or were changed.
+    """
+    record = read_record(name_or_path)
+    path = _record_path(name_or_path).with_name(record.file)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the weights {path}: {error.strerror or error}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != record.sha256:
+        raise InputError(
+            f"{path} is not the file that its record describes (sha256 {found[:12]}..., expected "
+            f"{record.sha256[:12]}...); it was changed or cut off: fetch both files again"
+        )
+    model = MOL(record.config)
+    try:
+        model.load_state_dict(safetensors.torch.load(data), strict=True)
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} does not fit the network that its record describes: {error}") from error
+    return model.eval()
+
+
+def _record_path(name_or_path: Path | str) -> Path:
+    path = Path(name_or_path)
+    if path.suffix == ".safetensors":
+        path = path.with_suffix(".json")
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise InputError(f"there is no record of weights at {path}; it belongs beside the .safetensors file")
+        return path
+    known = shipped()
+    if str(name_or_path) not in known:
+        there = f"there are {', '.join(known)}" if known else "no weights come with this version"
+        raise InputError(
+            f"no weights are called {str(name_or_path)!r}: {there}; or give the path of a .safetensors file"
+        )
+    return known[str(name_or_path)]
