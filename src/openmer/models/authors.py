@@ -6,6 +6,7 @@ FCC builds and never calls are in their checkpoints and are left out here.
 
 import pickle
 import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -109,7 +110,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of odd files that it then refuses or reads
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} holds no tensors that can be read safely ({first_line})") from error

@@ -1,0 +1,175 @@
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from openmer import InputError
+from openmer.models.mol import HEADS, MOL, PRESETS, HeatmapLandmarkHead, MOLConfig, create_model
+
+
+def clip(model: MOL, batch: int = 1) -> torch.Tensor:
+    torch.manual_seed(0)
+    c = model.config
+    return torch.randn(batch, c.frames, 1, c.size, c.size)
+
+
+def gflop(model: MOL, heads: Any = None) -> float:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model(clip(model), heads)
+    return counter.get_total_flops() / 1e9
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_shapes_of_every_preset(preset: str) -> None:
+    model = create_model(preset, num_classes=5).eval()
+    with torch.inference_mode():
+        out = model(clip(model, 2))
+    assert out.logits.shape == (2, 5)
+    assert out.flow.shape == (2, 7, 2, 128, 128)
+    assert out.landmarks.shape == (2, 7, 68, 2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_batch_is_its_clips_one_by_one(preset: str) -> None:
+    model = create_model(preset).eval()
+    x = clip(model, 2)
+    with torch.inference_mode():
+        both, second = model(x), model(x[1:])
+    for name in ("logits", "flow", "landmarks"):
+        torch.testing.assert_close(getattr(both, name)[1:], getattr(second, name), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_only_what_is_asked_for_is_computed(head: str) -> None:
+    model = create_model("mol").eval()
+    with torch.inference_mode():
+        alone, everything = model(clip(model), [head]), model(clip(model))
+    field = {"mer": "logits"}.get(head, head)
+    for name in ("logits", "flow", "landmarks"):
+        if name == field:
+            torch.testing.assert_close(getattr(alone, name), getattr(everything, name))
+        else:
+            assert getattr(alone, name) is None
+
+
+def test_recognition_does_not_pay_for_flow() -> None:
+    model = create_model("mol").eval()
+    assert gflop(model, ["mer"]) < gflop(model) / 20
+
+
+def test_mol_lite_takes_a_tenth_of_the_operations_and_under_10_mb() -> None:
+    full, lite = create_model("mol").eval(), create_model("mol-lite").eval()
+    assert gflop(lite) * 10 <= gflop(full)
+    assert sum(p.numel() for p in lite.parameters()) * 4 < 10e6
+
+
+def test_mol_authors_has_the_released_number_of_parameters() -> None:
+    # 44.1 M with 5 classes, of which their feed-forward layers, never called and not built here, are a few hundred.
+    model = create_model("mol-authors", num_classes=5)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(44.1e6, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [{"fcc": False}, {"ccc": False}, {"fcc": False, "ccc": False}, {"neighbors": 7}, {"graph": "positions"}],
+)
+def test_ablations_of_f5c_run_and_learn(switches: dict[str, Any]) -> None:
+    model = create_model("mol-lite", **switches)
+    model(clip(model, 2), ["mer"]).logits.sum().backward()
+    assert model.stack[0].weight.grad.abs().sum() > 0
+
+
+def test_heads_that_are_switched_off_are_not_there() -> None:
+    model = create_model("mol", flow=False, landmarks=False).eval()
+    assert model.heads == ("mer",)
+    assert model(clip(model)).flow is None
+    with pytest.raises(InputError, match="has the heads mer"):
+        model(clip(model), ["flow"])
+
+
+@pytest.mark.parametrize(("frames", "size"), [(4, 128), (16, 64), (5, 192)])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_other_lengths_and_sizes_work(preset: str, frames: int, size: int) -> None:
+    model = create_model(preset, frames=frames, size=size).eval()
+    with torch.inference_mode():
+        out = model(clip(model))
+    assert out.flow.shape == (1, frames - 1, 2, size, size)
+    assert out.landmarks.shape == (1, frames - 1, 68, 2)
+
+
+@pytest.mark.parametrize(
+    ("switches", "said"),
+    [
+        ({"frames": 3}, "at least 4 frames"),
+        ({"size": 100}, "64, 128, 192 or 256"),
+        ({"size": 320}, "64, 128, 192 or 256"),
+        ({"num_classes": 1}, "at least 2 classes"),
+        ({"neighbors": 0}, "neighbors"),
+        ({"neighbors": 128}, "neighbors"),
+        ({"colour": True}, "unknown switch colour"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_reason(switches: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        create_model("mol", **switches)
+
+
+def test_unknown_presets_and_other_shapes_are_refused() -> None:
+    with pytest.raises(InputError, match="choose mol, mol-authors, mol-lite"):
+        create_model("mol-huge")
+    model = create_model("mol-lite")
+    for shape in ((1, 7, 1, 128, 128), (1, 1, 8, 128, 128), (8, 1, 128, 128), (1, 8, 1, 64, 64)):
+        with pytest.raises(InputError, match="reads clips of shape"):
+            model(torch.zeros(shape))
+    with pytest.raises(InputError, match="has the heads"):
+        model(torch.zeros(1, 8, 1, 128, 128), [])
+
+
+def test_train_and_eval_modes_differ() -> None:
+    model = create_model("mol-lite")
+    x = clip(model, 2)
+    torch.manual_seed(0)
+    first = model.train()(x, ["mer"]).logits
+    assert not torch.equal(first, model(x, ["mer"]).logits), "dropout draws anew"
+    model.eval()
+    assert torch.equal(model(x, ["mer"]).logits, model(x, ["mer"]).logits)
+
+
+def test_a_training_step_reaches_every_parameter() -> None:
+    for preset in PRESETS:
+        model = create_model(preset)
+        out = model(clip(model, 2))
+        (out.logits.square().mean() + (out.flow - 1).square().mean() + (out.landmarks - 60).square().mean()).backward()
+        idle = {n for n, p in model.named_parameters() if p.grad is None}
+        assert not idle, preset
+
+
+def test_inference_mode_and_training_can_alternate() -> None:
+    model = create_model("mol")
+    with torch.inference_mode():
+        model(clip(model))
+    model(clip(model, 2)).flow.sum().backward()
+
+
+def test_soft_argmax_answers_in_pixels_of_the_crop() -> None:
+    head = HeatmapLandmarkHead(MOLConfig(preset="mol-lite"), width=8)
+    with torch.no_grad():
+        head.heat.weight.zero_()
+        head.heat.bias.zero_()
+    # A flat heat map says: the middle of the crop.
+    torch.testing.assert_close(head(torch.randn(2, 128, 16, 16)), torch.full((2, 68, 2), 63.5))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_host_transfer_inside_the_forward_pass(preset: str) -> None:
+    model = create_model(preset).cuda().eval()
+    x = clip(model, 2).cuda()
+    with torch.inference_mode():
+        model(x)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            model(x)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
