@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from openmer.clip import NUM_LANDMARKS, Array, Times
+from openmer.clip import NUM_LANDMARKS, Array
 from openmer.errors import InputError
 from openmer.face.align import CROP_PX, Alignment
 from openmer.face.detect import Face, FaceTracker
 from openmer.timeline import Interval
-from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter, stack_standing
+from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.reader import Frame, as_gray
 from openmer.video.spotting import Signals, region_motion
 
@@ -155,14 +155,14 @@ def measure(
     Raises:
         InputError: fewer than two frames, or no face in any.
     """
-    rows: list[tuple[int, float, Face | None, FrameMotion | None]] = []
+    rows: list[_Row] = []
     for frame in frames:
         gray = as_gray(frame.image)
         face = tracker.update(gray)
         motion = meter.update(frame.time_s, gray, face)
         if flows is not None:
             flows.append(motion.flow if motion else None)
-        rows.append((frame.index, frame.time_s, face, _without_flow(motion)))
+        rows.append(_row(frame, face, motion))
         on_frame()
     if len(rows) < 2:
         raise InputError(f"motion needs at least 2 frames, and there {_was(len(rows))} in what was asked for")
@@ -179,40 +179,68 @@ def _was(count: int) -> str:
     return "was 1" if count == 1 else f"were {count}"
 
 
-def _without_flow(motion: FrameMotion | None) -> FrameMotion | None:
-    """The row to keep: the dense flow would fill the memory of a long video."""
-    if motion is None:
-        return None
-    none = np.zeros((2, 0, 0), np.float32)
-    return FrameMotion(motion.standing, motion.head, motion.flow_median_px, motion.eyes_open, motion.alignment, none)
+class _Row(NamedTuple):
+    """What is kept of a frame: a video of hours has to fit, so all that is measured is one small array."""
+
+    frame: int
+    time_s: float
+    track: int
+    alignment: Alignment | None
+    values: Array | None
 
 
-def _collected(rows: list[tuple[int, float, Face | None, FrameMotion | None]]) -> Measurements:
-    faces = [face for _, _, face, _ in rows]
-    motions = [motion for _, _, _, motion in rows]
+# Where in `_Row.values` each measurement lies, and its shape.
+_PARTS: dict[str, tuple[int, ...]] = {
+    "score": (),
+    "box": (4,),
+    "landmarks": (NUM_LANDMARKS, 2),
+    "standing": (len(REGION_NAMES), 2),
+    "head": (3,),
+    "flow_median": (),
+    "eyes_open": (2,),
+}
+_SIZES = [int(np.prod(shape)) for shape in _PARTS.values()]
 
-    def column(values: list[Array | None], *shape: int) -> Array:
-        missing = np.full(shape, np.nan, np.float32)
-        return np.stack([missing if v is None else v for v in values]).astype(np.float32)
 
-    times: Times = np.array([time for _, time, _, _ in rows], np.float64)
+def _row(frame: Frame, face: Face | None, motion: FrameMotion | None) -> _Row:
+    if face is None or motion is None:
+        return _Row(frame.index, frame.time_s, -1, None, None)
+    box = face.box
+    parts = (
+        face.score,
+        (box.left, box.top, box.right, box.bottom),
+        face.landmarks,
+        motion.standing,
+        motion.head,
+        motion.flow_median_px,
+        motion.eyes_open,
+    )
+    values = np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
+    return _Row(frame.index, frame.time_s, face.track, motion.alignment, values)
+
+
+def _collected(rows: list[_Row]) -> Measurements:
+    table = np.full((len(rows), sum(_SIZES)), np.nan, np.float32)
+    for k, row in enumerate(rows):
+        if row.values is not None:
+            table[k] = row.values
+    split = np.split(table, np.cumsum(_SIZES)[:-1], axis=1)
+    part = {
+        name: values.reshape(len(rows), *shape) for (name, shape), values in zip(_PARTS.items(), split, strict=True)
+    }
     signals = Signals(
-        frames=np.array([index for index, _, _, _ in rows], np.int64),
-        times_s=times,
-        standing=stack_standing(motions),
-        head=column([m.head if m else None for m in motions], 3),
-        eyes_open=column([m.eyes_open if m else None for m in motions], 2),
-        track=np.array([f.track if f else -1 for f in faces], np.int64),
+        frames=np.array([row.frame for row in rows], np.int64),
+        times_s=np.array([row.time_s for row in rows], np.float64),
+        standing=part["standing"],
+        head=part["head"],
+        eyes_open=part["eyes_open"],
+        track=np.array([row.track for row in rows], np.int64),
     )
     return Measurements(
         signals=signals,
-        scores=np.array([f.score if f else np.nan for f in faces], np.float32),
-        boxes=column([_corners(f) if f else None for f in faces], 4),
-        landmarks=column([f.landmarks if f else None for f in faces], NUM_LANDMARKS, 2),
-        flow_median_px=np.array([m.flow_median_px if m else np.nan for m in motions], np.float32),
-        alignments=tuple(m.alignment if m else None for m in motions),
+        scores=part["score"],
+        boxes=part["box"],
+        landmarks=part["landmarks"],
+        flow_median_px=part["flow_median"],
+        alignments=tuple(row.alignment for row in rows),
     )
-
-
-def _corners(face: Face) -> Array:
-    return np.array([face.box.left, face.box.top, face.box.right, face.box.bottom], np.float32)

@@ -8,7 +8,6 @@ a new reference is taken its standing is carried over, so that a region's standi
 All lengths are pixels of the 128 crop, x right, y down. `right` and `left` are the subject's own.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -245,9 +244,3 @@ def _rigid_skin(points: Array, between_eyes: float) -> npt.NDArray[np.intp]:
 def _fill(mask: npt.NDArray[np.uint8], points: Array, value: int) -> None:
     hull = cv2.convexHull(np.round(points).astype(np.int32))
     cv2.fillConvexPoly(mask, hull, value)
-
-
-def stack_standing(frames: Sequence[FrameMotion | None]) -> Array:
-    """(n, R, 2) standing of all frames; NaN where there was no face."""
-    missing = np.full((len(REGIONS), 2), np.nan, np.float32)
-    return np.stack([missing if f is None else f.standing for f in frames])
