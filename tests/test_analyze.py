@@ -177,6 +177,13 @@ def nothing(path: Path) -> Path:
     return path
 
 
+def cut_off(path: Path) -> Path:
+    """An mp4 whose second half, with the index, is missing."""
+    whole = wall(path, 20).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
 def empty(path: Path) -> Path:
     path.touch()
     return path
@@ -188,11 +195,12 @@ def empty(path: Path) -> Path:
         (nothing, "no file or folder"),
         (text_file, "cannot read"),
         (empty, "empty"),
+        (cut_off, "complete"),
         (audio_only, "no pictures"),
         (lambda p: wall(p, 1), "at least 2 frames, and there was 1"),
         (lambda p: wall(p, 5), "no face was found in any of 5 frames"),
     ],
-    ids=["missing", "text", "empty", "audio", "one frame", "no face"],
+    ids=["missing", "text", "empty", "cut off", "audio", "one frame", "no face"],
 )
 def test_bad_input_is_one_line_and_loses_nothing(
     tmp_path: Path,

@@ -118,7 +118,6 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     if len(even) < _FEWEST:
         return []
     curves = _curves(even, times, signals.standing[part], rate, settings)
-    usual = _usual_size(curves, rate, settings)
     head = np.cumsum(_resampled(even, times, signals.head[part, :2]), axis=0)
     eyes = _resampled(even, times, signals.eyes_open[part]).mean(1)
     closed = _closures(eyes, rate, settings)
@@ -126,7 +125,7 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     events = [
         event
         for region in range(curves.shape[1])
-        for event in _events(region, curves[:, region], usual[:, region], rate, settings)
+        for event in _events(region, curves[:, region], rate, settings)
         if event.height > settings.head_share * _range(head, event)
     ]
     groups = _grouped(events)
@@ -153,12 +152,15 @@ def _even_times(times: Times) -> tuple[Curve, float]:
 
 
 def _curves(even: Curve, times: Times, standing: Array, rate: float, settings: SpottingSettings) -> Curve:
-    flat = _resampled(even, times, standing.reshape(len(times), -1))
-    return excursions(flat.reshape(len(even), -1, 2), rate, settings)
+    # Region by region: all at once would take twelve times the memory of a long video.
+    curves = np.empty((len(even), standing.shape[1]))
+    for region in range(standing.shape[1]):
+        curves[:, region] = excursion(_resampled(even, times, standing[:, region]), rate, settings)
+    return curves
 
 
-def excursions(standing: Curve, rate: float, settings: SpottingSettings) -> Curve:
-    """How far each region is from its slow course: (n, R, 2) px -> (n, R) px.
+def excursion(standing: Curve, rate: float, settings: SpottingSettings) -> Curve:
+    """How far a region is from its slow course: (n, 2) px -> (n,) px.
 
     Args:
         standing: evenly sampled.
@@ -169,16 +171,12 @@ def excursions(standing: Curve, rate: float, settings: SpottingSettings) -> Curv
     if len(standing) > length:
         standing = signal.savgol_filter(standing, length, 2, axis=0)
     window = _odd(settings.baseline_s * rate, least=3)
-    slow = ndimage.median_filter(standing, size=(window, 1, 1), mode="mirror")
-    return np.asarray(np.linalg.norm(standing - slow, axis=2))
+    slow = ndimage.median_filter(standing, size=(window, 1), mode="mirror")
+    return np.asarray(np.linalg.norm(standing - slow, axis=1))
 
 
-def _usual_size(curves: Curve, rate: float, settings: SpottingSettings) -> Curve:
-    window = _odd(settings.context_s * rate, least=3)
-    return np.asarray(ndimage.median_filter(curves, size=(window, 1), mode="mirror"))
-
-
-def _events(region: int, curve: Curve, usual: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
+def _events(region: int, curve: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
+    usual = ndimage.median_filter(curve, size=_odd(settings.context_s * rate, least=3), mode="mirror")
     threshold = np.maximum(settings.least_px, settings.contrast * usual)
     peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
     for peak in peaks:
