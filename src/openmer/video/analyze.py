@@ -1,8 +1,6 @@
 """From a video to a folder with its timeline, tables, overlay and report: the whole video way in one place."""
 
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,21 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from openmer.clips.flow import FlowMethod
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.files import new_directory
+from openmer.progress import progress
 from openmer.timeline import Timeline
 from openmer.version import __version__
 from openmer.video.measure import FlowCache, Measurements, measure
@@ -121,7 +110,7 @@ def analyze(
 def _measure(reader: VideoReader, settings: AnalyzeSettings, flows: FlowCache | None, console: Console) -> Measurements:
     tracker = FaceTracker(DlibFaceModel(settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
-    with _progress(console, "Measuring", reader.expected_frames) as step:
+    with progress(console, "Measuring", reader.expected_frames) as step:
         return measure(reader, tracker, meter, flows=flows, on_frame=step)
 
 
@@ -139,7 +128,7 @@ def _draw(
     if flows is None:
         if moments:
             last = max(m.interval.offset_frame or 0 for m in moments)
-            with _progress(console, "Key frames", len(measured.frames)) as step:
+            with progress(console, "Key frames", len(measured.frames)) as step:
                 for frame in reader:
                     pictures.see(frame.index, frame.image)
                     step()
@@ -151,7 +140,7 @@ def _draw(
     rate = Fraction(1 / float(np.median(np.diff(times)))).limit_denominator(1001)
     with (
         VideoWriter(folder / "overlay.mp4", *painter.size, rate) as writer,
-        _progress(console, "Drawing", len(times)) as step,
+        progress(console, "Drawing", len(times)) as step,
     ):
         for row, frame in zip(range(len(times)), reader, strict=False):
             pictures.see(frame.index, frame.image)
@@ -218,27 +207,3 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
         else:
             plain[key] = value
     return plain
-
-
-class _FramesPerSecond(ProgressColumn):
-    """How many frames are done in a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.0f} frames/s")
-
-
-@contextmanager
-def _progress(console: Console, what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A progress bar; yields the function to call after each frame."""
-    columns = (
-        TextColumn(f"{what:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _FramesPerSecond(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, speed_estimate_period=10) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
-        progress.update(task, total=progress.tasks[0].completed)

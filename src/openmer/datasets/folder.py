@@ -1,0 +1,128 @@
+"""A user's own data: a table with a row a recording, and the recordings beside it.
+
+`samples.csv` needs the columns `subject`, `sample`, `source` and `fps`; `label` (or `emotion`), `onset`, `apex`,
+`offset` and `action_units` are read where they are there. `source` is a video file, or a folder of numbered images,
+relative to the table's folder. `onset`, `apex` and `offset` are numbers of frames: of images by their names, of videos
+from 0.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from openmer.clip import Sample
+from openmer.errors import InputError
+
+TABLE = "samples.csv"
+NEEDED = ("subject", "sample", "source", "fps")
+MARKS = ("onset", "apex", "offset")
+
+
+class FolderDataset:
+    """Recordings that a `samples.csv` lists.
+
+    Args:
+        root: the folder with the table.
+        name: of the dataset, by default the folder's.
+        label: which column is the class: `label`, or `emotion`.
+
+    Raises:
+        InputError: the table is missing or unreadable, or rows are wrong; every wrong row is named with the reason.
+    """
+
+    def __init__(
+        self, root: Path | str, *, name: str | None = None, label: Literal["label", "emotion"] = "label"
+    ) -> None:
+        self.root = Path(root)
+        self.name = name or self.root.resolve().name
+        self._label = label
+        self.samples: tuple[Sample, ...] = tuple(self._read())
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    def _read(self) -> Iterator[Sample]:
+        path = self.root / TABLE
+        if not path.is_file():
+            raise InputError(f"there is no {TABLE} in {self.root}; it needs the columns {', '.join(NEEDED)}")
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+            raise InputError(f"cannot read {path}: {error}") from error
+        table.columns = table.columns.str.strip().str.lower()
+        missing = [c for c in NEEDED if c not in table.columns]
+        if missing:
+            raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
+        if table.empty:
+            raise InputError(f"{path} lists no recordings")
+        samples, problems = [], []
+        seen: dict[tuple[str, str, str], int] = {}
+        for number, row in enumerate(table.to_dict("records"), start=2):  # the header is line 1
+            try:
+                sample = self._sample({str(k): str(v).strip() for k, v in row.items()})
+                if sample.key in seen:
+                    raise InputError(f"the same subject and sample as in line {seen[sample.key]}")
+                seen[sample.key] = number
+                samples.append(sample)
+            except InputError as error:
+                problems.append(f"line {number}: {error}")
+        if problems:
+            shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
+            raise InputError(f"{path} has {len(problems)} wrong rows:\n  {shown}")
+        yield from samples
+
+    def _sample(self, row: dict[str, str]) -> Sample:
+        for column in NEEDED:
+            if not row[column]:
+                raise InputError(f"{column} is empty")
+        source = (self.root / row["source"]).resolve()
+        if not source.is_relative_to(self.root.resolve()):
+            raise InputError(f"source {row['source']!r} lies outside of the dataset's folder")
+        if not source.exists():
+            raise InputError(f"there is nothing at {source}")
+        onset, apex, offset = (_number(row, mark) for mark in MARKS)
+        known = [m for m in (onset, apex, offset) if m is not None]
+        if known != sorted(known):
+            raise InputError(f"onset, apex, offset must rise, got {', '.join(map(str, known))}")
+        units = tuple(u.strip() for u in row.get("action_units", "").split("+") if u.strip())
+        return Sample(
+            dataset=self.name,
+            subject=row["subject"],
+            name=row["sample"],
+            source=source,
+            fps=_rate(row["fps"]),
+            label=row.get(self._label) or None,
+            onset=onset,
+            apex=apex,
+            offset=offset,
+            action_units=units,
+        )
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"fps must be a number such as 200 or 30000/1001, got {text!r}") from error
+    if rate <= 0:
+        raise InputError(f"fps must be above 0, got {text}")
+    return rate
+
+
+def _number(row: dict[str, str], column: str) -> int | None:
+    text = row.get(column, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+        if value != int(value) or value < 0:
+            raise ValueError(text)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{column} must be the number of a frame, got {text!r}") from error
+    return int(value)

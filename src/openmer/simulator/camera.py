@@ -1,0 +1,174 @@
+"""From vertices to pixels: where the head stands, a pinhole camera, a z-buffer, and the exact flow between two poses.
+
+Pixels: x right, y down, a pixel's centre at whole numbers. Camera space is the head's: +x image right, +z up, the
+camera looks along +y.
+
+Shape legend: V vertices, F triangles, H rows, W columns.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import Array
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the head stands: turns in radians about its middle, then a shift in mm.
+
+    Attributes:
+        yaw: to the subject's left, positive.
+        pitch: downwards, positive.
+        roll: clockwise in the image, positive.
+        shift: (x, y, z) mm.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def apply(self, vertices: Array) -> Array:
+        """(V, 3) mm -> (V, 3) mm."""
+        cy, sy = np.cos(self.yaw), np.sin(self.yaw)
+        cp, sp = np.cos(self.pitch), np.sin(self.pitch)
+        cr, sr = np.cos(self.roll), np.sin(self.roll)
+        yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+        pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+        roll = np.array([[cr, 0, sr], [0, 1, 0], [-sr, 0, cr]])
+        return np.asarray(vertices @ (roll @ pitch @ yaw).T + np.array(self.shift), np.float32)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole in front of the face.
+
+    Attributes:
+        width: of the picture, px.
+        height: of the picture, px.
+        distance: from the head's middle, mm.
+        focal: px.
+    """
+
+    width: int
+    height: int
+    distance: float = 900.0
+    focal: float = 900.0
+
+    def project(self, points: Array) -> Array:
+        """(..., 3) mm -> (..., 3): x px, y px, depth mm."""
+        depth = self.distance + points[..., 1]
+        x = (self.width - 1) / 2 + self.focal * points[..., 0] / depth
+        y = (self.height - 1) / 2 - self.focal * points[..., 2] / depth
+        return np.stack([x, y, depth], -1).astype(np.float32)
+
+    def enlarged(self, times: int) -> "Camera":
+        """The same view with `times` times the pixels."""
+        return Camera(self.width * times, self.height * times, self.distance, self.focal * times)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Which point of which triangle each pixel shows.
+
+    Attributes:
+        triangle: (H, W) index, -1 where there is none.
+        weights: (H, W, 3) barycentric on the surface (perspective undone).
+        depth: (H, W) mm.
+    """
+
+    triangle: npt.NDArray[np.int32]
+    weights: Array
+    depth: Array
+
+    @property
+    def covered(self) -> npt.NDArray[np.bool_]:
+        """(H, W)."""
+        return self.triangle >= 0
+
+    def interpolate(self, attribute: Array, faces: npt.NDArray[np.int32]) -> Array:
+        """(V, D) -> (H, W, D); 0 where there is no surface."""
+        out = np.zeros((*self.triangle.shape, attribute.shape[1]), np.float32)
+        _interpolate(self.triangle, self.weights, faces, np.ascontiguousarray(attribute, np.float32), out)
+        return out
+
+
+@numba.njit(cache=True)
+def _interpolate(triangle, weights, faces, attribute, out):  # type: ignore[no-untyped-def]
+    for y in range(triangle.shape[0]):
+        for x in range(triangle.shape[1]):
+            t = triangle[y, x]
+            if t >= 0:
+                for d in range(attribute.shape[1]):
+                    value = np.float32(0)
+                    for k in range(3):
+                        value += weights[y, x, k] * attribute[faces[t, k], d]
+                    out[y, x, d] = value
+
+
+@numba.njit(cache=True)
+def _rasterize(points, faces, triangle, weights, depth):  # type: ignore[no-untyped-def]
+    height, width = triangle.shape
+    for t in range(len(faces)):
+        ax, ay, az = points[faces[t, 0]]
+        bx, by, bz = points[faces[t, 1]]
+        cx, cy, cz = points[faces[t, 2]]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if area == 0 or min(az, bz, cz) <= 1:
+            continue
+        x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
+        y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
+                wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+                wc = 1 - wa - wb
+                if wa < 0 or wb < 0 or wc < 0:
+                    continue
+                inverse = wa / az + wb / bz + wc / cz
+                z = 1 / inverse
+                if z < depth[y, x]:
+                    depth[y, x] = z
+                    triangle[y, x] = t
+                    weights[y, x, 0] = wa / az * z
+                    weights[y, x, 1] = wb / bz * z
+                    weights[y, x, 2] = wc / cz * z
+
+
+def rasterize(projected: Array, faces: npt.NDArray[np.int32], height: int, width: int) -> Surface:
+    """What a pinhole sees: (V, 3) projected vertices -> the nearest surface at each pixel's centre."""
+    triangle = np.full((height, width), -1, np.int32)
+    weights = np.zeros((height, width, 3), np.float32)
+    depth = np.full((height, width), np.inf, np.float32)
+    _rasterize(projected.astype(np.float64), faces, triangle, weights, depth)
+    return Surface(triangle, weights, depth)
+
+
+def exact_flow(
+    surface: Surface, now: Array, then: Array, faces: npt.NDArray[np.int32], camera: Camera
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """How the visible surface moves, and what of it stays in sight.
+
+    Args:
+        surface: what the camera sees now.
+        now: (V, 3) mm.
+        then: (V, 3) mm.
+        faces: triangles.
+        camera: of the surface.
+
+    Returns:
+        (2, H, W) px (dx, dy), 0 where there is no surface; (H, W) whether the moved point is the nearest one then.
+    """
+    here = surface.interpolate(now, faces)
+    there = surface.interpolate(then, faces)
+    before, after = camera.project(here), camera.project(there)
+    flow = np.where(surface.covered[..., None], after - before, 0)[..., :2]
+    later = rasterize(camera.project(then), faces, camera.height, camera.width)
+    x = np.clip(np.rint(after[..., 0]), 0, camera.width - 1).astype(int)
+    y = np.clip(np.rint(after[..., 1]), 0, camera.height - 1).astype(int)
+    # 2 mm: the surface's slope over half a pixel; a head's folds are deeper.
+    visible = surface.covered & (after[..., 2] <= later.depth[y, x] + 2.0)
+    return np.moveaxis(flow, -1, 0).astype(np.float32), visible

@@ -1,0 +1,273 @@
+"""How a simulated face looks: skin, brows, lips, eyes, hair, light, background, camera.
+
+Skin is painted once a person, in a cylindrical atlas of the mean head, so that it is glued to the surface and moves
+with it. Colours and sizes are our choice.
+
+Shape legend: V vertices, H rows, W columns of the picture; the atlas has its own rows and columns.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import Array
+from openmer.simulator.camera import Camera, Surface
+from openmer.simulator.head import head_model, landmarks
+
+Image = npt.NDArray[np.uint8]
+
+ATLAS_H, ATLAS_W = 512, 768
+SKIN, CAVITY, EYE_LEFT, EYE_RIGHT = range(4)
+
+
+def atlas_places(template: Array) -> Array:
+    """(..., 3) mm on the mean head -> (..., 2) column, row of the atlas. The seam lies at the back."""
+    mean = head_model().mean
+    low, high = mean[:, 2].min(), mean[:, 2].max()
+    column = (np.arctan2(template[..., 0], -template[..., 1]) / (2 * np.pi) + 0.5) * (ATLAS_W - 1)
+    row = (high - template[..., 2]) / (high - low) * (ATLAS_H - 1)
+    return np.stack([column, row], -1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A person's surface.
+
+    Attributes:
+        albedo: (ATLAS_H, ATLAS_W, 3) RGB, 0 to 1, linear light.
+        iris: (3,) RGB.
+        shine: strength of highlights.
+    """
+
+    albedo: Array
+    iris: Array
+    shine: float
+
+
+def draw_look(rng: np.random.Generator) -> Look:
+    """Paint a new person's skin, brows, lips, hair and perhaps a beard."""
+    tone = np.array([0.62, 0.40, 0.30]) * np.exp(-rng.uniform(0, 1.6) * np.array([0.75, 1.0, 1.15]))
+    albedo = np.broadcast_to(tone, (ATLAS_H, ATLAS_W, 3)).copy()
+    points = atlas_places(landmarks(head_model().mean))
+    albedo *= 1 + _mottling(rng)[..., None] * np.array([0.7, 1.0, 1.0])
+    redness = (
+        0.25 * rng.random() * (_spot(points[[31, 35]].mean(0), 18) + _spot(points[1:3].mean(0) + np.array([22, 0]), 30))
+    )
+    albedo *= 1 + redness[..., None] * np.array([0.4, -0.3, -0.3])
+    _paint_moles(albedo, rng)
+    hair = np.minimum(np.array([0.22, 0.15, 0.09]) * rng.uniform(0.15, 1.8) ** 1.5, 0.7 * tone)
+    _blend(albedo, _lips(points), tone * np.array([0.95, 0.62, 0.62]), 0.75)
+    _blend(albedo, _brows(points, rng), hair, rng.uniform(0.6, 0.95))
+    if rng.random() < 0.35:
+        _blend(albedo, _beard(points, rng), hair, rng.uniform(0.15, 0.6))
+    _blend(albedo, _hair(points, rng), hair, 0.97)
+    iris = np.array([[0.10, 0.05, 0.02], [0.18, 0.12, 0.05], [0.12, 0.2, 0.3], [0.14, 0.2, 0.12]])[rng.integers(4)]
+    return Look(
+        np.clip(albedo, 0.003, 0.95).astype(np.float32), iris.astype(np.float32), float(rng.uniform(0.02, 0.12))
+    )
+
+
+def _mottling(rng: np.random.Generator) -> Array:
+    total = np.zeros((ATLAS_H, ATLAS_W), np.float32)
+    for sigma, strength in ((0.7, 0.10), (1.6, 0.06), (4, 0.04), (12, 0.05), (40, 0.08)):
+        noise = cv2.GaussianBlur(rng.standard_normal((ATLAS_H, ATLAS_W)).astype(np.float32), (0, 0), sigma)
+        total += strength * rng.uniform(0.6, 1.2) * noise / noise.std()
+    return np.asarray(np.clip(total, -0.5, 0.5), np.float32)
+
+
+def _spot(centre: Array, sigma: float) -> Array:
+    row, column = np.mgrid[:ATLAS_H, :ATLAS_W]
+    squared = (column - centre[0]) ** 2 + (row - centre[1]) ** 2
+    return np.asarray(np.exp(-squared / (2 * sigma**2)), np.float32)
+
+
+def _paint_moles(albedo: Array, rng: np.random.Generator) -> None:
+    for _ in range(rng.integers(0, 14)):
+        place = (rng.uniform(0.3, 0.7) * ATLAS_W, rng.uniform(0.35, 0.95) * ATLAS_H)
+        spot = _spot(np.array(place, np.float32), rng.uniform(0.7, 1.8))[..., None]
+        albedo *= 1 - spot * rng.uniform(0.3, 0.7)
+
+
+def _blend(albedo: Array, mask: Array, colour: Array, strength: float) -> None:
+    amount = strength * mask[..., None]
+    albedo *= 1 - amount
+    albedo += amount * colour
+
+
+def _polygon(points: Array, soften: float) -> Array:
+    mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
+    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), soften), np.float32)
+
+
+def _lips(points: Array) -> Array:
+    return _polygon(points[48:60], 1.2)
+
+
+def _brows(points: Array, rng: np.random.Generator) -> Array:
+    """Strokes along each brow's curve, thicker inside, leaning outwards."""
+    mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
+    thick = rng.uniform(4, 9)
+    for start, outwards in ((17, -1), (22, 1)):
+        curve = points[start : start + 5] if outwards > 0 else points[start : start + 5][::-1]
+        for _ in range(rng.integers(160, 320)):
+            t = rng.beta(1.1, 1.4) * 3.98
+            k = int(t)
+            place = curve[k] + (t - k) * (curve[k + 1] - curve[k])
+            place = place + np.array([0, rng.normal(0, thick / 3 * (1 - 0.14 * t)) + 1])
+            tip = place + np.array([outwards * rng.uniform(3, 8), rng.uniform(-3.5, 0.5)])
+            ends = [[int(v * 16) for v in end] for end in (place, tip)]
+            cv2.line(mask, ends[0], ends[1], 170, 1, cv2.LINE_AA, 4)
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8), np.float32)
+
+
+def _beard(points: Array, rng: np.random.Generator) -> Array:
+    outline = np.concatenate([points[2:15], points[[35, 33, 31]] + np.array([0, 8])])
+    area = _polygon(outline, 6) * (1 - _polygon(points[48:60], 2))
+    grain = cv2.GaussianBlur(rng.random((ATLAS_H, ATLAS_W)).astype(np.float32), (0, 0), 0.6)
+    return np.asarray(np.clip(area * (0.3 + 1.4 * grain), 0, 1), np.float32)
+
+
+def _hair(points: Array, rng: np.random.Generator) -> Array:
+    """A cap above a hairline that drops at the temples."""
+    row, column = np.mgrid[:ATLAS_H, :ATLAS_W]
+    side = np.abs(column / (ATLAS_W - 1) - 0.5) * 2  # 0 in front, 1 at the back
+    brow = points[17:27, 1].min()
+    top = brow - rng.uniform(55, 85)
+    wobble = cv2.GaussianBlur(rng.standard_normal((1, ATLAS_W)).astype(np.float32), (0, 0), 6)
+    temples = 1 / (1 + np.exp(-(side - rng.uniform(0.28, 0.34)) / 0.02))
+    line = top + 25 * wobble + temples * rng.uniform(90, 240)
+    strands = cv2.GaussianBlur(rng.random((ATLAS_H, ATLAS_W)).astype(np.float32), (1, 0), sigmaX=0.8, sigmaY=6)
+    edge = 1 / (1 + np.exp((row - line) / 3))
+    return np.asarray(np.clip(edge * (0.75 + 0.5 * strands), 0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Light, background and camera noise of one recording.
+
+    Attributes:
+        lights: (L, 3) directions towards the lights, unit length.
+        strengths: (L,).
+        ambient: light from everywhere.
+        background: (H, W, 3) RGB, linear.
+        exposure: factor before gamma.
+        blur: sigma of the lens, px of the picture.
+        noise: standard deviation of the sensor's noise at mid gray, levels.
+    """
+
+    lights: Array
+    strengths: Array
+    ambient: float
+    background: Array
+    exposure: float
+    blur: float
+    noise: float
+
+
+def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
+    """One to three lights from the front half, a plain or mottled wall."""
+    count = int(rng.integers(1, 4))
+    lights = np.stack([rng.normal(0, 0.6, count), -np.abs(rng.normal(1, 0.3, count)), rng.normal(0.5, 0.4, count)], 1)
+    lights /= np.linalg.norm(lights, axis=1, keepdims=True)
+    wall = rng.uniform(0.05, 0.6) * rng.uniform(0.85, 1.1, 3)
+    pattern = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), rng.uniform(8, 40))
+    background = wall * (1 + rng.uniform(0, 0.15) * pattern / (pattern.std() + 1e-6))[..., None]
+    strengths = rng.dirichlet(np.ones(count)) * rng.uniform(0.6, 0.9)
+    return Scene(
+        lights.astype(np.float32),
+        strengths.astype(np.float32),
+        float(rng.uniform(0.2, 0.4)),
+        np.clip(background, 0.01, 0.9).astype(np.float32),
+        float(rng.uniform(0.8, 1.5)),
+        float(rng.uniform(0.3, 0.7)),
+        float(rng.uniform(0.8, 2.5)),
+    )
+
+
+def vertex_normals(vertices: Array) -> Array:
+    """(V, 3) unit normals, outwards."""
+    faces = head_model().faces
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    of_faces = np.cross(b - a, c - a)
+    sums = np.stack(
+        [np.bincount(faces.ravel(), np.repeat(of_faces[:, axis], 3), minlength=len(vertices)) for axis in range(3)],
+        1,
+    )
+    return np.asarray(sums / (np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9), np.float32)
+
+
+def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: float = 1.0) -> Array:
+    """The picture in linear light, before the camera: (H, W, 3), at the surface's resolution.
+
+    Args:
+        surface: what each pixel shows.
+        vertices: (V, 3) mm, posed.
+        look: the person's.
+        scene: the recording's; its background is enlarged to the surface.
+        light: factor on all lights, for changes and flicker.
+    """
+    model = head_model()
+    normal = surface.interpolate(vertex_normals(vertices), model.faces)
+    normal /= np.linalg.norm(normal, axis=2, keepdims=True) + 1e-9
+    template = surface.interpolate(model.mean, model.faces)
+    column, row = np.moveaxis(atlas_places(template), -1, 0)
+    albedo = np.asarray(cv2.remap(look.albedo, column, row, cv2.INTER_LINEAR), np.float32)
+    part = model.part[model.faces[np.maximum(surface.triangle, 0), 0]]
+    _paint_eyes(albedo, part, template, look)
+    albedo[part == CAVITY] = (0.05, 0.015, 0.012)
+    # Wrapped diffuse light, softer than Lambert's as skin is, and a little highlight.
+    toward = normal @ scene.lights.T
+    diffuse = (np.clip((toward + 0.3) / 1.3, 0, 1) ** 1.3) @ scene.strengths
+    half = scene.lights + np.array([0, -1, 0], np.float32)
+    half /= np.linalg.norm(half, axis=1, keepdims=True)
+    shiny = np.where((part == EYE_LEFT) | (part == EYE_RIGHT), 0.5, look.shine)
+    highlight = (np.clip(normal @ half.T, 0, 1) ** 30) @ scene.strengths * shiny
+    lit = albedo * (light * diffuse + scene.ambient * light)[..., None] + light * highlight[..., None]
+    height, width = surface.triangle.shape
+    behind = cv2.resize(scene.background, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.where(surface.covered[..., None], lit, behind * light).astype(np.float32)
+
+
+def _paint_eyes(albedo: Array, part: npt.NDArray[np.uint8], template: Array, look: Look) -> None:
+    mean = head_model().mean
+    for eye in (EYE_LEFT, EYE_RIGHT):
+        here = part == eye
+        if not here.any():
+            continue
+        ball = mean[head_model().part == eye]
+        middle = np.array([(ball[:, 0].min() + ball[:, 0].max()) / 2, 0, (ball[:, 2].min() + ball[:, 2].max()) / 2])
+        radius = np.hypot(template[here][:, 0] - middle[0], template[here][:, 2] - middle[2])
+        white = np.array([0.62, 0.58, 0.54], np.float32)
+        ring = np.clip((6.0 - radius) / 0.8, 0, 1)[:, None]
+        pupil = np.clip((2.3 - radius) / 0.6, 0, 1)[:, None]
+        albedo[here] = (white * (1 - ring) + look.iris * ring) * (1 - pupil) + 0.005 * pupil
+
+
+def expose(linear: Array, scene: Scene, rng: np.random.Generator, *, times: int) -> Image:
+    """Through the camera: averaged down by `times`, blurred, exposed, with gamma and noise -> (H, W, 3) uint8."""
+    height, width = linear.shape[0] // times, linear.shape[1] // times
+    small = cv2.resize(linear, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), scene.blur)
+    levels = 255 * np.clip(small * scene.exposure, 0, 1) ** (1 / 2.2)
+    if scene.noise > 0:
+        sigma = scene.noise * np.sqrt(0.3 + 0.7 * levels / 128)
+        levels = levels + sigma * rng.standard_normal(levels.shape)
+    return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+
+
+def crop_camera(size: int, vertices: Array) -> Camera:
+    """A camera whose picture is the aligned crop of this face: the box of the MOL recipe, here without turning.
+
+    Args:
+        size: side of the picture; 144 shows the aligned square.
+        vertices: (V, 3) mm of the neutral, posed face, about the origin.
+    """
+    points = landmarks(vertices)
+    five = np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
+    extent = float((five[:, [0, 2]].max(0) - five[:, [0, 2]].min(0)).max())
+    distance = 900.0
+    depth = distance + float(five[:, 1].mean())
+    return Camera(size, size, distance, size * depth / (2.5 * extent))

@@ -1,0 +1,73 @@
+"""A user's own table: every way in which a row can be wrong is named."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from openmer import InputError
+from openmer.datasets.folder import FolderDataset
+
+
+def table(
+    root: Path, *rows: str, header: str = "subject,sample,source,fps,label,onset,apex,offset,action_units"
+) -> Path:
+    (root / "a").mkdir(exist_ok=True)
+    (root / "b.mp4").touch()
+    (root / "samples.csv").write_text("\n".join([header, *rows]) + "\n")
+    return root
+
+
+def test_a_good_table(tmp_path: Path) -> None:
+    root = table(tmp_path, "01,x,a,200,joy,3,10,20,R12+L4", "01,y,b.mp4,30000/1001,,,,,")
+    first, second = FolderDataset(root, name="mine")
+    assert first.key == ("mine", "01", "x"), "leading zeros stay"
+    assert (first.onset, first.apex, first.offset, first.label) == (3, 10, 20, "joy")
+    assert first.action_units == ("R12", "L4") and first.source == (tmp_path / "a").resolve()
+    assert second.fps == Fraction(30000, 1001) and second.label is None and second.onset is None
+
+
+def test_a_byte_order_mark_and_loose_headers_are_read(tmp_path: Path) -> None:
+    table(tmp_path)
+    (tmp_path / "samples.csv").write_text("\ufeffSubject, Sample ,SOURCE,fps\n1,x,a,25\n")
+    assert len(FolderDataset(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (",x,a,200,,,,,", "subject is empty"),
+        ("1,x,nowhere,200,,,,,", "nothing at"),
+        ("1,x,../../etc,200,,,,,", "outside of the dataset"),
+        ("1,x,/etc,200,,,,,", "outside of the dataset"),
+        ("1,x,a,fast,,,,,", "fps must be a number"),
+        ("1,x,a,-3,,,,,", "above 0"),
+        ("1,x,a,200,,ten,,,", "onset must be the number"),
+        ("1,x,a,200,,1.5,,,", "onset must be the number"),
+        ("1,x,a,200,,-1,,,", "onset must be the number"),
+        ("1,x,a,200,,9,5,20,", "must rise, got 9, 5, 20"),
+        ("1,x,a,200,,inf,,,", "onset must be the number"),
+    ],
+)
+def test_each_wrong_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, said: str) -> None:
+    root = table(tmp_path, "1,good,a,200,,,,,", row)
+    with pytest.raises(InputError, match=said) as caught:
+        FolderDataset(root)
+    assert "line 3" in str(caught.value) and "line 2" not in str(caught.value)
+
+
+def test_the_same_recording_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="same subject and sample as in line 2"):
+        FolderDataset(table(tmp_path, "1,x,a,200,,,,,", "1,x,b.mp4,200,,,,,"))
+
+
+def test_tables_that_are_missing_empty_or_lack_columns(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no samples\.csv"):
+        FolderDataset(tmp_path)
+    with pytest.raises(InputError, match="lacks the column fps"):
+        FolderDataset(table(tmp_path, "1,x,a", header="subject,sample,source"))
+    with pytest.raises(InputError, match="lists no recordings"):
+        FolderDataset(table(tmp_path))
+    (tmp_path / "samples.csv").write_text("")
+    with pytest.raises(InputError, match="cannot read"):
+        FolderDataset(tmp_path)

@@ -1,0 +1,278 @@
+"""The simulator's truth is exact, its bytes are the same every time, and its faces look like faces."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from scipy.ndimage import map_coordinates
+
+from openmer import InputError
+from openmer.cli import main
+from openmer.datasets.folder import FolderDataset
+from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
+from openmer.simulator.generate import SimulateSettings, generate, stream
+from openmer.simulator.head import draw_identity, head_model, landmarks
+from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, action_weights, draw_expression
+from openmer.simulator.recording import draw_person, draw_recording
+
+SMALL = SimulateSettings(subjects=2, samples=2, fps=50, seed=3, emotions=("happiness", "none"))
+
+
+def test_a_pinhole_by_hand() -> None:
+    camera = Camera(101, 101, distance=1000, focal=500)
+    # On the axis; 100 mm right and 50 up at the origin; the same 250 mm behind it.
+    points = np.array([[0, 0, 0], [100, 0, 50], [100, 250, 50]], np.float32)
+    np.testing.assert_allclose(camera.project(points), [[50, 50, 1000], [100, 25, 1000], [90, 30, 1250]])
+
+
+def test_poses_turn_as_they_say() -> None:
+    nose, left_ear, top = (
+        np.eye(3, dtype=np.float32)
+        * np.array([[-1], [1], [1]])
+        @ np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
+    )
+    assert nose.tolist() == [0, -1, 0] and left_ear.tolist() == [1, 0, 0]
+    assert Pose(yaw=0.3).apply(nose[None])[0, 0] > 0, "to the subject's left, the image's right"
+    assert Pose(pitch=0.3).apply(nose[None])[0, 2] < 0, "downwards"
+    assert Pose(roll=0.3).apply(top[None])[0, 0] > 0, "clockwise in the image"
+
+
+def test_the_nearer_of_two_squares_hides_the_other() -> None:
+    square = np.array([[-10, 0, -10], [10, 0, -10], [10, 0, 10], [-10, 0, 10]], np.float32)
+    vertices = np.concatenate([square, square - np.array([0, 50, 0])]).astype(np.float32)
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32)
+    camera = Camera(41, 41, distance=1000, focal=1000)
+    surface = rasterize(camera.project(vertices), faces, 41, 41)
+    assert set(np.unique(surface.triangle)) == {-1, 2, 3}
+    # Where it shows: the point halfway up at the middle, at 950 mm.
+    assert surface.depth[20, 20] == pytest.approx(950, abs=1e-2)
+    place = surface.interpolate(vertices, faces)[20, 25]
+    np.testing.assert_allclose(place, [4.75, -50, 0], atol=1e-3)
+
+
+def test_flow_of_a_shifted_square_is_its_shift_and_hidden_parts_are_marked() -> None:
+    square = np.array([[-10, 0, -10], [10, 0, -10], [10, 0, 10], [-10, 0, 10]], np.float32)
+    front = square * [0.3, 1, 2] + [-12, -50, 0]
+    now = np.concatenate([square, front]).astype(np.float32)
+    then = now.copy()
+    then[4:, 0] += 12  # the front strip comes before the middle of the square
+    faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32)
+    camera = Camera(61, 61, distance=1000, focal=1000)
+    flow, visible = exact_flow(rasterize(camera.project(now), faces, 61, 61), now, then, faces, camera)
+    assert not flow[:, 30, 36].any() and visible[30, 36]
+    assert not flow[:, 30, 30].any() and not visible[30, 30]
+    np.testing.assert_allclose(flow[:, 30, 18], [12 * 1000 / 950, 0], atol=1e-3)
+    assert not visible[5, 5], "nothing there"
+
+
+def test_every_unit_moves_where_facs_says() -> None:
+    """AU 1 raises the inner brows, 4 lowers them, 12 draws the mouth corners up and out, 15 down, 26 drops the chin."""
+    mean = head_model().mean
+
+    def moved(unit: int, point: int, right: float = 1, left: float = 1) -> np.ndarray:
+        weights = action_weights(unit, right, left)
+        after = mean + np.tensordot(weights, head_model().actions, 1)
+        return (landmarks(after.astype(np.float32)) - landmarks(mean))[point]
+
+    assert moved(1, 21)[2] > 2 and moved(4, 21)[2] < -1.5 and moved(2, 18)[2] > 2
+    assert moved(12, 54)[2] > 3 and moved(12, 54)[0] > 3 and moved(12, 48)[0] < -3
+    assert moved(15, 48)[2] < -2 and moved(26, 8)[2] < -10
+    assert abs(moved(12, 48, right=0, left=1)).max() < 1 < abs(moved(12, 54, right=0, left=1)).max(), "one side only"
+    assert set(EMOTIONS) == set(THREE_CLASS)
+    for always, sometimes in EMOTIONS.values():
+        assert {u for units in (*always, sometimes) for u in units} <= set(ACTION_UNITS)
+
+
+def test_micro_expressions_last_as_long_as_they_should() -> None:
+    rng = np.random.default_rng(0)
+    for emotion in EMOTIONS:
+        for _ in range(50):
+            event = draw_expression(rng, emotion, 0.2)
+            assert 0.04 <= event.offset_s - event.onset_s <= 0.5 + 1e-9
+            times = np.array([0.2, event.apex_s, event.apex_s + event.hold_s, event.offset_s])
+            np.testing.assert_allclose(event.curve(times), [0, 1, 1, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("peak", [0.3, 1.0, 2.5])
+def test_the_largest_motion_is_the_one_asked_for(peak: float) -> None:
+    recording, event = draw_recording((1, 2), draw_person((1,)), "surprise", peak_px=peak, distractors=False)
+    assert event is not None
+    apex = int(np.abs(recording.times_s - event.apex_s).argmin())
+    flow, visible = recording.flow(0, apex)
+    assert np.hypot(*flow)[visible].max() == pytest.approx(peak, rel=0.12)
+
+
+@pytest.mark.parametrize("emotion", ["happiness", "surprise", "disgust"])
+def test_warping_by_the_flow_undoes_the_motion_and_by_any_other_does_it_worse(emotion: str) -> None:
+    recording, event = draw_recording((3, 3), draw_person((9, 9)), emotion, peak_px=1.0, distractors=False, noise=False)
+    assert event is not None
+    apex = int(np.abs(recording.times_s - event.apex_s).argmin())
+    flow, visible = recording.flow(0, apex)
+    first, second = (recording.image(k).mean(2).astype(np.float32) for k in (0, apex))
+    moving = visible & (np.hypot(*flow) > 0.3)
+    y, x = np.mgrid[:144, :144].astype(np.float32)
+
+    def residual(scale: float, dx: float = 0.0, dy: float = 0.0) -> float:
+        places = ((x + scale * flow[0] + dx).astype(np.float32), (y + scale * flow[1] + dy).astype(np.float32))
+        return float(np.abs(cv2.remap(second, *places, cv2.INTER_CUBIC) - first)[moving].mean())
+
+    exact = residual(1.0)
+    others = [residual(0.0), residual(0.9), residual(1.1)]
+    others += [residual(1.0, *shift) for shift in ((0.1, 0), (-0.1, 0), (0, 0.1), (0, -0.1))]
+    assert exact < min(others)
+
+
+def test_landmarks_move_with_the_flow() -> None:
+    recording, event = draw_recording((5, 5), draw_person((2, 2)), "happiness", peak_px=1.5, distractors=False)
+    assert event is not None
+    apex = int(np.abs(recording.times_s - event.apex_s).argmin())
+    flow, visible = recording.flow(0, apex)
+    before, after = recording.landmarks(0), recording.landmarks(apex)
+    # Points on the skin; on the lids', the lips' and the face's edges a pixel shows two surfaces.
+    inner = [*range(17, 36), 48, 54]
+    near = np.rint(before).astype(int)
+    shown = [k for k in inner if visible[near[k, 1] - 1 : near[k, 1] + 2, near[k, 0] - 1 : near[k, 0] + 2].all()]
+    assert len(shown) > 12
+    at = before[shown]
+    sampled = np.stack([map_coordinates(part, at[:, ::-1].T, order=1) for part in flow], 1)
+    assert np.abs(sampled).max() > 0.7, "the mouth corners move"
+    assert np.abs(sampled - (after - before)[shown]).max() < 0.05
+
+
+def test_flow_from_onset_is_the_flow_between_frames_one_after_the_other() -> None:
+    recording, _ = draw_recording((6, 6), draw_person((4, 4)), "surprise", fps=100, peak_px=2.0, distractors=False)
+    direct, visible = recording.flow(5, 9)
+    y, x = np.mgrid[:144, :144].astype(np.float32)
+    place = np.stack([x, y])
+    for k in range(5, 9):
+        step, _ = recording.flow(k, k + 1)
+        place += np.stack([map_coordinates(part, place[::-1], order=1) for part in step])
+    inside = cv2.erode(visible.astype(np.uint8), np.ones((7, 7), np.uint8)) == 1
+    assert np.percentile(np.abs(place - np.stack([x, y]) - direct)[:, inside], 99) < 0.05
+
+
+def test_dlib_sees_faces_and_agrees_with_the_landmarks() -> None:
+    model, errors, found = DlibFaceModel(), [], 0
+    for k in range(24):
+        recording, _ = draw_recording((7, k), draw_person((7, k)), "none")
+        face = FaceTracker(model).update(cv2.cvtColor(recording.image(0), cv2.COLOR_RGB2GRAY))
+        if face is not None:
+            found += 1
+            truth = recording.landmarks(0)
+            distance = np.linalg.norm(truth[45] - truth[36])
+            errors.append(np.linalg.norm(face.landmarks - truth, axis=1).mean() / distance)
+    assert found >= 23
+    assert np.median(errors) < 0.04
+
+
+def test_people_differ() -> None:
+    rng = np.random.default_rng(0)
+    heads = [draw_identity(rng).vertices for _ in range(6)]
+    for a in range(6):
+        for b in range(a):
+            assert np.abs(heads[a] - heads[b]).max() > 2  # mm
+
+
+def digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        total.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "set"
+    assert generate(out, SMALL) == 4
+    return out
+
+
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_processes(dataset: Path, tmp_path: Path) -> None:
+    generate(tmp_path / "again", SMALL, processes=2)
+    assert digest(tmp_path / "again") == digest(dataset)
+
+
+def test_the_folder_is_read_like_any_users_own(dataset: Path) -> None:
+    samples = FolderDataset(dataset, label="emotion").samples
+    assert [s.key[1:] for s in samples] == [
+        ("s001", "happiness_001"),
+        ("s001", "none_002"),
+        ("s002", "none_001"),
+        ("s002", "happiness_002"),
+    ]
+    first = samples[0]
+    assert first.label == "happiness" and first.fps == 50 and first.onset < first.apex < first.offset  # type: ignore[operator]
+    assert (first.source / f"{first.offset:05d}.png").is_file()
+    assert samples[1].onset is None and FolderDataset(dataset).samples[1].label == "none"
+
+
+def test_the_stored_truth_is_the_recordings(dataset: Path) -> None:
+    from openmer.simulator.generate import FLOW_STEP_PX, draw_sample
+
+    recording, _, _ = draw_sample(SMALL, 0, 0)
+    with np.load(dataset / "truth" / "s001" / "happiness_001.npz") as truth:
+        flow = truth["flow"][3] * FLOW_STEP_PX
+        visible = np.unpackbits(truth["visible"][3], axis=-1).astype(bool)
+        np.testing.assert_allclose(truth["landmarks_px"][2], recording.landmarks(2))
+    exact, seen = recording.flow(3, 4)
+    assert np.abs(flow - exact).max() <= FLOW_STEP_PX / 2 + 1e-6
+    assert (visible == seen).all()
+    content = json.loads((dataset / "dataset.json").read_text())
+    assert content["simulated"] is True and content["licence"] == "CC0-1.0"
+
+
+def test_the_stream_gives_clips_with_truth_without_files() -> None:
+    clips = stream(SMALL, first_subject=1)
+    first, emotion = next(clips)
+    assert emotion == "none" and first.subject == "s002" and len(first) == 8
+    assert first.flow.shape == (7, 2, 144, 144)  # type: ignore[union-attr]
+    next(clips)
+    assert next(clips)[0].subject == "s003"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--subjects", "0"], "subjects and samples"),
+        (["--fps", "0"], "fps must lie between"),
+        (["--emotions", "boredom"], "unknown emotion boredom"),
+        (["--size", "10"], "size must lie"),
+        (["--seed", "-1"], "negative"),
+    ],
+)
+def test_bad_settings_leave_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["openmer", "simulate", "--out", str(tmp_path / "out"), *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1 and said in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from openmer import OutputError
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OutputError, match="No space left"):
+        generate(tmp_path / "out", SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_asked_of_motion_must_exist() -> None:
+    with pytest.raises(InputError, match="action unit 99"):
+        action_weights(99, 1, 1)
+    with pytest.raises(InputError, match="boredom"):
+        draw_expression(np.random.default_rng(0), "boredom", 0.1)
