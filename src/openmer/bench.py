@@ -214,8 +214,9 @@ def _print(rows: list[dict[str, Any]], settings: BenchSettings, console: Console
         f"ms a training step of {settings.train_batch}": lambda f: f.get("ms_a_training_step", ""),
         "peak memory, MB": lambda f: f["peak_mb"],
         "matmul of this machine, GFLOP/s": lambda f: f["matmul_gflops"],
-        "share of it, all heads": lambda f: f["share_of_matmul_peak"],
+        "share of it that all heads reach": lambda f: f["share_of_matmul_peak"],
     }
     for name, value in lines.items():
         table.add_row(name, *(str(value(row["figures"])) for row in rows))
     console.print(table)
+    console.print("Fresh weights. The heads share one backbone, so their parts do not add up to all heads.")

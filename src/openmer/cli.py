@@ -71,7 +71,9 @@ def analyze(
     console = Console(stderr=True)
     timeline = run(video, out, settings, overwrite=overwrite, console=console)
     count = len(timeline.labelled("candidate"))
-    console.print(f"{count} candidate{'' if count == 1 else 's'}; [bold]{escape(str(out / 'report.html'))}[/]")
+    frames = timeline.provenance["frames_with_face"]
+    found = f"{count} candidate{'' if count == 1 else 's'} in {frames} frames with a face"
+    console.print(f"{found}; [bold]{escape(str(out / 'report.html'))}[/]")
 
 
 @app.command
@@ -247,6 +249,9 @@ def main() -> None:
     """Run the command line; errors that a user can mend are one line, without a traceback."""
     console = Console(stderr=True)
     signal.signal(signal.SIGTERM, _terminated)
+    if sys.argv[1:] == ["--version"]:
+        version()
+        return
     try:
         app.cli(prog="openmer", description="Facial micro-expressions: from a raw video to a timeline.")
     except OpenMERError as error:

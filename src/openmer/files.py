@@ -57,7 +57,7 @@ def _refuse_if_taken(target: Path, *, overwrite: bool, marker: str) -> None:
             "alone; choose another --out"
         )
     if not overwrite:
-        raise OutputError(f"{target} already holds a result; add --overwrite to replace it")
+        raise OutputError(f"{target} already holds a result; add --overwrite (in Python overwrite=True) to replace it")
 
 
 def _swap(staging: Path, target: Path) -> None:

@@ -154,7 +154,7 @@ def _timeline(reader: VideoReader, measured: Measurements, settings: AnalyzeSett
     return Timeline(
         intervals=spot(measured.signals, settings.spotting),
         start_s=float(times[0]),
-        end_s=float(times[-1]),
+        end_s=float(times[-1] + np.median(np.diff(times))),  # when the last frame's time is over
         gaps=measured.gaps(),
         provenance={
             "source": reader.info.source.name,
@@ -163,6 +163,7 @@ def _timeline(reader: VideoReader, measured: Measurements, settings: AnalyzeSett
             "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
             "caution": CAUTION,
             "warnings": _warnings(reader, measured),
+            "frames_with_face": int(measured.found.sum()),
             "settings": _plain(asdict(settings)),
             "opencv": cv2.__version__,
             "python": platform.python_version(),
@@ -185,9 +186,10 @@ def _warnings(reader: VideoReader, measured: Measurements) -> list[str]:
             f"The face is small: it was enlarged {np.median(scales):.1f} times to fill the crop, so motion is "
             "measured less exactly than its pixels suggest."
         )
-    missing = 1 - measured.found.mean()
-    if missing > 0:
-        found.append(f"No face was found in {100 * missing:.0f} % of the frames; nothing is said of them.")
+    seen, total = int(measured.found.sum()), len(measured.found)
+    if seen < total:
+        few = "Only " if seen < total / 2 else ""
+        found.insert(0, f"{few}{seen} of {total} frames could be analysed; in the others no face was found.")
     tracks = len(set(measured.signals.track.tolist()) - {-1})
     if tracks > 1:
         found.append(f"The face was lost and {tracks} tracks were followed; they may be different people.")

@@ -90,21 +90,21 @@ class MomentPictures:
         crops = [self._crops[k, f] for f in frames if f is not None and (k, f) in self._crops]
         if len(crops) < 3:
             return {"interval": interval, "pictures": []}
-        onset, apex, offset = crops
+        onset, apex, _ = crops
+        pictures = [(name, _data_uri(crop[1])) for name, crop in zip(("onset", "apex", "offset"), crops, strict=True)]
+        if interval.label == LARGE_MOTION:  # beyond what flow between two frames can follow
+            return {"interval": interval, "pictures": pictures}
         # The field's own picture: TV-L1 flow from onset to apex.
         flow = relative_to_head(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
         reach = max(0.5, float(np.percentile(np.hypot(*flow), 99)))
         times = max(1, round(2 * _ARROW_STEP / reach))
         size = (crops[0][1].shape[1], crops[0][1].shape[0])
         colour = np.asarray(cv2.resize(flow_to_colour(flow, reach), size, interpolation=cv2.INTER_CUBIC), np.uint8)
-        pictures = [
-            ("onset", _data_uri(onset[1])),
-            ("apex", _data_uri(apex[1])),
-            ("offset", _data_uri(offset[1])),
+        pictures += [
             (f"flow onset to apex, full colour = {reach:.1f} px", _data_uri(colour)),
             (
-                f"the same as arrows, {times} times as long",
-                _data_uri(draw_arrows(apex[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
+                f"the same as arrows on the onset, drawn {times} times as long",
+                _data_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
             ),
         ]
         return {"interval": interval, "pictures": pictures}

@@ -46,6 +46,7 @@ class SpottingSettings:
         foot: height, as a share of the peak, at which an event begins and ends.
         head_share: an event must exceed this share of the head's own motion during it.
         blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
+        blink_ratio: and below which eye aspect ratio; wide eyes that become normal are no blink.
     """
 
     least_s: float = 1 / 25
@@ -58,6 +59,7 @@ class SpottingSettings:
     foot: float = 0.15
     head_share: float = 0.25
     blink_closure: float = 0.3
+    blink_ratio: float = 0.23
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def _crossing(curve: Curve, peak: int, step: int, foot: float) -> float | None:
 def _closures(eyes: Curve, rate: float, settings: SpottingSettings) -> list[tuple[int, int, int]]:
     """(start, lowest, end) samples of each time the eyes were shut for under half a second."""
     usual = ndimage.median_filter(eyes, size=_odd(2.0 * rate, least=3), mode="mirror")
-    shut = eyes < (1 - settings.blink_closure) * usual
+    shut = eyes < np.minimum((1 - settings.blink_closure) * usual, settings.blink_ratio)
     labels, count = ndimage.label(shut)
     found = []
     for part in ndimage.find_objects(labels)[:count]:
