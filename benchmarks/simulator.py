@@ -6,7 +6,6 @@ Run: python benchmarks/simulator.py
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
 
 import cv2
 import numpy as np

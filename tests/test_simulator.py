@@ -63,7 +63,8 @@ def test_flow_of_a_shifted_square_is_its_shift_and_hidden_parts_are_marked() -> 
     then[4:, 0] += 12  # the front strip comes before the middle of the square
     faces = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32)
     camera = Camera(61, 61, distance=1000, focal=1000)
-    flow, visible = exact_flow(rasterize(camera.project(now), faces, 61, 61), now, then, faces, camera)
+    surfaces = (rasterize(camera.project(now), faces, 61, 61), rasterize(camera.project(then), faces, 61, 61))
+    flow, visible = exact_flow(surfaces, now, then, faces, camera)
     assert not flow[:, 30, 36].any() and visible[30, 36]
     assert not flow[:, 30, 30].any() and not visible[30, 30]
     np.testing.assert_allclose(flow[:, 30, 18], [12 * 1000 / 950, 0], atol=1e-3)

@@ -148,25 +148,25 @@ def rasterize(projected: Array, faces: npt.NDArray[np.int32], height: int, width
 
 
 def exact_flow(
-    surface: Surface, now: Array, then: Array, faces: npt.NDArray[np.int32], camera: Camera
+    surfaces: tuple[Surface, Surface], now: Array, then: Array, faces: npt.NDArray[np.int32], camera: Camera
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
     """How the visible surface moves, and what of it stays in sight.
 
     Args:
-        surface: what the camera sees now.
+        surfaces: what the camera sees now, and then.
         now: (V, 3) mm.
         then: (V, 3) mm.
         faces: triangles.
-        camera: of the surface.
+        camera: of both.
 
     Returns:
         (2, H, W) px (dx, dy), 0 where there is no surface; (H, W) whether the moved point is the nearest one then.
     """
+    surface, later = surfaces
     here = surface.interpolate(now, faces)
     there = surface.interpolate(then, faces)
     before, after = camera.project(here), camera.project(there)
     flow = np.where(surface.covered[..., None], after - before, 0)[..., :2]
-    later = rasterize(camera.project(then), faces, camera.height, camera.width)
     x = np.clip(np.rint(after[..., 0]), 0, camera.width - 1).astype(int)
     y = np.clip(np.rint(after[..., 1]), 0, camera.height - 1).astype(int)
     # 2 mm: the surface's slope over half a pixel; a head's folds are deeper.

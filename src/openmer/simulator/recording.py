@@ -4,9 +4,9 @@ Everything follows from the recording's numbers, so a frame, a landmark or the f
 at any time, in any order, and is always the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +41,10 @@ class Person:
     look: Look
 
 
-def draw_person(seed: Sequence[int]) -> Person:
-    """The person that belongs to a seed."""
-    rng = np.random.default_rng(list(seed))
+@lru_cache(maxsize=4)
+def draw_person(seed: tuple[int, ...]) -> Person:
+    """The person that belongs to a seed; painted once, however many recordings there are of it."""
+    rng = np.random.default_rng(seed)
     return Person(draw_identity(rng), draw_look(rng))
 
 
@@ -85,8 +86,9 @@ class Recording:
 
     def image(self, frame: int) -> Image:
         """(H, W, 3) uint8 RGB."""
-        vertices = self.vertices(frame)
-        linear = shade(self._surface(vertices), vertices, self.person.look, self.scene, float(self.light[frame]))
+        linear = shade(
+            self._surface(frame), self.vertices(frame), self.person.look, self.scene, float(self.light[frame])
+        )
         rng = np.random.default_rng([*self.noise_seed, frame])
         return expose(linear, self.scene, rng, times=SUPERSAMPLING)
 
@@ -101,15 +103,23 @@ class Recording:
             (2, H, W) px, 0 off the face; (H, W) whether the pixel's skin is still in sight in the second frame.
         """
         now, then = self.vertices(first), self.vertices(second)
-        flow, visible = exact_flow(self._surface(now), now, then, head_model().faces, self._fine)
+        surfaces = self._surface(first), self._surface(second)
+        flow, visible = exact_flow(surfaces, now, then, head_model().faces, self._fine)
         return _averaged(flow, visible)
 
     @cached_property
     def _fine(self) -> Camera:
         return self.camera.enlarged(SUPERSAMPLING)
 
-    def _surface(self, vertices: Array) -> Surface:
-        return rasterize(self._fine.project(vertices), head_model().faces, self._fine.height, self._fine.width)
+    @cached_property
+    def _surface(self) -> Callable[[int], Surface]:
+        """Frame -> what it shows; the last few are kept, since a frame belongs to a picture and to two flows."""
+
+        def seen(frame: int) -> Surface:
+            points = self._fine.project(self.vertices(frame))
+            return rasterize(points, head_model().faces, self._fine.height, self._fine.width)
+
+        return lru_cache(maxsize=16)(seen)
 
 
 def _averaged(flow: Array, visible: npt.NDArray[np.bool_]) -> tuple[Array, npt.NDArray[np.bool_]]:
