@@ -285,10 +285,10 @@ class HeadMotion:
 
 
 def draw_head_motion(rng: np.random.Generator, liveliness: float = 1.0) -> HeadMotion:
-    """A pose within some 15 degrees of frontal, swaying by about a degree and a millimetre at 0.1 to 0.8 Hz."""
+    """A pose within some 12 degrees of frontal, swaying by about a degree and a millimetre at 0.1 to 0.8 Hz."""
     rest = Pose(
-        float(np.clip(rng.normal(0, 0.10), -0.26, 0.26)),
-        float(np.clip(rng.normal(0, 0.07), -0.2, 0.2)),
+        float(np.clip(rng.normal(0, 0.08), -0.22, 0.22)),
+        float(np.clip(rng.normal(0, 0.06), -0.16, 0.16)),
         float(np.clip(rng.normal(0, 0.04), -0.1, 0.1)),
         (float(rng.normal(0, 6)), float(rng.normal(0, 15)), float(rng.normal(0, 6))),
     )

@@ -31,6 +31,7 @@ from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look,
 ALIGNED_PX = 144
 SUPERSAMPLING = 2  # once is clearly worse, four times barely better
 NONE = "none"
+FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,17 @@ class Recording:
         surfaces = self._surface(first), self._surface(second)
         flow, visible = exact_flow(surfaces, now, then, head_model().faces, self._fine)
         return _averaged(flow, visible)
+
+    def exposed(self, brightness: float) -> "Recording":
+        """The same film with the exposure that a camera's meter would choose for the face in the first frame.
+
+        Args:
+            brightness: mean of the face, linear light; 0.18 is gray level 117.
+        """
+        surface = self._surface(0)
+        linear = shade(surface, self.vertices(0), self.person.look, self.scene, float(self.light[0]))
+        exposure = brightness / max(float(linear[surface.covered].mean()), 1e-4)
+        return replace(self, scene=replace(self.scene, exposure=exposure))
 
     @cached_property
     def _fine(self) -> Camera:
@@ -204,7 +216,7 @@ def draw_recording(
         _light(rng, times, distractors),
         tuple(seed),
     )
-    return recording, main
+    return recording.exposed(float(rng.uniform(*FACE_LIGHT))), main
 
 
 def _distractors(rng: np.random.Generator, emotion: str, seconds: float) -> list[Event]:

@@ -153,7 +153,7 @@ class Scene:
         strengths: (L,).
         ambient: light from everywhere.
         background: (H, W, 3) RGB, linear.
-        exposure: factor before gamma.
+        exposure: factor before gamma; a recording sets it by the face.
         blur: sigma of the lens, px of the picture.
         noise: standard deviation of the sensor's noise at mid gray, levels.
     """
@@ -181,7 +181,7 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
         strengths.astype(np.float32),
         float(rng.uniform(0.2, 0.4)),
         np.clip(background, 0.01, 0.9).astype(np.float32),
-        float(rng.uniform(0.8, 1.5)),
+        1.0,
         float(rng.uniform(0.3, 0.7)),
         float(rng.uniform(0.8, 2.5)),
     )
