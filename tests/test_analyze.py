@@ -228,7 +228,10 @@ def test_an_older_result_is_replaced_only_when_asked(
     assert run(monkeypatch, *command) == 0
     assert run(monkeypatch, *command) == 1
     assert "--overwrite" in capsys.readouterr().err
-    (out / "old.txt").write_text("from before")
+    (out / "notes.txt").write_text("the user's own")
+    assert run(monkeypatch, *command, "--overwrite") == 1
+    assert "also holds notes.txt" in " ".join(capsys.readouterr().err.split())
+    (out / "notes.txt").unlink()
     assert run(monkeypatch, *command, "--overwrite") == 0
     assert {p.name for p in out.iterdir()} == WRITTEN
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
@@ -294,6 +297,10 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
         (("--fps", "fast"), 1, "--fps must be a number"),
         (("--start", "3", "--end", "2"), 1, "0 <= start < end"),
         (("--start", "99"), 1, "at least 2 frames"),
+        (("--start", "nan"), 1, "0 <= start < end"),
+        (("--end", "inf"), 1, "0 <= start < end"),
+        (("--fps", "1e-400"), 1, "between 0.1 and 10000"),
+        (("--fps", "100000"), 1, "between 0.1 and 10000"),
         (("--device", "cuda"), 1, "runs on the CPU"),
         (("--predictor", "nowhere.dat"), 1, "no landmark predictor"),
         (("--flow", "raft"), 2, "invalid choice"),

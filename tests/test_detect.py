@@ -100,6 +100,8 @@ def test_a_missing_or_wrong_predictor_is_explained(tmp_path: Path) -> None:
     wrong.write_bytes(b"not a predictor")
     with pytest.raises(InputError, match="no dlib shape predictor"):
         DlibFaceModel(wrong)
+    with pytest.raises(InputError, match="predicts 5 points"):
+        DlibFaceModel(find_predictor().with_name("shape_predictor_5_face_landmarks.dat"))
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

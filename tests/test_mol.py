@@ -108,6 +108,11 @@ def test_other_lengths_and_sizes_work(preset: str, frames: int, size: int) -> No
         ({"neighbors": 0}, "neighbors"),
         ({"neighbors": 128}, "neighbors"),
         ({"colour": True}, "unknown switch colour"),
+        ({"flow_head": "FlowNet"}, "flow_head must be one of"),
+        ({"graph": "bogus"}, "graph must be one of"),
+        ({"fcc": "no"}, "fcc must be bool"),
+        ({"neighbors": 2.5}, "neighbors must be int"),
+        ({"fcc_length": 4}, "fcc_length must be"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(switches: dict[str, Any], said: str) -> None:
@@ -150,6 +155,35 @@ def test_inference_mode_and_training_can_alternate() -> None:
     with torch.inference_mode():
         model(clip(model))
     model(clip(model, 2)).flow.sum().backward()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("kind", ["zero", "edge", "noise"])
+def test_no_input_gives_nan_in_half_precision_nor_in_its_gradients(preset: str, kind: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(preset, frames=4, size=64).train()
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    frames = {
+        "zero": lambda k: torch.zeros(64, 64),
+        "edge": lambda k: ((x + y) > 64 + k).float() * 255,
+        "noise": lambda k: torch.randn(64, 64),
+    }[kind]
+    clip = torch.stack([frames(k) for k in range(4)])[None, :, None].repeat(2, 1, 1, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(clip)
+    loss = out.logits.float().square().mean() + out.flow.float().square().mean() + out.landmarks.float().mean()
+    loss.backward()
+    assert all(t.isfinite().all() for t in (out.logits, out.flow, out.landmarks))
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_whole_networks_in_other_precisions(preset: str, dtype: torch.dtype) -> None:
+    model = create_model(preset, frames=4, size=64).eval().to(dtype)
+    with torch.inference_mode():
+        out = model(torch.randn(1, 4, 1, 64, 64, dtype=dtype))
+    assert out.flow.dtype == out.landmarks.dtype == dtype and out.flow.isfinite().all()
 
 
 def test_soft_argmax_answers_in_pixels_of_the_crop() -> None:

@@ -62,6 +62,29 @@ def test_rotation_metadata_is_applied(tmp_path: Path) -> None:
     assert image[:30, 26:].mean() > 240 and image[:30, :22].mean() < 15 and image[34:].mean() < 15
 
 
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:, 32:] = 255
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    reader = VideoReader(path, gray=True)
+    image = next(iter(reader)).image
+    assert (reader.info.width, reader.info.height) == (128, 48) and image.shape == (48, 128)
+    assert image[:, :60].mean() < 10 and image[:, 68:].mean() > 245
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "v.mp4", gray_levels(3), Fraction(30)).rename(tmp_path / "12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(VideoReader(Path("12:30.mp4")))) == 3
+
+
 def test_a_folder_is_read_by_number_and_keeps_holes_in_time(tmp_path: Path) -> None:
     for number in (8, 9, 10, 12):
         cv2.imwrite(str(tmp_path / f"img{number}.png"), np.full((8, 8), number, np.uint8))

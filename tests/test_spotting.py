@@ -111,6 +111,24 @@ def test_nothing_is_said_across_a_gap_or_a_change_of_person() -> None:
     assert np.isnan(motion[lost]).all() and np.isfinite(motion[~lost]).all()
 
 
+def test_a_hole_in_time_is_not_bridged_however_long() -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    keep = (s.times_s < 4.05) | (s.times_s > 4.25)
+    times = np.where(s.times_s > 4.25, s.times_s + 1e8, s.times_s)
+    cut = Signals(s.frames[keep], times[keep], s.standing[keep], s.head[keep], s.eyes_open[keep], s.track[keep])
+    assert spot(cut) == ()
+    assert np.isfinite(region_motion(cut)).all()
+
+
+def test_every_moment_is_a_frames() -> None:
+    s = signals(30)
+    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    (found,) = spot(s)
+    for moment, frame in ((found.onset_s, found.onset_frame), (found.apex_s, found.apex_frame)):
+        assert moment == pytest.approx(s.times_s[list(s.frames).index(frame)], abs=1e-6)
+
+
 def test_an_uneven_frame_rate_is_taken_by_its_times() -> None:
     s = signals(200)
     s.standing[:, MOUTH, 1] -= 0.8 * bump(s, 4.0, 4.3)

@@ -26,7 +26,7 @@ from rich.table import Table
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from openmer.errors import InputError
+from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.version import __version__
@@ -184,6 +184,8 @@ def _commit() -> str | None:
 
 def run(presets: tuple[str, ...], settings: BenchSettings, out: Path | None, console: Console) -> list[dict[str, Any]]:
     """Measure presets, print a table, and write JSON where asked."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise OutputError(f"cannot write {out}: its folder does not exist, or it is one; choose another --out")
     rows = []
     for preset in presets:
         each = BenchSettings(**{**asdict(settings), "preset": preset})
@@ -193,7 +195,7 @@ def run(presets: tuple[str, ...], settings: BenchSettings, out: Path | None, con
     if out is not None:
         content = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(settings.device)}
         write_atomic(out, json.dumps({**content, "rows": rows}, indent=2) + "\n")
-        console.print(f"wrote {out}")
+        console.print(f"wrote {out}", markup=False)
     return rows
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from openmer.errors import OutputError
 
 
 @contextmanager
-def new_directory(target: Path, *, overwrite: bool, marker: str) -> Iterator[Path]:
+def new_directory(target: Path, *, overwrite: bool, marker: str, own: Collection[str]) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its place when the block ends without an error.
 
     On any error or interrupt the new folder is removed and `target` is as it was.
@@ -21,12 +21,17 @@ def new_directory(target: Path, *, overwrite: bool, marker: str) -> Iterator[Pat
         overwrite: whether an older result there may be replaced.
         marker: the file that tells an older result from somebody's other folder; a folder that holds
             files but not this one is never replaced.
+        own: names of all that a result may hold; a folder that holds anything else is never replaced.
 
     Raises:
         OutputError: `target` exists and may not be replaced, or its parent cannot be written.
     """
     target = target.absolute()
-    _refuse_if_taken(target, overwrite=overwrite, marker=marker)
+    try:
+        target.exists()
+    except OSError as error:
+        raise OutputError(f"cannot write to {target}: {error.strerror or error}") from error
+    _refuse_if_taken(target, overwrite=overwrite, marker=marker, own=own)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
@@ -44,7 +49,7 @@ def new_directory(target: Path, *, overwrite: bool, marker: str) -> Iterator[Pat
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _refuse_if_taken(target: Path, *, overwrite: bool, marker: str) -> None:
+def _refuse_if_taken(target: Path, *, overwrite: bool, marker: str, own: Collection[str]) -> None:
     if not (target.exists() or target.is_symlink()):
         return
     if not target.is_dir() or target.is_symlink():
@@ -55,6 +60,12 @@ def _refuse_if_taken(target: Path, *, overwrite: bool, marker: str) -> None:
         raise OutputError(
             f"{target} holds files but no {marker}, so it is no result of this command and is left "
             "alone; choose another --out"
+        )
+    foreign = sorted({p.name for p in target.iterdir()} - set(own))
+    if foreign:
+        raise OutputError(
+            f"{target} also holds {', '.join(foreign[:5])}, which this command did not write and would delete; "
+            "move it away or choose another --out"
         )
     if not overwrite:
         raise OutputError(f"{target} already holds a result; add --overwrite (in Python overwrite=True) to replace it")
@@ -69,11 +80,11 @@ def _swap(staging: Path, target: Path) -> None:
     target.rename(aside / target.name)
     try:
         staging.rename(target)
-    except OSError:
+    except BaseException:  # an interrupt too: the older result goes back before anything is removed
         (aside / target.name).rename(target)
+        aside.rmdir()
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -15,7 +15,7 @@ import cv2
 import dlib
 import numpy as np
 
-from openmer.clip import Array, Gray
+from openmer.clip import NUM_LANDMARKS, Array, Gray
 from openmer.errors import InputError
 
 PREDICTOR_FILE = "shape_predictor_68_face_landmarks.dat"
@@ -138,6 +138,9 @@ class DlibFaceModel:
             self._predictor = dlib.shape_predictor(str(path))
         except RuntimeError as error:
             raise InputError(f"{path} is no dlib shape predictor: {error}") from error
+        count = self._predictor(np.zeros((8, 8), np.uint8), dlib.rectangle(0, 0, 7, 7)).num_parts
+        if count != NUM_LANDMARKS:
+            raise InputError(f"{path} predicts {count} points; a predictor of {NUM_LANDMARKS} is needed")
 
     def detect(self, gray: Gray) -> list[Detection]:
         """All frontal faces of about 80 px and more, the surest first."""

@@ -161,6 +161,8 @@ def blur(x_BCSS: Tensor, gaussian_SS: Tensor) -> Tensor:
 def warp(image_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
     """The second image brought back to the first: out(x) = image(x + flow(x)), bilinear, the rim replicated."""
     height, width = image_BCHW.shape[2:]
+    # A diverged network must not send the sampler outside of its memory.
+    flow_B2HW = flow_B2HW.nan_to_num(0.0, width, -width).clamp(-width, width)
     y, x = torch.meshgrid(
         torch.arange(height, device=image_BCHW.device, dtype=flow_B2HW.dtype),
         torch.arange(width, device=image_BCHW.device, dtype=flow_B2HW.dtype),
@@ -207,11 +209,12 @@ class LucasKanade(nn.Module):
         products = F.avg_pool2d(torch.cat([gx * gx, gx * gy, gy * gy, gx * gt, gy * gt], 1), 2)
         solved = []
         for k in range(self.windows):
+            # In half precision the determinant of one-dimensional texture would fall below 0.
             window: Tensor = getattr(self, f"window{k}")
-            xx, xy, yy, xt, yt = blur(products, window).unbind(1)
-            damped = self.damping[k].exp()
+            xx, xy, yy, xt, yt = blur(products, window.float()).unbind(1)
+            damped = self.damping[k].float().exp()
             xx, yy = xx + damped, yy + damped
-            det = xx * yy - xy * xy
+            det = (xx * yy - xy * xy).clamp_min(damped * damped)  # what it is at least, but for rounding
             dx, dy = (xy * yt - yy * xt) / det, (xy * xt - xx * yt) / det
             solved += [dx.clamp(-4, 4), dy.clamp(-4, 4), 0.1 * torch.log(det / (xx + yy))]
         return torch.stack(solved, 1), torch.cat([gx, gy, gt], 1)
@@ -266,22 +269,24 @@ class LiteFlowHead(nn.Module):
     def forward(self, clip_BTHW: Tensor, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
         """Frames (B, T, H, W) and features of both frames of each pair (B, P, C, S, S) -> flow (B, P, 2, H, W)."""
         batch, frames, height, width = clip_BTHW.shape
-        smooth = blur(clip_BTHW, self.estimate.smooth)
+        with torch.autocast(clip_BTHW.device.type, enabled=False):
+            smooth = blur(clip_BTHW.float(), self.estimate.smooth.float())
         first = smooth[:, :-1].reshape(-1, 1, height, width)
         second = smooth[:, 1:].reshape(-1, 1, height, width)
         features = self.features(torch.cat([first_BPCSS, second_BPCSS], 2).flatten(0, 1))
-        flow = first.new_zeros(len(first), 2, height, width)
+        flow = features.new_zeros(len(first), 2, height, width)
         for step in range(2):
-            there = second if step == 0 else warp(second, flow)
+            there = second if step == 0 else warp(second, flow.float())
             flow = flow + self._correction(first, there, flow, features)
         polished: Tensor = self.polish(flow)
         return polished.view(batch, frames - 1, 2, height, width)
 
     def _correction(self, first: Tensor, second: Tensor, flow: Tensor, features: Tensor) -> Tensor:
-        solved, gradients = self.estimate(first, second)
+        with torch.autocast(first.device.type, enabled=False):  # differences of products need float32
+            solved, gradients = self.estimate(first, second)
         seen = torch.cat([gradients, first], 1)
-        x = torch.cat([F.pixel_unshuffle(solved, 2), F.pixel_unshuffle(seen, 4), F.avg_pool2d(flow, 4)], 1)
-        x = self.entry(x)
+        x = torch.cat([F.pixel_unshuffle(solved, 2), F.pixel_unshuffle(seen, 4), F.avg_pool2d(flow.float(), 4)], 1)
+        x = self.entry(x.to(self.entry.weight.dtype))
         for block in self.fine:
             x = block(x)
         y = self.down(x) + self.widen_features(features)

@@ -24,6 +24,11 @@ Head = Literal["mer", "flow", "landmarks"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
 CHANNELS = 128
+_CHOICES = {
+    "graph": ("channels", "positions"),
+    "flow_head": ("flownet", "lite"),
+    "landmark_head": ("dense", "heatmap"),
+}
 NUM_LANDMARKS = 68
 
 
@@ -68,6 +73,18 @@ class MOLConfig:
     landmark_head: Literal["dense", "heatmap"] = "dense"
 
     def __post_init__(self) -> None:
+        whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions")
+        switches = ("fcc", "ccc", "flow", "landmarks", "graph_itself", "graph_mix")
+        for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
+            if type(getattr(self, name)) is not kind:
+                raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.fcc_length is not None and not (type(self.fcc_length) is int and self.fcc_length >= self.size // 8):
+            raise InputError(f"fcc_length must be None or at least {self.size // 8}, got {self.fcc_length!r}")
+        if self.frames > 1024:
+            raise InputError(f"a clip of {self.frames} frames is longer than MOL can be built for (1024)")
         if self.frames < 4:
             raise InputError(f"MOL needs at least 4 frames for its 3-D convolution, got {self.frames}")
         if self.size % 64 or not 64 <= self.size <= 256:
@@ -186,7 +203,9 @@ class HeatmapLandmarkHead(nn.Module):
         x = x + self.fine(F.gelu(x))
         heat = self.heat(F.gelu(x)).flatten(2).float().softmax(2)
         heat = heat.unflatten(2, (len(self.places), len(self.places)))
-        return torch.stack([heat.sum(2) @ self.places, heat.sum(3) @ self.places], 2)
+        places = self.places.float()  # products element by element: autocast would round a matrix product to bfloat16
+        points = torch.stack([(heat.sum(2) * places).sum(2), (heat.sum(3) * places).sum(2)], 2)
+        return points.to(x_BCSS.dtype)
 
 
 class MOL(nn.Module):
@@ -227,7 +246,7 @@ class MOL(nn.Module):
         """Estimate what `heads` names, by default all that the network has.
 
         Args:
-            clip_BT1HW: (B, T, 1, H, W) float gray frames.
+            clip_BT1HW: (B, T, 1, H, W) float gray frames, mean about 0 and size about 1.
             heads: any of `mer`, `flow`, `landmarks`.
 
         Raises:

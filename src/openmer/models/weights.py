@@ -84,12 +84,13 @@ def save_model(
         notes=notes,
     )
     try:
+        text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scores and preprocessing must be plain finite values: {error}") from error
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, data)
-        write_atomic(
-            path.with_suffix(".json"),
-            json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2, allow_nan=False) + "\n",
-        )
+        write_atomic(path.with_suffix(".json"), text)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     return record
@@ -110,7 +111,7 @@ def read_record(name_or_path: Path | str) -> WeightsRecord:
     path = _record_path(name_or_path)
     try:
         content = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the record {path}: {error}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise InputError(f"{path} is no record of weights of schema {SCHEMA}")
@@ -124,7 +125,11 @@ def read_record(name_or_path: Path | str) -> WeightsRecord:
         record = WeightsRecord(**values)
     except (KeyError, TypeError) as error:
         raise InputError(f"the record {path} is damaged: {error!r}") from error
-    if Path(record.file).name != record.file:
+    if len(record.classes) != record.config.num_classes:
+        raise InputError(
+            f"the record {path} names {len(record.classes)} classes for {record.config.num_classes} logits"
+        )
+    if not isinstance(record.file, str) or not record.file or Path(record.file).name != record.file:
         raise InputError(f"the record {path} names a file outside its folder: {record.file!r}")
     return record
 
@@ -155,6 +160,9 @@ def load_model(name_or_path: Path | str) -> MOL:
         model.load_state_dict(safetensors.torch.load(data), strict=True)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} does not fit the network that its record describes: {error}") from error
+    broken = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
+    if broken:
+        raise InputError(f"{path} holds values that are not finite: {', '.join(broken[:3])}; the training had diverged")
     return model.eval()
 
 

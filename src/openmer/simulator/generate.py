@@ -34,6 +34,7 @@ from openmer.simulator.recording import NONE, Recording, draw_person, draw_recor
 from openmer.version import __version__
 
 MARKER = "dataset.json"
+OWN = (MARKER, "samples.csv", "frames", "truth", "contact_sheet.png")
 SCHEMA = "openmer.simulated/1"
 FLOW_STEP_PX = 1 / 256  # flow is stored as int16 in this unit: up to 128 px
 
@@ -124,7 +125,7 @@ def generate(
         OutputError: `out` is taken or cannot be written.
     """
     wanted = [(s, k) for s in range(settings.subjects) for k in range(settings.samples)]
-    with new_directory(out, overwrite=overwrite, marker=MARKER) as folder:
+    with new_directory(out, overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         work = [(folder, settings, s, k) for s, k in wanted]
         if processes == 1:
             rows = [_counted(_write_sample(*item), on_sample) for item in work]

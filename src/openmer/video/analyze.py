@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from openmer.clips.flow import FlowMethod
 from openmer.face.align import AlignMode
@@ -22,9 +23,10 @@ from openmer.video.motion import MotionMeter
 from openmer.video.overlay import OverlayPainter, VideoWriter
 from openmer.video.reader import VideoReader
 from openmer.video.report import MomentPictures, choose_moments, write_report
-from openmer.video.spotting import SpottingSettings, spot
+from openmer.video.spotting import SpottingSettings, largest_step, spot
 
 MARKER = "timeline.json"
+OWN = (MARKER, "timeline.csv", "frames.csv", "landmarks.npz", "report.html", "overlay.mp4")
 FEW_FPS = 60
 
 CAUTION = (
@@ -88,20 +90,22 @@ def analyze(
     settings = settings or AnalyzeSettings()
     console = console or Console(quiet=True)
     reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
-    with new_directory(Path(out), overwrite=overwrite, marker=MARKER) as folder:
+    with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
             measured = _measure(reader, settings, flows, console)
             timeline = _timeline(reader, measured, settings)
             for warning in timeline.provenance["warnings"]:
-                console.print(f"[yellow]warning:[/] {warning}", highlight=False)
+                console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
             pictures = _draw(reader, measured, timeline, flows, folder, console)
         finally:
             if flows is not None:
                 flows.close()
         (folder / MARKER).write_text(timeline.to_json() + "\n")
         (folder / "timeline.csv").write_text(timeline.to_csv())
-        measured.table().to_csv(folder / "frames.csv", index=False, float_format="%.6g")
+        table = measured.table()
+        table["time_s"] = table["time_s"].map("{:.6f}".format)  # six digits in all would not do for an hour
+        table.to_csv(folder / "frames.csv", index=False, float_format="%.6g")
         measured.save_landmarks(folder / "landmarks.npz")
         write_report(folder / "report.html", measured, timeline, pictures, overlay=settings.overlay)
     return timeline
@@ -138,6 +142,7 @@ def _draw(
     painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline)
     times = measured.signals.times_s
     rate = Fraction(1 / float(np.median(np.diff(times)))).limit_denominator(1001)
+    rate = min(max(rate, Fraction(1)), Fraction(1000))  # what containers can state; the frames' own times count
     with (
         VideoWriter(folder / "overlay.mp4", *painter.size, rate) as writer,
         progress(console, "Drawing", len(times)) as step,
@@ -157,7 +162,7 @@ def _timeline(reader: VideoReader, measured: Measurements, settings: AnalyzeSett
         end_s=float(times[-1] + np.median(np.diff(times))),  # when the last frame's time is over
         gaps=measured.gaps(),
         provenance={
-            "source": reader.info.source.name,
+            "source": reader.info.source.name.encode(errors="replace").decode(),
             "openmer": __version__,
             "engine": "classical",
             "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
@@ -179,6 +184,12 @@ def _warnings(reader: VideoReader, measured: Measurements) -> list[str]:
         found.append(
             f"{fps:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so the shortest are one or two "
             f"frames here and can be missed; {FEW_FPS} and more are better, 200 is what the datasets have."
+        )
+    holes = np.diff(times) > largest_step(times)
+    if holes.any():
+        found.append(
+            f"{int(holes.sum())} holes in time, the longest of {np.diff(times).max():.2f} s: frames are missing there, "
+            "and nothing is said across them."
         )
     scales = [a.scale for a in measured.alignments if a is not None]
     if np.median(scales) > 1.2:

@@ -45,6 +45,7 @@ class VideoWriter:
     _CLOCK = 90_000
 
     def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
+        self._last = -1
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._container = av.open(str(path), "w")
         self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=fps))
@@ -56,7 +57,8 @@ class VideoWriter:
     def write(self, image: Image, time_s: float) -> None:
         """Append one (height, width, 3) RGB picture shown from `time_s`."""
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-        frame.pts, frame.time_base = round(time_s * self._CLOCK), Fraction(1, self._CLOCK)
+        self._last = max(self._last + 1, round(time_s * self._CLOCK))
+        frame.pts, frame.time_base = self._last, Fraction(1, self._CLOCK)
         self._container.mux(self._stream.encode(frame))
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ One frame is in memory at a time. Times come from the file's presentation timest
 read as it is. Rotation metadata is applied.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 
 from openmer.clip import Gray
 from openmer.errors import InputError
@@ -86,11 +88,15 @@ class VideoReader:
         end_s: float | None = None,
         gray: bool = False,
     ) -> None:
-        if fps is not None and fps <= 0:
-            raise InputError(f"--fps must be above 0, got {fps}")
-        if start_s < 0 or (end_s is not None and end_s <= start_s):
+        if fps is not None and not Fraction(1, 10) <= fps <= 10_000:
+            raise InputError(f"--fps must lie between 0.1 and 10000, got {float(fps):g}")
+        if not 0 <= start_s < math.inf or (end_s is not None and not start_s < end_s < math.inf):
             raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
-        if not source.exists():
+        try:
+            there = source.exists()
+        except OSError as error:
+            raise InputError(f"cannot look for {source}: {error.strerror or error}") from error
+        if not there:
             raise InputError(f"there is no file or folder at {source}")
         self._fps = fps
         self._start_s = start_s
@@ -129,7 +135,10 @@ class VideoReader:
             first = next(_decoded(container, stream, []), None)
             if first is None:
                 raise InputError(f"no frame of {source} could be decoded; is the file damaged or cut off?")
-            width, height = first.width, first.height
+            # Pixels that are not square are made so: motion is measured in them.
+            aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+            width, height = round(first.width * aspect) if aspect > 0 else first.width, first.height
+            self._upright = (width, height)
             if round(first.rotation) % 180:
                 width, height = height, width
         return VideoInfo(source, width, height, fps, count)
@@ -158,6 +167,8 @@ class VideoReader:
 
     def _pixels(self, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
         image = np.asarray(picture.to_ndarray(format="gray" if self._gray else "rgb24"), np.uint8)
+        if self._upright != (picture.width, picture.height) and picture.height == self._upright[1]:
+            image = np.asarray(cv2.resize(image, self._upright, interpolation=cv2.INTER_AREA), np.uint8)
         # PyAV gives the counter-clockwise angle by which the picture is to be turned.
         quarter_turns = round(picture.rotation / 90) % 4
         image = np.ascontiguousarray(np.rot90(image, quarter_turns))
@@ -189,7 +200,7 @@ class VideoReader:
 
 def _opened(source: Path) -> "av.container.InputContainer":
     try:
-        return av.open(str(source))
+        return av.open(f"file:{source.absolute()}")  # or `12:30.mp4` would be taken for a protocol
     except (av.error.FFmpegError, OSError) as error:
         size = source.stat().st_size
         hint = "the file is empty" if size == 0 else "is it a video, and complete?"
@@ -199,7 +210,8 @@ def _opened(source: Path) -> "av.container.InputContainer":
 def _picture_stream(container: "av.container.InputContainer", source: Path) -> "av.VideoStream":
     if not container.streams.video:
         raise InputError(f"{source} has no pictures, only {', '.join(s.type for s in container.streams)}")
-    return container.streams.video[0]
+    # A cover picture can come first: the film is the stream with the most frames.
+    return max(container.streams.video, key=lambda s: (not s.disposition & Disposition.attached_pic, s.frames))
 
 
 def _decoded(

@@ -102,13 +102,20 @@ def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[In
     """
     settings = settings or SpottingSettings()
     found: list[Interval] = []
-    for first, last in _stretches(signals.track):
+    for first, last in _stretches(signals):
         found += _spot_stretch(signals, slice(first, last), settings)
     return tuple(sorted(found, key=lambda i: i.onset_s))
 
 
-def _stretches(track: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(track)) + 1
+def largest_step(times_s: Times) -> float:
+    """Seconds between two frames beyond which frames are missing: three usual steps, or a tenth of a second."""
+    return max(0.1, 3 * float(np.median(np.diff(times_s))))
+
+
+def _stretches(signals: Signals) -> Iterator[tuple[int, int]]:
+    """Rows with one and the same face and without a hole in time."""
+    track, times = signals.track, signals.times_s
+    edges = np.flatnonzero((np.diff(track) != 0) | (np.diff(times) > largest_step(times))) + 1
     for first, last in zip([0, *edges], [*edges, len(track)], strict=True):
         if track[first] >= 0 and last - first >= _FEWEST:
             yield int(first), int(last)
@@ -139,7 +146,7 @@ def region_motion(signals: Signals, settings: SpottingSettings | None = None) ->
     """What the spotter judges, a value a frame and region: (n, R) px from the region's slow course, or NaN."""
     settings = settings or SpottingSettings()
     motion = np.full(signals.standing.shape[:2], np.nan, np.float32)
-    for first, last in _stretches(signals.track):
+    for first, last in _stretches(signals):
         times = signals.times_s[first:last]
         even, rate = _even_times(times)
         if len(even) >= _FEWEST:
@@ -287,10 +294,12 @@ def _placed(
     peak_px: float | None = None,
 ) -> Interval:
     step = even[1] - even[0]
-    onset, apex, offset = (float(even[0] + s * step) for s in samples)
-    onset, offset = max(float(times[0]), onset), min(float(times[-1]), offset)
-    apex = min(max(onset, apex), offset)
-    marks = [int(frames[np.argmin(np.abs(times - t))]) for t in (onset, apex, offset)]
+    # At moments that a frame shows: an event between two frames cannot be looked at.
+    rows = [int(np.argmin(np.abs(times - (even[0] + s * step)))) for s in samples]
+    if rows[0] == rows[2]:
+        rows[0], rows[2] = max(0, rows[0] - 1), min(len(times) - 1, rows[2] + 1)
+    onset, apex, offset = (float(times[row]) for row in rows)
+    marks = [int(frames[row]) for row in rows]
     return Interval(
         label=label,
         onset_s=round(onset, 6),
