@@ -246,6 +246,16 @@ def test_a_folder_that_is_no_result_is_never_replaced(
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_video_inside_its_own_result_is_refused(
+    half_result: tuple[Path, Timeline], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = half_result
+    before = (out / "overlay.mp4").read_bytes()
+    assert run(monkeypatch, "analyze", out / "overlay.mp4", "--out", out, "--overwrite") == 1
+    assert "lies inside" in " ".join(capsys.readouterr().err.split())
+    assert (out / "overlay.mp4").read_bytes() == before
+
+
 def test_an_output_that_cannot_be_written_is_explained(
     half_face: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

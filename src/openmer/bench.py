@@ -154,15 +154,20 @@ def _peak_mb(device: str) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
+    return cpu
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the figures were measured on."""
     return {
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.clips.flow import FlowMethod
+from openmer.errors import InputError
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.files import new_directory
@@ -90,6 +91,8 @@ def analyze(
     settings = settings or AnalyzeSettings()
     console = console or Console(quiet=True)
     reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+    if Path(video).resolve().is_relative_to(Path(out).resolve()):
+        raise InputError(f"{video} lies inside {out}, which the result would replace; choose another --out")
     with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
