@@ -18,8 +18,8 @@ import record
 
 from openmer import AnalyzeSettings, analyze
 from openmer.cli import _demo_video
-from openmer.video.overlay import VideoWriter
 from openmer.video.reader import VideoReader
+from openmer.writer import VideoWriter
 
 # What a stage is called -> the function whose time it is.
 STAGES = {

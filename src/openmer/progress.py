@@ -24,7 +24,8 @@ class _Speed(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        # At the end the whole run's; steps that come in bursts would give a last second's fancy.
+        speed = task.completed / task.finished_time if task.finished_time else task.speed
         return Text(
             "" if speed is None else f"{speed:.0f} {self._unit}" if speed >= 10 else f"{speed:.1f} {self._unit}"
         )

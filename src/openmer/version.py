@@ -1,5 +1,24 @@
-"""The version of the installed distribution."""
+"""The version of the installed distribution, and the commit where it runs from a checkout."""
 
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 __version__ = version("openmer")
+
+
+def commit() -> str | None:
+    """The commit of this source tree, `+changes` where the tree differs from it; None outside of a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists() or not (root / "src" / "openmer").is_dir():
+        return None
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]  # fixed words, no shell
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)  # noqa: S603
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -6,6 +6,12 @@
     OUT/truth/SUBJECT/SAMPLE.npz     landmarks, flow, visibility, curves
     OUT/contact_sheet.png            one picture of every subject
 
+Long videos, for spotting, have instead of the frames
+
+    OUT/videos/SUBJECT/SAMPLE.mp4    nearly lossless H.264
+    OUT/intervals.csv                everything that happens in them, a row each
+    OUT/truth/SUBJECT/SAMPLE.json    the same as a timeline
+
 A subject is one identity; no identity is in two subjects. The same settings give the same bytes, on any number of
 processes: each recording's chance comes from (seed, subject, sample) alone.
 """
@@ -16,6 +22,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from fractions import Fraction
+from importlib.metadata import version
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,11 +38,13 @@ from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.simulator.head import head_model
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
-from openmer.simulator.recording import NONE, Recording, draw_person, draw_recording
-from openmer.version import __version__
+from openmer.simulator.recording import NONE, Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.timeline import Interval, Timeline
+from openmer.version import __version__, commit
+from openmer.writer import VideoWriter
 
 MARKER = "dataset.json"
-OWN = (MARKER, "samples.csv", "frames", "truth", "contact_sheet.png")
+OWN = (MARKER, "samples.csv", "intervals.csv", "frames", "videos", "truth", "contact_sheet.png")
 SCHEMA = "openmer.simulated/1"
 FLOW_STEP_PX = 1 / 256  # flow is stored as int16 in this unit: up to 128 px
 
@@ -54,6 +64,23 @@ COLUMNS = (
 )
 
 
+INTERVAL_COLUMNS = (
+    "subject",
+    "sample",
+    "kind",
+    "emotion",
+    "label",
+    "action_units",
+    "onset",
+    "apex",
+    "offset",
+    "onset_s",
+    "apex_s",
+    "offset_s",
+    "peak_px",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SimulateSettings:
     """What is made.
@@ -65,7 +92,8 @@ class SimulateSettings:
         seed: everything drawn follows from it.
         size: of the pictures, px; they show the aligned square.
         emotions: to draw from, in turn; `none` is a recording without an expression.
-        flow: whether exact flow is stored; without it, it can be made again from the seed.
+        flow: whether exact flow is stored; without it, it can be made again from the seed. Long videos have none.
+        minutes: length of long videos, for spotting; None for short recordings of one expression each.
     """
 
     subjects: int = 24
@@ -75,6 +103,7 @@ class SimulateSettings:
     size: int = 144
     emotions: tuple[str, ...] = (*EMOTIONS, NONE)
     flow: bool = True
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.samples < 1:
@@ -83,6 +112,10 @@ class SimulateSettings:
             raise InputError(f"fps must lie between 25 and 1000, got {self.fps}")
         if not 64 <= self.size <= 1024:
             raise InputError(f"size must lie between 64 and 1024 px, got {self.size}")
+        if self.minutes is not None and not 0.2 <= self.minutes <= 120:
+            raise InputError(f"minutes must lie between 0.2 and 120, got {self.minutes}")
+        if self.minutes is not None and self.size % 2:
+            raise InputError(f"a video's size must be even, got {self.size}")
         if self.seed < 0:
             raise InputError(f"the seed must not be negative, got {self.seed}")
         unknown = [e for e in self.emotions if e not in (*EMOTIONS, NONE)]
@@ -100,13 +133,55 @@ def draw_sample(settings: SimulateSettings, subject: int, sample: int) -> tuple[
     return recording, event, emotion
 
 
+def draw_video(settings: SimulateSettings, subject: int, sample: int) -> Recording:
+    """The long recording that belongs to these numbers."""
+    if settings.minutes is None:
+        raise InputError("these settings are for short recordings; set minutes")
+    return draw_long(
+        (settings.seed, subject, sample),
+        draw_person((settings.seed, subject)),
+        [e for e in settings.emotions if e != NONE] or list(EMOTIONS),
+        minutes=settings.minutes,
+        fps=settings.fps,
+        size=settings.size,
+    )
+
+
 def marks(recording: Recording, event: Event) -> tuple[int, int, int]:
     """Frame numbers of onset, apex and offset."""
 
     def nearest(moment: float) -> int:
         return int(np.abs(recording.times_s - moment).argmin())
 
-    return nearest(event.onset_s), nearest(event.apex_s + event.hold_s / 2), nearest(event.offset_s)
+    onset, apex, offset = _moments(event)
+    return nearest(onset), nearest(apex), nearest(offset)
+
+
+def _moments(event: Event) -> tuple[float, float, float]:
+    """Seconds at which it begins, is fully there, and is over."""
+    return event.onset_s, event.apex_s + event.hold_s / 2, event.offset_s
+
+
+def truth_timeline(recording: Recording) -> Timeline:
+    """What happens in a recording; the label of an interval is the kind of event."""
+    intervals = []
+    for event in recording.events:
+        onset, apex, offset = _moments(event)
+        frames = marks(recording, event)
+        intervals.append(
+            Interval(
+                onset_s=onset,
+                apex_s=apex,
+                offset_s=offset,
+                label=event.kind,
+                onset_frame=frames[0],
+                apex_frame=frames[1],
+                peak_px=event.peak_px,
+                offset_frame=frames[2],
+            )
+        )
+    end = float(recording.times_s[-1])
+    return Timeline(intervals=tuple(intervals), start_s=0.0, end_s=end, provenance={"simulated": True})
 
 
 def generate(
@@ -127,20 +202,27 @@ def generate(
     wanted = [(s, k) for s in range(settings.subjects) for k in range(settings.samples)]
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         work = [(folder, settings, s, k) for s, k in wanted]
+        write = _write_sample if settings.minutes is None else _write_video
         if processes == 1:
-            rows = [_counted(_write_sample(*item), on_sample) for item in work]
+            parts = [_counted(write(*item), on_sample) for item in work]
         else:
             context = get_context("spawn")
             with ProcessPoolExecutor(processes, mp_context=context) as pool:
-                parts = pool.map(_write_sample, *zip(*work, strict=True))
-                rows = [_counted(row, on_sample) for row in parts]
-        (folder / "samples.csv").write_text(_csv(rows))
-        cv2.imwrite(str(folder / "contact_sheet.png"), _contact_sheet(folder, rows))
+                found = pool.map(write, *zip(*work, strict=True))
+                parts = [_counted(part, on_sample) for part in found]
+        rows = [row for row, _ in parts]
+        (folder / "samples.csv").write_text(_csv(rows, COLUMNS))
+        if settings.minutes is not None:
+            (folder / "intervals.csv").write_text(_csv([i for _, part in parts for i in part], INTERVAL_COLUMNS))
+        sheet = _contact_sheet(settings)
+        cv2.imwrite(str(folder / "contact_sheet.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
         content = {
             "schema": SCHEMA,
             "simulated": True,
             "settings": asdict(settings),
             "openmer": __version__,
+            "commit": commit(),
+            "versions": {name: version(name) for name in ("numpy", "numba", "opencv-contrib-python-headless")},
             "licence": "CC0-1.0",
             "head": head_model().provenance,
             "units": {"flow": "int16 / 256 px of the picture, frame k to k+1", "landmarks": "px of the picture"},
@@ -149,13 +231,16 @@ def generate(
     return len(rows)
 
 
-def _counted(row: dict[str, Any], on_sample: Callable[[], None]) -> dict[str, Any]:
+Part = tuple[dict[str, Any], list[dict[str, Any]]]  # a row of samples.csv, and rows of intervals.csv
+
+
+def _counted(part: Part, on_sample: Callable[[], None]) -> Part:
     on_sample()
-    return row
+    return part
 
 
-def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> dict[str, Any]:
-    """Write one recording; its row of samples.csv."""
+def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
+    """Write one short recording."""
     recording, event, emotion = draw_sample(settings, subject, sample)
     person, name = f"s{subject + 1:03d}", f"{emotion}_{sample + 1:03d}"
     pictures = folder / "frames" / person / name
@@ -166,23 +251,67 @@ def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample
             raise RuntimeError("OpenCV could not encode a PNG")
         (pictures / f"{frame:05d}.png").write_bytes(data.tobytes())
     at = marks(recording, event) if event else None
-    _write_truth(folder / "truth" / person / f"{name}.npz", recording, settings, at[0] if at else None)
+    truth = _truth(recording)
+    if settings.flow:
+        truth |= _flow_truth(recording, at[0] if at else None)
+    _write_truth(folder / "truth" / person / f"{name}.npz", truth)
     onset, apex, offset = at or ("", "", "")
-    units = event.units if event else {}
-    return {
+    row = {
         "subject": person,
         "sample": name,
         "source": f"frames/{person}/{name}",
         "fps": settings.fps,
         "emotion": emotion,
         "label": THREE_CLASS.get(emotion, NONE),
-        "action_units": "+".join(f"R{u}:{r:.4f}+L{u}:{le:.4f}" for u, (r, le) in units.items()),
+        "action_units": _units(event) if event else "",
         "onset": onset,
         "apex": apex,
         "offset": offset,
         "peak_px": round(_peak_px(recording, at[1]), 4) if at else 0,
         "seed": f"{settings.seed}-{subject}-{sample}",
     }
+    return row, []
+
+
+def _write_video(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
+    """Write one long recording."""
+    recording = draw_video(settings, subject, sample)
+    person, name = f"s{subject + 1:03d}", f"long_{sample + 1:03d}"
+    path = folder / "videos" / person / f"{name}.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rate = Fraction(settings.fps).limit_denominator(1001)
+    with VideoWriter(path, settings.size, settings.size, rate, crf=14, repeatable=True) as writer:
+        for frame in range(len(recording)):
+            writer.write(recording.image(frame), float(recording.times_s[frame]))
+    _write_truth(folder / "truth" / person / f"{name}.npz", _truth(recording))
+    (folder / "truth" / person / f"{name}.json").write_text(truth_timeline(recording).to_json())
+    row = dict.fromkeys(COLUMNS, "") | {
+        "subject": person,
+        "sample": name,
+        "source": f"videos/{person}/{name}.mp4",
+        "fps": settings.fps,
+        "seed": f"{settings.seed}-{subject}-{sample}",
+    }
+    return row, [_interval_row(person, name, recording, event) for event in recording.events]
+
+
+def _interval_row(person: str, name: str, recording: Recording, event: Event) -> dict[str, Any]:
+    moments = [round(moment, 4) for moment in _moments(event)]
+    return {
+        "subject": person,
+        "sample": name,
+        "kind": event.kind,
+        "emotion": event.emotion,
+        "label": THREE_CLASS.get(event.emotion, ""),
+        "action_units": _units(event),
+        **dict(zip(("onset", "apex", "offset"), marks(recording, event), strict=True)),
+        **dict(zip(("onset_s", "apex_s", "offset_s"), moments, strict=True)),
+        "peak_px": "" if event.peak_px is None else round(event.peak_px, 3),
+    }
+
+
+def _units(event: Event) -> str:
+    return "+".join(f"R{u}:{r:.4f}+L{u}:{le:.4f}" for u, (r, le) in event.units.items())
 
 
 def _peak_px(recording: Recording, apex: int) -> float:
@@ -191,21 +320,34 @@ def _peak_px(recording: Recording, apex: int) -> float:
     return float(np.hypot(*flow)[visible].max() * 144 / recording.camera.width)
 
 
-def _write_truth(path: Path, recording: Recording, settings: SimulateSettings, onset: int | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frames = range(len(recording))
-    content: dict[str, Any] = {
+def _truth(recording: Recording) -> dict[str, Any]:
+    """Landmarks, and the curves of actions and of action units (right, left)."""
+    units = unit_curves(recording.events, recording.times_s)
+    return {
         "times_s": recording.times_s,
-        "landmarks_px": np.stack([recording.landmarks(k) for k in frames]),
+        "landmarks_px": np.stack([recording.landmarks(k) for k in range(len(recording))]),
         "actions": recording.coefficients,
         "action_names": np.array(head_model().action_names),
+        "action_units": np.array(list(units), np.int64),
+        "action_unit_curves": np.array(list(units.values()), np.float32).reshape(len(units), len(recording), 2),
     }
-    if settings.flow:
-        steps = [recording.flow(k, k + 1) for k in frames[:-1]]
-        content["flow"] = _stored(np.stack([flow for flow, _ in steps]))
-        content["visible"] = np.packbits(np.stack([visible for _, visible in steps]), axis=-1)
-        if onset is not None:
-            content["flow_from_onset"] = _stored(np.stack([recording.flow(onset, k)[0] for k in frames]))
+
+
+def _flow_truth(recording: Recording, onset: int | None) -> dict[str, Any]:
+    """Flow between frames, from the onset to every frame, and what stays in sight."""
+    frames = range(len(recording))
+    steps = [recording.flow(k, k + 1) for k in frames[:-1]]
+    content: dict[str, Any] = {
+        "flow": _stored(np.stack([flow for flow, _ in steps])),
+        "visible": np.packbits(np.stack([visible for _, visible in steps]), axis=-1),
+    }
+    if onset is not None:
+        content["flow_from_onset"] = _stored(np.stack([recording.flow(onset, k)[0] for k in frames]))
+    return content
+
+
+def _write_truth(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **content)
 
 
@@ -213,24 +355,24 @@ def _stored(flow: Array) -> Array:
     return np.asarray(np.rint(flow / FLOW_STEP_PX), np.int16)
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
 
 
-def _contact_sheet(folder: Path, rows: Sequence[dict[str, Any]]) -> npt.NDArray[np.uint8]:
+def _contact_sheet(settings: SimulateSettings) -> npt.NDArray[np.uint8]:
     """The first frame of each subject's first recording, at most 60."""
-    first = {row["subject"]: row["source"] for row in reversed(rows)}
-    paths = [folder / source / "00000.png" for _, source in sorted(first.items())[:60]]
-    tiles = [np.asarray(cv2.imread(str(path)), np.uint8) for path in paths]
+    shown = range(min(60, settings.subjects))
+    if settings.minutes is None:
+        tiles = [draw_sample(settings, subject, 0)[0].image(0) for subject in shown]
+    else:
+        tiles = [draw_video(settings, subject, 0).image(0) for subject in shown]
     columns = min(10, len(tiles))
-    blank = np.full_like(tiles[0], 255)
-    tiles += [blank] * (-len(tiles) % columns)
-    lines = [np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)]
-    return np.concatenate(lines, 0)
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
+    return np.concatenate([np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)], 0)
 
 
 def stream(settings: SimulateSettings, *, frames: int = 8, first_subject: int = 0) -> Iterator[tuple[Clip, str]]:

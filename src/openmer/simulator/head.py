@@ -17,10 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.clip import Array
+from openmer.simulator import glasses
+from openmer.simulator.camera import Camera, rasterize
 
 _FOLDER = resources.files("openmer.simulator")
 
 LOCAL_SPREAD, LOCAL_SIDES, LOCAL_MOST = 0.16, 0.06, 0.8  # above .28 faces look caricatured
+WITH_GLASSES = 0.2
+GLASSES_PART = 4
+JAW = 17  # the first landmarks, along the face's contour
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class HeadModel:
         part: (V,) connected part: 0 is skin, the others the cavities and the eyes.
         landmark_vertices: (68, 3) corners of the triangle of each landmark, iBUG order.
         landmark_weights: (68, 3) barycentric.
+        contour_vertices: (17, S, 3) corners of the triangles on a path from each jaw landmark towards the mouth.
+        contour_weights: (17, S, 3) barycentric.
+        mesh_faces: (F', 3) triangles of the head and of the glasses after it.
+        mesh_template: (V + G, 3) `mean`, with glasses that nobody wears.
+        mesh_part: (V + G,) `part`; 4 is glasses.
         provenance: where it comes from, licence, settings.
     """
 
@@ -53,6 +63,11 @@ class HeadModel:
     part: npt.NDArray[np.uint8]
     landmark_vertices: npt.NDArray[np.int32]
     landmark_weights: Array
+    contour_vertices: npt.NDArray[np.int32]
+    contour_weights: Array
+    mesh_faces: npt.NDArray[np.int32]
+    mesh_template: Array
+    mesh_part: npt.NDArray[np.uint8]
     provenance: dict[str, Any]
 
 
@@ -63,8 +78,12 @@ def head_model() -> HeadModel:
         arrays = {name: stored[name] for name in stored.files}
     landmarks = json.loads((_FOLDER / "landmarks68.json").read_text())
     faces = arrays["faces"].astype(np.int32)
+    mean, part = arrays["mean"], arrays["part"]
+    corners = np.array(landmarks["bary_faces"], np.int32)
+    weights = np.array(landmarks["bary_weights"], np.float32)
+    contour = _contour(mean, faces, corners, weights)
     return HeadModel(
-        mean=arrays["mean"],
+        mean=mean,
         basis=arrays["basis"].astype(np.float32),
         scores=arrays["scores"].astype(np.float32),
         actions=arrays["actions"].astype(np.float32),
@@ -72,9 +91,14 @@ def head_model() -> HeadModel:
         changes=arrays["changes"].astype(np.float32),
         change_names=tuple(arrays["change_names"].tolist()),
         faces=faces,
-        part=arrays["part"],
-        landmark_vertices=np.array(landmarks["bary_faces"], np.int32),
-        landmark_weights=np.array(landmarks["bary_weights"], np.float32),
+        part=part,
+        landmark_vertices=corners,
+        landmark_weights=weights,
+        contour_vertices=contour[0],
+        contour_weights=contour[1],
+        mesh_faces=np.concatenate([faces, glasses.triangles() + len(mean)]),
+        mesh_template=np.concatenate([mean, glasses.none()]),
+        mesh_part=np.concatenate([part, np.full(glasses.VERTICES, GLASSES_PART, np.uint8)]),
         provenance=json.loads(str(arrays["provenance"])),
     )
 
@@ -84,26 +108,28 @@ class Identity:
     """One person's neutral face.
 
     Attributes:
-        vertices: (V, 3) mm.
+        vertices: (V + G, 3) mm: the head's, then those of the glasses.
     """
 
     vertices: Array
 
     def posed(self, coefficients: Array) -> Array:
-        """(A,) action coefficients -> (V, 3) mm."""
+        """(A,) action coefficients -> (V + G, 3) mm."""
         active = np.flatnonzero(coefficients)
-        moved = np.tensordot(coefficients[active], head_model().actions[active], 1)
-        return (self.vertices + moved).astype(np.float32)
+        moved = self.vertices.copy()
+        moved[: -glasses.VERTICES] += np.tensordot(coefficients[active], head_model().actions[active], 1)
+        return moved
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """A new person: components drawn around those of a sampled one, and small local changes, nearly symmetric."""
+    """A new person: components drawn around those of a sampled one, small local changes, nearly symmetric; glasses."""
     model = head_model()
     # Half a standard deviation around a real sample keeps the correlations that a product of normals would lose.
     scores = model.scores[rng.integers(len(model.scores))] + 0.3 * rng.standard_normal(len(model.basis))
     vertices = model.mean + np.tensordot(scores.astype(np.float32), model.basis, 1)
     vertices += np.tensordot(_local_changes(model, rng), model.changes, 1)
-    return Identity(vertices.astype(np.float32))
+    worn = glasses.draw_glasses(rng, landmarks(vertices)) if rng.random() < WITH_GLASSES else glasses.none()
+    return Identity(np.concatenate([vertices, worn]).astype(np.float32))
 
 
 def _local_changes(model: HeadModel, rng: np.random.Generator) -> Array:
@@ -119,7 +145,44 @@ def _local_changes(model: HeadModel, rng: np.random.Generator) -> Array:
 
 
 def landmarks(vertices: Array) -> Array:
-    """(V, 3) -> (68, 3): the landmarks on the surface, iBUG order."""
+    """(V, 3) -> (68, 3): the landmarks on the surface, iBUG order; the jaw's as seen from in front."""
     model = head_model()
-    corners = vertices[model.landmark_vertices]
-    return np.asarray(np.einsum("lk,lkd->ld", model.landmark_weights, corners), np.float32)
+    return _on_surface(vertices, model.landmark_vertices, model.landmark_weights)
+
+
+def seen_landmarks(vertices: Array, camera: Camera) -> Array:
+    """(V, 3) posed -> (68, 2) px: those of the jaw on the face's visible contour, as annotators place them.
+
+    A jaw landmark that has turned out of sight gives way to the outermost point of its path towards the mouth.
+    """
+    model = head_model()
+    points = camera.project(landmarks(vertices))[:, :2]
+    paths = camera.project(_on_surface(vertices, model.contour_vertices, model.contour_weights))[..., :2]
+    middle = points[48:68].mean(0)
+    outward = points[:JAW] - middle
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    reach = np.einsum("lsd,ld->ls", paths - middle, outward)
+    points[:JAW] = paths[np.arange(JAW), reach.argmax(1)]
+    return points
+
+
+def _on_surface(vertices: Array, corners: npt.NDArray[np.int32], weights: Array) -> Array:
+    """(V, 3) at barycentric places (..., 3) -> (..., 3)."""
+    return np.asarray(np.einsum("...k,...kd->...d", weights, vertices[corners]), np.float32)
+
+
+def _contour(
+    mean: Array, faces: npt.NDArray[np.int32], corners: npt.NDArray[np.int32], weights: Array
+) -> tuple[npt.NDArray[np.int32], Array]:
+    """Paths on the surface, straight from in front, from the jaw landmarks halfway to the mouth's middle."""
+    points = _on_surface(mean, corners, weights)
+    side = 600
+    camera = Camera(side, side, distance=1e5, focal=1e5 * side / 300)  # from afar, as good as parallel; 300 mm wide
+    surface = rasterize(camera.project(mean), faces, side, side)
+    share = np.linspace(0, 0.5, 25)[1:, None]
+    lines = points[:JAW, None] + share * (points[48:68].mean(0) - points[:JAW, None])
+    column, row = np.moveaxis(np.rint(camera.project(lines.astype(np.float32))[..., :2]).astype(int), -1, 0)
+    return (
+        np.concatenate([corners[:JAW, None], faces[surface.triangle[row, column]]], 1),
+        np.concatenate([weights[:JAW, None], surface.weights[row, column]], 1),
+    )

@@ -100,6 +100,7 @@ class Event:
         lag_s: seconds; may be negative.
         emotion: its name, or empty.
         units: unit -> (right, left) strength at the apex.
+        peak_px: largest motion at the apex, px of the 128 crop, or None where it was not set.
     """
 
     kind: str
@@ -112,6 +113,7 @@ class Event:
     lag_s: float = 0.0
     emotion: str = ""
     units: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    peak_px: float | None = None
 
     def curve(self, times_s: Times) -> Array:
         """(T,) between 0 and 1: rising and falling without a jerk (Flash, Hogan 1985)."""
@@ -285,9 +287,9 @@ class HeadMotion:
 
 
 def draw_head_motion(rng: np.random.Generator, liveliness: float = 1.0) -> HeadMotion:
-    """A pose within some 12 degrees of frontal, swaying by about a degree and a millimetre at 0.1 to 0.8 Hz."""
+    """A pose within some 10 degrees of frontal, swaying by about a degree and a millimetre at 0.1 to 0.8 Hz."""
     rest = Pose(
-        float(np.clip(rng.normal(0, 0.08), -0.22, 0.22)),
+        float(np.clip(rng.normal(0, 0.08), -0.18, 0.18)),
         float(np.clip(rng.normal(0, 0.06), -0.16, 0.16)),
         float(np.clip(rng.normal(0, 0.04), -0.1, 0.1)),
         (float(rng.normal(0, 6)), float(rng.normal(0, 15)), float(rng.normal(0, 6))),

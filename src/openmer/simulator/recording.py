@@ -10,10 +10,11 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from openmer.clip import Array, Times
 from openmer.simulator.camera import Camera, Pose, Surface, exact_flow, rasterize
-from openmer.simulator.head import Identity, draw_identity, head_model, landmarks
+from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import (
     EMOTIONS,
     Event,
@@ -26,12 +27,16 @@ from openmer.simulator.motion import (
     draw_speech,
     total_coefficients,
 )
-from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, shade
+from openmer.simulator.render import SKIN, Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, shade
 
 ALIGNED_PX = 144
 SUPERSAMPLING = 2  # once is clearly worse, four times barely better
 NONE = "none"
 FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
+LONG_MARGIN = 1.25  # a long video shows more than the aligned square
+STRONGEST = 1.1  # of a unit, where 1 is a full expression
+MACRO_RANGE_PX = (3.2, 10.0)
+BLINK_EVERY_S, GAZE_EVERY_S = 4.0, 8.0  # some 15 blinks a minute (Bentivoglio et al. 1997)
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ class Recording:
         return expose(linear, self.scene, rng, times=SUPERSAMPLING)
 
     def landmarks(self, frame: int) -> Array:
-        """(68, 2) px of the picture."""
-        return self.camera.project(landmarks(self.vertices(frame)))[:, :2]
+        """(68, 2) px of the picture; the jaw's on the visible contour."""
+        return seen_landmarks(self.vertices(frame), self.camera)
 
     def flow(self, first: int, second: int) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Exact flow between any two frames.
@@ -105,7 +110,7 @@ class Recording:
         """
         now, then = self.vertices(first), self.vertices(second)
         surfaces = self._surface(first), self._surface(second)
-        flow, visible = exact_flow(surfaces, now, then, head_model().faces, self._fine)
+        flow, visible = exact_flow(surfaces, now, then, head_model().mesh_faces, self._fine)
         return _averaged(flow, visible)
 
     def exposed(self, brightness: float) -> "Recording":
@@ -129,7 +134,7 @@ class Recording:
 
         def seen(frame: int) -> Surface:
             points = self._fine.project(self.vertices(frame))
-            return rasterize(points, head_model().faces, self._fine.height, self._fine.width)
+            return rasterize(points, head_model().mesh_faces, self._fine.height, self._fine.width)
 
         return lru_cache(maxsize=16)(seen)
 
@@ -143,6 +148,17 @@ def _averaged(flow: Array, visible: npt.NDArray[np.bool_]) -> tuple[Array, npt.N
     return (total / np.maximum(weight, 1) / times).astype(np.float32), weight * 2 > times * times
 
 
+def unit_curves(events: Sequence[Event], times_s: Times) -> dict[int, Array]:
+    """Each action unit that occurs -> (T, 2) its strength on the subject's right and left; 1 is a full expression."""
+    curves: dict[int, Array] = {}
+    for event in events:
+        shown = np.stack([event.curve(times_s), event.curve(times_s - event.lag_s)], 1)
+        for unit, strength in event.units.items():
+            before = curves.get(unit, np.zeros((len(times_s), 2), np.float32))
+            curves[unit] = (before + shown * strength).astype(np.float32)
+    return dict(sorted(curves.items()))
+
+
 def centred(motion: HeadMotion, neutral: Array) -> HeadMotion:
     """The same motion with the face's middle (eyes, nose, mouth) on the camera's axis at rest."""
     points = landmarks(motion.rest.apply(neutral))[[36, 39, 42, 45, 30, 48, 54]]
@@ -152,17 +168,30 @@ def centred(motion: HeadMotion, neutral: Array) -> HeadMotion:
     return replace(motion, rest=rest)
 
 
-def scaled(event: Event, peak_px: float, identity: Identity, pose: Pose, camera: Camera) -> Event:
-    """The event with its largest motion at the apex made `peak_px` pixels of the 128 crop."""
+def scaled(
+    event: Event, peak_px: float, identity: Identity, pose: Pose, camera: Camera, *, square: float | None = None
+) -> Event:
+    """The event with its largest motion at the apex made `peak_px` pixels of the 128 crop.
+
+    Args:
+        event: its units' relative strength is kept.
+        peak_px: wanted; not reached where an action would have to exceed its full range.
+        identity: whose face.
+        pose: of the head.
+        camera: from where.
+        square: side of the aligned square in the picture, px; by default the picture is the square.
+    """
+    to_crop = ALIGNED_PX / (square or camera.width)
     seen = camera.project(pose.apply(identity.vertices))[:, :2]
-    strength = 0.05
+    strength, most = 0.05, STRONGEST / max(max(both) for both in event.units.values())
+    reach = 0.0
     for _ in range(4):  # clipping and perspective bend it a little
         moved = camera.project(pose.apply(identity.posed(strength * (event.right + event.left))))[:, :2]
         # Skin alone: the eyes' and the mouth's insides are out of sight.
-        reach = np.linalg.norm(moved - seen, axis=1)[head_model().part == 0].max() * ALIGNED_PX / camera.width
-        strength *= peak_px / max(float(reach), 1e-6)
+        reach = float(np.linalg.norm(moved - seen, axis=1)[head_model().mesh_part == SKIN].max() * to_crop)
+        strength = min(strength * peak_px / max(reach, 1e-6), most)
     units = {unit: (right * strength, left * strength) for unit, (right, left) in event.units.items()}
-    return replace(event, right=strength * event.right, left=strength * event.left, units=units)
+    return replace(event, right=strength * event.right, left=strength * event.left, units=units, peak_px=reach)
 
 
 def draw_recording(
@@ -209,7 +238,7 @@ def draw_recording(
     recording = Recording(
         person,
         camera,
-        scene if noise else replace(scene, noise=0.0),
+        scene if noise else scene.clean,
         times,
         tuple(motion.poses(times)),
         tuple(events),
@@ -217,6 +246,49 @@ def draw_recording(
         tuple(seed),
     )
     return recording.exposed(float(rng.uniform(*FACE_LIGHT))), main
+
+
+def draw_long(
+    seed: Sequence[int], person: Person, emotions: Sequence[str], *, minutes: float, fps: float, size: int
+) -> Recording:
+    """A film of minutes for spotting: micro- and macro-expressions, speech, blinks, glances, a head that sways.
+
+    How often each comes is our choice: an expression or a bout of speech every five seconds or so, half of them
+    micro-expressions of at most half a second.
+    """
+    rng = np.random.default_rng(list(seed))
+    motion = centred(draw_head_motion(rng, float(rng.choice([0.15, 0.5, 1.0]))), person.identity.vertices)
+    neutral = motion.rest.apply(person.identity.vertices)
+    camera = crop_camera(size, neutral, margin=LONG_MARGIN)
+    seconds = 60 * minutes
+    events: list[Event] = []
+    now = rng.uniform(1.5, 4)
+    while now < seconds - 4:
+        what = rng.choice(["micro", "macro", "speech"], p=[0.5, 0.35, 0.15])
+        if what == "speech":
+            events += draw_speech(rng, now, rng.uniform(1, 3))
+        else:
+            drawn = draw_expression(rng, str(rng.choice(list(emotions))), now, kind=what)
+            peak = draw_micro_px(rng) if what == "micro" else float(rng.uniform(*MACRO_RANGE_PX))
+            events.append(scaled(drawn, peak, person.identity, motion.rest, camera, square=camera.width / LONG_MARGIN))
+        now = max(e.offset_s + abs(e.lag_s) for e in events) + rng.uniform(1.5, 6)
+    for draw, every in ((draw_blink, BLINK_EVERY_S), (draw_gaze, GAZE_EVERY_S)):
+        now = rng.exponential(every)
+        while now < seconds - 2:
+            events.append(draw(rng, now))
+            now = events[-1].offset_s + 0.3 + rng.exponential(every)
+    times = np.arange(round(seconds * fps)) / fps
+    recording = Recording(
+        person,
+        camera,
+        draw_scene(rng, size, size),
+        times,
+        tuple(motion.poses(times)),
+        tuple(sorted(events, key=lambda e: e.onset_s)),
+        _light(rng, times, True),
+        tuple(seed),
+    )
+    return recording.exposed(float(rng.uniform(*FACE_LIGHT)))
 
 
 def _distractors(rng: np.random.Generator, emotion: str, seconds: float) -> list[Event]:
@@ -235,10 +307,10 @@ def _distractors(rng: np.random.Generator, emotion: str, seconds: float) -> list
 def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:
     light = np.ones(len(times), np.float32)
     if distractors and rng.random() < 0.15:  # somebody opens a door
-        light += rng.uniform(-0.15, 0.15) / (1 + np.exp(-(times - rng.uniform(0, times[-1])) / 0.05))
+        light += rng.uniform(-0.15, 0.15) * expit((times - rng.uniform(0, times[-1])) / 0.05)
     if distractors and rng.random() < 0.15:  # a lamp on 50 Hz mains
         light += rng.uniform(0.005, 0.03) * np.sin(2 * np.pi * 100 * times + rng.uniform(0, 6))
     return light.astype(np.float32)
 
 
-__all__ = ["EMOTIONS", "NONE", "Person", "Recording", "draw_person", "draw_recording"]
+__all__ = ["EMOTIONS", "NONE", "Person", "Recording", "draw_long", "draw_person", "draw_recording", "unit_curves"]

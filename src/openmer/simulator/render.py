@@ -6,7 +6,7 @@ with it. Colours and sizes are our choice.
 Shape legend: V vertices, H rows, W columns of the picture; the atlas has its own rows and columns.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from openmer.clip import Array
 from openmer.simulator.camera import Camera, Surface
-from openmer.simulator.head import head_model, landmarks
+from openmer.simulator.head import GLASSES_PART, head_model, landmarks
 
 Image = npt.NDArray[np.uint8]
 
@@ -38,11 +38,13 @@ class Look:
     Attributes:
         albedo: (ATLAS_H, ATLAS_W, 3) RGB, 0 to 1, linear light.
         iris: (3,) RGB.
+        frame: (3,) RGB of the glasses' frame, if any is worn.
         shine: strength of highlights.
     """
 
     albedo: Array
     iris: Array
+    frame: Array
     shine: float
 
 
@@ -57,23 +59,54 @@ def draw_look(rng: np.random.Generator) -> Look:
     )
     albedo *= 1 + redness[..., None] * np.array([0.4, -0.3, -0.3])
     _paint_moles(albedo, rng)
-    hair = np.minimum(np.array([0.22, 0.15, 0.09]) * rng.uniform(0.15, 1.8) ** 1.5, 0.7 * tone)
+    albedo *= 1 - _shadows(points, rng)[..., None] * np.array([0.85, 1.0, 1.0])
+    hair = np.minimum(np.array([0.22, 0.15, 0.09]) * rng.uniform(0.15, 1.8) ** 1.5, 0.45 * tone)
     _blend(albedo, _lips(points), tone * np.array([0.95, 0.62, 0.62]), 0.75)
-    _blend(albedo, _brows(points, rng), hair, rng.uniform(0.6, 0.95))
+    _blend(albedo, _brows(points, rng), hair, rng.uniform(0.7, 1.0))
     if rng.random() < 0.35:
         _blend(albedo, _beard(points, rng), hair, rng.uniform(0.15, 0.6))
+    _blend(albedo, _lashes(points, rng), 0.4 * hair, rng.uniform(0.6, 1.0))
     _blend(albedo, _hair(points, rng), hair, 0.97)
-    iris = np.array([[0.10, 0.05, 0.02], [0.18, 0.12, 0.05], [0.12, 0.2, 0.3], [0.14, 0.2, 0.12]])[rng.integers(4)]
+    frame = np.array([[0.01, 0.01, 0.01], [0.06, 0.03, 0.015], [0.25, 0.22, 0.2], [0.12, 0.02, 0.02]])[rng.integers(4)]
+    irises = np.array([[0.03, 0.015, 0.008], [0.06, 0.03, 0.015], [0.06, 0.11, 0.17], [0.08, 0.11, 0.06]])
+    iris = irises[rng.integers(4 if tone[0] > 0.35 else 2)]  # dark skin goes with dark eyes
     return Look(
-        np.clip(albedo, 0.003, 0.95).astype(np.float32), iris.astype(np.float32), float(rng.uniform(0.02, 0.12))
+        np.clip(albedo, 0.003, 0.95).astype(np.float32),
+        iris.astype(np.float32),
+        frame.astype(np.float32),
+        float(rng.uniform(0.05, 0.2) * tone[0]),
     )
+
+
+def _shadows(points: Array, rng: np.random.Generator) -> Array:
+    """Where little light comes: eye sockets, nostrils, under the lower lip, and beside the nose."""
+    total = np.zeros((ATLAS_H, ATLAS_W), np.float32)
+    for eye, brow in ((points[36:42], points[17:22]), (points[42:48], points[22:27])):
+        total += rng.uniform(0.25, 0.5) * _spot((eye.mean(0) + brow.mean(0)) / 2, 9)
+        inner = eye[3] if eye[3, 0] < points[27, 0] else eye[0]
+        total += rng.uniform(0.1, 0.35) * _spot((inner + points[27]) / 2, 5)
+        total += rng.uniform(0.0, 0.25) * _spot(eye.mean(0) + np.array([0, 12]), 6)
+    for nostril in (points[32], points[34]):
+        total += rng.uniform(0.4, 0.8) * _spot(nostril + np.array([0, 1.0]), 2.2)
+    total += rng.uniform(0.15, 0.4) * _spot(points[57] + np.array([0, 7]), 5)
+    return np.clip(total, 0, 0.85)
+
+
+def _lashes(points: Array, rng: np.random.Generator) -> Array:
+    """A dark line along the lids, the upper ones more."""
+    mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
+    for eye in (points[36:42], points[42:48]):
+        for lid, dark in ((eye[:4], 255), (eye[[3, 4, 5, 0]], int(rng.integers(40, 120)))):
+            line = np.round(lid * 16).astype(np.int32)
+            cv2.polylines(mask, [line], False, dark, 3, cv2.LINE_AA, 4)
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.7), np.float32)
 
 
 def _mottling(rng: np.random.Generator) -> Array:
     total = np.zeros((ATLAS_H, ATLAS_W), np.float32)
     for sigma, strength in ((0.7, 0.10), (1.6, 0.06), (4, 0.04), (12, 0.05), (40, 0.08)):
         noise = cv2.GaussianBlur(rng.standard_normal((ATLAS_H, ATLAS_W)).astype(np.float32), (0, 0), sigma)
-        total += strength * rng.uniform(0.6, 1.2) * noise / noise.std()
+        total += strength * rng.uniform(0.3, 1.1) * noise / noise.std()
     return np.asarray(np.clip(total, -0.5, 0.5), np.float32)
 
 
@@ -112,7 +145,7 @@ def _brows(points: Array, rng: np.random.Generator) -> Array:
     thick = rng.uniform(4, 9)
     for start, outwards in ((17, -1), (22, 1)):
         curve = points[start : start + 5] if outwards > 0 else points[start : start + 5][::-1]
-        for _ in range(rng.integers(160, 320)):
+        for _ in range(rng.integers(220, 420)):
             t = rng.beta(1.1, 1.4) * 3.98
             k = int(t)
             place = curve[k] + (t - k) * (curve[k + 1] - curve[k])
@@ -135,11 +168,14 @@ def _hair(points: Array, rng: np.random.Generator) -> Array:
     row, column = np.mgrid[:ATLAS_H, :ATLAS_W]
     side = np.abs(column / (ATLAS_W - 1) - 0.5) * 2  # 0 in front, 1 at the back
     brow = points[17:27, 1].min()
-    top = brow - rng.uniform(55, 85)
+    fringe = rng.random() < 0.3
+    top = brow - (rng.uniform(18, 45) if fringe else rng.uniform(55, 85))
     wobble = cv2.GaussianBlur(rng.standard_normal((1, ATLAS_W)).astype(np.float32), (0, 0), 6)
     temples = 1 / (1 + np.exp(-(side - rng.uniform(0.28, 0.34)) / 0.02))
     line = top + 25 * wobble + temples * rng.uniform(90, 240)
     strands = cv2.GaussianBlur(rng.random((ATLAS_H, ATLAS_W)).astype(np.float32), (1, 0), sigmaX=0.8, sigmaY=6)
+    if fringe:  # strands of their own lengths
+        line += 22 * (cv2.GaussianBlur(rng.random((1, ATLAS_W)).astype(np.float32), (0, 0), 1.5) - 0.5)
     edge = 1 / (1 + np.exp((row - line) / 3))
     return np.asarray(np.clip(edge * (0.75 + 0.5 * strands), 0, 1), np.float32)
 
@@ -156,6 +192,7 @@ class Scene:
         exposure: factor before gamma; a recording sets it by the face.
         blur: sigma of the lens, px of the picture.
         noise: standard deviation of the sensor's noise at mid gray, levels.
+        jpeg: quality at which the camera stores a frame, or None where it does not compress.
     """
 
     lights: Array
@@ -165,12 +202,18 @@ class Scene:
     exposure: float
     blur: float
     noise: float
+    jpeg: int | None = None
+
+    @property
+    def clean(self) -> "Scene":
+        """The same scene through a camera without noise and compression."""
+        return replace(self, noise=0.0, jpeg=None)
 
 
 def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
     """One to three lights from the front half, a plain or mottled wall."""
     count = int(rng.integers(1, 4))
-    lights = np.stack([rng.normal(0, 0.6, count), -np.abs(rng.normal(1, 0.3, count)), rng.normal(0.5, 0.4, count)], 1)
+    lights = np.stack([rng.normal(0, 0.6, count), -np.abs(rng.normal(1, 0.3, count)), rng.normal(0.7, 0.35, count)], 1)
     lights /= np.linalg.norm(lights, axis=1, keepdims=True)
     wall = rng.uniform(0.05, 0.6) * rng.uniform(0.85, 1.1, 3)
     pattern = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), rng.uniform(8, 40))
@@ -179,17 +222,18 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
     return Scene(
         lights.astype(np.float32),
         strengths.astype(np.float32),
-        float(rng.uniform(0.2, 0.4)),
+        float(rng.uniform(0.12, 0.3)),
         np.clip(background, 0.01, 0.9).astype(np.float32),
         1.0,
         float(rng.uniform(0.3, 0.7)),
         float(rng.uniform(0.8, 2.5)),
+        int(rng.integers(70, 98)) if rng.random() < 0.3 else None,
     )
 
 
 def vertex_normals(vertices: Array) -> Array:
     """(V, 3) unit normals, outwards."""
-    faces = head_model().faces
+    faces = head_model().mesh_faces
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     of_faces = np.cross(b - a, c - a)
     sums = np.stack(
@@ -210,20 +254,24 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
         light: factor on all lights, for changes and flicker.
     """
     model = head_model()
-    normal = surface.interpolate(vertex_normals(vertices), model.faces)
+    normal = surface.interpolate(vertex_normals(vertices), model.mesh_faces)
     normal /= np.linalg.norm(normal, axis=2, keepdims=True) + 1e-9
-    template = surface.interpolate(model.mean, model.faces)
+    template = surface.interpolate(model.mesh_template, model.mesh_faces)
     column, row = np.moveaxis(atlas_places(template), -1, 0)
     albedo = np.asarray(cv2.remap(look.albedo, column, row, cv2.INTER_LINEAR), np.float32)
-    part = model.part[model.faces[np.maximum(surface.triangle, 0), 0]]
+    part = model.mesh_part[model.mesh_faces[np.maximum(surface.triangle, 0), 0]]
     _paint_eyes(albedo, part, template, look)
-    albedo[part == CAVITY] = (0.05, 0.015, 0.012)
+    # The mouth's cavity is narrower than the mouth; beside it one would see the neck's skin through the lips.
+    x, y, z = np.moveaxis(template, -1, 0)
+    inside = (part == CAVITY) | ((part == SKIN) & (np.abs(x) < 46) & (y > -45) & (z > -80) & (z < -50))
+    albedo[inside] = (0.05, 0.015, 0.012)
+    albedo[part == GLASSES_PART] = look.frame
     # Wrapped diffuse light, softer than Lambert's as skin is, and a little highlight.
     toward = normal @ scene.lights.T
     diffuse = (np.clip((toward + 0.3) / 1.3, 0, 1) ** 1.3) @ scene.strengths
     half = scene.lights + np.array([0, -1, 0], np.float32)
     half /= np.linalg.norm(half, axis=1, keepdims=True)
-    shiny = np.where((part == EYE_LEFT) | (part == EYE_RIGHT), 0.5, look.shine)
+    shiny = np.where(part >= EYE_LEFT, 0.5, np.where(inside, 0.0, look.shine))
     highlight = (np.clip(normal @ half.T, 0, 1) ** 30) @ scene.strengths * shiny
     lit = albedo * (light * diffuse + scene.ambient * light)[..., None] + light * highlight[..., None]
     height, width = surface.triangle.shape
@@ -240,7 +288,7 @@ def _paint_eyes(albedo: Array, part: npt.NDArray[np.uint8], template: Array, loo
         ball = mean[head_model().part == eye]
         middle = np.array([(ball[:, 0].min() + ball[:, 0].max()) / 2, 0, (ball[:, 2].min() + ball[:, 2].max()) / 2])
         radius = np.hypot(template[here][:, 0] - middle[0], template[here][:, 2] - middle[2])
-        white = np.array([0.62, 0.58, 0.54], np.float32)
+        white = np.array([0.42, 0.38, 0.35], np.float32)  # in the lids' shade
         ring = np.clip((6.0 - radius) / 0.8, 0, 1)[:, None]
         pupil = np.clip((2.3 - radius) / 0.6, 0, 1)[:, None]
         albedo[here] = (white * (1 - ring) + look.iris * ring) * (1 - pupil) + 0.005 * pupil
@@ -255,19 +303,28 @@ def expose(linear: Array, scene: Scene, rng: np.random.Generator, *, times: int)
     if scene.noise > 0:
         sigma = scene.noise * np.sqrt(0.3 + 0.7 * levels / 128)
         levels = levels + sigma * rng.standard_normal(levels.shape)
-    return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+    picture = np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+    return picture if scene.jpeg is None else _compressed(picture, scene.jpeg)
 
 
-def crop_camera(size: int, vertices: Array) -> Camera:
+def _compressed(picture: Image, quality: int) -> Image:
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise RuntimeError("OpenCV could not encode a JPEG")
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)  # RGB for BGR twice over: nothing is swapped
+
+
+def crop_camera(size: int, vertices: Array, *, margin: float = 1.0) -> Camera:
     """A camera whose picture is the aligned crop of this face: the box of the MOL recipe, here without turning.
 
     Args:
         size: side of the picture; 144 shows the aligned square.
         vertices: (V, 3) mm of the neutral, posed face, about the origin.
+        margin: how many times wider than the aligned square the view is.
     """
     points = landmarks(vertices)
     five = np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
     extent = float((five[:, [0, 2]].max(0) - five[:, [0, 2]].min(0)).max())
     distance = 900.0
     depth = distance + float(five[:, 1].mean())
-    return Camera(size, size, distance, size * depth / (2.5 * extent))
+    return Camera(size, size, distance, size * depth / (2.5 * extent * margin))

@@ -21,10 +21,11 @@ from openmer.timeline import Timeline
 from openmer.version import __version__
 from openmer.video.measure import FlowCache, Measurements, measure
 from openmer.video.motion import MotionMeter
-from openmer.video.overlay import OverlayPainter, VideoWriter
+from openmer.video.overlay import OverlayPainter
 from openmer.video.reader import VideoReader
 from openmer.video.report import MomentPictures, choose_moments, write_report
 from openmer.video.spotting import SpottingSettings, largest_step, spot
+from openmer.writer import VideoWriter
 
 MARKER = "timeline.json"
 OWN = (MARKER, "timeline.csv", "frames.csv", "landmarks.npz", "report.html", "overlay.mp4")

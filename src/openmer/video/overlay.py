@@ -2,12 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from fractions import Fraction
-from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -30,46 +25,6 @@ COLOURS = {CANDIDATE: "#d55e00", BLINK: "#56b4e9", LARGE_MOTION: "#999999", "no_
 FULL_COLOUR_PX = 2.0  # motion that is drawn in full colour, px of the crop
 MOST_SHOWN_PX = 4.0  # the traces are cut off here
 STRIP_HEIGHT = 170
-
-
-class VideoWriter:
-    """An H.264 file, frame by frame, at the times of the source.
-
-    Args:
-        path: the file.
-        width: even number of pixels.
-        height: even number of pixels.
-        fps: nominal rate; the frames' own times count.
-    """
-
-    _CLOCK = 90_000
-
-    def __init__(self, path: Path, width: int, height: int, fps: Fraction) -> None:
-        self._last = -1
-        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        self._container = av.open(str(path), "w")
-        self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=fps))
-        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        self._stream.codec_context.time_base = Fraction(1, self._CLOCK)
-        if codec == "libx264":
-            self._stream.options = {"crf": "21", "preset": "veryfast"}
-
-    def write(self, image: Image, time_s: float) -> None:
-        """Append one (height, width, 3) RGB picture shown from `time_s`."""
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-        self._last = max(self._last + 1, round(time_s * self._CLOCK))
-        frame.pts, frame.time_base = self._last, Fraction(1, self._CLOCK)
-        self._container.mux(self._stream.encode(frame))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
 
 
 class OverlayPainter:

@@ -1,0 +1,1 @@
+"""How good it is: splits without leaks, metrics, reports."""

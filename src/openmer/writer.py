@@ -1,0 +1,58 @@
+"""Write a video file."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.codec.context import Flags
+
+
+class VideoWriter:
+    """An H.264 file, frame by frame, at the times of the source.
+
+    Args:
+        path: the file.
+        width: even number of pixels.
+        height: even number of pixels.
+        fps: nominal rate; the frames' own times count.
+        crf: x264's quality; 21 is good, 14 hardly differs from the source.
+        repeatable: whether the same frames give the same bytes on any machine (one thread, no encoder's name).
+    """
+
+    _CLOCK = 90_000
+
+    def __init__(
+        self, path: Path, width: int, height: int, fps: Fraction, *, crf: int = 21, repeatable: bool = False
+    ) -> None:
+        self._last = -1
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        self._container = av.open(str(path), "w", container_options={"fflags": "+bitexact"} if repeatable else {})
+        self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=fps))
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, self._CLOCK)
+        if codec == "libx264":
+            self._stream.options = {"crf": str(crf), "preset": "veryfast"}
+        if repeatable:
+            self._stream.codec_context.thread_count = 1
+            self._stream.codec_context.flags |= Flags.bitexact
+
+    def write(self, image: npt.NDArray[np.uint8], time_s: float) -> None:
+        """Append one (height, width, 3) RGB picture shown from `time_s`."""
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        self._last = max(self._last + 1, round(time_s * self._CLOCK))
+        frame.pts, frame.time_base = self._last, Fraction(1, self._CLOCK)
+        self._container.mux(self._stream.encode(frame))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
