@@ -271,7 +271,7 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
     diffuse = (np.clip((toward + 0.3) / 1.3, 0, 1) ** 1.3) @ scene.strengths
     half = scene.lights + np.array([0, -1, 0], np.float32)
     half /= np.linalg.norm(half, axis=1, keepdims=True)
-    shiny = np.where(part >= EYE_LEFT, 0.5, np.where(inside, 0.0, look.shine))
+    shiny = np.where(part >= EYE_LEFT, 0.2, np.where(inside, 0.0, look.shine))
     highlight = (np.clip(normal @ half.T, 0, 1) ** 30) @ scene.strengths * shiny
     lit = albedo * (light * diffuse + scene.ambient * light)[..., None] + light * highlight[..., None]
     height, width = surface.triangle.shape
