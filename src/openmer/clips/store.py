@@ -1,0 +1,249 @@
+"""Aligned clips on disk: what preparation makes once, and training reads many times.
+
+    STORE/store.json        schema, settings and their digest
+    STORE/clips/KEY.npz     clips of one recording, or of one person, uncompressed; KEY a digest of their source
+
+A clip keeps the aligned 144 px square, of which training cuts 128 px crops on the fly; landmarks and flow are those of
+the square and follow the crop. Each file is written beside and renamed, so an interrupted preparation can go on.
+
+Shape legend: T frames, S = 144 px, 68 landmarks.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import Array, Clip, Gray
+from openmer.errors import InputError, OutputError
+from openmer.files import write_atomic
+
+SCHEMA = "openmer.store/1"
+STORED_PX = 144
+FLOW_STEP_PX = 1 / 256  # flow is kept as int16 in this unit: up to 128 px
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One clip of a store, not yet read.
+
+    Attributes:
+        key: of the file it lies in: a digest.
+        number: which of the file's clips.
+        dataset: name.
+        subject: unique within the dataset.
+        sample: the recording's name, unique within the subject.
+        label: name of the class, or None.
+        frames_digest: of the clip's pixels, by which copies under another name are found.
+    """
+
+    key: str
+    number: int
+    dataset: str
+    subject: str
+    sample: str
+    label: str | None
+    frames_digest: str
+
+    @property
+    def person(self) -> tuple[str, str]:
+        """(dataset, subject): who must not be on both sides of a split."""
+        return (self.dataset, self.subject)
+
+    @property
+    def video(self) -> tuple[str, str, str]:
+        """(dataset, subject, sample): what a prediction is for."""
+        return (self.dataset, self.subject, self.sample)
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """What training reads.
+
+    Attributes:
+        frames: (T, S, S) uint8.
+        landmarks: (T, 68, 2) px of the square; NaN where unknown.
+        flow: (T-1, 2, S, S) px from frame k to k+1, or None where there is none.
+    """
+
+    frames: Gray
+    landmarks: Array
+    flow: Array | None
+
+
+def digest_of(content: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of plain settings (as sorted JSON)."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class ClipStore:
+    """A folder of prepared clips.
+
+    Args:
+        root: the folder, made by `create` or by an earlier run.
+
+    Raises:
+        InputError: there is no store, or it is damaged or of another schema.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        path = self.root / "store.json"
+        try:
+            content = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise InputError(
+                f"there is no store at {self.root} (no store.json); make one with openmer prepare"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {path}: {error}") from error
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise InputError(f"{path} is no store of schema {SCHEMA}")
+        self.settings: Mapping[str, Any] = content["settings"]
+        self.digest: str = content["digest"]
+        if digest_of(self.settings) != self.digest:
+            raise InputError(f"{path} was changed by hand: its settings do not have the digest it names")
+
+    @classmethod
+    def create(cls, root: Path | str, settings: Mapping[str, Any]) -> "ClipStore":
+        """A new store, or the one that is there if it was made with the same settings.
+
+        Raises:
+            InputError: the store that is there was made with other settings.
+            OutputError: it cannot be written.
+        """
+        root = Path(root)
+        plain = json.loads(json.dumps(dict(settings), default=str))
+        if (root / "store.json").exists():
+            store = cls(root)
+            if store.digest != digest_of(plain):
+                changed = sorted(k for k in {*plain, *store.settings} if plain.get(k) != store.settings.get(k))
+                raise InputError(
+                    f"the store {root} was made with other settings ({', '.join(changed)}); choose another folder, "
+                    "or remove it"
+                )
+            return store
+        if root.exists() and any(root.iterdir()):
+            raise OutputError(f"{root} holds files but no store.json, so it is no store and is left alone")
+        try:
+            (root / "clips").mkdir(parents=True, exist_ok=True)
+            text = json.dumps({"schema": SCHEMA, "digest": digest_of(plain), "settings": plain}, indent=2)
+            write_atomic(root / "store.json", text + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write the store {root}: {error.strerror or error}") from error
+        return cls(root)
+
+    def has(self, key: str) -> bool:
+        """Whether that source is there already."""
+        return self._path(key).is_file()
+
+    def add(self, key: str, clips: Sequence[Clip], *, dataset: str, samples: Sequence[str]) -> None:
+        """Write all clips under one key; an older version is replaced whole.
+
+        Args:
+            key: of the source, for `has`.
+            clips: 144 px frames, landmarks, perhaps flow.
+            dataset: name.
+            samples: name of the recording that each clip belongs to.
+
+        Raises:
+            InputError: there are no clips, a clip is not 144 px, has no landmarks, or its flow is not finite.
+            OutputError: the disk is full, or not writable.
+        """
+        if not clips:
+            raise InputError(f"{dataset}: there is no clip to store")
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        rows = []
+        for number, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
+            name = f"{dataset} {clip.subject} {sample}"
+            if clip.frames.shape[1:] != (STORED_PX, STORED_PX) or clip.landmarks is None:
+                raise InputError(
+                    f"{name}: a stored clip has {STORED_PX} px frames and landmarks, got {clip.frames.shape}"
+                )
+            arrays[f"frames{number}"] = clip.frames
+            arrays[f"landmarks{number}"] = clip.landmarks.astype(np.float32)
+            if clip.flow is not None:
+                if not np.isfinite(clip.flow).all():
+                    raise InputError(f"{name}: the flow holds values that are not finite")
+                if np.abs(clip.flow).max(initial=0) >= 128:
+                    raise InputError(f"{name}: the flow reaches 128 px, which is no facial motion")
+                arrays[f"flow{number}"] = np.rint(clip.flow / FLOW_STEP_PX).astype(np.int16)
+            rows.append(
+                Entry(
+                    key=key,
+                    number=number,
+                    dataset=dataset,
+                    subject=clip.subject,
+                    sample=sample,
+                    label=clip.label,
+                    frames_digest=hashlib.sha256(np.ascontiguousarray(clip.frames).tobytes()).hexdigest()[:32],
+                )
+            )
+        buffer = io.BytesIO()
+        arrays["index"] = np.array(json.dumps([asdict(row) for row in rows]))
+        np.savez(buffer, allow_pickle=False, **arrays)
+        try:
+            write_atomic(self._path(key), buffer.getvalue())
+        except OSError as error:
+            raise OutputError(f"cannot write to the store {self.root}: {error.strerror or error}") from error
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """All clips, in an order that does not depend on when they were made."""
+        found = [entry for path in sorted((self.root / "clips").glob("*.npz")) for entry in self._index(path)]
+        return tuple(sorted(found, key=lambda e: (*e.video, e.number)))
+
+    def read(self, entry: Entry) -> StoredClip:
+        """One clip.
+
+        Raises:
+            InputError: its file is gone or damaged.
+        """
+        path = self._path(entry.key)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                k = entry.number
+                flow = stored[f"flow{k}"] * np.float32(FLOW_STEP_PX) if f"flow{k}" in stored else None
+                return StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], flow)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"cannot read the clip {path}: {error}; prepare it again") from error
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def _index(self, path: Path) -> list[Entry]:
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return [Entry(**row) for row in json.loads(str(stored["index"]))]
+        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+            raise InputError(f"the clip file {path} is damaged ({error}); remove it and prepare it again") from error
+
+    def _path(self, key: str) -> Path:
+        return self.root / "clips" / f"{key}.npz"
+
+
+def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[Entry, ...]:
+    """The entries whose label the mapping knows, under their new label; the others are left out."""
+    return tuple(replace(e, label=mapping[e.label]) for e in entries if e.label is not None and e.label in mapping)
+
+
+__all__ = [
+    "STORED_PX",
+    "ClipStore",
+    "Entry",
+    "StoredClip",
+    "digest_of",
+    "relabelled",
+]

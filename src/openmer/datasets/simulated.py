@@ -1,0 +1,142 @@
+"""Clips straight from the simulator into a store: what the weights that ship are trained on.
+
+Nothing is detected or estimated on the way: frames, landmarks and flow are the simulator's own.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import Clip
+from openmer.clips.store import ClipStore, digest_of
+from openmer.errors import InputError
+from openmer.simulator.generate import SimulateSettings, draw_sample
+from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
+from openmer.simulator.recording import NONE, Recording
+
+NEGATIVE = tuple(e for e in EMOTIONS if THREE_CLASS[e] == "negative")
+# Four classes in turn, so that each has as many recordings.
+BALANCED = tuple(e for negative in NEGATIVE for e in (negative, "happiness", "surprise", NONE))
+VERSION = 1  # of how clips are chosen; a store made otherwise is another store
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedClips:
+    """What is made.
+
+    Attributes:
+        subjects: people.
+        samples: recordings of each, one clip a recording.
+        seed: everything drawn follows from it; people of two seeds are other people.
+        frames: of a clip.
+        fps: of the recordings from which the frames are taken.
+        emotions: in turn, shifted by one from person to person.
+        shortest_s: shortest time between the first and the last frame.
+        longest_s: longest.
+    """
+
+    subjects: int = 100
+    samples: int = 4
+    seed: int = 0
+    frames: int = 8
+    fps: float = 100.0
+    emotions: tuple[str, ...] = BALANCED
+    shortest_s: float = 0.3
+    longest_s: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.frames <= 64:
+            raise InputError(f"a clip must have 2 to 64 frames, got {self.frames}")
+        if not 0 < self.shortest_s <= self.longest_s:
+            raise InputError(f"the clip must last from {self.shortest_s} to {self.longest_s} s, which cannot be")
+
+    @property
+    def recordings(self) -> SimulateSettings:
+        """Those that the clips are cut from."""
+        return SimulateSettings(
+            subjects=self.subjects, samples=self.samples, seed=self.seed, fps=self.fps, emotions=self.emotions
+        )
+
+
+def choose_frames(
+    recording: Recording, event: Event | None, settings: SimulatedClips, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """(T,) evenly spread frame numbers; where there is an expression, its apex and most of it lie inside.
+
+    A video that is gone through in windows shows an expression anywhere in the window, so training must too.
+    """
+    step = 1 / settings.fps
+    most = recording.times_s[-1]
+    least = settings.shortest_s if event is None else max(settings.shortest_s, 0.8 * (event.offset_s - event.onset_s))
+    span = min(max(rng.uniform(least, max(least, settings.longest_s)), (settings.frames - 1) * step), most)
+    low, high = 0.0, most - span
+    if event is not None:
+        # At least three quarters of the rise and the first quarter of the fall.
+        apex, fall = event.apex_s + event.hold_s, event.offset_s - event.apex_s - event.hold_s
+        low = min(max(low, apex + 0.25 * fall - span), high)
+        high = max(low, min(high, event.onset_s + 0.25 * (event.apex_s - event.onset_s)))
+    start = rng.uniform(low, high)
+    chosen = np.rint(np.linspace(start, start + span, settings.frames) / step).astype(np.int64)
+    return np.clip(chosen, 0, len(recording) - 1)
+
+
+def draw_clip(settings: SimulatedClips, subject: int, sample: int) -> tuple[Clip, str]:
+    """The clip that belongs to these numbers, with exact landmarks and flow, and the emotion's name."""
+    recording, event, emotion = draw_sample(settings.recordings, subject, sample)
+    rng = np.random.default_rng([settings.seed, subject, sample, 1])
+    chosen = choose_frames(recording, event, settings, rng)
+    images = [cv2.cvtColor(recording.image(int(k)), cv2.COLOR_RGB2GRAY) for k in chosen]
+    clip = Clip(
+        frames=np.asarray(np.stack(images), np.uint8),
+        times_s=recording.times_s[chosen],
+        subject=f"p{settings.seed}-{subject:05d}",
+        label=THREE_CLASS.get(emotion, NONE),
+        landmarks=np.stack([recording.landmarks(int(k)) for k in chosen]),
+        flow=np.stack([recording.flow(int(a), int(b))[0] for a, b in pairwise(chosen)]),
+    )
+    return clip, emotion
+
+
+def prepare_simulated(
+    root: Path | str,
+    settings: SimulatedClips,
+    *,
+    processes: int = 1,
+    on_subject: Callable[[], None] = lambda: None,
+) -> ClipStore:
+    """Fill a store, or go on where an earlier run stopped.
+
+    Raises:
+        InputError: the store that is there was made with other settings.
+        OutputError: it cannot be written.
+    """
+    store = ClipStore.create(root, {"kind": "simulated", "version": VERSION, **asdict(settings)})
+    work = [s for s in range(settings.subjects) if not store.has(_key(settings, s))]
+    for _ in range(settings.subjects - len(work)):
+        on_subject()
+    if processes == 1:
+        for subject in work:
+            _fill(store.root, settings, subject)
+            on_subject()
+    else:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            for _ in pool.map(_fill, [store.root] * len(work), [settings] * len(work), work):
+                on_subject()
+    return ClipStore(root)
+
+
+def _key(settings: SimulatedClips, subject: int) -> str:
+    return digest_of([settings.seed, subject, VERSION])
+
+
+def _fill(root: Path, settings: SimulatedClips, subject: int) -> None:
+    drawn = [draw_clip(settings, subject, sample) for sample in range(settings.samples)]
+    names = [f"{emotion}_{k:03d}" for k, (_, emotion) in enumerate(drawn)]
+    ClipStore(root).add(_key(settings, subject), [clip for clip, _ in drawn], dataset="simulated", samples=names)
