@@ -25,21 +25,24 @@ class _Speed(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         # At the end the whole run's; steps that come in bursts would give a last second's fancy.
-        speed = task.completed / task.finished_time if task.finished_time else task.speed
+        speed = (task.completed - task.fields["done"]) / task.finished_time if task.finished_time else task.speed
         return Text(
             "" if speed is None else f"{speed:.0f} {self._unit}" if speed >= 10 else f"{speed:.1f} {self._unit}"
         )
 
 
 @contextmanager
-def progress(console: Console, what: str, total: int | None, unit: str = "frames/s") -> Iterator[Callable[[], None]]:
-    """Show a bar; yields the function to call after each step.
+def progress(
+    console: Console, what: str, total: int | None, unit: str = "frames/s", *, done: int = 0
+) -> Iterator[Callable[..., None]]:
+    """Show a bar; yields the function to call after each step, with a note to show behind the bar if there is one.
 
     Args:
         console: where.
         what: is being done.
         total: number of steps, or None where nobody knows.
         unit: of the speed.
+        done: steps that an earlier run has done.
     """
     columns = (
         TextColumn(f"{what:<10}"),
@@ -47,8 +50,15 @@ def progress(console: Console, what: str, total: int | None, unit: str = "frames
         MofNCompleteColumn(),
         _Speed(unit),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, speed_estimate_period=10) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task(what, total=total, completed=done, note="", done=done)
+
+        def step(note: str = "") -> None:
+            bar.advance(task)
+            if note:
+                bar.update(task, note=note)
+
+        yield step
         bar.update(task, total=bar.tasks[0].completed)

@@ -10,7 +10,7 @@ eighth of H), N = S * S, K neighbours.
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from openmer.errors import InputError
 from openmer.models.f5c import CCC, F5C, FCC, Graph
-from openmer.models.flow_head import FlowNetHead, LiteFlowHead
+from openmer.models.flow_head import FlowNetHead, LiteFlowHead, LucasKanade, blur
 
 Head = Literal["mer", "flow", "landmarks"]
 HEADS: tuple[Head, ...] = get_args(Head)
@@ -30,6 +30,7 @@ _CHOICES = {
     "landmark_head": ("dense", "heatmap"),
 }
 NUM_LANDMARKS = 68
+MOTION_CHANNELS = 6  # dx, dy and a confidence from windows of two sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class MOLConfig:
         fcc_length: stored length of FCC's kernels, or None for the side of the map.
         flow_head: `flownet` or `lite`.
         landmark_head: `dense` (two fully connected layers) or `heatmap`.
+        motion: whether the classifier also sees windowed least-squares flow of each pair, beside F(g).
     """
 
     preset: str = "mol"
@@ -71,10 +73,11 @@ class MOLConfig:
     fcc_length: int | None = None
     flow_head: Literal["flownet", "lite"] = "flownet"
     landmark_head: Literal["dense", "heatmap"] = "dense"
+    motion: bool = False
 
     def __post_init__(self) -> None:
         whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions")
-        switches = ("fcc", "ccc", "flow", "landmarks", "graph_itself", "graph_mix")
+        switches = ("fcc", "ccc", "flow", "landmarks", "graph_itself", "graph_mix", "motion")
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
                 raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
@@ -114,13 +117,12 @@ PRESETS: dict[str, MOLConfig] = {
         graph_mix=False,
         fcc_length=32,
     ),
-    "mol-lite": MOLConfig(preset="mol-lite", flow_head="lite", landmark_head="heatmap"),
+    "mol-lite": MOLConfig(preset="mol-lite", flow_head="lite", landmark_head="heatmap", motion=True),
 }
 
 
-@dataclass(frozen=True)
-class MOLOutput:
-    """What was asked for; the rest is None.
+class MOLOutput(NamedTuple):
+    """What was asked for; the rest is None. A tuple, through which the tools of multi-GPU training can go.
 
     Attributes:
         logits: (B, classes), before softmax.
@@ -147,13 +149,16 @@ class MERHead(nn.Module):
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(CHANNELS, 32, (2, 2, 5), (2, 2, 1))
+        self.conv = nn.Conv3d(CHANNELS + (MOTION_CHANNELS if config.motion else 0), 32, (2, 2, 5), (2, 2, 1))
         pooled = (config.side // 4) ** 2 * ((2 * (config.frames - 1) - 4) // 2)
         self.hidden = nn.Linear(32 * pooled, 256)
         self.classify = nn.Linear(256, config.num_classes)
 
-    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
-        """(B, P, C, S, S) twice -> (B, classes)."""
+    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor, motion_BP6SS: Tensor | None = None) -> Tensor:
+        """(B, P, C, S, S) twice, and perhaps the pairs' motion, which joins both -> (B, classes)."""
+        if motion_BP6SS is not None:
+            motion = motion_BP6SS.to(first_BPCSS.dtype)
+            first_BPCSS, second_BPCSS = (torch.cat([x, motion], 2) for x in (first_BPCSS, second_BPCSS))
         # Interleaved in time: F1 of frame 1, F2 of frame 2, F1 of frame 2, F2 of frame 3, ...
         x = torch.stack([first_BPCSS, second_BPCSS], 2).flatten(1, 2)
         x = self.conv(x.permute(0, 2, 3, 4, 1))
@@ -161,6 +166,30 @@ class MERHead(nn.Module):
         x = F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
         out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
         return out
+
+
+class PairMotion(nn.Module):
+    """How each pair moves, in closed form, on the grid of F(g): a hint that needs no learning and no weights.
+
+    Not in the paper: there the classifier has to find subpixel motion in the features alone. `motion=False` is the
+    ablation.
+    """
+
+    def __init__(self, config: MOLConfig) -> None:
+        super().__init__()
+        self.estimate = LucasKanade(config.size)
+        self.side = config.side
+
+    def forward(self, clip_BTHW: Tensor) -> Tensor:
+        """(B, T, H, W) -> (B, P, 6, S, S): dx and dy in quarters of a pixel, and the confidence, by window."""
+        with torch.autocast(clip_BTHW.device.type, enabled=False):
+            smooth = blur(clip_BTHW.float(), self.estimate.smooth.float())
+            first, second = (part.reshape(-1, 1, *clip_BTHW.shape[2:]) for part in (smooth[:, :-1], smooth[:, 1:]))
+            solved, _ = self.estimate(first, second)
+            maps = F.adaptive_avg_pool2d(solved, self.side)
+        scale = maps.new_tensor([4.0, 4.0, 1.0]).repeat(MOTION_CHANNELS // 3)
+        batch, frames = clip_BTHW.shape[:2]
+        return (maps * scale[:, None, None]).view(batch, frames - 1, MOTION_CHANNELS, self.side, self.side)
 
 
 class LandmarkHead(nn.Module):
@@ -225,6 +254,7 @@ class MOL(nn.Module):
         self.first = _f5c(config)
         self.second = _f5c(config)
         self.mer = MERHead(config)
+        self.motion = PairMotion(config) if config.motion else None
         self.landmarks: nn.Module | None = None
         self.flow: nn.Module | None = None
         if config.landmarks:
@@ -265,7 +295,9 @@ class MOL(nn.Module):
         first = encoded(self.first, 0) if wanted & {"mer", "flow"} else second  # landmarks read the second alone
         clip_BTHW = clip_BT1HW[:, :, 0]
         return MOLOutput(
-            logits=self.mer(first, second) if "mer" in wanted else None,
+            logits=self.mer(first, second, None if self.motion is None else self.motion(clip_BTHW))
+            if "mer" in wanted
+            else None,
             flow=self.flow(clip_BTHW, first, second) if self.flow is not None and "flow" in wanted else None,
             landmarks=self.landmarks(second.flatten(0, 1)).unflatten(0, (batch, pairs))
             if self.landmarks is not None and "landmarks" in wanted

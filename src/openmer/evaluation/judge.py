@@ -1,0 +1,161 @@
+"""Let a network speak on clips it has not seen, and hold it against the truth and against classical flow."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from openmer.clip import Array
+from openmer.clips.flow import FlowMethod, optical_flow
+from openmer.clips.transforms import CROP_PX
+from openmer.evaluation.metrics import (
+    Prediction,
+    class_scores,
+    endpoint_error,
+    failure_rate,
+    landmark_errors,
+    moving_pixels,
+)
+from openmer.models.mol import MOL
+from openmer.training.data import ClipData
+
+# Bounds of a pair's largest motion, px: what a flow's error is told apart by.
+SIZES = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0), (1.0, 100.0))
+TOOTHLESS = 0.05  # pairs that move less than this anywhere say nothing of an error on moving pixels
+
+
+def predict(
+    model: nn.Module,
+    data: ClipData,
+    *,
+    batch: int = 16,
+    fold: str = "",
+    seed: int = 0,
+    on_clip: Callable[[], None] = lambda: None,
+) -> list[Prediction]:
+    """One prediction a video: the mean of the probabilities of its clips, cut in the middle, in eval mode.
+
+    Clips without a label are left out. The model's mode is put back.
+    """
+    labelled = np.flatnonzero(data.labels >= 0)
+    found: dict[tuple[str, str, str], list[Array]] = defaultdict(list)
+    truth: dict[tuple[str, str, str], int] = {}
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(labelled), batch):
+            places = labelled[start : start + batch]
+            inputs = data.evaluation_batch(places).inputs.to(device)
+            answer = model(inputs, ("mer",)) if isinstance(model, MOL) else model(inputs)
+            for place, row in zip(places, answer.logits.float().softmax(1).cpu().numpy(), strict=True):
+                entry = data.entries[int(place)]
+                found[entry.video].append(row)
+                truth[entry.video] = int(data.labels[place])
+                on_clip()
+    model.train(was_training)
+    return [
+        Prediction(
+            dataset=video[0],
+            subject=video[1],
+            sample=video[2],
+            truth=truth[video],
+            probabilities=tuple(float(v) for v in np.mean(rows, 0)),
+            clips=len(rows),
+            fold=fold,
+            seed=seed,
+        )
+        for video, rows in sorted(found.items())
+    ]
+
+
+def validation(data: ClipData) -> Callable[[nn.Module], dict[str, float]]:
+    """For `train`: UF1 on these clips, by which the best weights are kept."""
+
+    def scores(model: nn.Module) -> dict[str, float]:
+        found = class_scores(predict(model, data), len(data.classes))
+        return {"score": float(np.nan_to_num(found.uf1)), **found.summary()}
+
+    return scores
+
+
+def judge_flow(
+    model: MOL,
+    data: ClipData,
+    *,
+    methods: Sequence[FlowMethod] = ("tvl1", "dis"),
+    on_clip: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """EPE of the network's flow beside that of classical methods on the same pairs, and of no flow at all.
+
+    The classical methods see the gray levels that the network's input was normalised from.
+
+    Returns:
+        `all`: EPE over all pixels; `moving`: over moving pixels of pairs that move; `by_motion`: the same by a pair's
+        largest motion; each a mapping from method (`network`, `zero`, ...) to px. `pairs` says how many.
+    """
+    names = ("network", "zero", *methods)
+    everywhere: dict[str, list[float]] = {name: [] for name in names}
+    moving: dict[tuple[float, float], dict[str, list[float]]] = {s: {n: [] for n in names} for s in SIZES}
+    for index in range(len(data)):
+        batch = data.evaluation_batch([index])
+        if batch.flow is None:
+            continue
+        truth = batch.flow[0].numpy()
+        with torch.inference_mode():
+            answer = model(batch.inputs, ("flow",))
+        guesses = {"network": answer.flow[0].float().numpy(), "zero": np.zeros_like(truth)}
+        gray = _middle(data.store.read(data.entries[index]).frames)
+        for method in methods:
+            guesses[method] = np.stack([optical_flow(a, b, method) for a, b in pairwise(gray)])
+        where = moving_pixels(truth)
+        most = np.linalg.norm(truth, axis=1).max((1, 2))
+        for name, guess in guesses.items():
+            error = endpoint_error(guess, truth)
+            everywhere[name].append(float(error.mean()))
+            for k, pair in enumerate(error):
+                size = next(s for s in SIZES if s[0] <= most[k] < s[1])
+                if where[k].any():
+                    moving[size][name].append(float(pair[where[k]].mean()))
+        on_clip()
+    joined = {n: [v for s in SIZES if s[1] > TOOTHLESS for v in moving[s][n]] for n in names}
+    return {
+        "all": {n: _mean(v) for n, v in everywhere.items()},
+        "moving": {n: _mean(v) for n, v in joined.items()},
+        "by_motion": {
+            f"{low:g} to {high:g} px": {n: _mean(v) for n, v in moving[(low, high)].items()} for low, high in SIZES
+        },
+        "pairs": {f"{low:g} to {high:g} px": len(moving[(low, high)]["zero"]) for low, high in SIZES},
+    }
+
+
+def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str, float]:
+    """NME of the network's landmarks, by the distance of the outer eye corners: mean, median, failures at 10 %."""
+    errors: list[Array] = []
+    for start in range(0, len(data), batch):
+        part = data.evaluation_batch(np.arange(start, min(start + batch, len(data))))
+        with torch.inference_mode():
+            points = model(part.inputs, ("landmarks",)).landmarks.float().numpy()
+        truth = part.landmarks[:, 1:].numpy()
+        errors.append(landmark_errors(points.reshape(-1, 68, 2), truth.reshape(-1, 68, 2)))
+    joined = np.concatenate(errors)
+    joined = joined[np.isfinite(joined)]
+    return {
+        "nme_mean": _mean(joined.tolist()),
+        "nme_median": float(np.median(joined)) if len(joined) else float("nan"),
+        "failures_at_10_percent": failure_rate(joined),
+        "frames": len(joined),
+    }
+
+
+def _middle(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    room = (frames.shape[1] - CROP_PX) // 2
+    return np.ascontiguousarray(frames[:, room : room + CROP_PX, room : room + CROP_PX])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

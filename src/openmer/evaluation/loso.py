@@ -1,0 +1,416 @@
+"""Fold after fold, each a training that never sees who is held out: in processes here, on GPUs, or on a Ray cluster.
+
+    OUT/loso.json                      settings, split, classes; digest
+    OUT/folds/SEED/FOLD/run/           the training, with its checkpoint while it lasts
+    OUT/folds/SEED/FOLD/predictions.json   when the fold is finished
+    OUT/predictions.csv, OUT/metrics.json  when all are
+
+A fold that is finished, by the digest of everything it depends on, is not done again; one that was killed goes on from
+its checkpoint. Which step's weights are judged is fixed beforehand, or chosen on people held out of the training side.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, fields, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from openmer.clips.store import ClipStore, digest_of
+from openmer.errors import InputError, OpenMERError, OutputError
+from openmer.evaluation.judge import predict, validation
+from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
+from openmer.evaluation.splits import (
+    Fold,
+    check_leak,
+    leave_one_dataset_out,
+    leave_one_subject_out,
+    subject_kfold,
+)
+from openmer.files import write_atomic
+from openmer.training.data import ClipData
+from openmer.training.loop import TrainSettings, train
+from openmer.version import __version__, commit
+
+SCHEMA = "openmer.loso/1"
+Executor = Literal["processes", "ray"]
+NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LosoSettings:
+    """How a model is judged.
+
+    Attributes:
+        training: of every fold.
+        split: `subject` (LOSO), `dataset`, or a number of groups of subjects.
+        seeds: of repeated trainings.
+        inner: share of the training subjects on which the best step is chosen; 0 takes the last step.
+    """
+
+    training: TrainSettings
+    split: str = "subject"
+    seeds: tuple[int, ...] = (0,)
+    inner: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"there must be seeds, all different, got {self.seeds}")
+        if not 0 <= self.inner < 1:
+            raise InputError(f"the inner share must lie between 0 and 1, got {self.inner}")
+        if self.inner and not self.training.validate_every:
+            raise InputError("an inner split needs validate_every steps at which to compare")
+        if self.split not in ("subject", "dataset") and not re.fullmatch(r"[0-9]+", self.split):
+            raise InputError(f"split must be subject, dataset, or a number of groups, got {self.split!r}")
+
+    def folds(self, data: ClipData) -> tuple[Fold, ...]:
+        """The folds over labelled clips.
+
+        Raises:
+            InputError: the data cannot be split so, there is a leak, or a fold would train without a class.
+        """
+        labelled = np.flatnonzero(data.labels >= 0)
+        entries = [data.entries[int(k)] for k in labelled]
+        if self.split == "subject":
+            found = leave_one_subject_out(entries)
+        elif self.split == "dataset":
+            found = leave_one_dataset_out(entries)
+        else:
+            found = subject_kfold(entries, int(self.split))
+        folds = tuple(Fold(f.name, labelled[f.train], labelled[f.test]) for f in found)
+        for fold in folds:
+            absent = set(data.labels[labelled].tolist()) - set(data.labels[fold.train].tolist())
+            if absent:
+                names = ", ".join(data.classes[k] for k in sorted(absent))
+                raise InputError(f"held out {fold.name}: nobody on the training side shows {names}; use other classes")
+        return folds
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """One training: plain values, so that it can go to another process or machine."""
+
+    store: Path
+    keys: tuple[tuple[str, int, str | None], ...]
+    classes: tuple[str, ...]
+    training: TrainSettings
+    fold: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    inner: float
+    out: Path
+    digest: str
+    threads: int
+    device: str
+
+
+def run_loso(
+    store: ClipStore,
+    data: ClipData,
+    settings: LosoSettings,
+    out: Path,
+    *,
+    executor: Executor = "processes",
+    address: str | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    on_fold: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train and judge all folds of all seeds, or what is left of them; the metrics.
+
+    Args:
+        store: of the clips.
+        data: the clips, with classes.
+        settings: see there.
+        out: the folder.
+        executor: here, or on a Ray cluster.
+        address: of the Ray cluster; a local one by default.
+        workers: trainings at once; 0 is one a GPU, or one on a CPU.
+        device: `cpu`, `cuda` or `auto`.
+        on_fold: called with a fold's name as it ends, at once for those that were finished.
+
+    Raises:
+        InputError: the data cannot be split, or the folder holds another evaluation.
+        OutputError: the folder cannot be written, or a worker died (run it again: it goes on).
+    """
+    folds = settings.folds(data)
+    _claim(out, settings, data, folds)
+    tasks = [_task(store, data, settings, fold, seed, out, device) for seed in settings.seeds for fold in folds]
+    open_tasks = [task for task in tasks if not _is_finished(task)]
+    for task in tasks:
+        if task not in open_tasks:
+            on_fold(task.fold)
+    run = _with_ray if executor == "ray" else _with_processes
+    for name in run(open_tasks, workers, address, device):
+        on_fold(name)
+    predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json")]
+    metrics = summarise(predictions, data.classes, settings.seeds)
+    metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner}
+    try:
+        write_atomic(out / "predictions.csv", _predictions_table(predictions, data.classes))
+        write_atomic(out / "metrics.json", json.dumps(_plain(metrics), indent=2) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write the result in {out}: {error.strerror or error}") from error
+    return metrics
+
+
+def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """Scores of each seed from pooled counts, their spread, intervals over people, and the classes' own."""
+    names = ("accuracy", "uf1", "uar", "wf1")
+    of_seeds = [[p for p in predictions if p.seed == seed] for seed in seeds]
+    scores = [class_scores(part, len(classes)) for part in of_seeds]
+    content: dict[str, Any] = {
+        "classes": list(classes),
+        "seeds": list(seeds),
+        "videos": len(of_seeds[0]),
+        "subjects": len({(p.dataset, p.subject) for p in of_seeds[0]}),
+        "scores": {name: spread([s.summary()[name] for s in scores]) for name in names},
+        "confusion": [s.counts.tolist() for s in scores],
+        "per_class": [
+            {
+                "class": name,
+                "videos": int(scores[0].counts.sum(1)[k]),
+                "precision": spread([float(s.precision[k]) for s in scores]),
+                "recall": spread([float(s.recall[k]) for s in scores]),
+                "f1": spread([float(s.f1[k]) for s in scores]),
+            }
+            for k, name in enumerate(classes)
+        ],
+    }
+    for name in ("accuracy", "uf1"):
+        low, high = bootstrap(of_seeds[0], lambda part, n=name: class_scores(part, len(classes)).summary()[n])  # type: ignore[misc]
+        content["scores"][name]["interval_95_over_subjects"] = [low, high]
+    if NONE in classes:
+        detected = [detection_scores(part, list(classes).index(NONE)) for part in of_seeds]
+        content["detection"] = {n: spread([d.summary()[n] for d in detected]) for n in ("accuracy", "uf1")}
+    return content
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The rows that a finished fold wrote.
+
+    Raises:
+        InputError: the file is not there or damaged.
+    """
+    try:
+        rows = json.loads(path.read_text())["predictions"]
+        return [Prediction(**{**row, "probabilities": tuple(row["probabilities"])}) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read the predictions {path}: {error}") from error
+
+
+def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fold]) -> None:
+    """Make the folder, or see that it holds this very evaluation."""
+    content = {
+        "schema": SCHEMA,
+        "settings": json.loads(json.dumps(asdict(settings))),
+        "classes": list(data.classes),
+        "store": dict(data.store.settings),
+        "clips": data.counts(),
+        "folds": [f.name for f in folds],
+        "openmer": __version__,
+        "commit": commit(),
+    }
+    same = ("settings", "classes", "store", "clips", "folds")
+    path = out / "loso.json"
+    try:
+        if path.exists():
+            found = json.loads(path.read_text())
+            changed = [name for name in same if found.get(name) != content[name]]
+            if changed:
+                raise InputError(f"{out} holds another evaluation ({', '.join(changed)} differ); choose another --out")
+            return
+        if out.exists() and any(out.iterdir()):
+            raise OutputError(f"{out} holds files but no loso.json, so it is no evaluation and is left alone")
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(content, indent=2) + "\n")
+    except (OSError, ValueError) as error:
+        if isinstance(error, OpenMERError):
+            raise
+        raise OutputError(f"cannot write {out}: {error}") from error
+
+
+def _task(
+    store: ClipStore, data: ClipData, settings: LosoSettings, fold: Fold, seed: int, out: Path, device: str
+) -> _Task:
+    training = replace(settings.training, seed=seed)
+    keys = tuple((e.key, e.number, e.label) for e in data.entries)
+    digests = [e.frames_digest for e in data.entries]
+    parts: list[Any] = [training.to_json(), store.digest, keys, digests, data.classes, settings.inner]
+    digest = digest_of([*parts, fold.name, fold.train.tolist(), fold.test.tolist()])
+    return _Task(
+        store=store.root.absolute(),
+        keys=keys,
+        classes=data.classes,
+        training=training,
+        fold=fold.name,
+        train=tuple(fold.train.tolist()),
+        test=tuple(fold.test.tolist()),
+        inner=settings.inner,
+        out=(out / "folds" / f"seed{seed}" / _folder_name(fold.name)).absolute(),
+        digest=digest,
+        threads=0,
+        device=device,
+    )
+
+
+def _folder_name(fold: str) -> str:
+    """A name that any file system takes, and that no two folds share."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", fold) + "-" + hashlib.sha256(fold.encode()).hexdigest()[:6]
+
+
+def _is_finished(task: _Task) -> bool:
+    try:
+        found = json.loads((task.out / "predictions.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("digest") == task.digest
+
+
+def _run_task(task: _Task) -> str:
+    """One fold of one seed: train, judge, write; the fold's name."""
+    import torch
+
+    if task.threads:
+        torch.set_num_threads(task.threads)
+    store = ClipStore(task.store)
+    known = {(e.key, e.number): e for e in store.entries}
+    entries = [replace(known[key, number], label=label) for key, number, label in task.keys]
+    data = ClipData(store, entries, task.classes, task.training.kind)
+    check_leak(entries, Fold(task.fold, np.array(task.train), np.array(task.test)))
+    learn, inner = _inner_split(data, np.array(task.train), task)
+    run = task.out / "run"
+    cuda = task.device.startswith("cuda")
+    model = train(
+        task.training,
+        data.subset(learn),
+        run,
+        validate=validation(data.subset(inner)) if len(inner) else None,
+        accelerator="cuda" if cuda else "cpu" if task.device == "cpu" else "auto",
+        devices=[int(task.device.partition(":")[2])] if ":" in task.device else 1,  # type: ignore[arg-type]
+    )
+    found = predict(model, data.subset(np.array(task.test)), fold=task.fold, seed=task.training.seed)
+    content = {"digest": task.digest, "predictions": [asdict(p) for p in found]}
+    try:
+        log = run / "log.csv"
+        if log.exists():
+            shutil.copyfile(log, task.out / "log.csv")
+        write_atomic(task.out / "predictions.json", json.dumps(content) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {task.out}: {error.strerror or error}") from error
+    shutil.rmtree(run, ignore_errors=True)  # the checkpoint has done its work
+    return task.fold
+
+
+def _inner_split(data: ClipData, train_: np.ndarray[Any, Any], task: _Task) -> tuple[Any, Any]:
+    """Who of the training side is learned from, and who chooses the step."""
+    if not task.inner:
+        return train_, np.array([], np.int64)
+    people = sorted({data.entries[int(k)].person for k in train_})
+    count = max(1, round(task.inner * len(people)))
+    if count >= len(people):
+        raise InputError(f"held out {task.fold}: {len(people)} training subjects are too few for an inner split")
+    drawn = np.random.default_rng([task.training.seed, 5]).permutation(len(people))[:count]
+    chosen = {people[int(k)] for k in drawn}
+    inside = np.array([data.entries[int(k)].person in chosen for k in train_])
+    return train_[~inside], train_[inside]
+
+
+def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, device: str) -> Iterator[str]:
+    del address
+    if not tasks:
+        return
+    gpus = _gpus(device)
+    workers = min(workers or max(1, gpus), len(tasks))
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    placed = [replace(t, threads=threads, device=f"cuda:{k % gpus}" if gpus else "cpu") for k, t in enumerate(tasks)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(_run_task, task) for task in placed}
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        except BrokenProcessPool as error:
+            raise OutputError("a worker was killed (out of memory?); run the same command again, it goes on") from error
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+
+
+def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device: str) -> Iterator[str]:
+    """Each fold a Ray task; one whose worker dies is done again, from its checkpoint if the folder is shared."""
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            "Ray is not installed; run `pip install 'openmer[cluster]'`, or leave --executor away"
+        ) from error
+    if not tasks:
+        return
+    gpus = _gpus(device)
+    ray.init(
+        address=address,
+        num_cpus=None if address else (workers or None),
+        include_dashboard=False,
+        log_to_driver=False,
+        ignore_reinit_error=True,
+    )
+    try:
+        remote = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=10)(_run_task)
+        placed = [replace(t, threads=1, device="cuda:0" if gpus else "cpu") for t in tasks]
+        waiting = [remote.remote(task) for task in placed]
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            try:
+                yield from ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            except ray.exceptions.RayError as error:
+                raise OutputError(f"a Ray worker failed: {error}; run the same command again, it goes on") from error
+    finally:
+        ray.shutdown()
+
+
+def _gpus(device: str) -> int:
+    if device == "cpu":
+        return 0
+    import torch
+
+    count = torch.cuda.device_count()
+    if device == "cuda" and not count:
+        raise InputError("--device cuda, but no GPU can be used here")
+    return count
+
+
+def _predictions_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
+    """A row a video, seed after seed."""
+    plain = [f.name for f in fields(Prediction) if f.name not in ("truth", "probabilities")]
+    columns = [*plain, "truth", "predicted", *(f"p_{name}" for name in classes)]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for p in predictions:
+        row: dict[str, Any] = {name: getattr(p, name) for name in plain}
+        row |= {"truth": classes[p.truth], "predicted": classes[p.predicted]}
+        row |= {f"p_{name}": round(v, 6) for name, v in zip(classes, p.probabilities, strict=True)}
+        writer.writerow(row)
+    return buffer.getvalue()
+
+
+def _plain(content: Any) -> Any:
+    """The same with None for what is no finite number, which JSON has no word for."""
+    if isinstance(content, dict):
+        return {k: _plain(v) for k, v in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(v) for v in content]
+    return None if isinstance(content, float) and not np.isfinite(content) else content

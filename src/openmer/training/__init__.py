@@ -1,0 +1,1 @@
+"""From clips to weights: losses, the loop, checkpoints."""

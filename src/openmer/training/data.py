@@ -1,0 +1,173 @@
+"""Batches from stores: the same for the same seed, whenever training was stopped in between.
+
+Which clips are in a batch, and how they are cropped and changed, follows from (seed, step) alone; so there is no state
+of a sampler to lose.
+
+Shape legend: B clips, T frames, C = 128 px.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from openmer.clip import Array
+from openmer.clips.flow import optical_flow, optical_strain
+from openmer.clips.store import ClipStore, Entry, StoredClip
+from openmer.clips.transforms import EVAL, TRAIN, TransformSettings, transform
+from openmer.errors import InputError
+
+Balance = Literal["none", "weights", "sampler"]
+Kind = Literal["clip", "motion"]
+MOTION_PX = 28  # what STSTNet and Off-ApexNet read
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step of training reads.
+
+    Attributes:
+        inputs: (B, T, 1, C, C) frames, or (B, 3, 28, 28) dx, dy, strain from the first frame to the apex.
+        labels: (B,) class numbers, -1 where unknown.
+        flow: (B, T-1, 2, C, C) px, or None where not all clips have it.
+        landmarks: (B, T, 68, 2) px, NaN where unknown.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    flow: Tensor | None
+    landmarks: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on another device."""
+        flow = None if self.flow is None else self.flow.to(device)
+        return Batch(self.inputs.to(device), self.labels.to(device), flow, self.landmarks.to(device))
+
+
+class ClipData:
+    """Clips of a store, with classes.
+
+    Args:
+        store: where they lie.
+        entries: which of them.
+        classes: names in the order of the logits.
+        kind: what the model reads: the clip, or the motion up to its apex.
+
+    Raises:
+        InputError: there are no clips, or one has a label that is no class.
+    """
+
+    def __init__(self, store: ClipStore, entries: Sequence[Entry], classes: Sequence[str], kind: Kind = "clip") -> None:
+        if not entries:
+            raise InputError(f"there are no clips to learn from or to judge in {store.root}")
+        unknown = sorted({str(e.label) for e in entries} - {*classes, "None"})
+        if unknown:
+            raise InputError(f"the store has the labels {', '.join(unknown)}, the classes are {', '.join(classes)}")
+        self.store = store
+        self.entries = tuple(entries)
+        self.classes = tuple(classes)
+        self.kind: Kind = kind
+        numbers = {name: k for k, name in enumerate(classes)}
+        self.labels = np.array([-1 if e.label is None else numbers[e.label] for e in entries], np.int64)
+        self._motion: dict[int, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> "ClipData":
+        """Some of the clips, by their index."""
+        return ClipData(self.store, [self.entries[int(k)] for k in indices], self.classes, self.kind)
+
+    def counts(self) -> dict[str, int]:
+        """Clips of each class, in the order of the classes."""
+        found = Counter(self.labels.tolist())
+        return {name: found[k] for k, name in enumerate(self.classes)}
+
+    def class_weights(self) -> Tensor:
+        """(K,) inverse frequencies with mean 1 over the clips; 0 for a class that is absent."""
+        counts = np.array(list(self.counts().values()), np.float64)
+        present = counts > 0
+        weights = np.where(present, counts.sum() / np.maximum(counts, 1) / max(1, present.sum()), 0.0)
+        return torch.tensor(weights, dtype=torch.float32)
+
+    def chosen(self, step: int, batch: int, *, seed: int, balance: Balance = "none") -> npt.NDArray[np.int64]:
+        """(B,) indices of the clips of a step.
+
+        Without balancing each clip comes once before any comes again; `sampler` draws classes with equal chance.
+        """
+        if balance == "sampler":
+            rng = np.random.default_rng([seed, step, 2])
+            chance = self.class_weights().numpy().astype(np.float64)[self.labels]
+            chance[self.labels < 0] = 0
+            if not chance.any():
+                raise InputError("no clip has a label, so classes cannot be balanced")
+            return rng.choice(len(self), batch, p=chance / chance.sum())
+        places = np.arange(step * batch, (step + 1) * batch)
+        order = {e: np.random.default_rng([seed, int(e), 3]).permutation(len(self)) for e in set(places // len(self))}
+        return np.array([order[place // len(self)][place % len(self)] for place in places], np.int64)
+
+    def training_batch(
+        self,
+        step: int,
+        batch: int,
+        *,
+        seed: int,
+        balance: Balance = "none",
+        settings: TransformSettings = TRAIN,
+        part: tuple[int, int] = (0, 1),
+    ) -> Batch:
+        """The batch of a step, cropped and changed at random; of several devices each takes its `part` (k of n)."""
+        places = self.chosen(step, batch, seed=seed, balance=balance)
+        mine = range(part[0], batch, part[1])
+        return self._batch(places[mine], [np.random.default_rng([seed, step, k, 4]) for k in mine], settings)
+
+    def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
+        """These clips, cut in the middle, nothing changed."""
+        return self._batch(np.asarray(indices, np.int64), [np.random.default_rng(0)] * len(indices), EVAL)
+
+    def _batch(
+        self, indices: npt.NDArray[np.int64], rngs: Sequence[np.random.Generator], settings: TransformSettings
+    ) -> Batch:
+        labels = torch.from_numpy(self.labels[indices])
+        if self.kind == "motion":
+            motions = [self._changed_motion(int(k), settings, rng) for k, rng in zip(indices, rngs, strict=True)]
+            return Batch(torch.from_numpy(np.stack(motions)), labels, None, torch.zeros(len(indices), 1, 68, 2))
+        read = [self.store.read(self.entries[int(k)]) for k in indices]
+        examples = [transform(clip, settings, rng) for clip, rng in zip(read, rngs, strict=True)]
+        flows = [e.flow for e in examples if e.flow is not None]
+        return Batch(
+            torch.from_numpy(np.stack([e.frames for e in examples])),
+            labels,
+            torch.from_numpy(np.stack(flows)) if len(flows) == len(examples) else None,
+            torch.from_numpy(np.stack([e.landmarks for e in examples])),
+        )
+
+    def _changed_motion(self, index: int, settings: TransformSettings, rng: np.random.Generator) -> Array:
+        """Kept once it is computed; of the changes only the mirror image applies."""
+        if index not in self._motion:
+            self._motion[index] = motion_to_apex(self.store.read(self.entries[index]))
+        motion = self._motion[index]
+        if settings.flip and rng.random() < settings.flip:
+            motion = motion[:, :, ::-1].copy()
+            motion[0] *= -1
+        return motion
+
+
+def motion_to_apex(clip: StoredClip) -> Array:
+    """(3, 28, 28): dx, dy and strain from the first frame to the one that is farthest from it.
+
+    STSTNet and Off-ApexNet are given the annotated apex; here it is where the mean motion since the first frame is
+    largest, so that they are told no more than MOL is.
+    """
+    middle = clip.frames[:, 8:-8, 8:-8]
+    flows = [optical_flow(middle[0], frame, "dis") for frame in middle[1:]]
+    apex = int(np.argmax([np.hypot(*flow).mean() for flow in flows]))
+    stacked = np.concatenate([flows[apex], optical_strain(flows[apex])[None]])
+    small = [cv2.resize(part, (MOTION_PX, MOTION_PX), interpolation=cv2.INTER_AREA) for part in stacked]
+    return np.asarray(np.stack(small), np.float32)

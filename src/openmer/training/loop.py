@@ -1,0 +1,476 @@
+"""The training loop: one function to read from top to bottom.
+
+Lightning Fabric places the model on devices, chooses the precision and joins several GPUs; everything else is here.
+A run is a folder:
+
+    OUT/run.json             settings, data, versions, commit
+    OUT/checkpoint.pt        model, optimiser, random state; tensors and plain values only
+    OUT/log.csv              a row every few steps; OUT/tensorboard/ holds the same
+    OUT/model.safetensors    the weights at the end, OUT/model.json their record
+
+A run that was stopped goes on from its checkpoint as if it had never stopped: batches follow from (seed, step), and the
+random state of dropout is kept.
+"""
+
+import csv
+import io
+import json
+import math
+import platform
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from openmer.clips.store import digest_of
+from openmer.clips.transforms import TRAIN, TransformSettings
+from openmer.errors import InputError, OutputError
+from openmer.files import write_atomic
+from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
+from openmer.models.mol import HEADS, MOL, PRESETS, MOLOutput, create_model
+from openmer.models.weights import load_model, save_model
+from openmer.progress import progress
+from openmer.training.data import Balance, Batch, ClipData, Kind
+from openmer.training.losses import LOSSES, LossSettings, total_loss
+from openmer.version import __version__, commit
+
+BASELINES = ("ststnet", "off-apexnet", "constant")
+MODELS = (*PRESETS, *BASELINES)
+PARTS = ("all", "backbone", *HEADS)
+SCHEMA = "openmer.run/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Everything a run depends on but its data.
+
+    Attributes:
+        model: a preset of MOL, or a baseline.
+        switches: attributes of `MOLConfig` that differ from the preset, such as `{"fcc": False}`.
+        steps: of the optimiser.
+        batch: clips a step, over all devices.
+        lr: largest learning rate.
+        weight_decay: of AdamW.
+        schedule: `constant`, or `cosine` down to 1 % after `warmup` steps of linear rise.
+        warmup: steps.
+        clip_norm: largest norm of the gradient; 0 does not clip.
+        balance: classes as they come, weighed in the loss, or drawn with equal chance.
+        losses: their kinds and weights.
+        transforms: how clips are changed.
+        seed: of initial weights, batches and dropout.
+        init: weights to begin from: the name of shipped ones or a path.
+        init_parts: what is taken from them: `all`, `backbone`, or heads.
+        freeze: parts that stay as they are.
+        precision: of Fabric, such as `32-true`, `bf16-mixed`.
+        checkpoint_every: steps.
+        log_every: steps.
+        validate_every: steps between evaluations on the validation clips, if there are any; the best are kept.
+    """
+
+    model: str = "mol-lite"
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 1000
+    batch: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 1e-3
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: int = 50
+    clip_norm: float = 1.0
+    balance: Balance = "none"
+    losses: LossSettings = field(default_factory=lambda: LOSSES["openmer"])
+    transforms: TransformSettings = TRAIN
+    seed: int = 0
+    init: str | None = None
+    init_parts: tuple[str, ...] = ("all",)
+    freeze: tuple[str, ...] = ()
+    precision: str = "32-true"
+    checkpoint_every: int = 200
+    log_every: int = 10
+    validate_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise InputError(f"there is no model {self.model!r}; choose {', '.join(MODELS)}")
+        if self.steps < 1 or self.batch < 1 or self.lr <= 0 or self.checkpoint_every < 1 or self.log_every < 1:
+            raise InputError("steps, batch, lr, checkpoint_every and log_every must be above 0")
+        for name, given in (("init_parts", self.init_parts), ("freeze", self.freeze)):
+            unknown = [part for part in given if part not in PARTS]
+            if unknown:
+                raise InputError(f"{name}: there is no part {', '.join(unknown)}; choose {', '.join(PARTS)}")
+
+    @property
+    def kind(self) -> Kind:
+        """What the model reads."""
+        return "motion" if self.model in BASELINES else "clip"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+
+# The authors' recipe [facts from their released code]: AdamW, no schedule, 1,000 steps a fold.
+PAPER = TrainSettings(
+    model="mol",
+    steps=1000,
+    batch=32,
+    lr=1e-4,
+    weight_decay=1e-3,
+    schedule="constant",
+    warmup=0,
+    clip_norm=0.0,
+    losses=LOSSES["paper"],
+    transforms=TransformSettings(random_crop=True),
+)
+
+
+def make_model(settings: TrainSettings, classes: int) -> nn.Module:
+    """A network with fresh weights (after seeding), or with those of `settings.init`.
+
+    Raises:
+        InputError: a switch is unknown, or the initial weights do not fit.
+    """
+    torch.manual_seed(settings.seed)
+    if settings.model == "ststnet":
+        return STSTNet(classes)
+    if settings.model == "off-apexnet":
+        return _ReadsFlow(OffApexNet(classes))
+    if settings.model == "constant":
+        return ConstantGuesser(classes)
+    model = create_model(settings.model, **{**settings.switches, "num_classes": classes})
+    if settings.init is not None:
+        initialise(model, load_model(settings.init), settings.init_parts)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not _within(name, settings.freeze))
+    return model
+
+
+class _ReadsFlow(nn.Module):
+    """Off-ApexNet reads dx and dy without the strain."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, motion_B3HW: Tensor) -> MOLOutput:  # noqa: N803
+        """(B, 3, 28, 28)."""
+        out: MOLOutput = self.inner(motion_B3HW[:, :2])
+        return out
+
+
+def initialise(model: MOL, source: MOL, parts: tuple[str, ...] = ("all",)) -> list[str]:
+    """Copy weights of the same name and shape; the last layer of another number of classes stays fresh.
+
+    Returns:
+        Names of what was asked for and could not be taken over.
+
+    Raises:
+        InputError: nothing at all fits.
+    """
+    have = source.state_dict()
+    state = model.state_dict()
+    wanted = [name for name in state if _within(name, parts)]
+    fitting = [name for name in wanted if name in have and have[name].shape == state[name].shape]
+    if not fitting:
+        raise InputError(f"none of {', '.join(parts)} of {source.config.preset} fits {model.config.preset}")
+    model.load_state_dict({name: have[name] if name in fitting else value for name, value in state.items()})
+    return [name for name in wanted if name not in fitting]
+
+
+def _within(name: str, parts: tuple[str, ...]) -> bool:
+    """Whether a parameter belongs to one of the parts; the backbone is all that is no head."""
+    head = name.split(".")[0]
+    return any(part == "all" or part == head or (part == "backbone" and head not in HEADS) for part in parts)
+
+
+def learning_rate(step: int, settings: TrainSettings) -> float:
+    """At a step, counted from 0."""
+    rise = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.schedule == "constant":
+        return settings.lr * rise
+    done = max(0, step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.lr * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+Validate = Callable[[nn.Module], Mapping[str, float]]
+
+
+def train(
+    settings: TrainSettings,
+    data: ClipData,
+    out: Path | None = None,
+    *,
+    validate: Validate | None = None,
+    trained_on: str = "",
+    console: Console | None = None,
+    devices: int | str = "auto",
+    accelerator: str = "auto",
+    stop_after: int | None = None,
+) -> nn.Module:
+    """Train, or go on with a run that was stopped.
+
+    Args:
+        settings: see there.
+        data: clips to learn from.
+        out: the run's folder; without one nothing is written.
+        validate: gives the scores of a model on other clips, `score` among them, of which the best model is kept;
+            called every `validate_every` steps.
+        trained_on: said in the record of the weights.
+        console: where the progress bar goes.
+        devices: how many, for Fabric.
+        accelerator: `cpu`, `cuda` or `auto`, for Fabric.
+        stop_after: end early after so many steps of this call, as if the run had been stopped (for tests).
+
+    Returns:
+        The network in eval mode, on the CPU.
+
+    Raises:
+        InputError: the folder holds a run with other settings or data, or training diverged.
+        OutputError: the folder cannot be written.
+    """
+    from lightning.fabric import Fabric  # takes seconds to import
+
+    console = console or Console(quiet=True)
+    model = make_model(settings, len(data.classes))
+    digest = digest_of([settings.to_json(), data.store.digest, [asdict(e) for e in data.entries], data.classes])
+    if isinstance(model, ConstantGuesser):
+        model.fit(torch.from_numpy(data.labels[data.labels >= 0]))
+        return _finished(model.eval(), settings, data, out, trained_on)
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=settings.precision)  # type: ignore[arg-type]
+    fabric.launch()
+    learning = [p for p in model.parameters() if p.requires_grad]
+    if not learning:
+        raise InputError("everything is frozen, so nothing can be learned")
+    optimizer = torch.optim.AdamW(learning, lr=settings.lr, weight_decay=settings.weight_decay)
+    run = _Run(out, settings, data, digest, main=fabric.is_global_zero)
+    torch.manual_seed(settings.seed + 1 + fabric.global_rank)
+    start = run.resume(model, optimizer)
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    weights = data.class_weights().to(fabric.device) if settings.balance == "weights" else None
+    part = (fabric.global_rank, fabric.world_size)
+
+    def fetch(step: int) -> Batch:
+        return data.training_batch(
+            step, settings.batch, seed=settings.seed, balance=settings.balance, settings=settings.transforms, part=part
+        )
+
+    last = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
+    what = f"Training {settings.model}"
+    with (
+        ThreadPoolExecutor(1) as ahead,
+        progress(console, what, settings.steps, "steps/s", done=start) as advance,
+    ):
+        coming = ahead.submit(fetch, start) if start < last else None
+        for step in range(start, last):
+            if coming is None:
+                raise RuntimeError("no batch was fetched")
+            batch = coming.result().to(fabric.device)
+            coming = ahead.submit(fetch, step + 1) if step + 1 < last else None
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, settings)
+            _learns(wrapped, model)
+            answer = wrapped(batch.inputs)
+            losses = total_loss(answer, batch.labels, batch.flow, batch.landmarks, settings.losses, weights)
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(losses["loss"])
+            if settings.clip_norm:
+                fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+            optimizer.step()
+            done = step + 1
+            if done % settings.log_every == 0 or done == settings.steps:
+                values = {name: float(value.detach()) for name, value in losses.items()}
+                if not math.isfinite(values["loss"]):
+                    raise InputError(
+                        f"training diverged at step {done}: the loss is {values['loss']}; the last good checkpoint is "
+                        "kept; try a smaller --lr"
+                    )
+                run.log(done, values)
+                advance(" ".join(f"{name} {value:.3f}" for name, value in values.items()))
+            else:
+                advance()
+            if validate is not None and settings.validate_every and done % settings.validate_every == 0:
+                run.validated(done, model, validate)
+            if done % settings.checkpoint_every == 0 or done == last:
+                run.save(done, model, optimizer)
+    run.close()
+    model = model.cpu().eval()
+    if run.best is not None and last == settings.steps:
+        model.load_state_dict(run.best)
+    if fabric.is_global_zero and last == settings.steps:
+        return _finished(model, settings, data, out, trained_on)
+    return model
+
+
+def _learns(wrapped: nn.Module, model: nn.Module) -> None:
+    """Train mode, but for what is frozen: its statistics must not move either."""
+    wrapped.train()
+    for child in model.children():
+        parameters = list(child.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            child.eval()
+
+
+def _finished(
+    model: nn.Module, settings: TrainSettings, data: ClipData, out: Path | None, trained_on: str
+) -> nn.Module:
+    """Write the weights; those of a baseline stay in the checkpoint."""
+    if out is not None and isinstance(model, MOL):
+        save_model(
+            model,
+            out / "model.safetensors",
+            classes=data.classes,
+            trained_on=trained_on or f"{data.store.settings.get('kind', 'clips')} ({len(data)} clips)",
+            preprocessing=PREPROCESSING,
+            notes=f"openmer {__version__}, {commit() or 'no commit known'}, {settings.steps} steps",
+        )
+    return model
+
+
+PREPROCESSING = {
+    "crop": "aligned square of 144 px, its middle 128 px, gray",
+    "normalisation": "the clip's mean taken away, divided by its standard deviation (at least 8 gray levels)",
+    "flow": "(dx, dy) px of the crop, frame k to k+1",
+    "landmarks": "(x, y) px of the crop, iBUG 68, frames 2 to T",
+}
+
+
+class _Run:
+    """The folder of a run."""
+
+    def __init__(self, out: Path | None, settings: TrainSettings, data: ClipData, digest: str, *, main: bool) -> None:
+        self.best: dict[str, Tensor] | None = None
+        self._best_score = -math.inf
+        self._digest = digest
+        self._out = out
+        self._writes = out is not None and main
+        self._rows: list[dict[str, float]] = []
+        self._board: Any = None
+        if out is None or not main:
+            return
+        path = out / "run.json"
+        try:
+            if path.exists():
+                found = json.loads(path.read_text())
+                if found.get("digest") != digest:
+                    raise InputError(
+                        f"{out} holds a run with other settings or data ({_changed(found, settings)}); "
+                        "choose another --out, or remove it"
+                    )
+            elif out.exists() and any(out.iterdir()):
+                raise OutputError(f"{out} holds files but no run.json, so it is no run and is left alone")
+            else:
+                out.mkdir(parents=True, exist_ok=True)
+                content = {
+                    "schema": SCHEMA,
+                    "digest": digest,
+                    "settings": settings.to_json(),
+                    "store": dict(data.store.settings),
+                    "clips": data.counts(),
+                    "subjects": len({e.person for e in data.entries}),
+                    "openmer": __version__,
+                    "commit": commit(),
+                    "torch": torch.__version__,
+                    "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+                }
+                write_atomic(path, json.dumps(content, indent=2) + "\n")
+        except (OSError, ValueError) as error:
+            if isinstance(error, InputError | OutputError):
+                raise
+            raise OutputError(f"cannot write the run {out}: {error}") from error
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._board = SummaryWriter(str(out / "tensorboard"))
+
+    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+        """The number of steps that are done; model, optimiser and random state are put back."""
+        path = None if self._out is None else self._out / "checkpoint.pt"
+        if path is None or not path.exists():
+            return 0
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+            if found["digest"] != self._digest:
+                raise InputError(f"the checkpoint {path} belongs to a run with other settings or data")
+            model.load_state_dict(found["model"])
+            optimizer.load_state_dict(found["optimizer"])
+            torch.set_rng_state(found["random"])
+            if found["random_cuda"] and torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(found["random_cuda"])
+            self.best, self._best_score = found["best"], found["best_score"]
+            self._rows = found["rows"]
+            return int(found["step"])
+        except InputError:
+            raise
+        except Exception as error:  # torch names many
+            raise InputError(f"the checkpoint {path} cannot be read ({error}); remove it to begin anew") from error
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """A row of log.csv and of TensorBoard."""
+        self._rows.append({"step": step, **values})
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"train/{name}", value, step)
+
+    def validated(self, step: int, model: nn.Module, validate: Validate) -> None:
+        """Score the model and keep it if it is the best so far."""
+        model.eval()
+        with torch.no_grad():
+            scores = dict(validate(model))
+        self._rows.append({"step": step, **{f"validation_{k}": v for k, v in scores.items()}})
+        if self._board is not None:
+            for name, value in scores.items():
+                self._board.add_scalar(f"validation/{name}", value, step)
+        if scores["score"] > self._best_score:
+            self._best_score = scores["score"]
+            self.best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+
+    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoint and the log beside, then rename."""
+        if not self._writes or self._out is None:
+            return
+        buffer = io.BytesIO()
+        content = {
+            "digest": self._digest,
+            "step": step,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "best": self.best,
+            "best_score": self._best_score,
+            "rows": self._rows,
+        }
+        torch.save(content, buffer)
+        try:
+            write_atomic(self._out / "checkpoint.pt", buffer.getvalue())
+            write_atomic(self._out / "log.csv", _table(self._rows))
+        except OSError as error:
+            raise OutputError(f"cannot write the checkpoint in {self._out}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """End TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _changed(found: Mapping[str, Any], settings: TrainSettings) -> str:
+    """Which settings differ, or that it is the data."""
+    before, now = found.get("settings", {}), settings.to_json()
+    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    return ", ".join(names) or "the clips differ"
+
+
+def _table(rows: list[dict[str, float]]) -> str:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns or ["step"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+__all__ = ["BASELINES", "MODELS", "PAPER", "TrainSettings", "initialise", "make_model", "train"]

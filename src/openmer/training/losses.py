@@ -1,0 +1,126 @@
+"""What is minimised. Every loss is returned per clip, unreduced, so that clips can be weighed.
+
+Shape legend: B clips, P = T - 1 pairs, H rows, W columns.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from openmer.errors import InputError
+from openmer.models.mol import MOLOutput
+
+FlowLoss = Literal["mse", "epe", "relative"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """Which losses, and their weights in the sum.
+
+    Attributes:
+        mer: weight of the cross-entropy.
+        flow: weight of the flow's loss.
+        landmarks: weight of the landmarks' loss.
+        flow_kind: `mse` (the authors'), `epe` (end-point error) or `relative` (end-point error where things move).
+        label_smoothing: of the cross-entropy.
+    """
+
+    mer: float = 1.0
+    flow: float = 1.0
+    landmarks: float = 1.0
+    flow_kind: FlowLoss = "relative"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.mer, self.flow, self.landmarks) < 0 or not 0 <= self.label_smoothing < 1:
+            raise InputError(f"weights of losses must not be negative: {self}")
+
+
+# `paper`: the weights in the README of the authors' code; `openmer`: ours.
+LOSSES = {
+    "paper": LossSettings(mer=1.0, flow=10.0, landmarks=0.1, flow_kind="mse"),
+    "openmer": LossSettings(mer=1.0, flow=2.0, landmarks=3.0, flow_kind="relative"),
+}
+
+
+def classification_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy, (B, K) and (B,) -> (B,); 0 for clips whose label is -1 (unknown)."""
+    return F.cross_entropy(logits, labels, ignore_index=-1, reduction="none", label_smoothing=smoothing)
+
+
+def flow_loss(flow: Tensor, truth: Tensor, kind: FlowLoss = "mse") -> Tensor:
+    """(B, P, 2, H, W) px, twice -> (B,).
+
+    `mse` is the mean square over pixels and components, summed over pairs and divided by P, as in the authors' code.
+    `epe` is the mean end-point error (Otte, Nagel 1994). `relative` adds to it the mean error over the pixels that
+    move, each divided by how far a pixel of its pair moves at the most: a small motion counts as much as a large one.
+    """
+    if kind == "mse":
+        return (flow - truth).square().mean((1, 2, 3, 4))
+    error = _soft_norm(flow - truth)
+    if kind == "epe":
+        return error.mean((1, 2, 3))
+    size: Tensor = torch.linalg.vector_norm(truth, dim=2)
+    most = size.amax((2, 3), keepdim=True)
+    moving = (size > 0.1 * most).to(error.dtype)
+    share = (error * moving).sum((2, 3)) / moving.sum((2, 3)).clamp_min(1)
+    both: Tensor = error.mean((2, 3)) + share / (most[..., 0, 0] + 0.2)
+    return both.mean(1)
+
+
+def _soft_norm(difference: Tensor) -> Tensor:
+    """Length of (B, P, 2, H, W) along dim 2, with a slope also at 0."""
+    return (difference.square().sum(2) + 1e-4).sqrt() - 1e-2
+
+
+def landmark_loss(points: Tensor, truth: Tensor) -> Tensor:
+    """(B, P, 68, 2) px, twice -> (B,): mean absolute error of a coordinate pair by the distance of the pupils.
+
+    The authors' loss up to its factor: theirs sums over frames, here is the mean. Frames whose landmarks are unknown
+    (NaN) do not count.
+    """
+    known = truth.isfinite().all(-1).all(-1)
+    safe = torch.where(known[..., None, None], truth, torch.zeros_like(truth))
+    pupils: Tensor = torch.linalg.vector_norm(safe[..., 36:42, :].mean(-2) - safe[..., 42:48, :].mean(-2), dim=-1)
+    error = (points - safe).abs().sum(-1).mean(-1) / pupils.clamp_min(1.0)
+    return (error * known).sum(1) / known.sum(1).clamp_min(1)
+
+
+def total_loss(
+    out: MOLOutput,
+    labels: Tensor,
+    flow: Tensor | None,
+    landmarks: Tensor,
+    settings: LossSettings,
+    class_weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The weighted sum and its parts, each the mean over the batch.
+
+    Args:
+        out: of the network.
+        labels: (B,) class numbers, -1 where unknown.
+        flow: (B, P, 2, H, W) truth or teacher, or None.
+        landmarks: (B, T, 68, 2); the network gives those of frames 2 to T.
+        settings: weights.
+        class_weights: (K,) factor of the cross-entropy of each class.
+
+    Returns:
+        `loss` and those of `mer`, `flow`, `landmarks` that there are.
+    """
+    parts: dict[str, Tensor] = {}
+    if out.logits is not None and settings.mer:
+        each = classification_loss(out.logits.float(), labels, smoothing=settings.label_smoothing)
+        weight = (labels >= 0).to(each.dtype)
+        if class_weights is not None:
+            weight = weight * class_weights[labels.clamp_min(0)]
+        parts["mer"] = (each * weight).sum() / weight.sum().clamp_min(1e-6)
+    if out.flow is not None and flow is not None and settings.flow:
+        parts["flow"] = flow_loss(out.flow.float(), flow, settings.flow_kind).mean()
+    if out.landmarks is not None and settings.landmarks:
+        parts["landmarks"] = landmark_loss(out.landmarks.float(), landmarks[:, 1:]).mean()
+    weights = {"mer": settings.mer, "flow": settings.flow, "landmarks": settings.landmarks}
+    total = sum((weights[name] * value for name, value in parts.items()), torch.zeros((), device=labels.device))
+    return {"loss": total, **parts}
