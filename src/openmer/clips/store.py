@@ -210,7 +210,7 @@ class ClipStore:
         """
         path = self._path(entry.key)
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 k = entry.number
                 flow = stored[f"flow{k}"] * np.float32(FLOW_STEP_PX) if f"flow{k}" in stored else None
                 return StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], flow)
@@ -225,7 +225,7 @@ class ClipStore:
 
     def _index(self, path: Path) -> list[Entry]:
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return [Entry(**row) for row in json.loads(str(stored["index"]))]
         except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f"the clip file {path} is damaged ({error}); remove it and prepare it again") from error

@@ -116,6 +116,11 @@ class VideoReader:
                 yield frame
 
     @property
+    def numbers(self) -> tuple[int, ...] | None:
+        """Numbers in the names of a folder's images, in their order; None for a file."""
+        return None if self._images is None else tuple(number for number, _ in self._images)
+
+    @property
     def expected_frames(self) -> int | None:
         """How many frames iterating is likely to yield, for a progress bar; None where nobody knows."""
         total, fps = self.info.num_frames, self.info.fps

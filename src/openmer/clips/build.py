@@ -1,0 +1,55 @@
+"""From frames and landmarks of a recording to an aligned clip: the one way that datasets and videos share."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from openmer.clip import Array, Clip, Gray, Times
+from openmer.clips.flow import FlowMethod, optical_flow
+from openmer.clips.store import STORED_PX
+from openmer.errors import InputError
+from openmer.face.align import AlignMode, align_clip
+
+
+def build_clip(
+    images: Sequence[Gray],
+    landmarks: Array,
+    times_s: Times,
+    *,
+    align: AlignMode = "per_clip",
+    flow: FlowMethod | None = None,
+    subject: str = "",
+    label: str | None = None,
+) -> Clip:
+    """Aligned frames of 144 px, with the landmarks in them and, if asked for, a teacher's flow.
+
+    Args:
+        images: T gray pictures.
+        landmarks: (T, 68, 2) px of the pictures; NaN in frames without a face, of which there may be a few where the
+            clip has one alignment.
+        times_s: (T,) seconds.
+        align: one alignment for the clip (`per_clip`), or one a frame.
+        flow: how the flow between frames is measured, or None for none.
+        subject: of the clip.
+        label: of the clip.
+
+    Raises:
+        InputError: the numbers of images, landmarks and times differ, or too many frames have no face.
+    """
+    if not len(images) == len(landmarks) == len(times_s):
+        raise InputError(f"{len(images)} images, {len(landmarks)} landmarks, {len(times_s)} times: one each a frame")
+    unknown = int((~np.isfinite(landmarks).all((1, 2))).sum())
+    if unknown > (len(landmarks) // 4 if align == "per_clip" else 0):
+        raise InputError(f"no face was found in {unknown} of a clip's {len(landmarks)} frames")
+    alignments = align_clip(landmarks, align, size=STORED_PX)
+    frames = np.stack([a.warp(image) for a, image in zip(alignments, images, strict=True)])
+    points = np.stack([a.to_crop(p) for a, p in zip(alignments, landmarks, strict=True)])
+    return Clip(
+        frames=frames,
+        times_s=times_s,
+        subject=subject,
+        label=label,
+        landmarks=points,
+        flow=None if flow is None else np.stack([optical_flow(a, b, flow) for a, b in pairwise(frames)]),
+    )

@@ -1,0 +1,157 @@
+"""From a dataset's recordings to a store: find the face, align, take clips, measure the teacher's flow.
+
+One pass of detection a recording and one flow a pair of frames; recordings run in parallel processes, and what is there
+already is not made again.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openmer.clip import Clip, Gray, Sample
+from openmer.clips.build import build_clip
+from openmer.clips.flow import FlowMethod
+from openmer.clips.sampling import Sampling, cover, phases
+from openmer.clips.store import ClipStore, digest_of
+from openmer.errors import InputError
+from openmer.face.align import AlignMode
+from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.video.reader import VideoReader, as_gray
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """How recordings become clips.
+
+    Attributes:
+        frames: of a clip.
+        sampling: the paper's phases, or one clip from onset to offset.
+        flow: the teacher; the paper's is TV-L1.
+        align: one alignment a clip, or one a frame as the authors do.
+    """
+
+    frames: int = 8
+    sampling: Sampling = "phases"
+    flow: FlowMethod = "tvl1"
+    align: AlignMode = "per_clip"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A recording of which no clips could be made, and why."""
+
+    sample: Sample
+    reason: str
+
+
+def prepare(
+    samples: Sequence[Sample],
+    root: Path | str,
+    settings: PrepareSettings | None = None,
+    *,
+    processes: int = 1,
+    on_sample: Callable[[], None] = lambda: None,
+) -> tuple[ClipStore, tuple[Problem, ...]]:
+    """Fill a store, or go on where an earlier run stopped.
+
+    Returns:
+        The store, and the recordings that could not be used; it is for the caller to say so.
+
+    Raises:
+        InputError: the store was made with other settings, or no recording could be used.
+        OutputError: it cannot be written.
+    """
+    settings = settings or PrepareSettings()
+    names = sorted({s.dataset for s in samples})
+    described = {"kind": "recordings", "datasets": names, "version": VERSION, **asdict(settings)}
+    store = ClipStore.create(root, described)
+    problems = []
+    work = [(store.root, sample, settings) for sample in samples]
+    if processes == 1:
+        reasons = [_counted(_fill(*item), on_sample) for item in work]
+    else:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            reasons = [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
+    problems = [Problem(s, reason) for s, reason in zip(samples, reasons, strict=True) if reason is not None]
+    if len(problems) == len(samples):
+        raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
+    return ClipStore(root), tuple(problems)
+
+
+def _counted(reason: str | None, on_sample: Callable[[], None]) -> str | None:
+    on_sample()
+    return reason
+
+
+def _fill(root: Path, sample: Sample, settings: PrepareSettings) -> str | None:
+    """Prepare one recording; None, or why it cannot be."""
+    try:
+        key = _key(sample)
+        store = ClipStore(root)
+        if not store.has(key):
+            clips = sample_clips(sample, settings)
+            store.add(key, clips, dataset=sample.dataset, samples=[sample.name] * len(clips))
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _key(sample: Sample) -> str:
+    """A digest of the recording's files and annotation: a changed file is prepared again."""
+    paths = sorted(sample.source.iterdir()) if sample.source.is_dir() else [sample.source]
+    total = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            total.update(path.name.encode() + b"\0" + path.read_bytes())
+    marks = (sample.label, sample.onset, sample.offset, str(sample.fps))
+    return digest_of([*sample.key, *marks, total.hexdigest()])
+
+
+def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
+    """The aligned clips of one recording, from its onset to its offset where they are known.
+
+    Raises:
+        InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
+    """
+    images, times, faces, numbers = _read(sample)
+    first = 0 if sample.onset is None else int(np.searchsorted(numbers, sample.onset))
+    last = len(images) - 1 if sample.offset is None else int(np.searchsorted(numbers, sample.offset, "right")) - 1
+    if settings.sampling == "cover":
+        chosen = cover(first, last, settings.frames)
+    else:
+        chosen = first + phases(last - first + 1, settings.frames)
+    landmarks = np.stack([np.full((68, 2), np.nan, np.float32) if f is None else f.landmarks for f in faces])
+    return [
+        build_clip(
+            [images[k] for k in row],
+            landmarks[row],
+            times[row],
+            align=settings.align,
+            flow=settings.flow,
+            subject=sample.subject,
+            label=sample.label,
+        )
+        for row in chosen
+    ]
+
+
+def _read(sample: Sample) -> tuple[list[Gray], Any, list[Face | None], Any]:
+    """All frames in gray, their times, the face in each, and their numbers in the annotation's counting."""
+    tracker = FaceTracker(DlibFaceModel())
+    images, times, faces, numbers = [], [], [], []
+    reader = VideoReader(sample.source, fps=sample.fps if sample.source.is_dir() else None)
+    for frame in reader:
+        gray = as_gray(frame.image)
+        images.append(gray)
+        times.append(frame.time_s)
+        faces.append(tracker.update(gray))
+        numbers.append(frame.index if reader.numbers is None else reader.numbers[frame.index])
+    return images, np.array(times), faces, np.array(numbers)

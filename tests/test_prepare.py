@@ -1,0 +1,140 @@
+"""From recordings to clips: the right frames, aligned as the video way aligns them, and nothing silently lost."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from openmer import InputError
+from openmer.clip import Sample
+from openmer.clips.build import build_clip
+from openmer.clips.flow import optical_flow
+from openmer.clips.sampling import phases
+from openmer.clips.store import StoredClip
+from openmer.clips.transforms import EVAL, normalized, transform
+from openmer.datasets.folder import FolderDataset
+from openmer.datasets.prepare import PrepareSettings, prepare, sample_clips
+from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simulated
+from openmer.face.align import CROP_PX, align
+from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.simulator.generate import SimulateSettings, generate
+from openmer.video.reader import VideoReader, as_gray
+
+DIS = PrepareSettings(flow="dis")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> FolderDataset:
+    out = tmp_path_factory.mktemp("prepare") / "set"
+    settings = SimulateSettings(
+        subjects=2, samples=1, fps=50, seed=5, size=240, emotions=("happiness", "surprise"), flow=False
+    )
+    generate(out, settings)
+    return FolderDataset(out)
+
+
+def test_a_recording_becomes_the_papers_clips(dataset: FolderDataset) -> None:
+    sample = dataset.samples[0]
+    assert sample.onset is not None and sample.offset is not None
+    clips = sample_clips(sample, DIS)
+    length = sample.offset - sample.onset + 1
+    chosen = sample.onset + phases(length)
+    assert len(clips) == length // 8
+    for clip, row in zip(clips, chosen, strict=True):
+        np.testing.assert_allclose(clip.times_s, row / 50)
+        assert clip.subject == "s001" and clip.label == "positive" and clip.frames.shape == (8, 144, 144)
+        assert clip.flow is not None
+        np.testing.assert_array_equal(clip.flow[0], optical_flow(clip.frames[0], clip.frames[1], "dis"))
+        assert clip.landmarks is not None
+        eyes = clip.landmarks[:, [36, 45]].mean((0, 1))
+        assert 55 < eyes[0] < 90 and 30 < eyes[1] < 75, "the face is in the square"
+
+
+def test_the_dataset_way_and_the_video_way_give_the_same_tensor(dataset: FolderDataset) -> None:
+    """What training reads of a recording is what analysis computes from its frames."""
+    sample = dataset.samples[1]
+    clip = sample_clips(sample, DIS)[0]
+    assert clip.landmarks is not None
+    trained = transform(StoredClip(clip.frames, clip.landmarks, clip.flow), EVAL, np.random.default_rng(0)).frames
+
+    tracker = FaceTracker(DlibFaceModel())
+    images, points = [], []
+    for frame in VideoReader(sample.source, fps=Fraction(50)):
+        gray = as_gray(frame.image)
+        face = tracker.update(gray)
+        assert face is not None
+        images.append(gray)
+        points.append(face.landmarks)
+    assert sample.onset is not None and sample.offset is not None
+    row = sample.onset + phases(sample.offset - sample.onset + 1)[0]
+    alignment = align(np.median(np.stack(points)[row], axis=0), size=CROP_PX)
+    analysed = normalized(np.stack([alignment.warp(images[k]) for k in row]))
+    assert np.abs(trained - analysed).max() < 0.06, "two gray levels of rounding in the warp at the most"
+    assert np.abs(trained - analysed).mean() < 1e-3
+
+
+def test_preparing_twice_does_nothing_twice(dataset: FolderDataset, tmp_path: Path) -> None:
+    store, problems = prepare(dataset.samples, tmp_path / "store", DIS, processes=2)
+    assert not problems and {e.person for e in store} == {("set", "s001"), ("set", "s002")}
+    files = {p: p.stat().st_mtime_ns for p in (tmp_path / "store" / "clips").iterdir()}
+    again, _ = prepare(dataset.samples, tmp_path / "store", DIS)
+    assert again.entries == store.entries
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store" / "clips").iterdir()} == files
+    with pytest.raises(InputError, match="other settings"):
+        prepare(dataset.samples, tmp_path / "store", replace(DIS, flow="farneback"))
+
+
+def test_recordings_that_cannot_be_used_are_named(dataset: FolderDataset, tmp_path: Path) -> None:
+    blank = tmp_path / "blank"
+    blank.mkdir()
+    for k in range(10):
+        cv2.imwrite(str(blank / f"{k}.png"), np.full((120, 160), 90, np.uint8))
+    faceless = Sample(dataset="set", subject="x", name="blank", source=blank, fps=Fraction(50), label="none")
+    short = replace(dataset.samples[0], name="short", onset=10, offset=14)
+    store, problems = prepare([dataset.samples[0], faceless, short], tmp_path / "store", DIS)
+    assert [(p.sample.name, p.reason) for p in problems] == [
+        ("blank", "no face was found in 8 of a clip's 8 frames"),
+        ("short", "5 frames are too few for a clip of 8"),
+    ]
+    assert {e.sample for e in store} == {"happiness_001"}
+    with pytest.raises(InputError, match="no recording could be used"):
+        prepare([faceless], tmp_path / "other", DIS)
+
+
+def test_a_clip_without_a_face_in_a_frame_keeps_its_one_alignment() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (200, 200), np.uint8).astype(np.uint8)] * 8
+    face = rng.uniform(60, 140, (68, 2)).astype(np.float32)
+    landmarks = np.stack([face] * 8)
+    whole = build_clip(images, landmarks, np.arange(8.0))
+    landmarks[3] = np.nan
+    holed = build_clip(images, landmarks, np.arange(8.0))
+    assert (whole.frames == holed.frames).all() and holed.landmarks is not None
+    assert np.isnan(holed.landmarks[3]).all() and np.isfinite(holed.landmarks[2]).all()
+    with pytest.raises(InputError, match="1 of a clip's 8"):
+        build_clip(images, landmarks, np.arange(8.0), align="per_frame")
+    with pytest.raises(InputError, match="one each a frame"):
+        build_clip(images, landmarks[:7], np.arange(8.0))
+
+
+def test_simulated_clips_hold_their_expression_and_repeat(tmp_path: Path) -> None:
+    settings = SimulatedClips(subjects=3, seed=2)
+    store = prepare_simulated(tmp_path / "store", settings, processes=2)
+    assert len(store) == 12 and sorted({str(e.label) for e in store}) == ["negative", "none", "positive", "surprise"]
+    assert len({e.person for e in store}) == 3
+    clip, _ = draw_clip(settings, 1, 2)
+    entry = next(e for e in store if e.subject == clip.subject and e.sample.endswith("002"))
+    read = store.read(entry)
+    assert (read.frames == clip.frames).all() and clip.flow is not None and read.flow is not None
+    assert np.abs(read.flow - clip.flow).max() <= 1 / 512 + 1e-6
+    moving = [e for e in store if e.label != "none"]
+    for entry in moving:
+        flow = store.read(entry).flow
+        assert flow is not None and np.hypot(flow[:, 0], flow[:, 1]).max() > 0.05
+    other = SimulatedClips(subjects=3, seed=3)
+    assert draw_clip(other, 1, 2)[0].subject != clip.subject, "people of another seed are other people"
+    with pytest.raises(InputError, match=r"other settings \(seed\)"):
+        prepare_simulated(tmp_path / "store", other)

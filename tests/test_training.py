@@ -1,0 +1,290 @@
+"""The loop learns, repeats itself, stops and goes on, and refuses what is wrong."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipsets import CLASSES, shifting_store
+from openmer import InputError, OutputError
+from openmer.clips.transforms import EVAL
+from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
+from openmer.evaluation.metrics import class_scores
+from openmer.models.baselines import STSTNet
+from openmer.models.mol import MOL, MOLOutput, create_model
+from openmer.models.weights import load_model, read_record, save_model
+from openmer.training.data import ClipData, motion_to_apex
+from openmer.training.loop import PAPER, TrainSettings, initialise, learning_rate, make_model, train
+from openmer.training.losses import (
+    LOSSES,
+    LossSettings,
+    classification_loss,
+    flow_loss,
+    landmark_loss,
+    total_loss,
+)
+
+LITE = TrainSettings(
+    model="mol-lite", steps=4, batch=2, warmup=0, lr=1e-3, log_every=1, checkpoint_every=2, seed=3, transforms=EVAL
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ClipData:
+    store = shifting_store(tmp_path_factory.mktemp("shifting") / "store")
+    return ClipData(store, store.entries, CLASSES)
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+# ------------------------------------------------------------------------------------------------------------- losses
+
+
+def test_flow_losses_by_hand() -> None:
+    truth = torch.zeros(1, 2, 2, 4, 4)
+    guess = truth.clone()
+    guess[0, 0, 0] = 3.0
+    guess[0, 0, 1] = 4.0  # the first pair is 5 px off everywhere, the second right
+    assert flow_loss(guess, truth, "mse").tolist() == [(9 + 16) / 2 / 2]
+    assert flow_loss(guess, truth, "epe").item() == pytest.approx(2.5, abs=0.02)
+    truth[0, 1, 0, 0, 0] = 1.0  # now one pixel of the second pair moves, and is missed
+    moving = flow_loss(torch.zeros_like(truth), truth, "relative").item()
+    assert moving == pytest.approx((1 / 16 + 1 / 1.2) / 2, abs=0.02)
+
+
+def test_the_relative_loss_has_a_slope_at_zero() -> None:
+    flow = torch.zeros(1, 1, 2, 4, 4, requires_grad=True)
+    flow_loss(flow, torch.zeros(1, 1, 2, 4, 4), "relative").sum().backward()
+    assert flow.grad is not None and flow.grad.isfinite().all()
+
+
+def test_landmark_loss_by_hand_and_without_unknown_frames() -> None:
+    truth = torch.zeros(1, 2, 68, 2)
+    truth[..., 36:42, 0] = 20.0
+    truth[..., 42:48, 0] = 70.0  # pupils 50 px apart
+    guess = truth + torch.tensor([3.0, -2.0])
+    assert landmark_loss(guess, truth).item() == pytest.approx(5 / 50)
+    truth[0, 1] = float("nan")
+    assert landmark_loss(guess, truth).item() == pytest.approx(5 / 50)
+    truth[0, 0] = float("nan")
+    assert landmark_loss(guess.requires_grad_(), truth).item() == 0
+
+
+def test_unknown_classes_and_class_weights() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, np.log(3.0)]])
+    np.testing.assert_allclose(classification_loss(logits, torch.tensor([-1, 1])), [0, np.log(4 / 3)], rtol=1e-6)
+    only = LossSettings(mer=2.0)
+    out = MOLOutput(logits=logits)
+    labels = torch.tensor([0, 1])
+    parts = total_loss(out, labels, None, torch.zeros(2, 8, 68, 2), only, torch.tensor([1.0, 3.0]))
+    expected = (np.log(2) + 3 * np.log(4 / 3)) / 4
+    assert parts["mer"].item() == pytest.approx(expected) and parts["loss"].item() == pytest.approx(2 * expected)
+    assert set(parts) == {"loss", "mer"}
+
+
+def test_the_papers_recipe() -> None:
+    assert LOSSES["paper"] == LossSettings(mer=1, flow=10, landmarks=0.1, flow_kind="mse")
+    assert (PAPER.lr, PAPER.weight_decay, PAPER.batch, PAPER.steps, PAPER.schedule) == (
+        1e-4,
+        1e-3,
+        32,
+        1000,
+        "constant",
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- data
+
+
+def test_every_clip_comes_once_before_any_comes_again(data: ClipData) -> None:
+    order = np.concatenate([data.chosen(step, 4, seed=0) for step in range(4)])
+    assert sorted(order.tolist()) == list(range(16))
+    assert (data.chosen(2, 4, seed=0) == order[8:12]).all(), "a step's clips do not depend on what came before"
+    across = np.concatenate([data.chosen(step, 5, seed=0) for step in range(16)])
+    assert (np.bincount(across) == 5).all(), "also where an epoch is no whole number of batches"
+
+
+def test_batches_repeat_and_differ_by_seed(data: ClipData) -> None:
+    one, same, other = (data.training_batch(1, 2, seed=s) for s in (0, 0, 1))
+    assert torch.equal(one.inputs, same.inputs) and not torch.equal(one.inputs, other.inputs)
+    halves = [data.training_batch(1, 4, seed=0, part=(k, 2)) for k in (0, 1)]
+    whole = data.training_batch(1, 4, seed=0)
+    assert torch.equal(whole.inputs[0::2], halves[0].inputs) and torch.equal(whole.inputs[1::2], halves[1].inputs)
+
+
+def test_balanced_sampling_draws_rare_classes_as_often(data: ClipData) -> None:
+    rare = data.subset([0, *np.flatnonzero(data.labels == data.labels[1]).tolist()])
+    assert sorted(rare.counts().values()) == [1, 8]
+    drawn = np.concatenate([rare.chosen(s, 50, seed=0, balance="sampler") for s in range(20)])
+    assert 0.4 < (rare.labels[drawn] == rare.labels[0]).mean() < 0.6
+    rates = rare.class_weights().numpy() * np.array(list(rare.counts().values()))
+    assert rates[0] == pytest.approx(rates[1]) and rates.sum() == pytest.approx(9)
+
+
+def test_baselines_see_the_motion_up_to_the_largest(data: ClipData) -> None:
+    right = next(k for k, e in enumerate(data.entries) if e.label == "right")
+    motion = motion_to_apex(data.store.read(data.entries[right]))
+    assert motion.shape == (3, 28, 28)
+    assert np.median(motion[0]) > 2.5 and abs(np.median(motion[1])) < 0.5
+    batch = ClipData(data.store, data.entries, CLASSES, "motion").training_batch(0, 2, seed=0)
+    assert batch.inputs.shape == (2, 3, 28, 28) and batch.flow is None
+
+
+def test_labels_that_are_no_class_are_refused(data: ClipData) -> None:
+    with pytest.raises(InputError, match="labels right, the classes are left"):
+        ClipData(data.store, data.entries, ("left",))
+    with pytest.raises(InputError, match="no clips"):
+        ClipData(data.store, [], CLASSES)
+
+
+# --------------------------------------------------------------------------------------------------------------- loop
+
+
+def test_training_twice_gives_the_same_numbers(data: ClipData) -> None:
+    one, two = train(LITE, data), train(LITE, data)
+    assert torch.equal(weights(one), weights(two))
+    assert not torch.equal(weights(one), weights(train(replace(LITE, seed=4), data)))
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data: ClipData, tmp_path: Path) -> None:
+    whole = train(LITE, data, tmp_path / "whole")
+    train(LITE, data, tmp_path / "parts", stop_after=1)
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    train(LITE, data, tmp_path / "parts", stop_after=2)
+    rest = train(LITE, data, tmp_path / "parts")
+    assert torch.equal(weights(whole), weights(rest))
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1] and len(logs[0].splitlines()) == 5
+    assert torch.equal(weights(load_model(tmp_path / "parts" / "model.safetensors")), weights(rest))
+    assert "shifting" in read_record(tmp_path / "parts" / "model.json").trained_on
+
+
+def test_a_run_with_other_settings_or_data_is_refused(data: ClipData, tmp_path: Path) -> None:
+    train(LITE, data, tmp_path / "run", stop_after=1)
+    with pytest.raises(InputError, match=r"other settings or data \(lr\)"):
+        train(replace(LITE, lr=1e-4), data, tmp_path / "run")
+    with pytest.raises(InputError, match="the clips differ"):
+        train(LITE, data.subset([0, 1, 2]), tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot be read"):
+        train(LITE, data, tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("x")
+    with pytest.raises(OutputError, match="left alone"):
+        train(LITE, data, tmp_path / "mine")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(data: ClipData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(LITE, data, tmp_path / "run", stop_after=1)
+    before = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("openmer.training.loop.write_atomic", full)
+    with pytest.raises(OutputError, match="No space left"):
+        train(LITE, data, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
+
+
+def test_divergence_ends_with_a_line_and_the_last_good_checkpoint(data: ClipData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="diverged at step"):
+        train(replace(LITE, lr=1e30, clip_norm=0.0, steps=8, checkpoint_every=1), data, tmp_path / "run")
+    found = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert found["step"] >= 1
+
+
+def test_frozen_parts_stay_as_they_are(data: ClipData) -> None:
+    settings = replace(LITE, freeze=("backbone", "landmarks"), steps=2)
+    fresh = make_model(settings, 2).state_dict()
+    after = train(settings, data).state_dict()
+    changed = {name.split(".")[0] for name in fresh if not torch.equal(fresh[name], after[name])}
+    assert changed == {"mer", "flow"}
+    with pytest.raises(InputError, match="everything is frozen"):
+        train(replace(LITE, freeze=("all",)), data)
+
+
+def test_initial_weights_are_taken_by_part(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = create_model("mol-lite", num_classes=5)
+    save_model(source, tmp_path / "w.safetensors", classes=tuple("abcde"), trained_on="nothing")
+    settings = replace(LITE, init=str(tmp_path / "w.safetensors"), init_parts=("backbone", "flow"))
+    model = make_model(settings, 2)
+    assert isinstance(model, MOL)
+    ours, theirs = model.state_dict(), source.state_dict()
+    assert torch.equal(ours["stack.0.weight"], theirs["stack.0.weight"])
+    assert torch.equal(ours["flow.entry.weight"], theirs["flow.entry.weight"])
+    assert not torch.equal(ours["landmarks.heat.weight"], theirs["landmarks.heat.weight"])
+    left = initialise(create_model("mol-lite", num_classes=2), source)
+    assert left == ["mer.classify.weight", "mer.classify.bias"], "another number of classes"
+    with pytest.raises(InputError, match="none of flow"):
+        initialise(create_model("mol-lite", flow=False), source, ("flow",))
+
+
+def test_learning_rate_by_hand() -> None:
+    settings = TrainSettings(steps=110, warmup=10, lr=1.0)
+    assert learning_rate(0, settings) == pytest.approx(0.1) and learning_rate(9, settings) == 1
+    assert learning_rate(60, settings) == pytest.approx(0.01 + 0.99 / 2) and learning_rate(
+        110, settings
+    ) == pytest.approx(0.01)
+    assert learning_rate(70, replace(settings, schedule="constant")) == 1
+
+
+def test_settings_are_checked() -> None:
+    for wrong in ({"model": "resnet"}, {"steps": 0}, {"freeze": ("eyes",)}, {"init_parts": ("nose",)}):
+        with pytest.raises(InputError):
+            TrainSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_train_and_eval_modes_really_switch(data: ClipData) -> None:
+    seen = []
+
+    class Watched(STSTNet):
+        def forward(self, x: torch.Tensor) -> MOLOutput:
+            seen.append(self.training)
+            return super().forward(x)
+
+    model = Watched(2)
+    motion = ClipData(data.store, data.entries, CLASSES, "motion")
+    model.train()
+    assert predict(model, motion) == predict(model, motion), "dropout is off"
+    assert seen == [False, False] and model.training, "and the mode is put back"
+
+
+def test_mol_and_a_baseline_solve_a_task_that_can_be_solved(data: ClipData) -> None:
+    """In under a minute on a CPU: four held-out subjects, whom no training has seen."""
+    other = shifting_store(data.store.root.parent / "other", seed=9)
+    held_out = other.entries
+    settings = replace(LITE, steps=12, batch=8, lr=3e-3)
+    model = train(settings, data)
+    assert isinstance(model, MOL)
+    judged = ClipData(other, held_out, CLASSES)
+    assert class_scores(predict(model, judged), 2).accuracy == 1.0
+    errors = judge_flow(model, judged.subset([0, 1]), methods=())
+    assert errors["moving"]["network"] < 0.7 * errors["moving"]["zero"]
+    assert judge_landmarks(model, judged.subset([0]))["frames"] == 7
+    small = TrainSettings(model="off-apexnet", steps=60, batch=8, lr=1e-3, warmup=0, transforms=EVAL)
+    baseline = train(small, ClipData(data.store, data.entries, CLASSES, "motion"))
+    assert class_scores(predict(baseline, ClipData(other, held_out, CLASSES, "motion")), 2).accuracy == 1.0
+
+
+def test_the_constant_guesser_needs_no_steps(data: ClipData) -> None:
+    guesser = train(TrainSettings(model="constant"), ClipData(data.store, data.entries[:3], CLASSES, "motion"))
+    rows = predict(guesser, ClipData(data.store, data.entries, CLASSES, "motion"))
+    assert (
+        len({r.probabilities for r in rows}) == 1
+        and rows[0].predicted == np.bincount([CLASSES.index(e.label) for e in data.entries[:3] if e.label]).argmax()
+    )
+
+
+def test_a_prediction_is_the_mean_over_a_videos_clips(data: ClipData) -> None:
+    same = [replace(e, sample="one video") for e in data.entries if e.subject == "s0"]
+    model = make_model(LITE, 2).eval()
+    joined = predict(model, ClipData(data.store, [replace(e, label="left") for e in same], CLASSES))
+    apart = predict(model, ClipData(data.store, [e for e in data.entries if e.subject == "s0"], CLASSES))
+    assert len(joined) == 1 and joined[0].clips == 4
+    np.testing.assert_allclose(joined[0].probabilities, np.mean([p.probabilities for p in apart], 0), atol=1e-6)
