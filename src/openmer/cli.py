@@ -3,10 +3,11 @@
 import importlib.util
 import signal
 import sys
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -15,6 +16,10 @@ from rich.markup import escape
 from openmer.errors import InputError, OpenMERError, OutputError
 from openmer.progress import progress
 from openmer.version import __version__
+
+if TYPE_CHECKING:
+    from openmer.training.data import ClipData, Kind
+    from openmer.training.loop import TrainSettings
 
 app = tyro.extras.SubcommandApp()
 
@@ -165,6 +170,290 @@ def simulate(
     with progress(console, "Simulating", subjects * settings.samples, "recordings/s") as step:
         count = generate(out, settings, overwrite=overwrite, processes=processes or os.cpu_count() or 1, on_sample=step)
     console.print(f"{count} recordings of {subjects} people in [bold]{escape(str(out))}[/]")
+
+
+@app.command
+def prepare(
+    data: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    label: Literal["label", "emotion"] = "label",
+    sampling: Literal["phases", "cover"] = "phases",
+    flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
+    align: Literal["per_clip", "per_frame"] = "per_clip",
+    processes: int = 0,
+) -> None:
+    """Turn recordings into aligned clips with landmarks and flow, for training.
+
+    DATA is a folder with samples.csv (subject, sample, source, fps, label, onset, offset). What is there already is
+    not made again, so an interrupted run goes on. Recordings that cannot be used are listed with the reason.
+
+    For example:
+
+      openmer prepare my-dataset --out my-store
+      openmer prepare my-dataset --out my-store --sampling cover --flow dis
+
+    Args:
+        data: The folder of the dataset.
+        out: The store to fill.
+        label: Which column is the class.
+        sampling: The paper's phases, or one clip from onset to offset.
+        flow: The teacher of the flow head; tvl1 is the paper's, dis 30 times faster.
+        align: One alignment a clip, or one a frame as the authors do (jitters).
+        processes: Worker processes; 0 is one a core.
+    """
+    import os
+
+    from openmer.datasets.folder import FolderDataset
+    from openmer.datasets.prepare import PrepareSettings
+    from openmer.datasets.prepare import prepare as run
+
+    console = Console(stderr=True)
+    samples = FolderDataset(data, label=label).samples
+    settings = PrepareSettings(sampling=sampling, flow=flow, align=align)
+    with progress(console, "Preparing", len(samples), "recordings/s") as step:
+        store, problems = run(samples, out, settings, processes=processes or os.cpu_count() or 1, on_sample=step)
+    for problem in problems:
+        console.print(f"[yellow]left out[/] {escape(problem.sample.name)}: {escape(problem.reason)}", highlight=False)
+    console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
+
+
+@app.command
+def prepare_simulated(out: Path, subjects: int = 800, samples: int = 4, seed: int = 0, processes: int = 0) -> None:
+    """Fill a store with clips straight from the simulator, without detection: what the shipped weights learned from.
+
+    For example:
+
+      openmer prepare-simulated --out simulated-store --subjects 800
+      openmer prepare-simulated --out held-out --subjects 60 --seed 77
+
+    Args:
+        out: The store to fill; an interrupted run goes on.
+        subjects: People.
+        samples: Recordings of each; four show each class once.
+        seed: Everything drawn follows from it; people of another seed are other people.
+        processes: Worker processes; 0 is one a core.
+    """
+    import os
+
+    from openmer.datasets.simulated import SimulatedClips
+    from openmer.datasets.simulated import prepare_simulated as run
+
+    console = Console(stderr=True)
+    settings = SimulatedClips(subjects=subjects, samples=samples, seed=seed)
+    with progress(console, "Simulating", subjects, "people/s") as step:
+        store = run(out, settings, processes=processes or os.cpu_count() or 1, on_subject=step)
+    console.print(f"{len(store)} clips of {subjects} people in [bold]{escape(str(out))}[/]")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+        model: mol, mol-authors, mol-lite, or a baseline: ststnet, off-apexnet, constant.
+        recipe: openmer (ours) or paper (the authors': AdamW 1e-4, no schedule, their weights of the losses).
+        without: Ablations: leave out fcc, ccc, flow, landmarks or motion.
+        steps: Of the optimiser.
+        batch: Clips a step.
+        lr: Largest learning rate.
+        balance: Classes as they come, weighed in the loss, or drawn with equal chance.
+        init: Weights to begin from: shipped ones by name, or a .safetensors file.
+        init_parts: What is taken from them: all, backbone, mer, flow, landmarks.
+        freeze: Parts that stay as they are.
+        precision: Such as 32-true, bf16-mixed.
+        validate_every: Steps between looks at clips held out of training; the best weights are kept.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    model: str = "mol-lite"
+    recipe: Literal["openmer", "paper"] = "openmer"
+    without: tuple[Literal["fcc", "ccc", "flow", "landmarks", "motion"], ...] = ()
+    steps: int = 1000
+    batch: int = 16
+    lr: float | None = None
+    balance: Literal["none", "weights", "sampler"] = "none"
+    init: str | None = None
+    init_parts: tuple[str, ...] = ("all",)
+    freeze: tuple[str, ...] = ()
+    precision: str = "32-true"
+    validate_every: int = 0
+    checkpoint_every: int = 100
+
+    def settings(self, seed: int) -> "TrainSettings":
+        """For the loop."""
+        from openmer.training.loop import BASELINES, PAPER, TrainSettings
+
+        if self.model in BASELINES and (self.without or self.init or self.freeze):
+            raise InputError(f"--without, --init and --freeze are for MOL, not for {self.model}")
+        base = PAPER if self.recipe == "paper" else TrainSettings(lr=1.5e-3)
+        return replace(
+            base,
+            model=self.model,
+            switches=dict.fromkeys(self.without, False),
+            steps=self.steps,
+            batch=self.batch,
+            lr=base.lr if self.lr is None else self.lr,
+            balance=self.balance,
+            init=self.init,
+            init_parts=self.init_parts,
+            freeze=self.freeze,
+            precision=self.precision,
+            validate_every=self.validate_every,
+            checkpoint_every=self.checkpoint_every,
+            seed=seed,
+        )
+
+
+def _clip_data(store: Path, classes: tuple[str, ...], kind: "Kind") -> "ClipData":
+    """The labelled clips of a store; by default all labels are classes."""
+    from openmer.clips.store import ClipStore
+    from openmer.training.data import ClipData
+
+    found = ClipStore(store)
+    there = sorted({e.label for e in found if e.label is not None})
+    missing = sorted(set(classes) - set(there))
+    if missing:
+        raise InputError(f"no clip in {store} is labelled {', '.join(missing)}; there are {', '.join(there)}")
+    chosen = classes or tuple(there)
+    if len(chosen) < 2:
+        raise InputError(f"at least two classes are needed, {store} has {', '.join(there) or 'no labels'}")
+    return ClipData(found, [e for e in found if e.label in chosen], chosen, kind)
+
+
+@app.command
+def train(
+    store: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    classes: tuple[str, ...] = (),
+    seed: int = 0,
+    devices: int = 1,
+    training: Annotated[Training, tyro.conf.arg(name="")] = Training(),
+) -> None:
+    """Train a network on a store of clips. A run that was stopped goes on when the same command is given again.
+
+    Writes to OUT: run.json, checkpoint.pt, log.csv, tensorboard/, and at the end model.safetensors with model.json.
+    For a figure of how good it is, use `openmer loso`, which holds every subject out once.
+
+    For example:
+
+      openmer prepare-simulated --out simulated-store
+      openmer train simulated-store --out runs/lite --steps 900
+      openmer train my-store --out runs/tuned --init runs/lite/model.safetensors --init-parts backbone flow --steps 200
+
+    Args:
+        store: Made by `openmer prepare` or `openmer prepare-simulated`.
+        out: The run's folder.
+        classes: Labels to learn, in this order; all by default.
+        seed: Of initial weights, batches and dropout.
+        devices: GPUs, where there are any.
+        training: How.
+    """
+    from openmer.training.loop import train as run
+
+    settings = training.settings(seed)
+    data = _clip_data(store, classes, settings.kind)
+    console = Console(stderr=True)
+    if settings.validate_every:
+        raise InputError("--validate-every is for openmer loso, which holds subjects out of the training side")
+    run(settings, data, out, console=console, devices=devices)
+    console.print(f"trained on {len(data)} clips; [bold]{escape(str(out))}[/]")
+
+
+@app.command
+def loso(
+    store: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    classes: tuple[str, ...] = (),
+    split: str = "subject",
+    seeds: tuple[int, ...] = (0,),
+    inner: float = 0.0,
+    workers: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    executor: Literal["processes", "ray"] = "processes",
+    address: str | None = None,
+    training: Annotated[Training, tyro.conf.arg(name="")] = Training(),
+) -> None:
+    """Judge a network honestly: every subject is held out once, and no training ever sees who is held out.
+
+    Finished folds are not done again, and folds that were killed go on from their checkpoint: give the same command
+    again. Writes metrics.json, predictions.csv (a row a video) and report.html.
+
+    For example:
+
+      openmer loso my-store --out results/lite --steps 300 --seeds 0 1 2
+      openmer loso my-store --out results/ststnet --model ststnet --steps 300 --split 5
+      openmer loso my-store --out results/ray --executor ray --address auto
+
+    Args:
+        store: Made by `openmer prepare` or `openmer prepare-simulated`.
+        out: The folder.
+        classes: Labels to judge, in this order; all by default.
+        split: subject (LOSO), dataset, or a number of groups of subjects.
+        seeds: Of repeated trainings.
+        inner: Share of the training subjects on which the best step is chosen; 0 takes the last step.
+        workers: Trainings at once; 0 is one a GPU, or one on a CPU.
+        device: Where.
+        executor: Processes here, or a Ray cluster.
+        address: Of the Ray cluster; a local one by default.
+        training: How.
+    """
+    from openmer.evaluation.loso import LosoSettings, run_loso
+    from openmer.evaluation.report import write_evaluation
+
+    settings = LosoSettings(training=training.settings(seeds[0] if seeds else 0), split=split, seeds=seeds, inner=inner)
+    data = _clip_data(store, classes, settings.training.kind)
+    console = Console(stderr=True)
+    total = len(settings.folds(data)) * len(seeds)
+    with progress(console, "Folds", total, "folds/s") as step:
+        metrics = run_loso(
+            data.store,
+            data,
+            settings,
+            out,
+            executor=executor,
+            address=address,
+            workers=workers,
+            device=device,
+            on_fold=lambda name: step(name),
+        )
+    page = write_evaluation(out)
+    scores = ", ".join(f"{name} {value['mean']:.3f}" for name, value in metrics["scores"].items())
+    console.print(
+        f"{metrics['videos']} videos of {metrics['subjects']} subjects: {scores}; [bold]{escape(str(page))}[/]"
+    )
+
+
+@app.command
+def report(
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    weights: str | None = None,
+    store: Path | None = None,
+) -> None:
+    """Write the report of a finished `openmer loso` again, on request with a network's flow and landmarks.
+
+    For example:
+
+      openmer report results/lite
+      openmer report results/lite --weights runs/lite/model.safetensors --store held-out
+
+    Args:
+        folder: Of `openmer loso`.
+        weights: Whose flow and landmarks to show.
+        store: Clips to show them on; they should be of people that the weights have not seen.
+    """
+    from openmer.evaluation.report import write_evaluation
+    from openmer.models.weights import load_model
+
+    if (weights is None) != (store is None):
+        raise InputError("--weights and --store belong together")
+    model = None if weights is None else load_model(weights)
+    data = None if store is None else _clip_data(store, (), "clip")
+    page = write_evaluation(folder, model=model, data=data)
+    Console(stderr=True).print(f"[bold]{escape(str(page))}[/]")
 
 
 @app.command

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from openmer.bench import cpu_name
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError, OpenMERError, OutputError
 from openmer.evaluation.judge import predict, validation
@@ -126,7 +127,7 @@ def run_loso(
     device: str = "auto",
     on_fold: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Train and judge all folds of all seeds, or what is left of them; the metrics.
+    """Train and judge all folds of all seeds, or what is left of them; the metrics, None where there is no number.
 
     Args:
         store: of the clips.
@@ -155,10 +156,11 @@ def run_loso(
         on_fold(name)
     predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json")]
     metrics = summarise(predictions, data.classes, settings.seeds)
-    metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner}
+    metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
+    metrics = _plain(metrics)
     try:
         write_atomic(out / "predictions.csv", _predictions_table(predictions, data.classes))
-        write_atomic(out / "metrics.json", json.dumps(_plain(metrics), indent=2) + "\n")
+        write_atomic(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write the result in {out}: {error.strerror or error}") from error
     return metrics

@@ -1,13 +1,11 @@
 """One self-contained HTML page: the timeline as a picture, the key moments with their flow, and the limits."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
@@ -15,6 +13,7 @@ from matplotlib.figure import Figure
 from openmer.clip import Array
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
+from openmer.page import image_uri, render, svg_uri
 from openmer.timeline import Interval, Timeline
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES, relative_to_head
@@ -91,7 +90,7 @@ class MomentPictures:
         if len(crops) < 3:
             return {"interval": interval, "pictures": []}
         onset, apex, _ = crops
-        pictures = [(name, _data_uri(crop[1])) for name, crop in zip(("onset", "apex", "offset"), crops, strict=True)]
+        pictures = [(name, image_uri(crop[1])) for name, crop in zip(("onset", "apex", "offset"), crops, strict=True)]
         if interval.label == LARGE_MOTION:  # beyond what flow between two frames can follow
             return {"interval": interval, "pictures": pictures}
         # The field's own picture: TV-L1 flow from onset to apex.
@@ -101,10 +100,10 @@ class MomentPictures:
         size = (crops[0][1].shape[1], crops[0][1].shape[0])
         colour = np.asarray(cv2.resize(flow_to_colour(flow, reach), size, interpolation=cv2.INTER_CUBIC), np.uint8)
         pictures += [
-            (f"flow onset to apex, full colour = {reach:.1f} px", _data_uri(colour)),
+            (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(colour)),
             (
                 f"the same as arrows on the onset, drawn {times} times as long",
-                _data_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
+                image_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
             ),
         ]
         return {"interval": interval, "pictures": pictures}
@@ -157,18 +156,15 @@ def write_report(
     path: Path, measured: Measurements, timeline: Timeline, pictures: MomentPictures, *, overlay: bool
 ) -> None:
     """Write the page; everything that it shows is inside it, but for the overlay video beside it."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("openmer.video"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    figure = base64.b64encode(timeline_figure(measured, timeline)).decode()
-    page = environment.get_template("analysis.html.j2").render(
+    page = render(
+        "analysis.html.j2",
         timeline=timeline,
         provenance=timeline.provenance,
         candidates=timeline.labelled(CANDIDATE),
         blinks=timeline.labelled(BLINK),
         large=timeline.labelled(LARGE_MOTION),
-        figure=f"data:image/svg+xml;base64,{figure}",
-        wheel=_data_uri(colour_wheel(96)),
+        figure=svg_uri(timeline_figure(measured, timeline)),
+        wheel=image_uri(colour_wheel(96)),
         moments=pictures.rows(),
         colours=COLOURS,
         frames=len(measured.frames),
@@ -176,10 +172,3 @@ def write_report(
         overlay=overlay,
     )
     path.write_text(page, encoding="utf-8")
-
-
-def _data_uri(image: Image) -> str:
-    done, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise RuntimeError("OpenCV could not encode a PNG")
-    return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -1,0 +1,261 @@
+"""A finished evaluation as a page, as Markdown and as JSON."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from openmer.clips.flow import colour_wheel, flow_to_colour, optical_flow
+from openmer.clips.transforms import EVAL, transform
+from openmer.errors import InputError
+from openmer.evaluation.metrics import Prediction, endpoint_error, landmark_errors, moving_pixels
+from openmer.files import write_atomic
+from openmer.models.mol import MOL
+from openmer.page import figure_uri, image_uri, render
+from openmer.training.data import ClipData
+
+NAMES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR", "wf1": "WF1"}
+INK, ACCENT = "#222222", "#0072b2"
+OWN = ("report.html", "report.md", "report.json")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of pictures.
+
+    Attributes:
+        caption: what it shows.
+        pictures: caption and data URI of each.
+    """
+
+    caption: str
+    pictures: tuple[tuple[str, str], ...]
+
+
+def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData | None = None) -> Path:
+    """Write `report.html`, `report.md` and `report.json` beside a finished evaluation.
+
+    Args:
+        folder: of `openmer loso`.
+        model: whose flow and landmarks are shown; none are shown without it.
+        data: clips to show them on.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: the folder holds no finished evaluation.
+    """
+    run, metrics = _read(folder / "loso.json"), _read(folder / "metrics.json")
+    rows = _first_seed(folder / "predictions.csv", metrics)
+    training = run["settings"]["training"]
+    title = f"{training['model']}, {'/'.join(metrics['classes'])}"
+    made = {
+        "commit": run["commit"],
+        "openmer": run["openmer"],
+        "model": training["model"],
+        "changed from the preset": training["switches"] or "nothing",
+        "steps, batch, learning rate": f"{training['steps']}, {training['batch']}, {training['lr']:g}",
+        "losses": training["losses"],
+        "initial weights": training["init"] or "random",
+        "clips": run["clips"],
+        "store": run["store"],
+        "machine": metrics.get("machine", "unknown"),
+    }
+    page = render(
+        "evaluation.html.j2",
+        title=title,
+        run=run,
+        m=metrics,
+        names=NAMES,
+        number=_number,
+        protocol=_protocol(metrics),
+        simulated=run["store"].get("kind") == "simulated",
+        confusion=figure_uri(confusion_figure(np.sum(metrics["confusion"], 0), metrics["classes"])),
+        subjects=figure_uri(_subjects_figure(rows)),
+        curves=_curves(folder),
+        examples=[] if model is None or data is None else examples(model, data),
+        wheel=image_uri(colour_wheel(96)),
+        made=made,
+    )
+    write_atomic(folder / "report.html", page)
+    write_atomic(folder / "report.md", markdown(title, metrics, made))
+    write_atomic(
+        folder / "report.json", json.dumps({"title": title, "metrics": metrics, "made": made}, indent=2) + "\n"
+    )
+    return folder / "report.html"
+
+
+def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    """The tables, for a README or a paper's draft."""
+    lines = [
+        f"# {title}",
+        "",
+        f"{_protocol(metrics)}, {metrics['videos']} videos of {metrics['subjects']} subjects",
+        "",
+    ]
+    lines += ["| | mean | sd | 95 % over subjects |", "|---|---|---|---|"]
+    for name, s in metrics["scores"].items():
+        interval = s.get("interval_95_over_subjects")
+        shown = "" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+        lines.append(f"| {NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | {shown} |")
+    for name, s in metrics.get("detection", {}).items():
+        lines.append(f"| expression or none: {NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | |")
+    lines += ["", "| class | videos | precision | recall | F1 |", "|---|---|---|---|---|"]
+    for row in metrics["per_class"]:
+        values = " | ".join(_number(row[k]["mean"]) for k in ("precision", "recall", "f1"))
+        lines.append(f"| {row['class']} | {row['videos']} | {values} |")
+    lines += ["", *(f"- {key}: {value}" for key, value in made.items()), ""]
+    return "\n".join(lines)
+
+
+def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
+    """Rows the truth, columns what was said; colour is the share of the row."""
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(1.6 + 0.9 * len(classes), 1.2 + 0.8 * len(classes)), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if share[row, column] > 0.5 else INK
+        said = f"{count}\n{100 * share[row, column]:.0f} %"
+        axis.text(column, row, said, ha="center", va="center", color=colour, fontsize=9)
+    axis.set_xticks(range(len(classes)), classes)
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set_xlabel("said")
+    axis.set_ylabel("true")
+    return figure
+
+
+def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Example]:
+    """The pair of largest motion of a few clips: frame, true flow, network's, TV-L1's, landmarks."""
+    rows = []
+    for index in np.linspace(0, len(data) - 1, count).astype(int):
+        clip = data.store.read(data.entries[int(index)])
+        example = transform(clip, EVAL, np.random.default_rng(0))
+        if example.flow is None:
+            continue
+        with torch.inference_mode():
+            answer = model(torch.from_numpy(example.frames)[None])
+        pair = int(np.hypot(example.flow[:, 0], example.flow[:, 1]).mean((1, 2)).argmax())
+        gray = np.ascontiguousarray(clip.frames[:, 8:-8, 8:-8])
+        truth = example.flow[pair]
+        scale = max(float(np.hypot(*truth).max()), 0.1)
+        flows = {"true flow": truth}
+        if answer.flow is not None:
+            flows["network's flow"] = answer.flow[0, pair].numpy()
+        flows["TV-L1"] = optical_flow(gray[pair], gray[pair + 1], "tvl1")
+        where = moving_pixels(truth)
+        pictures = [("frame", image_uri(_large(np.repeat(gray[pair][..., None], 3, 2))))]
+        for name, flow in flows.items():
+            error = endpoint_error(flow, truth)
+            note = (
+                "" if name == "true flow" or not where.any() else f", EPE {error[where].mean():.3f} px where it moves"
+            )
+            pictures.append((name + note, image_uri(_large(flow_to_colour(flow, scale)))))
+        if answer.landmarks is not None:
+            points = answer.landmarks[0, pair].numpy()
+            nme = landmark_errors(points[None], example.landmarks[pair + 1][None])[0]
+            drawn = _landmarks(gray[pair + 1], example.landmarks[pair + 1], points)
+            pictures.append((f"landmarks: true (white), network (blue), NME {100 * nme:.1f} %", figure_uri(drawn)))
+        entry = data.entries[int(index)]
+        rows.append(Example(f"{entry.subject} {entry.sample}, frames {pair} to {pair + 1}", tuple(pictures)))
+    return rows
+
+
+def _landmarks(gray: npt.NDArray[np.uint8], truth: npt.NDArray[Any], points: npt.NDArray[Any]) -> Figure:
+    figure = Figure(figsize=(2.6, 2.6))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(gray, cmap="gray", vmin=0, vmax=255)
+    axis.plot(*truth.T, ".", color="white", markersize=3)
+    axis.plot(*points.T, ".", color="#56b4e9", markersize=2)
+    axis.set_axis_off()
+    return figure
+
+
+def _large(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(image.repeat(2, 0).repeat(2, 1))
+
+
+def _subjects_figure(rows: Sequence[Prediction]) -> Figure:
+    right: dict[str, list[bool]] = defaultdict(list)
+    for row in rows:
+        right[f"{row.dataset}/{row.subject}"].append(row.predicted == row.truth)
+    names = sorted(right)
+    figure = Figure(figsize=(max(6.0, 0.28 * len(names)), 3.2), layout="constrained")
+    axis = figure.subplots()
+    axis.bar(range(len(names)), [np.mean(right[n]) for n in names], color=ACCENT)
+    for k, name in enumerate(names):
+        axis.text(k, 0.02, str(len(right[name])), ha="center", color="white", fontsize=7)
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_ylim(0, 1)
+    axis.set_ylabel("share right")
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _curves(folder: Path) -> str:
+    """Learning curves of all folds, or nothing where none were kept."""
+    logs = [pd.read_csv(path) for path in sorted(folder.glob("folds/*/*/log.csv"))]
+    names = [n for n in ("loss", "mer", "flow", "landmarks") if any(n in log for log in logs)]
+    if not names:
+        return ""
+    figure = Figure(figsize=(3.2 * len(names), 2.6), layout="constrained")
+    for axis, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
+        curves = [log.set_index("step")[name].dropna() for log in logs if name in log]
+        for curve in curves:
+            axis.plot(curve.index, curve.to_numpy(), color=ACCENT, alpha=0.25, linewidth=0.6)
+        middle = pd.concat(curves, axis=1).median(axis=1)
+        axis.plot(middle.index, middle.to_numpy(), color=INK, linewidth=1.4)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("step", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure_uri(figure)
+
+
+def _first_seed(path: Path, metrics: Mapping[str, Any]) -> list[Prediction]:
+    try:
+        table = pd.read_csv(path, dtype={"dataset": str, "subject": str, "sample": str})
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    classes = metrics["classes"]
+    numbers = {name: k for k, name in enumerate(classes)}
+    return [
+        Prediction(
+            dataset=str(row["dataset"]),
+            subject=str(row["subject"]),
+            sample=str(row["sample"]),
+            truth=numbers[str(row["truth"])],
+            probabilities=tuple(float(row[f"p_{name}"]) for name in classes),
+        )
+        for row in table[table["seed"] == metrics["seeds"][0]].to_dict("records")
+    ]
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path.parent} holds no finished evaluation ({path.name} is missing); run openmer loso"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _protocol(metrics: Mapping[str, Any]) -> str:
+    names = {"subject": "leave one subject out", "dataset": "leave one dataset out"}
+    named = names.get(metrics["split"], f"{metrics['split']} groups of subjects, each held out once")
+    return f"{named}, {metrics['folds']} folds"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or not np.isfinite(value) else f"{value:.3f}"

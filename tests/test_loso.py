@@ -1,0 +1,197 @@
+"""Folds: each subject held out once, finished ones not done again, killed ones taken up, leaks refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsets import CLASSES, shifting_clip, shifting_store
+from openmer import InputError, OutputError
+from openmer.cli import main
+from openmer.clips.store import ClipStore
+from openmer.clips.transforms import EVAL
+from openmer.evaluation.loso import LosoSettings, read_predictions, run_loso
+from openmer.evaluation.report import write_evaluation
+from openmer.models.mol import create_model
+from openmer.training.data import ClipData
+from openmer.training.loop import TrainSettings
+
+QUICK = TrainSettings(model="off-apexnet", steps=6, batch=4, lr=1e-3, warmup=0, checkpoint_every=2, transforms=EVAL)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
+    return shifting_store(tmp_path_factory.mktemp("loso") / "store", subjects=3)
+
+
+@pytest.fixture(scope="module")
+def data(store: ClipStore) -> ClipData:
+    return ClipData(store, store.entries, CLASSES, "motion")
+
+
+def run(data: ClipData, settings: LosoSettings, out: Path, **more: object) -> tuple[dict[str, object], list[str]]:
+    done: list[str] = []
+    metrics = run_loso(data.store, data, settings, out, device="cpu", on_fold=done.append, **more)  # type: ignore[arg-type]
+    return metrics, done
+
+
+def test_every_video_is_judged_once_a_seed_by_who_never_saw_its_subject(data: ClipData, tmp_path: Path) -> None:
+    metrics, done = run(data, LosoSettings(training=QUICK, seeds=(0, 1)), tmp_path / "out", workers=2)
+    assert sorted(done) == sorted(2 * ["shifting/s0", "shifting/s1", "shifting/s2"])
+    rows = [p for path in (tmp_path / "out").rglob("predictions.json") for p in read_predictions(path)]
+    assert sorted((p.seed, p.subject, p.sample) for p in rows) == sorted(
+        (seed, f"s{s}", f"v{c}") for seed in (0, 1) for s in range(3) for c in range(4)
+    )
+    assert all(p.fold == f"shifting/{p.subject}" for p in rows)
+    assert metrics["videos"] == 12 and metrics["scores"]["accuracy"]["n"] == 2  # type: ignore[index]
+    table = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert len(table) == 25 and table[0].endswith("truth,predicted,p_left,p_right")
+    assert not list((tmp_path / "out").rglob("checkpoint.pt")), "checkpoints of finished folds are removed"
+
+
+def test_finished_folds_are_not_done_again(data: ClipData, tmp_path: Path) -> None:
+    settings = LosoSettings(training=QUICK)
+    first, _ = run(data, settings, tmp_path / "out")
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("predictions.json")}
+    gone = next(iter(made))
+    gone.write_text("{broken")
+    second, done = run(data, settings, tmp_path / "out")
+    assert second == first and len(done) == 3
+    assert [p for p in made if p.stat().st_mtime_ns != made[p]] == [gone], "only the damaged one was made anew"
+
+
+def test_another_evaluation_in_the_same_folder_is_refused(data: ClipData, tmp_path: Path) -> None:
+    run(data, LosoSettings(training=QUICK), tmp_path / "out")
+    with pytest.raises(InputError, match=r"another evaluation \(settings differ\)"):
+        run(data, LosoSettings(training=replace(QUICK, lr=1e-4)), tmp_path / "out")
+    with pytest.raises(InputError, match="clips, folds differ"):
+        run(data.subset(range(8)), LosoSettings(training=QUICK), tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("x")
+    with pytest.raises(OutputError, match="left alone"):
+        run(data, LosoSettings(training=QUICK), tmp_path / "mine")
+
+
+def test_the_step_can_be_chosen_on_training_subjects_alone(data: ClipData, tmp_path: Path) -> None:
+    training = replace(QUICK, validate_every=2)
+    metrics, _ = run(data, LosoSettings(training=training, inner=0.5), tmp_path / "out")
+    assert metrics["inner"] == 0.5
+    logs = [path.read_text() for path in (tmp_path / "out").rglob("log.csv")]
+    assert len(logs) == 3 and all("validation_uf1" in log for log in logs)
+    with pytest.raises(InputError, match="needs validate_every"):
+        LosoSettings(training=QUICK, inner=0.5)
+
+
+def test_a_planted_twin_is_refused(tmp_path: Path) -> None:
+    """The same frames under two names: whoever copied them, they are never on both sides."""
+    store = ClipStore.create(tmp_path / "store", {})
+    rng = np.random.default_rng(0)
+    clips = [shifting_clip(rng, label, "s0") for label in CLASSES]
+    store.add("one", clips, dataset="d", samples=["a", "b"])
+    store.add("two", [replace(c, subject="s1") for c in clips], dataset="d", samples=["a", "b"])
+    store = ClipStore(tmp_path / "store")
+    data = ClipData(store, store.entries, CLASSES, "motion")
+    with pytest.raises(InputError, match="same frames are on both sides"):
+        run(data, LosoSettings(training=QUICK), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_that_only_the_held_out_subject_shows_is_refused(data: ClipData, tmp_path: Path) -> None:
+    left = [k for k, e in enumerate(data.entries) if e.label == "left" or e.subject == "s0"]
+    with pytest.raises(InputError, match="nobody on the training side shows right"):
+        run(data.subset(left), LosoSettings(training=QUICK), tmp_path / "out")
+
+
+def test_a_subject_with_one_clip_is_a_fold_like_any(data: ClipData, tmp_path: Path) -> None:
+    few = data.subset([k for k, e in enumerate(data.entries) if e.subject != "s0" or e.sample == "v0"])
+    metrics, _ = run(few, LosoSettings(training=QUICK), tmp_path / "out")
+    assert metrics["videos"] == 9 and metrics["subjects"] == 3
+
+
+@pytest.mark.parametrize("wrong", [{"split": "people"}, {"seeds": ()}, {"seeds": (1, 1)}, {"inner": 1.0}])
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        LosoSettings(training=QUICK, **wrong)  # type: ignore[arg-type]
+
+
+def test_the_report_shows_what_was_measured(data: ClipData, tmp_path: Path) -> None:
+    run(data, LosoSettings(training=QUICK), tmp_path / "out")
+    clips = ClipData(data.store, data.entries[:2], CLASSES)
+    page = write_evaluation(tmp_path / "out", model=create_model("mol-lite", num_classes=2).eval(), data=clips)
+    text = page.read_text()
+    for said in ("off-apexnet", "leave one subject out, 3 folds", "12 videos of 3 subjects", "EPE", "NME", "UF1"):
+        assert said in text
+    assert "{{" not in text and "http" not in text.replace("http-equiv", "").replace("www.w3.org", "")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert f"{metrics['scores']['uf1']['mean']:.3f}" in (tmp_path / "out" / "report.md").read_text()
+    with pytest.raises(InputError, match="no finished evaluation"):
+        write_evaluation(tmp_path)
+
+
+def command(store: ClipStore, out: Path) -> list[str]:
+    plain = ["--model", "off-apexnet", "--steps", "40", "--batch", "4", "--lr", "1e-3", "--checkpoint-every", "1"]
+    return [sys.executable, "-m", "openmer", "loso", str(store.root), "--out", str(out), "--device", "cpu", *plain]
+
+
+def test_a_killed_run_ends_with_the_same_metrics(store: ClipStore, tmp_path: Path) -> None:
+    """SIGKILL to the whole group at two moments; then the command again. `benchmarks/kill.py` does it ten times."""
+    subprocess.run(command(store, tmp_path / "whole"), check=True, capture_output=True)
+    for delay in (4.0, 6.0, 9.0):
+        process = subprocess.Popen(
+            command(store, tmp_path / "killed"), stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(delay)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(again, check=True, capture_output=True)
+    both = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "killed")]
+    assert both[0] == both[1]
+    tables = [(tmp_path / name / "predictions.csv").read_text() for name in ("whole", "killed")]
+    assert tables[0] == tables[1]
+
+
+def test_ray_gives_the_same_as_processes(data: ClipData, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'openmer[cluster]'")
+    settings = LosoSettings(training=QUICK)
+    here, _ = run(data, settings, tmp_path / "here")
+    there, done = run(data, settings, tmp_path / "there", executor="ray", workers=2)
+    assert len(done) == 3 and here == there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "nowhere", "--out", "x"], "there is no store at nowhere"),
+        (["loso", "STORE", "--out", "x", "--classes", "up", "down"], "no clip in STORE is labelled down, up"),
+        (["loso", "STORE", "--out", "x", "--classes", "left"], "at least two classes"),
+        (["loso", "STORE", "--out", "x", "--split", "9"], "3 subjects cannot be dealt into 9 folds"),
+        (["train", "STORE", "--out", "x", "--model", "resnet"], "there is no model 'resnet'"),
+        (["train", "STORE", "--out", "x", "--model", "ststnet", "--without", "fcc"], "are for MOL"),
+        (["train", "STORE", "--out", "x", "--init", "nothing"], "no weights are called 'nothing'"),
+        (["report", "STORE"], "no finished evaluation"),
+        (["report", "STORE", "--weights", "w"], "belong together"),
+    ],
+)
+def test_bad_input_ends_with_a_clear_line(
+    store: ClipStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["openmer", *(str(store.root) if a == "STORE" else a for a in arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    error = " ".join(capsys.readouterr().err.replace(str(store.root), "STORE").split())
+    assert end.value.code == 1 and said in error and "Traceback" not in error
+    assert not list(tmp_path.iterdir())
