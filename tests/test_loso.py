@@ -143,10 +143,9 @@ def command(store: ClipStore, out: Path) -> list[str]:
 def test_a_killed_run_ends_with_the_same_metrics(store: ClipStore, tmp_path: Path) -> None:
     """SIGKILL to the whole group at two moments; then the command again. `benchmarks/kill.py` does it ten times."""
     subprocess.run(command(store, tmp_path / "whole"), check=True, capture_output=True)
-    for delay in (4.0, 6.0, 9.0):
-        process = subprocess.Popen(
-            command(store, tmp_path / "killed"), stderr=subprocess.DEVNULL, start_new_session=True
-        )
+    again = command(store, tmp_path / "killed")
+    for delay in (8.0, 12.0):
+        process = subprocess.Popen(again, stderr=subprocess.DEVNULL, start_new_session=True)
         time.sleep(delay)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

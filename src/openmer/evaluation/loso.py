@@ -157,7 +157,7 @@ def run_loso(
     predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json")]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
-    metrics = _plain(metrics)
+    metrics = {name: _plain(value) for name, value in metrics.items()}
     try:
         write_atomic(out / "predictions.csv", _predictions_table(predictions, data.classes))
         write_atomic(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
