@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from openmer import InputError
-from openmer.models.mol import HEADS, MOL, PRESETS, HeatmapLandmarkHead, MOLConfig, create_model
+from openmer.models.mol import HEADS, MOL, PRESETS, HeatmapLandmarkHead, MOLConfig, PairMotion, create_model
 
 
 def clip(model: MOL, batch: int = 1) -> torch.Tensor:
@@ -207,3 +207,27 @@ def test_no_host_transfer_inside_the_forward_pass(preset: str) -> None:
             model(x)
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_motion_that_recognition_reads_is_that_of_the_picture() -> None:
+    """Texture moved by a quarter of a pixel to the right and half a pixel up, by its exact values."""
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+
+    def frame(dx: float, dy: float) -> torch.Tensor:
+        u, v = x - dx, y - dy
+        return torch.sin(0.41 * u + 0.13 * v) + torch.sin(0.17 * u - 0.37 * v) + torch.sin(0.11 * u + 0.05 * v)
+
+    still = [frame(0, 0)] * 7
+    moved = torch.stack([*still, frame(0.25, -0.5)])[None]
+    maps = PairMotion(PRESETS["mol-lite"])(moved)[0].detach()
+    assert maps.shape == (7, 6, 16, 16)
+    assert maps[:6, [0, 1, 3, 4]].abs().max() < 1e-5
+    inner = maps[6, :, 2:-2, 2:-2].mean((1, 2)) / 4  # written in quarters of a pixel
+    assert inner[[0, 1, 3, 4]].tolist() == pytest.approx([0.25, -0.5, 0.25, -0.5], abs=0.05)
+
+
+def test_without_motion_there_is_only_the_papers_classifier() -> None:
+    plain = create_model("mol-lite", motion=False)
+    assert plain.mer.motion is None
+    names = {name for name, _ in create_model("mol-lite").named_parameters()} - set(dict(plain.named_parameters()))
+    assert names and all(name.startswith("mer.motion.") for name in names)

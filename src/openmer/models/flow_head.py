@@ -274,11 +274,12 @@ class LiteFlowHead(nn.Module):
         first = smooth[:, :-1].reshape(-1, 1, height, width)
         second = smooth[:, 1:].reshape(-1, 1, height, width)
         features = self.features(torch.cat([first_BPCSS, second_BPCSS], 2).flatten(0, 1))
-        flow = features.new_zeros(len(first), 2, height, width)
+        flow = first.new_zeros(len(first), 2, height, width)
         for step in range(2):
-            there = second if step == 0 else warp(second, flow.float())
-            flow = flow + self._correction(first, there, flow, features)
-        polished: Tensor = self.polish(flow)
+            there = second if step == 0 else warp(second, flow)
+            flow = flow + self._correction(first, there, flow, features).float()
+        with torch.autocast(flow.device.type, enabled=False):
+            polished: Tensor = self.polish(flow.to(self.polish.weight.dtype))
         return polished.view(batch, frames - 1, 2, height, width)
 
     def _correction(self, first: Tensor, second: Tensor, flow: Tensor, features: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class MOLConfig:
         fcc_length: stored length of FCC's kernels, or None for the side of the map.
         flow_head: `flownet` or `lite`.
         landmark_head: `dense` (two fully connected layers) or `heatmap`.
-        motion: whether the classifier also sees windowed least-squares flow of each pair, beside F(g).
+        motion: whether the classifier also reads windowed least-squares flow of each pair, beside F(g).
     """
 
     preset: str = "mol"
@@ -145,35 +145,67 @@ class ConvStack(nn.Sequential):
 
 
 class MERHead(nn.Module):
-    """All F(g) of a clip, pair after pair -> class: 3-D convolution, 3-D max-pooling, classifier [figure, released]."""
+    """All F(g) of a clip, pair after pair -> class: 3-D convolution, 3-D max-pooling, classifier [figure, released].
+
+    With `motion` in the config a second opinion is added to the logits, see `MotionOpinion`.
+    """
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(CHANNELS + (MOTION_CHANNELS if config.motion else 0), 32, (2, 2, 5), (2, 2, 1))
+        self.conv = nn.Conv3d(CHANNELS, 32, (2, 2, 5), (2, 2, 1))
         pooled = (config.side // 4) ** 2 * ((2 * (config.frames - 1) - 4) // 2)
         self.hidden = nn.Linear(32 * pooled, 256)
         self.classify = nn.Linear(256, config.num_classes)
+        self.motion = MotionOpinion(config) if config.motion else None
 
-    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor, motion_BP6SS: Tensor | None = None) -> Tensor:
-        """(B, P, C, S, S) twice, and perhaps the pairs' motion, which joins both -> (B, classes)."""
-        if motion_BP6SS is not None:
-            motion = motion_BP6SS.to(first_BPCSS.dtype)
-            first_BPCSS, second_BPCSS = (torch.cat([x, motion], 2) for x in (first_BPCSS, second_BPCSS))
+    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor, clip_BTHW: Tensor) -> Tensor:
+        """Features of both frames of each pair, (B, P, C, S, S), and the frames, (B, T, H, W) -> (B, classes)."""
         # Interleaved in time: F1 of frame 1, F2 of frame 2, F1 of frame 2, F2 of frame 3, ...
         x = torch.stack([first_BPCSS, second_BPCSS], 2).flatten(1, 2)
         x = self.conv(x.permute(0, 2, 3, 4, 1))
         x = F.max_pool3d(x, 2).flatten(1)
         x = F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
         out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
+        return out if self.motion is None else out + self.motion(clip_BTHW, second_BPCSS)
+
+
+class MotionOpinion(nn.Module):
+    """A clip's class from how each of its pairs moves, and from what F(g) says lies there.
+
+    Not in the paper, whose classifier has to find subpixel motion in the features alone and on few clips does not;
+    `motion=False` is the ablation. Each pair's motion and its F(g), narrowed, go through the same small network; what
+    came of the pairs is joined by maximum and mean, so that it does not matter when in the clip the apex lies.
+    """
+
+    def __init__(self, config: MOLConfig, context: int = 10, width: int = 32) -> None:
+        super().__init__()
+        self.estimate = PairMotion(config)
+        self.context = nn.Conv2d(CHANNELS, context, 1)
+        self.of_pair = nn.Sequential(
+            *_normed(nn.Conv2d(MOTION_CHANNELS + context, width, 3, padding=1)),
+            *_normed(nn.Conv2d(width, 2 * width, 3, 2, 1)),
+        )
+        self.of_clip = nn.Sequential(*_normed(nn.Conv2d(4 * width, 2 * width, 3, 2, 1)))
+        self.hidden = nn.Linear(2 * width * (config.side // 4) ** 2, 128)
+        self.classify = nn.Linear(128, config.num_classes)
+
+    def forward(self, clip_BTHW: Tensor, second_BPCSS: Tensor) -> Tensor:
+        """(B, T, H, W) and (B, P, C, S, S) -> (B, classes)."""
+        pairs = second_BPCSS.shape[1]
+        maps = self.estimate(clip_BTHW).to(second_BPCSS.dtype).flatten(0, 1)
+        x = self.of_pair(torch.cat([maps, self.context(second_BPCSS.flatten(0, 1))], 1)).unflatten(0, (-1, pairs))
+        x = self.of_clip(torch.cat([x.amax(1), x.mean(1)], 1)).flatten(1)
+        x = F.gelu(self.hidden(F.dropout(x, 0.5, self.training)))
+        out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
         return out
 
 
-class PairMotion(nn.Module):
-    """How each pair moves, in closed form, on the grid of F(g): a hint that needs no learning and no weights.
+def _normed(conv: nn.Conv2d) -> tuple[nn.Module, ...]:
+    return conv, nn.GroupNorm(4, conv.out_channels), nn.GELU()
 
-    Not in the paper: there the classifier has to find subpixel motion in the features alone. `motion=False` is the
-    ablation.
-    """
+
+class PairMotion(nn.Module):
+    """How each pair moves, in closed form, on the grid of F(g): a hint that needs hardly any learning."""
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
@@ -234,7 +266,7 @@ class HeatmapLandmarkHead(nn.Module):
         heat = heat.unflatten(2, (len(self.places), len(self.places)))
         places = self.places.float()  # products element by element: autocast would round a matrix product to bfloat16
         points = torch.stack([(heat.sum(2) * places).sum(2), (heat.sum(3) * places).sum(2)], 2)
-        return points.to(x_BCSS.dtype)
+        return points.to(self.heat.weight.dtype)  # of the weights, not of autocast: bfloat16 steps are half a pixel
 
 
 class MOL(nn.Module):
@@ -254,7 +286,6 @@ class MOL(nn.Module):
         self.first = _f5c(config)
         self.second = _f5c(config)
         self.mer = MERHead(config)
-        self.motion = PairMotion(config) if config.motion else None
         self.landmarks: nn.Module | None = None
         self.flow: nn.Module | None = None
         if config.landmarks:
@@ -295,9 +326,7 @@ class MOL(nn.Module):
         first = encoded(self.first, 0) if wanted & {"mer", "flow"} else second  # landmarks read the second alone
         clip_BTHW = clip_BT1HW[:, :, 0]
         return MOLOutput(
-            logits=self.mer(first, second, None if self.motion is None else self.motion(clip_BTHW))
-            if "mer" in wanted
-            else None,
+            logits=self.mer(first, second, clip_BTHW) if "mer" in wanted else None,
             flow=self.flow(clip_BTHW, first, second) if self.flow is not None and "flow" in wanted else None,
             landmarks=self.landmarks(second.flatten(0, 1)).unflatten(0, (batch, pairs))
             if self.landmarks is not None and "landmarks" in wanted

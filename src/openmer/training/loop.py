@@ -32,7 +32,7 @@ from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
-from openmer.models.mol import HEADS, MOL, PRESETS, MOLOutput, create_model
+from openmer.models.mol import HEADS, MOL, PRESETS, Head, MOLOutput, create_model
 from openmer.models.weights import load_model, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
@@ -253,6 +253,7 @@ def train(
     wrapped, optimizer = fabric.setup(model, optimizer)
     weights = data.class_weights().to(fabric.device) if settings.balance == "weights" else None
     part = (fabric.global_rank, fabric.world_size)
+    heads = _heads(model, settings.losses)
 
     def fetch(step: int) -> Batch:
         return data.training_batch(
@@ -274,7 +275,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, settings)
             _learns(wrapped, model)
-            answer = wrapped(batch.inputs)
+            answer = wrapped(batch.inputs) if heads is None else wrapped(batch.inputs, heads)
             losses = total_loss(answer, batch.labels, batch.flow, batch.landmarks, settings.losses, weights)
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(losses["loss"])
@@ -304,6 +305,16 @@ def train(
     if fabric.is_global_zero and last == settings.steps:
         return _finished(model, settings, data, out, trained_on)
     return model
+
+
+def _heads(model: nn.Module, losses: LossSettings) -> tuple[Head, ...] | None:
+    """The heads that have a loss; None for a baseline."""
+    if not isinstance(model, MOL):
+        return None
+    heads = tuple(head for head in model.heads if getattr(losses, head) > 0)
+    if not heads:
+        raise InputError("no head of the network has a loss of weight above 0, so there is nothing to learn")
+    return heads
 
 
 def _learns(wrapped: nn.Module, model: nn.Module) -> None:
