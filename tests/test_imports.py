@@ -19,6 +19,13 @@ FORBIDDEN: dict[str, set[str]] = {
     "models": {"datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
     "simulator": {"models", "training", "evaluation", "video"},
     "video": {"datasets", "training", "evaluation", "simulator"},
+    "datasets": {"models", "training", "evaluation", "video"},
+    "training": {"evaluation", "video", "simulator", "face"},
+    "evaluation": {"video", "simulator", "face"},
+    "page": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
+    "writer": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
+    "progress": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
+    "files": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
 }
 EVERYBODY = {"cli", "web", "__main__"}
 ALLOWED_EVEN_SO = {"errors", "clip"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -37,20 +37,23 @@ def analyze(
     align: Literal["per_clip", "per_frame"] = "per_clip",
     flow: Literal["dis", "tvl1", "farneback"] = "dis",
     overlay: bool = True,
+    engine: str = "classical",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     predictor: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Find candidate micro-expressions in a video and write a report.
 
-    Writes to the folder OUT: report.html, overlay.mp4, timeline.json, timeline.csv, frames.csv, landmarks.npz.
-    Everything runs on this machine; nothing is sent anywhere.
+    Writes to the folder OUT: report.html, overlay.mp4, timeline.json, timeline.csv, frames.csv, landmarks.npz, and
+    with a network windows.csv and network_flow.csv. Everything runs on this machine; nothing is sent anywhere.
 
     For example:
 
       openmer analyze talk.mp4 --out results/talk
       openmer analyze frames/ --fps 200 --out results/clip
       openmer analyze talk.mp4 --out results/part --start 10 --end 20.5 --no-overlay
+      openmer analyze talk.mp4 --out results/plain --engine classical
+      openmer analyze talk.mp4 --out results/own --engine runs/tuned/model.safetensors
 
     Args:
         video: A video file, or a folder of numbered images.
@@ -61,24 +64,35 @@ def analyze(
         align: One alignment while the head stays in place, or a new one for each frame (jitters).
         flow: How motion is measured: dis (fast), tvl1 (the literature's, 30 times slower), farneback.
         overlay: Draw overlay.mp4.
-        device: Where networks run; the classical engine knows the CPU only.
+        engine: classical (motion alone), the weights that come with the package, or a .safetensors file.
+        device: Where the network runs; all else runs on the CPU.
         predictor: Another dlib 68-point predictor.
         overwrite: Replace an older result in OUT.
     """
     from openmer.video.analyze import AnalyzeSettings
     from openmer.video.analyze import analyze as run
 
-    if device == "cuda":
+    if device == "cuda" and engine == "classical":
         raise InputError("the classical engine runs on the CPU; leave --device away")
     settings = AnalyzeSettings(
-        fps=_fraction(fps), start_s=start, end_s=end, align=align, flow=flow, overlay=overlay, predictor=predictor
+        fps=_fraction(fps),
+        start_s=start,
+        end_s=end,
+        align=align,
+        flow=flow,
+        overlay=overlay,
+        engine=engine,
+        device=device,
+        predictor=predictor,
     )
     console = Console(stderr=True)
     timeline = run(video, out, settings, overwrite=overwrite, console=console)
-    count = len(timeline.labelled("candidate"))
+    count, aside = len(timeline.labelled("candidate")), len(timeline.labelled("set_aside"))
     frames = timeline.provenance["frames_with_face"]
     found = f"{count} candidate{'' if count == 1 else 's'} in {frames} frames with a face"
-    console.print(f"{found}; [bold]{escape(str(out / 'report.html'))}[/]")
+    if timeline.windows:
+        found += f", {aside} more set aside by the network, which was trained on {timeline.provenance['trained_on']}"
+    console.print(f"{found}; [bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
 
 
 @app.command
@@ -261,6 +275,7 @@ class Training:
         init: Weights to begin from: shipped ones by name, or a .safetensors file.
         init_parts: What is taken from them: all, backbone, mer, flow, landmarks.
         freeze: Parts that stay as they are.
+        heads: Which heads have a loss.
         precision: Such as 32-true, bf16-mixed.
         validate_every: Steps between looks at clips held out of training; the best weights are kept.
         checkpoint_every: Steps between checkpoints.
@@ -276,6 +291,7 @@ class Training:
     init: str | None = None
     init_parts: tuple[str, ...] = ("all",)
     freeze: tuple[str, ...] = ()
+    heads: tuple[Literal["mer", "flow", "landmarks"], ...] = ("mer", "flow", "landmarks")
     precision: str = "32-true"
     validate_every: int = 0
     checkpoint_every: int = 100
@@ -287,6 +303,7 @@ class Training:
         if self.model in BASELINES and (self.without or self.init or self.freeze):
             raise InputError(f"--without, --init and --freeze are for MOL, not for {self.model}")
         base = PAPER if self.recipe == "paper" else TrainSettings(lr=1.5e-3)
+        silent: dict[str, Any] = dict.fromkeys({"mer", "flow", "landmarks"} - set(self.heads), 0.0)
         return replace(
             base,
             model=self.model,
@@ -298,6 +315,7 @@ class Training:
             init=self.init,
             init_parts=self.init_parts,
             freeze=self.freeze,
+            losses=replace(base.losses, **silent),
             precision=self.precision,
             validate_every=self.validate_every,
             checkpoint_every=self.checkpoint_every,

@@ -30,6 +30,7 @@ _CSV_COLUMNS = (
     "score",
     "peak_px",
     "regions",
+    "expression",
 )
 
 
@@ -48,6 +49,7 @@ class Interval:
         onset_frame: index of the frame at the onset, or None.
         apex_frame: index of the frame at the apex, or None.
         offset_frame: index of the frame at the offset, or None.
+        probabilities: what a network makes of it: class -> 0 to 1, or None where none was asked.
 
     Raises:
         InputError: a time is not finite, the offset is not after the onset, or the apex lies outside.
@@ -63,6 +65,7 @@ class Interval:
     onset_frame: int | None = None
     apex_frame: int | None = None
     offset_frame: int | None = None
+    probabilities: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.onset_s) and math.isfinite(self.offset_s)):
@@ -76,6 +79,11 @@ class Interval:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.offset_s - self.onset_s
+
+    @property
+    def expression(self) -> str | None:
+        """The class with the largest probability, or None."""
+        return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else None
 
     def overlap(self, other: "Interval") -> float:
         """Seconds that both intervals share; 0 where they only touch or lie apart."""
@@ -92,6 +100,25 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of frames that a network judged as one clip.
+
+    Attributes:
+        start_s: its first frame, seconds.
+        end_s: its last frame, seconds.
+        start_frame: index of the first frame.
+        end_frame: index of the last frame.
+        probabilities: class -> 0 to 1.
+    """
+
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Timeline:
     """What was found in one video, and what it rests on.
 
@@ -100,6 +127,7 @@ class Timeline:
         start_s: first moment that was analysed, seconds.
         end_s: last moment that was analysed, seconds.
         gaps: stretches in which no face was found, so nothing can be said.
+        windows: what a network says of one stretch after the other; they overlap. Empty without a network.
         provenance: the method, its settings, versions, the source's name, and what any weights were trained on.
     """
 
@@ -107,6 +135,7 @@ class Timeline:
     start_s: float
     end_s: float
     gaps: tuple[Interval, ...] = ()
+    windows: tuple[Window, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -131,6 +160,7 @@ class Timeline:
             "end_s": self.end_s,
             "intervals": [asdict(i) for i in self.intervals],
             "gaps": [asdict(i) for i in self.gaps],
+            "windows": [asdict(w) for w in self.windows],
             "provenance": dict(self.provenance),
         }
         return json.dumps(content, indent=2, allow_nan=False)
@@ -155,21 +185,29 @@ class Timeline:
                 start_s=float(content["start_s"]),
                 end_s=float(content["end_s"]),
                 gaps=tuple(_interval(i) for i in content["gaps"]),
+                windows=tuple(Window(**w) for w in content["windows"]),
                 provenance=content["provenance"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"this timeline is damaged: {error!r}") from error
 
     def to_csv(self) -> str:
-        """One row an interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown."""
+        """One row an interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown.
+
+        Where a network spoke, a column `p_CLASS` for each of its classes follows.
+        """
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, _CSV_COLUMNS, lineterminator="\n")
+        classes = dict.fromkeys(name for i in self.intervals for name in i.probabilities or ())
+        columns = (*_CSV_COLUMNS, *(f"p_{name}" for name in classes))
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
         writer.writeheader()
         for interval in self.intervals:
             row = asdict(interval)
             row |= {"schema": SCHEMA, "duration_s": round(interval.duration_s, 6)}
             row["regions"] = "+".join(interval.regions)
-            writer.writerow({key: "" if row[key] is None else row[key] for key in _CSV_COLUMNS})
+            row["expression"] = interval.expression
+            row |= {f"p_{name}": p for name, p in (interval.probabilities or {}).items()}
+            writer.writerow({key: "" if row.get(key) is None else row[key] for key in columns})
         return buffer.getvalue()
 
 

@@ -202,8 +202,8 @@ class ClipStore:
         found = [entry for path in sorted((self.root / "clips").glob("*.npz")) for entry in self._index(path)]
         return tuple(sorted(found, key=lambda e: (*e.video, e.number)))
 
-    def read(self, entry: Entry) -> StoredClip:
-        """One clip.
+    def read(self, entry: Entry, *, flow: bool = True) -> StoredClip:
+        """One clip, on request without its flow, which is most of what there is to read.
 
         Raises:
             InputError: its file is gone or damaged.
@@ -212,8 +212,8 @@ class ClipStore:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 k = entry.number
-                flow = stored[f"flow{k}"] * np.float32(FLOW_STEP_PX) if f"flow{k}" in stored else None
-                return StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], flow)
+                moved = stored[f"flow{k}"] * np.float32(FLOW_STEP_PX) if flow and f"flow{k}" in stored else None
+                return StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], moved)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"cannot read the clip {path}: {error}; prepare it again") from error
 

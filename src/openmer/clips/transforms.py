@@ -86,6 +86,12 @@ def normalized(frames: Gray | Array) -> Array:
     return np.asarray(((values - values.mean()) / spread)[:, None], np.float32)
 
 
+def evaluation_input(frames: Gray) -> Array:
+    """(T, S, S) aligned frames -> (T, 1, C, C) of their middle, as `EVAL` makes it."""
+    room = (STORED_PX - CROP_PX) // 2
+    return normalized(np.ascontiguousarray(frames[:, room : room + CROP_PX, room : room + CROP_PX]))
+
+
 def transform(clip: StoredClip, settings: TransformSettings, rng: np.random.Generator) -> Example:
     """Cut and change a clip; landmarks and flow go with it.
 

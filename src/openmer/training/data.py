@@ -121,24 +121,32 @@ class ClipData:
         balance: Balance = "none",
         settings: TransformSettings = TRAIN,
         part: tuple[int, int] = (0, 1),
+        flow: bool = True,
     ) -> Batch:
-        """The batch of a step, cropped and changed at random; of several devices each takes its `part` (k of n)."""
+        """The batch of a step, cropped and changed at random; of several devices each takes its `part` (k of n).
+
+        Without `flow` none is read, which is faster where none is learned; all else is the same.
+        """
         places = self.chosen(step, batch, seed=seed, balance=balance)
         mine = range(part[0], batch, part[1])
-        return self._batch(places[mine], [np.random.default_rng([seed, step, k, 4]) for k in mine], settings)
+        return self._batch(places[mine], [np.random.default_rng([seed, step, k, 4]) for k in mine], settings, flow)
 
     def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
         """These clips, cut in the middle, nothing changed."""
         return self._batch(np.asarray(indices, np.int64), [np.random.default_rng(0)] * len(indices), EVAL)
 
     def _batch(
-        self, indices: npt.NDArray[np.int64], rngs: Sequence[np.random.Generator], settings: TransformSettings
+        self,
+        indices: npt.NDArray[np.int64],
+        rngs: Sequence[np.random.Generator],
+        settings: TransformSettings,
+        flow: bool = True,
     ) -> Batch:
         labels = torch.from_numpy(self.labels[indices])
         if self.kind == "motion":
             motions = [self._changed_motion(int(k), settings, rng) for k, rng in zip(indices, rngs, strict=True)]
             return Batch(torch.from_numpy(np.stack(motions)), labels, None, torch.zeros(len(indices), 1, 68, 2))
-        read = [self.store.read(self.entries[int(k)]) for k in indices]
+        read = [self.store.read(self.entries[int(k)], flow=flow) for k in indices]
         examples = [transform(clip, settings, rng) for clip, rng in zip(read, rngs, strict=True)]
         flows = [e.flow for e in examples if e.flow is not None]
         return Batch(
@@ -151,7 +159,7 @@ class ClipData:
     def _changed_motion(self, index: int, settings: TransformSettings, rng: np.random.Generator) -> Array:
         """Kept once it is computed; of the changes only the mirror image applies."""
         if index not in self._motion:
-            self._motion[index] = motion_to_apex(self.store.read(self.entries[index]))
+            self._motion[index] = motion_to_apex(self.store.read(self.entries[index], flow=False))
         motion = self._motion[index]
         if settings.flip and rng.random() < settings.flip:
             motion = motion[:, :, ::-1].copy()

@@ -257,7 +257,13 @@ def train(
 
     def fetch(step: int) -> Batch:
         return data.training_batch(
-            step, settings.batch, seed=settings.seed, balance=settings.balance, settings=settings.transforms, part=part
+            step,
+            settings.batch,
+            seed=settings.seed,
+            balance=settings.balance,
+            settings=settings.transforms,
+            part=part,
+            flow=heads is not None and "flow" in heads,
         )
 
     last = settings.steps if stop_after is None else min(settings.steps, start + stop_after)

@@ -1,7 +1,7 @@
 """From a video to a folder with its timeline, tables, overlay and report: the whole video way in one place."""
 
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,29 @@ from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.files import new_directory
 from openmer.progress import progress
-from openmer.timeline import Timeline
+from openmer.timeline import Interval, Timeline
 from openmer.version import __version__
 from openmer.video.measure import FlowCache, Measurements, measure
 from openmer.video.motion import MotionMeter
 from openmer.video.overlay import OverlayPainter
 from openmer.video.reader import VideoReader
+from openmer.video.recognition import Engine, Recognition, Recognizer, load_engine
 from openmer.video.report import MomentPictures, choose_moments, write_report
-from openmer.video.spotting import SpottingSettings, largest_step, spot
+from openmer.video.spotting import CANDIDATE, SET_ASIDE, SpottingSettings, largest_step, spot
 from openmer.writer import VideoWriter
 
 MARKER = "timeline.json"
-OWN = (MARKER, "timeline.csv", "frames.csv", "landmarks.npz", "report.html", "overlay.mp4")
+OWN = (
+    MARKER,
+    "timeline.csv",
+    "frames.csv",
+    "landmarks.npz",
+    "windows.csv",
+    "network_flow.csv",
+    "report.html",
+    "overlay.mp4",
+)
+CLASSICAL = "classical"
 FEW_FPS = 60
 
 CAUTION = (
@@ -48,6 +59,10 @@ class AnalyzeSettings:
         align: one alignment while the head stays (`per_clip`), or one a frame (`per_frame`).
         flow: how motion is measured.
         overlay: whether to draw `overlay.mp4`.
+        engine: `classical`, the name of weights that come with the package, or the path of a .safetensors file.
+        device: where the network runs: `auto`, `cpu` or `cuda`.
+        least_expression: a candidate to which the network gives less than this, of 1, for all expressions together is
+            set aside.
         predictor: dlib's 68-point predictor; by default the installed one.
         spotting: what counts as a candidate.
     """
@@ -58,6 +73,9 @@ class AnalyzeSettings:
     align: AlignMode = "per_clip"
     flow: FlowMethod = "dis"
     overlay: bool = True
+    engine: str = CLASSICAL
+    device: str = "auto"
+    least_expression: float = 0.5
     predictor: Path | None = None
     spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
@@ -72,8 +90,8 @@ def analyze(
 ) -> Timeline:
     """Analyse a video and write the results to a new folder.
 
-    Writes `timeline.json`, `timeline.csv`, `frames.csv`, `landmarks.npz`, `report.html` and, unless switched off,
-    `overlay.mp4`. The folder appears whole or not at all.
+    Writes `timeline.json`, `timeline.csv`, `frames.csv`, `landmarks.npz`, `report.html`, with a network `windows.csv`
+    and `network_flow.csv`, and, unless switched off, `overlay.mp4`. The folder appears whole or not at all.
 
     Args:
         video: a video file, or a folder of numbered images.
@@ -94,14 +112,15 @@ def analyze(
     reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if Path(video).resolve().is_relative_to(Path(out).resolve()):
         raise InputError(f"{video} lies inside {out}, which the result would replace; choose another --out")
+    engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device)
     with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
-            measured = _measure(reader, settings, flows, console)
-            timeline = _timeline(reader, measured, settings)
+            measured, recognition = _measure(reader, settings, engine, flows, console)
+            timeline = _timeline(reader, measured, recognition, settings)
             for warning in timeline.provenance["warnings"]:
                 console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
-            pictures = _draw(reader, measured, timeline, flows, folder, console)
+            pictures = _draw(reader, measured, recognition, timeline, flows, folder, console)
         finally:
             if flows is not None:
                 flows.close()
@@ -110,32 +129,52 @@ def analyze(
         table = measured.table()
         table["time_s"] = table["time_s"].map("{:.6f}".format)  # six digits in all would not do for an hour
         table.to_csv(folder / "frames.csv", index=False, float_format="%.6g")
-        measured.save_landmarks(folder / "landmarks.npz")
+        if recognition is not None:
+            (folder / "windows.csv").write_text(recognition.windows_csv())
+            (folder / "network_flow.csv").write_text(recognition.flow_csv())
+        measured.save_landmarks(folder / "landmarks.npz", recognition)
         write_report(folder / "report.html", measured, timeline, pictures, overlay=settings.overlay)
     return timeline
 
 
-def _measure(reader: VideoReader, settings: AnalyzeSettings, flows: FlowCache | None, console: Console) -> Measurements:
+def _measure(
+    reader: VideoReader,
+    settings: AnalyzeSettings,
+    engine: Engine | None,
+    flows: FlowCache | None,
+    console: Console,
+) -> tuple[Measurements, Recognition | None]:
     tracker = FaceTracker(DlibFaceModel(settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
-    with progress(console, "Measuring", reader.expected_frames) as step:
-        return measure(reader, tracker, meter, flows=flows, on_frame=step)
+    fps = reader.info.fps
+    recognizer = None
+    if engine is not None:
+        recognizer = Recognizer(engine, None if fps is None else float(fps), reader.expected_frames)
+    try:
+        with progress(console, "Measuring", reader.expected_frames) as step:
+            measured = measure(reader, tracker, meter, flows=flows, recognizer=recognizer, on_frame=step)
+        return measured, None if recognizer is None else recognizer.finish()
+    finally:
+        if recognizer is not None:
+            recognizer.close()
 
 
 def _draw(
     reader: VideoReader,
     measured: Measurements,
+    recognition: Recognition | None,
     timeline: Timeline,
     flows: FlowCache | None,
     folder: Path,
     console: Console,
 ) -> MomentPictures:
     """The second reading: key frames for the report and, where flows were kept, the overlay."""
-    moments = choose_moments(timeline, measured)
-    pictures = MomentPictures(moments)
+    engine = None if recognition is None else recognition.engine
+    moments = choose_moments(timeline, measured, 0 if engine is None else engine.model.config.frames)
+    pictures = MomentPictures(moments, engine)
     if flows is None:
         if moments:
-            last = max(m.interval.offset_frame or 0 for m in moments)
+            last = max(m.last_frame for m in moments)
             with progress(console, "Key frames", len(measured.frames)) as step:
                 for frame in reader:
                     pictures.see(frame.index, frame.image)
@@ -143,7 +182,7 @@ def _draw(
                     if frame.index >= last:
                         break
         return pictures
-    painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline)
+    painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline, recognition)
     times = measured.signals.times_s
     rate = Fraction(1 / float(np.median(np.diff(times)))).limit_denominator(1001)
     rate = min(max(rate, Fraction(1)), Fraction(1000))  # what containers can state; the frames' own times count
@@ -158,20 +197,36 @@ def _draw(
     return pictures
 
 
-def _timeline(reader: VideoReader, measured: Measurements, settings: AnalyzeSettings) -> Timeline:
+def _timeline(
+    reader: VideoReader, measured: Measurements, recognition: Recognition | None, settings: AnalyzeSettings
+) -> Timeline:
     times = measured.signals.times_s
+    intervals = spot(measured.signals, settings.spotting)
+    learned: dict[str, Any] = {
+        "engine": CLASSICAL,
+        "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
+    }
+    if recognition is not None:
+        intervals = tuple(reviewed(i, recognition, settings.least_expression) for i in intervals)
+        record = recognition.engine.record
+        learned = {
+            "engine": recognition.engine.name,
+            "trained_on": record.trained_on,
+            "classes": list(record.classes),
+            "weights_sha256": record.sha256,
+        }
     return Timeline(
-        intervals=spot(measured.signals, settings.spotting),
+        intervals=intervals,
         start_s=float(times[0]),
         end_s=float(times[-1] + np.median(np.diff(times))),  # when the last frame's time is over
         gaps=measured.gaps(),
+        windows=() if recognition is None else recognition.windows,
         provenance={
             "source": reader.info.source.name.encode(errors="replace").decode(),
             "openmer": __version__,
-            "engine": "classical",
-            "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
+            **learned,
             "caution": CAUTION,
-            "warnings": _warnings(reader, measured),
+            "warnings": _warnings(reader, measured, recognition),
             "frames_with_face": int(measured.found.sum()),
             "settings": _plain(asdict(settings)),
             "opencv": cv2.__version__,
@@ -180,7 +235,19 @@ def _timeline(reader: VideoReader, measured: Measurements, settings: AnalyzeSett
     )
 
 
-def _warnings(reader: VideoReader, measured: Measurements) -> list[str]:
+def reviewed(interval: Interval, recognition: Recognition, least_expression: float) -> Interval:
+    """A candidate with the network's probabilities; set aside where it sees too little of an expression."""
+    if interval.label != CANDIDATE:
+        return interval
+    probabilities = recognition.of(interval)
+    none = recognition.engine.none
+    if probabilities is None:
+        return interval
+    aside = none is not None and 1 - probabilities[none] < least_expression
+    return replace(interval, probabilities=probabilities, label=SET_ASIDE if aside else CANDIDATE)
+
+
+def _warnings(reader: VideoReader, measured: Measurements, recognition: Recognition | None) -> list[str]:
     times = measured.signals.times_s
     fps = 1 / float(np.median(np.diff(times)))
     found = []
@@ -208,6 +275,8 @@ def _warnings(reader: VideoReader, measured: Measurements) -> list[str]:
     tracks = len(set(measured.signals.track.tolist()) - {-1})
     if tracks > 1:
         found.append(f"The face was lost and {tracks} tracks were followed; they may be different people.")
+    if recognition is not None and recognition.silent is not None:
+        found.append(f"The network says nothing: {recognition.silent}.")
     kinds = dict.fromkeys(reader.problems)
     found += [f"While reading: {kind} ({reader.problems.count(kind)} times)." for kind in kinds]
     return found

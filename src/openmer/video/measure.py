@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from openmer.face.detect import Face, FaceTracker
 from openmer.timeline import Interval
 from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.reader import Frame, as_gray
+from openmer.video.recognition import Recognition, Recognizer
 from openmer.video.spotting import Signals, region_motion
 
 NO_FACE = "no_face"
@@ -124,14 +125,18 @@ class Measurements:
             columns[f"{name}_dx_px"], columns[f"{name}_dy_px"] = s.standing[:, k].T
         return pd.DataFrame(columns)
 
-    def save_landmarks(self, path: Path) -> None:
-        """Write `landmarks.npz`: frame, time_s, landmarks_px, found."""
+    def save_landmarks(self, path: Path, recognition: Recognition | None = None) -> None:
+        """Write `landmarks.npz`: frame, time_s, landmarks_px, found; a network's as network_frame, network_..._px."""
+        network: dict[str, Any] = {}
+        if recognition is not None:
+            network = {"network_frame": recognition.frames, "network_landmarks_px": recognition.landmarks}
         np.savez_compressed(
             path,
             frame=self.frames,
             time_s=self.signals.times_s,
             landmarks_px=self.landmarks,
             found=self.found,
+            **network,
         )
 
 
@@ -141,6 +146,7 @@ def measure(
     meter: MotionMeter,
     *,
     flows: FlowCache | None = None,
+    recognizer: Recognizer | None = None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Measurements:
     """Measure all frames, one at a time.
@@ -150,6 +156,7 @@ def measure(
         tracker: finds the face.
         meter: measures its motion.
         flows: keeps the flow of every frame for drawing.
+        recognizer: a network that looks on.
         on_frame: called after each frame.
 
     Raises:
@@ -160,6 +167,8 @@ def measure(
         gray = as_gray(frame.image)
         face = tracker.update(gray)
         motion = meter.update(frame.time_s, gray, face)
+        if recognizer is not None:
+            recognizer.update(frame.index, frame.time_s, gray, face)
         if flows is not None:
             flows.append(motion.flow if motion else None)
         rows.append(_row(frame, face, motion))

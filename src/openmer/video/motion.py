@@ -192,6 +192,16 @@ def relative_to_head(flow: Array, points: Array) -> Array:
     return flow - head_motion_field(head_motion(flow, _places(points)[1]))
 
 
+def region_flow(flow: Array, points: Array) -> Array:
+    """A flow (2, CROP_PX, CROP_PX) less the head's motion, averaged over each region: (R, 2) px.
+
+    `points` are the (68, 2) landmarks in the crop.
+    """
+    discs, rigid = _places(points)
+    still = (flow - head_motion_field(head_motion(flow, rigid))).reshape(2, -1)
+    return np.stack([still[:, disc].mean(1) for disc in discs]).astype(np.float32)
+
+
 def head_motion_field(affine: npt.NDArray[np.float64]) -> Array:
     """The flow (2, CROP_PX, CROP_PX) of an affine motion (2, 3)."""
     y, x = np.mgrid[:CROP_PX, :CROP_PX]

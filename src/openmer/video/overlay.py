@@ -1,7 +1,7 @@
 """Draw what was measured into the video: landmarks, flow on the face, and a timeline with a moving cursor."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -13,18 +13,30 @@ from matplotlib.figure import Figure
 from openmer.clip import Array
 from openmer.clips.flow import flow_to_colour
 from openmer.face.align import Alignment
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import Interval, Timeline, Window
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES
-from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, region_motion
+from openmer.video.recognition import Recognition
+from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE, region_motion
 
 Image = npt.NDArray[np.uint8]
 
 # Okabe, Ito: distinguishable with any colour vision.
-COLOURS = {CANDIDATE: "#d55e00", BLINK: "#56b4e9", LARGE_MOTION: "#999999", "no_face": "#dddddd"}
+COLOURS = {
+    CANDIDATE: "#d55e00",
+    SET_ASIDE: "#f0c9a8",
+    BLINK: "#56b4e9",
+    LARGE_MOTION: "#999999",
+    "no_face": "#dddddd",
+}
+# Of classes, as far as they are known; others take what is left.
+CLASS_COLOURS = {"none": "#eeeeee", "negative": "#0072b2", "positive": "#009e73", "surprise": "#cc79a7"}
+SPARE_COLOURS = ("#e69f00", "#f0e442", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#000000")
+NETWORK_RGB = (255, 190, 60)
 FULL_COLOUR_PX = 2.0  # motion that is drawn in full colour, px of the crop
 MOST_SHOWN_PX = 4.0  # the traces are cut off here
 STRIP_HEIGHT = 170
+SURE = 0.5  # an expression with more than this is written on the picture
 
 
 class OverlayPainter:
@@ -35,14 +47,24 @@ class OverlayPainter:
         height: of the source, pixels.
         measured: all rows.
         timeline: what was found.
+        recognition: what a network said, if one was asked.
     """
 
-    def __init__(self, width: int, height: int, measured: Measurements, timeline: Timeline) -> None:
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        measured: Measurements,
+        timeline: Timeline,
+        recognition: Recognition | None = None,
+    ) -> None:
         # Small pictures are enlarged, or nobody could read what is written on them.
         self._zoom = min(max(1.0, 480 / height, 640 / width), 4.0) if width < 1280 else 1280 / width
         self._picture = (_even(width * self._zoom), _even(height * self._zoom))
         self._measured = measured
         self._timeline = timeline
+        self._network = None if recognition is None else _Between(recognition.frames, recognition.landmarks)
+        self._middles = np.array([(w.start_s + w.end_s) / 2 for w in timeline.windows])
         self._strip, self._span_px = _strip(measured, timeline, self._picture[0])
         self.size = (self._picture[0], self._picture[1] + STRIP_HEIGHT)
 
@@ -60,7 +82,10 @@ class OverlayPainter:
         picture = np.asarray(cv2.resize(image, self._picture, interpolation=method), np.uint8)
         if alignment is not None:
             picture = self._blend_flow(picture, flow, alignment)
-            self._draw_landmarks(picture, self._measured.landmarks[row])
+            self._draw_landmarks(picture, self._measured.landmarks[row], (60, 255, 120))
+            points = None if self._network is None else self._network.at(int(self._measured.frames[row]))
+            if points is not None:
+                self._draw_landmarks(picture, points, NETWORK_RGB)
         self._write_labels(picture, time_s, alignment is not None)
         strip = self._strip.copy()
         left, right, start, end = self._span_px
@@ -82,10 +107,10 @@ class OverlayPainter:
         alpha_there = cv2.warpAffine(alpha.astype(np.float32), places, self._picture)[..., None]
         return np.rint(picture * (1 - alpha_there) + colour_there * alpha_there).astype(np.uint8)
 
-    def _draw_landmarks(self, picture: Image, landmarks: Array) -> None:
+    def _draw_landmarks(self, picture: Image, landmarks: Array, colour: tuple[int, int, int]) -> None:
         radius = max(1, round(self._picture[1] / 360))
         for x, y in (landmarks + 0.5) * self._zoom - 0.5:
-            cv2.circle(picture, (round(x), round(y)), radius, (60, 255, 120), -1, cv2.LINE_AA)
+            cv2.circle(picture, (round(x), round(y)), radius, colour, -1, cv2.LINE_AA)
 
     def _write_labels(self, picture: Image, time_s: float, found: bool) -> None:
         y = 24
@@ -95,6 +120,69 @@ class OverlayPainter:
                 y += 24
                 text = f"{interval.label.replace('_', ' ')}: {', '.join(interval.regions[:3])}"
                 _write(picture, text, y, COLOURS.get(interval.label, "#ffffff"))
+        window = self._window(time_s)
+        if window is not None:
+            name = max(window.probabilities, key=window.probabilities.__getitem__)
+            if name != "none" and window.probabilities[name] > SURE:
+                text = f"network, trained on {self._trained_on()}: {name} {window.probabilities[name]:.2f}"
+                _write(picture, text, self._picture[1] - 12, class_colours(window.probabilities)[name])
+
+    def _window(self, time_s: float) -> Window | None:
+        """The window whose middle is nearest, if the moment lies in it."""
+        if not len(self._middles):
+            return None
+        window = self._timeline.windows[int(np.abs(self._middles - time_s).argmin())]
+        return window if window.start_s <= time_s <= window.end_s else None
+
+    def _trained_on(self) -> str:
+        return str(self._timeline.provenance.get("trained_on", "unknown data")).split(";")[0].split(",")[0]
+
+
+class _Between:
+    """Landmarks of some frames, for all frames between those that lie close together."""
+
+    def __init__(self, frames: npt.NDArray[np.int64], landmarks: Array) -> None:
+        self._frames = frames
+        self._landmarks = landmarks
+        self._widest = 1.5 * float(np.median(np.diff(frames))) if len(frames) > 1 else 0.0
+
+    def at(self, frame: int) -> Array | None:
+        """(68, 2), or None."""
+        after = int(np.searchsorted(self._frames, frame))
+        if after < len(self._frames) and self._frames[after] == frame:
+            return np.asarray(self._landmarks[after], np.float32)
+        if not 0 < after < len(self._frames):
+            return None
+        first, second = (int(v) for v in self._frames[after - 1 : after + 1])
+        if second - first > self._widest:
+            return None
+        share = (frame - first) / (second - first)
+        mixed = (1 - share) * self._landmarks[after - 1] + share * self._landmarks[after]
+        return np.asarray(mixed, np.float32)
+
+
+def class_colours(classes: Iterable[str]) -> dict[str, str]:
+    """A colour for each class."""
+    spare = iter(SPARE_COLOURS * 10)
+    return {name: CLASS_COLOURS.get(name) or next(spare) for name in classes}
+
+
+def draw_probabilities(axes: Axes, timeline: Timeline, *, legend: bool = True) -> None:
+    """What a network says from window to window, as heights that add up to 1, drawn at the windows' middles."""
+    middles = np.array([(w.start_s + w.end_s) / 2 for w in timeline.windows])
+    step = float(np.median(np.diff(middles))) if len(middles) > 1 else timeline.windows[0].end_s - middles[0]
+    colours = class_colours(timeline.windows[0].probabilities)
+    order = sorted(colours, key=lambda name: name == "none")  # none on top, so that expressions stand on the ground
+    below = np.zeros(len(middles))
+    for name in order:
+        height = np.array([w.probabilities[name] for w in timeline.windows])
+        axes.bar(middles, height, step, below, color=colours[name], label=name, lw=0, align="center")
+        below += height
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("network", fontsize=8)
+    axes.tick_params(labelsize=7)
+    if legend:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
 
 
 def _write(picture: Image, text: str, y: int, colour: str) -> None:
@@ -127,12 +215,16 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
     start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
     figure = Figure(figsize=(width / 100, STRIP_HEIGHT / 100), dpi=100)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.08, 0.2, 0.9, 0.74))
+    axes = figure.add_axes((0.08, 0.2, 0.9, 0.64 if timeline.windows else 0.74))
     times = measured.signals.times_s
     draw_marks(axes, (*timeline.gaps, *timeline.intervals), (end - start) / 300)
     motion = region_motion(measured.signals)
     for k in range(len(REGION_NAMES)):
         axes.plot(times, motion[:, k], lw=0.8, alpha=0.8)
+    if timeline.windows:
+        band = figure.add_axes((0.08, 0.86, 0.9, 0.1), sharex=axes)
+        draw_probabilities(band, timeline, legend=False)
+        band.set_axis_off()
     axes.set_xlim(start, end)
     axes.set_ylim(0, float(np.clip(np.nanmax(motion, initial=0.0), 1.0, MOST_SHOWN_PX)))
     axes.tick_params(labelsize=7)

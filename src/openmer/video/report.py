@@ -17,9 +17,10 @@ from openmer.page import image_uri, render, svg_uri
 from openmer.timeline import Interval, Timeline
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES, relative_to_head
-from openmer.video.overlay import COLOURS, draw_marks
+from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
 from openmer.video.reader import as_gray
-from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, region_motion
+from openmer.video.recognition import Engine, look
+from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE, region_motion
 
 Image = npt.NDArray[np.uint8]
 
@@ -36,11 +37,18 @@ class Moment:
         interval: when.
         alignment: one and the same for all its pictures.
         landmarks: (68, 2) at the onset, in px of the crop.
+        window: numbers of the frames that the network looks at, around the apex; empty without a network.
     """
 
     interval: Interval
     alignment: Alignment
     landmarks: Array
+    window: tuple[int, ...] = ()
+
+    @property
+    def last_frame(self) -> int:
+        """Beyond which no frame is needed."""
+        return max(self.interval.offset_frame or 0, *self.window, 0)
 
     def crops(self, image: Image) -> tuple[Image, Image]:
         """(gray crop of 128 px for flow, colour crop of 256 px for the eye)."""
@@ -50,71 +58,131 @@ class Moment:
         return as_gray(self.alignment.warp(image)), large.warp(image)
 
 
-def choose_moments(timeline: Timeline, measured: Measurements) -> tuple[Moment, ...]:
-    """The strongest candidates; where there are few, the strongest of the other events, in order of time."""
-    rank = {CANDIDATE: 0, LARGE_MOTION: 1, BLINK: 2}
-    ranked = sorted(timeline, key=lambda i: (rank.get(i.label, 3), -(i.score or 0.0)))
+def choose_moments(timeline: Timeline, measured: Measurements, frames: int = 0) -> tuple[Moment, ...]:
+    """The strongest candidates; where there are few, the strongest of the other events, in order of time.
+
+    Args:
+        timeline: what was found.
+        measured: where the face was.
+        frames: T of the network, or 0 without one.
+    """
+    rank = {CANDIDATE: 0, SET_ASIDE: 1, LARGE_MOTION: 2, BLINK: 3}
+    ranked = sorted(timeline, key=lambda i: (rank.get(i.label, 4), -(i.score or 0.0)))
     candidates = len(timeline.labelled(CANDIDATE))
     chosen = ranked[: min(MOST_MOMENTS, max(candidates, 4))]
     moments = []
     for interval in sorted(chosen, key=lambda i: i.onset_s):
         row = int(np.searchsorted(measured.frames, interval.onset_frame or 0))
         alignment = measured.alignments[row]
-        if alignment is not None:
-            moments.append(Moment(interval, alignment, alignment.to_crop(measured.landmarks[row])))
+        if alignment is None:
+            continue
+        window = _window_around(interval, timeline, frames) if frames and timeline.windows else ()
+        moments.append(Moment(interval, alignment, alignment.to_crop(measured.landmarks[row]), window))
     return tuple(moments)
 
 
-class MomentPictures:
-    """Collects the pictures of the moments while the video is read a second time."""
+def _window_around(interval: Interval, timeline: Timeline, frames: int) -> tuple[int, ...]:
+    """The frames of the window whose middle is nearest to the apex, if the apex lies in it."""
+    apex = interval.onset_s if interval.apex_s is None else interval.apex_s
+    nearest = min(timeline.windows, key=lambda w: abs((w.start_s + w.end_s) / 2 - apex))
+    if not nearest.start_s <= apex <= nearest.end_s:
+        return ()
+    return tuple(np.rint(np.linspace(nearest.start_frame, nearest.end_frame, frames)).astype(int).tolist())
 
-    def __init__(self, moments: Sequence[Moment]) -> None:
+
+class MomentPictures:
+    """Collects the pictures of the moments while the video is read a second time.
+
+    Args:
+        moments: which.
+        engine: the network whose flow and landmarks are shown, if there is one.
+    """
+
+    def __init__(self, moments: Sequence[Moment], engine: Engine | None = None) -> None:
         self._moments = moments
+        self._engine = engine
         self._crops: dict[tuple[int, int], tuple[Image, Image]] = {}
 
     def see(self, frame: int, image: Image) -> None:
         """Look at the next frame, (H, W, 3) RGB, and keep what a moment needs of it."""
         for k, moment in enumerate(self._moments):
             i = moment.interval
-            if frame in (i.onset_frame, i.apex_frame, i.offset_frame):
+            if frame in (i.onset_frame, i.apex_frame, i.offset_frame) or frame in moment.window:
                 self._crops[k, frame] = moment.crops(image)
 
     def rows(self) -> list[dict[str, object]]:
-        """What the template shows: an interval and its pictures."""
-        return [self._row(k, m) for k, m in enumerate(self._moments)]
+        """What the template shows: an interval, its pictures, and those of the network."""
+        return [
+            {"interval": m.interval, "pictures": self._measured(k, m), "network": self._network(k, m)}
+            for k, m in enumerate(self._moments)
+        ]
 
-    def _row(self, k: int, moment: Moment) -> dict[str, object]:
+    def _measured(self, k: int, moment: Moment) -> list[tuple[str, str]]:
         interval = moment.interval
         frames = (interval.onset_frame, interval.apex_frame, interval.offset_frame)
         crops = [self._crops[k, f] for f in frames if f is not None and (k, f) in self._crops]
         if len(crops) < 3:
-            return {"interval": interval, "pictures": []}
+            return []
         onset, apex, _ = crops
         pictures = [(name, image_uri(crop[1])) for name, crop in zip(("onset", "apex", "offset"), crops, strict=True)]
         if interval.label == LARGE_MOTION:  # beyond what flow between two frames can follow
-            return {"interval": interval, "pictures": pictures}
+            return pictures
         # The field's own picture: TV-L1 flow from onset to apex.
         flow = relative_to_head(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
-        reach = max(0.5, float(np.percentile(np.hypot(*flow), 99)))
+        reach = _reach(flow)
         times = max(1, round(2 * _ARROW_STEP / reach))
-        size = (crops[0][1].shape[1], crops[0][1].shape[0])
-        colour = np.asarray(cv2.resize(flow_to_colour(flow, reach), size, interpolation=cv2.INTER_CUBIC), np.uint8)
-        pictures += [
-            (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(colour)),
+        return [
+            *pictures,
+            (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_coloured(flow, reach))),
             (
                 f"the same as arrows on the onset, drawn {times} times as long",
                 image_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
             ),
         ]
-        return {"interval": interval, "pictures": pictures}
+
+    def _network(self, k: int, moment: Moment) -> list[tuple[str, str]]:
+        """The network's flow up to the apex, summed from pair to pair, and its landmarks there."""
+        crops = [self._crops[k, f] for f in moment.window if (k, f) in self._crops]
+        if self._engine is None or not crops or len(crops) < len(moment.window):
+            return []
+        flow, points, _ = look(self._engine, np.stack([gray for gray, _ in crops]))
+        interval = moment.interval
+        first = int(np.abs(np.subtract(moment.window, interval.onset_frame or 0)).argmin())
+        apex = max(first + 1, int(np.abs(np.subtract(moment.window, interval.apex_frame or 0)).argmin()))
+        pictures = []
+        if points is not None:
+            at = min(apex, len(points)) - 1
+            dotted = crops[at + 1][1].copy()
+            for x, y in (points[at] + 0.5) * _ZOOM - 0.5:
+                cv2.circle(dotted, (round(float(x)), round(float(y))), 2, NETWORK_RGB, -1, cv2.LINE_AA)
+            pictures.append(("the network's landmarks", image_uri(dotted)))
+        if flow is not None and interval.label != LARGE_MOTION:
+            joined = relative_to_head(flow[first:apex].sum(0), moment.landmarks)
+            reach = _reach(joined)
+            caption = f"the network's flow, full colour = {reach:.1f} px"
+            pictures.append((caption, image_uri(_coloured(joined, reach))))
+        return pictures
+
+
+def _reach(flow: Array) -> float:
+    return max(0.5, float(np.percentile(np.hypot(*flow), 99)))
+
+
+def _coloured(flow: Array, reach: float) -> Image:
+    side = flow.shape[1] * _ZOOM
+    return np.asarray(cv2.resize(flow_to_colour(flow, reach), (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     """SVG: what was marked, how far each region went, and how the head moved, over seconds."""
     times = measured.signals.times_s
     start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
-    marks, regions, head = figure.subplots(3, 1, sharex=True, height_ratios=(1, 6, 1.6))
+    learned = bool(timeline.windows)
+    figure = Figure(figsize=(11, 6.4 if learned else 5.2), layout="constrained")
+    rows = figure.subplots(3 + learned, 1, sharex=True, height_ratios=(1, *([2] if learned else []), 6, 1.6))
+    marks, regions, head = rows[0], rows[-2], rows[-1]
+    if learned:
+        draw_probabilities(rows[1], timeline)
     draw_marks(marks, (*timeline.gaps, *timeline.intervals), (end - start) / 400)
     marks.set_yticks([])
     marks.set_xlim(start, end)
@@ -161,6 +229,8 @@ def write_report(
         timeline=timeline,
         provenance=timeline.provenance,
         candidates=timeline.labelled(CANDIDATE),
+        aside=timeline.labelled(SET_ASIDE),
+        classes=timeline.provenance.get("classes", []),
         blinks=timeline.labelled(BLINK),
         large=timeline.labelled(LARGE_MOTION),
         figure=svg_uri(timeline_figure(measured, timeline)),

@@ -25,6 +25,7 @@ from openmer.video.motion import EYES, REGION_NAMES
 CANDIDATE = "candidate"
 BLINK = "blink"
 LARGE_MOTION = "large_motion"
+SET_ASIDE = "set_aside"  # a candidate in which the network sees no expression
 
 Curve = npt.NDArray[np.float64]
 

@@ -1,0 +1,184 @@
+"""The network in the video way: which frames become a window, what is kept, and what the results say."""
+
+import csv
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from footage import face_closeup, noisy, write_video
+from openmer import AnalyzeSettings, Interval, analyze, read_timeline
+from openmer.clips.build import build_clip
+from openmer.clips.store import ClipStore
+from openmer.errors import InputError
+from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.models.mol import create_model
+from openmer.models.weights import save_model
+from openmer.timeline import Window
+from openmer.training.data import ClipData
+from openmer.video.analyze import reviewed
+from openmer.video.reader import VideoReader, as_gray
+from openmer.video.recognition import Engine, Held, Recognition, Recognizer, _cut, load_engine
+
+CLASSES = ("none", "negative", "positive", "surprise")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "chance.safetensors"
+    model = create_model("mol-lite", num_classes=4)
+    save_model(model, path, classes=CLASSES, trained_on="nothing: fresh weights")
+    return path
+
+
+@pytest.fixture(scope="module")
+def engine(weights: Path) -> Engine:
+    return load_engine(weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def face() -> tuple[np.ndarray, Face]:
+    gray = as_gray(face_closeup(1.0))
+    found = FaceTracker(DlibFaceModel()).update(gray)
+    assert found is not None
+    return gray, found
+
+
+def windows_of(
+    engine: Engine, face: tuple[np.ndarray, Face], fps: float, count: int, *, without: range = range(0)
+) -> list[tuple[int, int]]:
+    gray, found = face
+    recognizer = Recognizer(engine, fps, count)
+    for k in range(count):
+        recognizer.update(k, k / fps, gray, None if k in without else found)
+    return [(w.start_frame, w.end_frame) for w in recognizer.finish().windows]
+
+
+def test_windows_follow_time_and_overlap(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
+    # 0.085 s are 2.55 frames of 30 a second: every third; 8 frames span 21, the next begins two of them later.
+    assert windows_of(engine, face, 30, 40) == [(0, 21), (6, 27), (12, 33), (18, 39)]
+    # 8.5 frames of 100 a second are rounded to 8.
+    assert windows_of(engine, face, 100, 90) == [(0, 56), (16, 72), (32, 88)]
+    assert windows_of(engine, face, 30, 15) == [(0, 14)], "a short clip is covered by one window"
+
+
+def test_no_window_goes_across_a_lost_face(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
+    assert windows_of(engine, face, 30, 52, without=range(25, 30)) == [(0, 21), (30, 51)]
+
+
+def test_where_frames_are_too_few_the_network_is_silent(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
+    gray, found = face
+    slow = Recognizer(engine, 5, 100)
+    for k in range(20):
+        slow.update(k, k / 5, gray, found)
+    recognition = slow.finish()
+    assert recognition.windows == () and "longer than the network has learned" in str(recognition.silent)
+    short = Recognizer(engine, 30, 100)
+    short.update(0, 0.0, gray, found)
+    assert "as long as a window" in str(short.finish().silent)
+
+
+def test_the_video_way_and_the_training_way_give_one_tensor(tmp_path: Path) -> None:
+    """The same frames and landmarks through the store and through a window of a video."""
+    rng = np.random.default_rng(0)
+    images = [noisy(face_closeup(1.0), rng) for _ in range(8)]
+    video = write_video(tmp_path / "a.mp4", images, Fraction(30))
+    tracker = FaceTracker(DlibFaceModel())
+    held = []
+    for frame in VideoReader(video):
+        gray = as_gray(frame.image)
+        found = tracker.update(gray)
+        assert found is not None
+        held.append(Held(frame.index, frame.time_s, gray, found.landmarks))
+    clip = build_clip(
+        [h.gray for h in held],
+        np.stack([h.landmarks for h in held]),
+        np.array([h.time_s for h in held]),
+        label="none",
+        subject="a",
+    )
+    store = ClipStore.create(tmp_path / "store", {})
+    store.add("k", [clip, clip], dataset="d", samples=["x", "y"])
+    stored = ClipData(store, store.entries, ("none", "negative")).evaluation_batch([0]).inputs[0].numpy()
+    through_video, alignment = _cut(held)
+    assert np.array_equal(stored, through_video)
+    landmarks = alignment.to_crop(held[3].landmarks)
+    assert np.allclose(landmarks + 8, np.asarray(clip.landmarks)[3], atol=1e-3), "the crop is the middle of the 144"
+
+
+def recognition(engine: Engine, *rows: tuple[float, float, float]) -> Recognition:
+    """Windows (start, end, p of none); the rest is negative."""
+    windows = tuple(
+        Window(
+            start_s=a,
+            end_s=b,
+            start_frame=0,
+            end_frame=1,
+            probabilities={"none": p, "negative": 1 - p, "positive": 0.0, "surprise": 0.0},
+        )
+        for a, b, p in rows
+    )
+    empty = np.zeros((0, 2), np.int64)
+    nothing = np.zeros((0, 68, 2), np.float32)
+    return Recognition(engine, windows, empty[:, 0], nothing, empty, empty.astype(float), nothing[:, :12])
+
+
+def candidate(apex_s: float) -> Interval:
+    return Interval(label="candidate", onset_s=apex_s - 0.1, apex_s=apex_s, offset_s=apex_s + 0.1)
+
+
+def test_an_interval_gets_the_mean_of_the_windows_that_have_its_apex_well_inside(engine: Engine) -> None:
+    said = recognition(engine, (0.0, 1.0, 0.2), (0.5, 1.5, 0.4), (1.0, 2.0, 0.9))
+    probabilities = said.of(candidate(0.75))  # the first's inner part ends at 0.8, the second's begins at 0.7
+    assert probabilities == {"none": 0.3, "negative": 0.7, "positive": 0.0, "surprise": 0.0}
+    assert said.of(candidate(1.95)) == {"none": 0.9, "negative": 0.1, "positive": 0.0, "surprise": 0.0}
+    assert said.of(candidate(3.0)) is None
+
+
+def test_candidates_without_an_expression_are_set_aside_and_nothing_else_is(engine: Engine) -> None:
+    said = recognition(engine, (0.0, 1.0, 0.7), (5.0, 6.0, 0.1))
+    aside = reviewed(candidate(0.5), said, 0.5)
+    assert (aside.label, aside.expression) == ("set_aside", "none")
+    kept = reviewed(candidate(5.5), said, 0.5)
+    assert (kept.label, kept.expression) == ("candidate", "negative")
+    assert reviewed(candidate(3.0), said, 0.5) == candidate(3.0), "where no window lies nothing is known"
+    blink = Interval(label="blink", onset_s=0.4, offset_s=0.6)
+    assert reviewed(blink, said, 0.5) == blink
+
+
+def test_an_analysis_carries_what_the_network_said_and_what_it_was_trained_on(weights: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    video = write_video(tmp_path / "a.mp4", (noisy(face_closeup(1.0), rng) for _ in range(34)), Fraction(30))
+    out = tmp_path / "out"
+    timeline = analyze(video, out, AnalyzeSettings(engine=str(weights)))
+    assert read_timeline(out / "timeline.json") == timeline
+    assert timeline.provenance["engine"] == "chance"
+    assert timeline.provenance["trained_on"] == "nothing: fresh weights"
+    assert len(timeline.windows) == 3
+    assert all(sum(w.probabilities.values()) == pytest.approx(1, abs=1e-3) for w in timeline.windows)
+    with (out / "windows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(r["p_none"]) for r in rows] == [w.probabilities["none"] for w in timeline.windows]
+    with (out / "network_flow.csv").open() as file:
+        flows = list(csv.DictReader(file))
+    assert [(r["from_frame"], r["to_frame"]) for r in flows[:2]] == [("0", "3"), ("3", "6")]
+    assert len(flows) == 11, "no pair is listed twice"
+    with np.load(out / "landmarks.npz") as stored:
+        assert stored["network_frame"].tolist() == list(range(3, 34, 3))
+        assert stored["network_landmarks_px"].shape == (11, 68, 2)
+    page = (out / "report.html").read_text()
+    assert "nothing: fresh weights" in page and "Not validated on real micro-expressions" in page
+    assert json.loads((out / "timeline.json").read_text())["provenance"]["classes"] == list(CLASSES)
+
+
+def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no weights are called 'nonsense'"):
+        load_engine("nonsense")
+    small = create_model("mol-lite", num_classes=4, size=64)
+    save_model(small, tmp_path / "small.safetensors", classes=CLASSES, trained_on="nothing")
+    with pytest.raises(InputError, match="crops of 128 px"):
+        load_engine(tmp_path / "small.safetensors")
