@@ -19,7 +19,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "models": {"datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
     "simulator": {"models", "training", "evaluation", "video"},
     "video": {"datasets", "training", "evaluation", "simulator"},
-    "datasets": {"models", "training", "evaluation", "video"},
+    "datasets": {"models", "training", "evaluation"},
     "training": {"evaluation", "video", "simulator", "face"},
     "evaluation": {"video", "simulator", "face"},
     "page": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
