@@ -58,6 +58,7 @@ RECOGNITION = TrainSettings(
     freeze=("backbone", "flow", "landmarks"),
     losses=LossSettings(flow=0.0, landmarks=0.0, label_smoothing=0.05),
 )
+MOTIONS = (0.0, 0.5, 1.0, 2.0, 3.0, 100.0)
 BASELINES = {
     "ststnet": TrainSettings(model="ststnet", lr=2e-3, batch=32, steps=1500),
     "off-apexnet": TrainSettings(model="off-apexnet", lr=5e-4, batch=32, steps=1500),
@@ -101,11 +102,13 @@ def judged(models: list[nn.Module], seeds: tuple[int, ...], data: ClipData, cons
     first = models[0]
     if not isinstance(first, MOL):
         raise TypeError("a MOL is judged here")
+    runs = [predict(m, data, seed=s) for m, s in zip(models, seeds, strict=True)]
     with progress(console, "Judging flow", len(data), "clips/s") as step:
         flow = judge_flow(first, data, on_clip=step)
     return {
         "data": f"{len(data)} simulated clips of {HELD_OUT} people that were never trained on",
-        "recognition": _recognition([predict(m, data, seed=s) for m, s in zip(models, seeds, strict=True)]),
+        "recognition": _recognition(runs),
+        "recall_by_motion": _by_motion(runs, data),
         "flow_px": flow,
         "landmarks": judge_landmarks(first, data),
         "seconds_a_pair": _speed(first, data),
@@ -129,6 +132,26 @@ def _recognition(runs: list[list[Prediction]]) -> dict[str, Any]:
         "detection_uf1": spread([s.uf1 for s in two]),
         "confusion_of_the_first_seed": {"classes": list(CLASSES), "rows_are_true": four[0].counts.tolist()},
     }
+
+
+def _by_motion(runs: list[list[Prediction]], data: ClipData) -> dict[str, dict[str, float]]:
+    """By how far an expression goes from the clip's first frame: how many are found, and how many named rightly."""
+    reach = {}
+    for entry in data.entries:
+        flow = data.store.read(entry).flow
+        if flow is not None:
+            reach[entry.video] = float(np.linalg.norm(flow.cumsum(0), axis=1).max())
+    rows = [p for run in runs for p in run if p.truth != NONE]
+    found = {}
+    for low, high in pairwise(MOTIONS):
+        inside = [p for p in rows if low <= reach[p.dataset, p.subject, p.sample] < high]
+        if inside:
+            found[f"{low:g} to {high:g} px"] = {
+                "clips": len(inside) // len(runs),
+                "found": round(float(np.mean([p.probabilities[NONE] < 0.5 for p in inside])), 3),
+                "named_rightly": round(float(np.mean([p.predicted == p.truth for p in inside])), 3),
+            }
+    return found
 
 
 def _baseline(
