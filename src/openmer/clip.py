@@ -8,6 +8,7 @@ Shapes: T frames, H rows, W columns, 68 landmarks in iBUG order.
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ class Sample:
         offset: number of the last frame, or None.
         apex_estimated: whether the apex was put in by us.
         action_units: FACS units, as annotated, for example `4`, `L12`.
+        cropped: whether the pictures show little but the face.
+        kind: a micro-expression, or a longer one.
     """
 
     dataset: str
@@ -50,6 +53,8 @@ class Sample:
     offset: int | None = None
     apex_estimated: bool = False
     action_units: tuple[str, ...] = ()
+    cropped: bool = False
+    kind: Literal["micro", "macro"] = "micro"
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -1,1 +1,1 @@
-"""From a folder of annotated recordings to samples."""
+"""From folders on disk to recordings with annotation: one reader a dataset."""

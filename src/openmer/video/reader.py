@@ -194,13 +194,16 @@ class VideoReader:
         assert self._images is not None and self._fps is not None  # noqa: S101  (checked when opened)
         first = self._images[0][0]
         for index, (number, path) in enumerate(self._images):
+            time_s = float((number - first) / self._fps)
+            if time_s < self._start_s or (self._end_s is not None and time_s > self._end_s):
+                continue  # without reading it
             image = _read_image(path, gray=self._gray)
             if image.shape[:2] != (self.info.height, self.info.width):
                 raise InputError(
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
                     f"{self.info.width}x{self.info.height}; all must have one size"
                 )
-            yield Frame(index, float((number - first) / self._fps), image)
+            yield Frame(index, time_s, image)
 
 
 def _opened(source: Path) -> "av.container.InputContainer":

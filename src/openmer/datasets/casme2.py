@@ -1,0 +1,76 @@
+"""CASME II."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
+
+from openmer.datasets.base import Dataset, Tree, find_trees, matching, text, tree_of, whole
+from openmer.datasets.row import Row
+
+SUBJECT = r"sub(\d\d)"
+
+
+class CASME2(Dataset):
+    """CASME II (Yan et al., PLoS ONE 2014).
+
+    | | |
+    |---|---|
+    | what | spontaneous micro-expressions, onset to offset, some also with the frames around them |
+    | size | 255 rows (256 in the later workbook, which adds 24/EP02_07), 26 subjects |
+    | frames | 200 a second, 640x480 colour JPG; cropped about 280x340, another size for each clip |
+    | files | `CASME2_RAW_selected/sub01/EP02_01f/img46.jpg`; `Cropped/sub01/EP02_01f/reg_img46.jpg` |
+    | annotation | `CASME2-coding-20140508.xlsx` or a later one |
+    | emotions | others 99, disgust 63 (64), happiness 32, repression 27, surprise 25, sadness 7, fear 2 |
+    | how obtained | a signed licence, see http://casme.psych.ac.cn/casme/e2; no redistribution |
+
+    Quirks: the number in a picture's name is the frame's number in the annotation and not padded; an apex may be `/`; a
+    clip's name occurs with several subjects; two numberings circulate for 07/EP06_01 and 12/EP09_02; the action units
+    of five clips are `?`.
+    """
+
+    name = "casme2"
+    title = "CASME II"
+    fps = Fraction(200)
+    request = "http://casme.psych.ac.cn/casme/e2 (licence to be signed)"
+    emotions = ("others", "disgust", "happiness", "repression", "surprise", "sadness", "fear")
+    expected: ClassVar[tuple[int, ...]] = (255, 256)
+    workbooks = (r"CASME2-coding.*\.xlsx?", r"CASME2.*label.*\.xlsx?")
+    layout = "CASME2_RAW_selected/sub01/EP02_01f/img46.jpg"
+
+    def _rows(self) -> Iterable[Row]:
+        table = self._table(
+            sheets=("Sheet1",),
+            columns={
+                "subject": ("Subject",),
+                "name": ("Filename",),
+                "onset": ("OnsetFrame", "Onset"),
+                "apex": ("ApexFrame", "Apex"),
+                "offset": ("OffsetFrame", "Offset"),
+                "units": ("Action Units", "AU"),
+                "label": ("Estimated Emotion", "Emotion"),
+            },
+            needed=("subject", "name", "onset", "apex", "offset", "label"),
+        )
+        for row in table.rows:
+            subject = whole(row["subject"])
+            if subject is None or row["name"] is None:
+                continue  # a note
+            yield Row(
+                subject=f"{subject:02d}",
+                name=text(row["name"]),
+                label=text(row["label"]) if row["label"] is not None else None,
+                onset=whole(row["onset"]),
+                apex=whole(row["apex"]),
+                offset=whole(row["offset"]),
+                units=row["units"],
+            )
+
+    def _trees(self) -> Iterable[Tree]:
+        return [tree_of(root, _clips) for root in find_trees(self.root, SUBJECT)]
+
+
+def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
+    for match, folder in matching(root, SUBJECT):
+        for clip, path in matching(folder, r"EP\d\d.*"):
+            yield match[1], clip[0], path
