@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.video.motion import REGION_NAMES
 from test_reader import audio_only, turned
 
-QUICK = AnalyzeSettings(overlay=False)
+QUICK = AnalyzeSettings(overlay=False, engine="classical")
 WRITTEN = {"timeline.json", "timeline.csv", "frames.csv", "landmarks.npz", "report.html"}
 
 
@@ -52,7 +53,7 @@ def test_a_still_photograph_with_noise_gives_nothing(tmp_path: Path) -> None:
     assert timeline.intervals == ()
     steady = pd.read_csv(tmp_path / "out" / "frames.csv")["flow_median_px"].iloc[1:].median()
     assert steady < 0.05
-    analyze(video, tmp_path / "jittery", AnalyzeSettings(overlay=False, align="per_frame", end_s=1))
+    analyze(video, tmp_path / "jittery", replace(QUICK, align="per_frame", end_s=1))
     jittery = pd.read_csv(tmp_path / "jittery" / "frames.csv")["flow_median_px"].iloc[1:].median()
     assert jittery > 5 * steady, "aligning each frame anew puts landmark jitter into the flow"
 
@@ -79,7 +80,7 @@ def half_face(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def half_result(half_face: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Timeline]:
     out = tmp_path_factory.mktemp("result") / "out"
-    return out, analyze(half_face, out)
+    return out, analyze(half_face, out, AnalyzeSettings(engine="classical"))
 
 
 def test_everything_is_written_and_nothing_is_left_over(half_result: tuple[Path, Timeline]) -> None:
@@ -134,21 +135,21 @@ def test_a_portrait_video_of_odd_size_with_rotation(tmp_path: Path) -> None:
     lying = np.ascontiguousarray(np.rot90(upright))  # turned back by the metadata, clockwise
     padded = lying[: lying.shape[0] // 2 * 2, : lying.shape[1] // 2 * 2]
     video = turned(write_video(tmp_path / "phone.mp4", [padded] * 12, Fraction(30)))
-    analyze(video, tmp_path / "out")
+    analyze(video, tmp_path / "out", AnalyzeSettings(engine="classical"))
     assert pd.read_csv(tmp_path / "out" / "frames.csv")["face_found"].all()
     odd = tmp_path / "odd"
     odd.mkdir()
     for k in range(5):
         cv2.imwrite(str(odd / f"{k}.png"), upright[:199, :, ::-1])
     assert upright[:199].shape[:2] == (199, 201)
-    analyze(odd, tmp_path / "out2", AnalyzeSettings(fps=Fraction(30)))
+    analyze(odd, tmp_path / "out2", AnalyzeSettings(engine="classical", fps=Fraction(30)))
     with av.open(str(tmp_path / "out2" / "overlay.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 5
 
 
 def test_frame_numbers_count_from_the_start_of_the_source(tmp_path: Path) -> None:
     video = write_video(tmp_path / "smirk.mp4", smirk(30, 2.4, 0.3, 1.5, 4.0), Fraction(30))
-    (found,) = analyze(video, tmp_path / "out", AnalyzeSettings(overlay=False, start_s=1.0))
+    (found,) = analyze(video, tmp_path / "out", replace(QUICK, start_s=1.0))
     assert found.apex_s == pytest.approx(2.55, abs=0.07)
     assert found.apex_frame == round(found.apex_s * 30)
     assert pd.read_csv(tmp_path / "out" / "frames.csv")["frame"].iloc[0] == 30
@@ -233,7 +234,7 @@ def test_an_older_result_is_replaced_only_when_asked(
     assert "also holds notes.txt" in " ".join(capsys.readouterr().err.split())
     (out / "notes.txt").unlink()
     assert run(monkeypatch, *command, "--overwrite") == 0
-    assert {p.name for p in out.iterdir()} == WRITTEN
+    assert {p.name for p in out.iterdir()} == WRITTEN | {"windows.csv", "network_flow.csv"}
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
@@ -288,6 +289,7 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
     for k in range(1, 3000):  # long enough to be interrupted
         (frames / f"{k}.png").symlink_to(picture)
     command = [sys.executable, "-m", "openmer", "analyze", frames, "--fps", "30", "--out", out, "--overwrite"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.*/flow.cache")) and time.monotonic() < deadline:
@@ -311,7 +313,7 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
         (("--end", "inf"), 1, "0 <= start < end"),
         (("--fps", "1e-400"), 1, "between 0.1 and 10000"),
         (("--fps", "100000"), 1, "between 0.1 and 10000"),
-        (("--device", "cuda"), 1, "runs on the CPU"),
+        (("--engine", "classical", "--device", "cuda"), 1, "runs on the CPU"),
         (("--predictor", "nowhere.dat"), 1, "no landmark predictor"),
         (("--flow", "raft"), 2, "invalid choice"),
     ],

@@ -110,6 +110,6 @@ def test_strs_by_hand() -> None:
 
 def test_spread_by_hand() -> None:
     found = spread([1.0, 2.0, 3.0])
-    assert found == {"mean": 2.0, "sd": 1.0, "n": 3} and math.isnan(spread([1.0])["sd"])
+    assert found == {"mean": 2.0, "sd": 1.0, "n": 3} and spread([1.0])["sd"] is None
     with pytest.raises(InputError, match="do not belong together"):
         confusion_matrix([0], [0, 1], 2)

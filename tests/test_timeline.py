@@ -80,6 +80,7 @@ def test_csv_names_units_and_schema() -> None:
         "score": "2.0",
         "peak_px": "0.7",
         "regions": "chin+nose",
+        "expression": "",
     }
 
 

@@ -37,7 +37,7 @@ def analyze(
     align: Literal["per_clip", "per_frame"] = "per_clip",
     flow: Literal["dis", "tvl1", "farneback"] = "dis",
     overlay: bool = True,
-    engine: str = "classical",
+    engine: str = "mol-lite",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     predictor: Path | None = None,
     overwrite: bool = False,
@@ -64,7 +64,7 @@ def analyze(
         align: One alignment while the head stays in place, or a new one for each frame (jitters).
         flow: How motion is measured: dis (fast), tvl1 (the literature's, 30 times slower), farneback.
         overlay: Draw overlay.mp4.
-        engine: classical (motion alone), the weights that come with the package, or a .safetensors file.
+        engine: mol-lite (weights that come with the package), classical (motion alone), or a .safetensors file.
         device: Where the network runs; all else runs on the CPU.
         predictor: Another dlib 68-point predictor.
         overwrite: Replace an older result in OUT.

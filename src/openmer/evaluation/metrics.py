@@ -192,10 +192,10 @@ def strs(spotting_f1: float, truth: Sequence[int], predicted: Sequence[int], cla
     return spotting_f1 * analysis_f1(truth, predicted, classes)
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float | None]:
     """Mean and sample standard deviation over seeds; no deviation from a single one."""
     found = np.asarray(values, np.float64)
-    deviation = float(found.std(ddof=1)) if len(found) > 1 else float("nan")
+    deviation = float(found.std(ddof=1)) if len(found) > 1 else None
     return {"mean": float(found.mean()), "sd": deviation, "n": len(found)}
 
 

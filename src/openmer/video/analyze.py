@@ -40,6 +40,7 @@ OWN = (
     "overlay.mp4",
 )
 CLASSICAL = "classical"
+DEFAULT_ENGINE = "mol-lite"
 FEW_FPS = 60
 
 CAUTION = (
@@ -73,7 +74,7 @@ class AnalyzeSettings:
     align: AlignMode = "per_clip"
     flow: FlowMethod = "dis"
     overlay: bool = True
-    engine: str = CLASSICAL
+    engine: str = DEFAULT_ENGINE
     device: str = "auto"
     least_expression: float = 0.5
     predictor: Path | None = None
