@@ -1,0 +1,162 @@
+"""Readers of the licensed datasets, on folders of their true shape."""
+
+from pathlib import Path
+
+import pytest
+
+import fakes
+from openmer.datasets.registry import open_datasets, samples_of
+from openmer.errors import InputError
+from openmer.labels import PROTOCOLS, parse_action_units, protocol
+
+
+def kinds(dataset: object) -> list[str]:
+    return [f.kind for f in dataset.findings]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def composite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("composite")
+    fakes.main(root)
+    return root
+
+
+def test_the_composite_has_the_counts_of_every_subject(composite: Path) -> None:
+    samples = samples_of(open_datasets("composite", composite))
+    rule = protocol("composite")
+    found = [(s.dataset, s.subject, label) for s, label in rule.of(samples)]
+    assert rule.differences(found) == ()
+    assert len(found) == 442 and len({f[:2] for f in found}) == 68
+    without = [f for f in found if f != ("casme2", "02", "positive")]
+    assert rule.differences(without) == (
+        "441 recordings, expected 442",
+        "positive: 108, expected 109",
+        "casme2 subject 02: 5 negative, 0 positive, 3 surprise; expected 5 negative, 1 positive, 3 surprise",
+    )
+
+
+@pytest.mark.parametrize("name", ["casme2-3", "samm-3", "smic-hs-3"])
+def test_each_part_has_its_own_counts(composite: Path, name: str) -> None:
+    rule = protocol(name)
+    (dataset,) = rule.mapping
+    samples = samples_of(open_datasets(dataset, composite))
+    assert rule.differences([(s.dataset, s.subject, c) for s, c in rule.of(samples)]) == ()
+
+
+@pytest.mark.parametrize("frames", ["raw", "cropped"])
+@pytest.mark.parametrize("doubled", [False, True])
+def test_casme2_raw_and_cropped_also_in_doubled_folders(tmp_path: Path, frames: str, doubled: bool) -> None:
+    rows = fakes.casme2_rows()[:5]
+    fakes.casme2(tmp_path / "a" / "b", frames=frames, doubled=doubled, rows=rows)
+    (dataset,) = open_datasets("casme2", tmp_path)
+    assert [(s.subject, s.name) for s in dataset] == [(f"{r[0]:02d}", r[1]) for r in rows]
+    assert {s.cropped for s in dataset} == {frames == "cropped"}
+    first = dataset.samples[0]
+    assert (first.onset, first.apex, first.offset, first.apex_estimated) == (9, 10, 12, False)
+    assert first.action_units == ("4", "L12") and first.label == "disgust" and first.fps == 200
+
+
+def test_an_apex_that_is_missing_is_mended_from_the_table_or_estimated(tmp_path: Path) -> None:
+    slash = (4, "EP12_01f", None, 9, "/", 300, None, "4", None, "disgust")
+    odd = (3, "EP01_01", None, 9, 500, 12, None, "4", None, "disgust")
+    fakes.casme2(tmp_path, rows=[slash, odd])
+    for folder in (tmp_path / "CASME2_RAW_selected").glob("sub04/*"):
+        fakes.pictures(folder, [f"img{n}.jpg" for n in range(14, 301)])
+    (dataset,) = open_datasets("casme2", tmp_path)
+    mended, estimated = dataset.samples
+    assert (mended.apex, mended.apex_estimated) == (279, False)
+    assert (estimated.apex, estimated.apex_estimated) == (10, True)
+    assert "correction" in kinds(dataset) and "apex estimated" in kinds(dataset)
+    (plain,) = open_datasets("casme2", tmp_path, corrections=False)
+    assert plain.samples[0].apex_estimated and "correction" not in kinds(plain)
+
+
+def test_frames_out_of_range_missing_folders_and_stray_ones_are_said(tmp_path: Path) -> None:
+    rows = [
+        (1, "EP01_01", None, 2, 10, 99, None, "4", None, "disgust"),
+        (1, "EP02_01", None, 500, 510, 520, None, "4", None, "disgust"),
+        (2, "EP03_01", None, 9, 10, 12, None, "4", None, "Others "),
+        (2, "EP04_01", None, 12, 10, 9, None, "4", None, "boredom"),
+        (3, "EP05_01", None, 9, 10, 12, None, "4", None, "disgust"),
+        (3, "EP05_01", None, 9, 10, 12, None, "4", None, "disgust"),
+    ]
+    fakes.casme2(tmp_path, rows=rows)
+    tree = tmp_path / "CASME2_RAW_selected"
+    fakes.pictures(tree / "sub09" / "EP09_09", ["img1.jpg", "img2.jpg"])
+    (dataset,) = open_datasets("casme2", tmp_path)
+    first, other = dataset.samples
+    assert (first.onset, first.offset) == (8, 13), "cut to the frames that are there, 9 before 10"
+    assert other.label == "others"
+    assert sorted(set(kinds(dataset))) == [
+        "folder without row",
+        "frames out of range",
+        "impossible annotation",
+        "repeated recording",
+        "unknown label",
+    ]
+    for folder in (tree / "sub02").iterdir():
+        folder.rename(tmp_path / folder.name)
+    (fewer,) = open_datasets("casme2", tmp_path)
+    assert len(fewer) == 1 and kinds(fewer).count("missing folder") == 2
+
+
+def test_samm_below_its_notes_with_numbers_and_text_for_subjects(composite: Path) -> None:
+    (dataset,) = open_datasets("samm", composite / "SAMM_release")
+    assert len(dataset) == 133
+    first = dataset.samples[0]
+    assert (first.subject, first.apex_estimated) == ("006", True), "an apex of -1 is missing"
+    assert (first.onset, first.offset) == (8, 11) and first.label == "anger"
+    assert first.action_units == ("R4", "7")
+
+
+def test_smic_takes_its_classes_from_folders_and_leaves_non_micro_alone(composite: Path) -> None:
+    (dataset,) = open_datasets("smic-hs", composite)
+    assert len(dataset) == 164
+    second = dataset.samples[1]
+    assert (second.onset, second.offset) == (999_998, 1_000_001), "frames are ordered by number, not by text"
+    assert {s.label for s in dataset} == {"negative", "positive", "surprise"}
+    assert all(s.apex_estimated for s in dataset)
+
+
+def test_errors_say_where_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    with pytest.raises(InputError, match=r"no frames of CASME II.*holiday.*docs/data\.md.*licence"):
+        open_datasets("casme2", tmp_path)
+    fakes.casme2(tmp_path / "x", rows=fakes.casme2_rows()[:2])
+    (tmp_path / "x" / "CASME2-coding-20140508.xlsx").unlink()
+    with pytest.raises(InputError, match=r"annotation of CASME II was not found.*--workbook"):
+        open_datasets("casme2", tmp_path)
+    (tmp_path / "x" / "CASME2-coding-20140508.xlsx").write_bytes(b"no workbook")
+    with pytest.raises(InputError, match="cannot read the workbook"):
+        open_datasets("casme2", tmp_path)
+    with pytest.raises(InputError, match="no dataset 'casme4'; choose casme2"):
+        open_datasets("casme4", tmp_path)
+    with pytest.raises(InputError, match="there is no folder"):
+        open_datasets("smic-hs", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("cell", "units"),
+    [
+        ("4+7", ("4", "7")),
+        ("L12", ("L12",)),
+        ("15A+17", ("15A", "17")),
+        (12, ("12",)),
+        (12.0, ("12",)),
+        ("(R6 or R12)+R15", ("R6?", "R12?", "R15")),
+        ("?", ()),
+        (None, ()),
+    ],
+)
+def test_action_units_as_coders_write_them(cell: object, units: tuple[str, ...]) -> None:
+    assert tuple(str(u) for u in parse_action_units(cell)) == units
+
+
+def test_per_class_counts_add_up_to_the_totals() -> None:
+    for rule in PROTOCOLS.values():
+        if rule.per_class:
+            least, most = (sum(pick(v) for v in rule.per_class.values()) for pick in (min, max))
+            assert {least, most} == set(rule.totals), rule.name
+        assert set(rule.per_class) <= set(rule.classes)
+    with pytest.raises(InputError, match="choose casme2-5"):
+        protocol("casme2-6")
