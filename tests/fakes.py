@@ -14,6 +14,7 @@ import numpy as np
 from openpyxl import Workbook
 
 from openmer.labels import PROTOCOLS, THREE
+from openmer.simulator.generate import SimulateSettings, draw_sample
 
 EMOTION = {
     "casme2": {"negative": "disgust", "positive": "happiness", "surprise": "surprise"},
@@ -97,7 +98,7 @@ def casme2(
     prefix = "img" if frames == "raw" else "reg_img"
     for row in rows:
         folder = tree / f"sub{int(row[0]):02d}" / str(row[1])
-        pictures(folder, [f"{prefix}{n}.jpg" for n in range(8, 14)])
+        pictures(folder, [f"{prefix}{n}.jpg" for n in range(8, 21 if row[5] == 20 else 14)])
     sheet(root / "CASME2-coding-20140508.xlsx", "Sheet1", [(*CASME2_HEADER, "Estimated Emotion"), *rows])
     return root
 
@@ -128,6 +129,16 @@ def smic(root: Path, *, camera: str = "HS") -> Path:
         pictures(tree / subject / "micro" / label / name, [f"image{first + n}.bmp" for n in range(4)])
     pictures(tree / "s1" / "non_micro" / "s1_non_01", ["image1.bmp", "image2.bmp"])
     return root
+
+
+def render(folder: Path, person: int, sample: int) -> None:
+    """Put a simulated expression in the place of a folder's gray pictures."""
+    settings = SimulateSettings(subjects=person + 1, samples=sample + 1, fps=200, seed=3)
+    recording, _, _ = draw_sample(settings, person, sample)
+    paths = sorted(folder.iterdir())
+    for path, k in zip(paths, np.linspace(0, len(recording) - 1, len(paths)).astype(int), strict=True):
+        image = cv2.copyMakeBorder(recording.image(int(k)), 30, 30, 30, 30, cv2.BORDER_REPLICATE)
+        cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
 
 def main(out: Path) -> None:

@@ -18,6 +18,10 @@ from openmer.progress import progress
 from openmer.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openmer.clips.store import ClipStore
+    from openmer.labels import Protocol
     from openmer.training.data import ClipData, Kind
     from openmer.training.loop import TrainSettings
 
@@ -187,11 +191,93 @@ def simulate(
 
 
 @app.command
+def data(
+    action: Annotated[Literal["check"], tyro.conf.Positional],
+    name: Annotated[str, tyro.conf.Positional],
+    root: Annotated[Path, tyro.conf.Positional],
+    /,
+    protocol: str | None = None,
+    frames: Literal["raw", "cropped"] | None = None,
+    workbook: Path | None = None,
+    corrections: bool = True,
+    sheet: Path | None = None,
+    most: int = 20,
+) -> None:
+    """Look whether a licensed dataset is whole, before anything is computed.
+
+    NAME is casme2, samm, smic-hs, smic-vis, smic-nir, casme3, casme-sq, mmew, samm-long, or composite (ROOT then holds
+    SMIC HS, CASME II and SAMM). Prints what was found, what is amiss, and which protocols' counts are met. The exit
+    code is 0 if the counts of the chosen protocol are met, and 1 if not.
+
+    For example:
+
+      openmer data check casme2 /data/CASME2
+      openmer data check samm /data/SAMM --protocol samm-3 --sheet samm.png
+      openmer data check composite /data
+
+    Args:
+        action: What to do.
+        name: Of the dataset.
+        root: The folder it was unpacked into, or one or two above.
+        protocol: Whose counts decide the exit code; the dataset's usual one by default.
+        frames: Raw pictures or cropped faces; raw ones by default, where they are there.
+        workbook: The annotation, where it lies elsewhere.
+        corrections: Mend known errors of the released annotation; each is listed.
+        sheet: Write a picture of some apex frames.
+        most: Findings of a kind that are listed.
+    """
+    from rich.table import Table
+
+    from openmer.datasets.check import check, chosen_protocol, default_protocol, write_contact_sheet
+    from openmer.datasets.registry import open_datasets
+    from openmer.labels import protocol as find_protocol
+
+    rule = protocol or default_protocol(name)
+    wanted = None if rule is None else find_protocol(rule)
+    console = Console()
+    found = check(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
+    for dataset, counts in zip(found.datasets, found.counts().values(), strict=True):
+        said = ", ".join(f"{label} {count}" for label, count in counts.most_common())
+        rows = f"{len(dataset.rows)} rows of annotation"
+        if dataset.expected:
+            rows += f" (known: {' or '.join(map(str, dataset.expected))})"
+        console.print(f"[bold]{dataset.title}[/], {dataset.tree.frames} frames in {escape(str(dataset.tree.root))}")
+        console.print(f"  {rows}; {len(dataset)} recordings can be used: {escape(said)}", highlight=False)
+    kinds = sorted({f.kind for f in found.findings})
+    if kinds:
+        table = Table("what", "where", "how it is", title="Findings", title_justify="left")
+        for kind in kinds:
+            of_kind = [f for f in found.findings if f.kind == kind]
+            for finding in of_kind[:most]:
+                table.add_row(kind, escape(finding.where), escape(finding.what))
+            if len(of_kind) > most:
+                table.add_row(kind, f"and {len(of_kind) - most} more", "--most shows them")
+        console.print(table)
+    for label, differences in found.rules.items():
+        mark = "[green]met[/]" if not differences else "[yellow]not met[/]"
+        console.print(f"{label}: {mark}", highlight=False)
+        if wanted is not None and label == wanted.name:
+            for line in differences:
+                console.print(f"  {escape(line)}", highlight=False)
+    if sheet is not None:
+        write_contact_sheet(found.samples, sheet)
+        console.print(f"[bold]{escape(str(sheet))}[/]")
+    if wanted is not None and chosen_protocol(found, wanted):
+        raise InputError(
+            f"the counts of {wanted.name} are not met; docs/data.md says what a whole {name} holds and how to get it"
+        )
+
+
+@app.command
 def prepare(
-    data: Annotated[Path, tyro.conf.Positional],
+    name: Annotated[str, tyro.conf.Positional],
+    root: Annotated[Path, tyro.conf.Positional],
     /,
     out: Path,
     label: Literal["label", "emotion"] = "label",
+    frames: Literal["raw", "cropped"] | None = None,
+    workbook: Path | None = None,
+    corrections: bool = True,
     sampling: Literal["phases", "cover"] = "phases",
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
     align: Literal["per_clip", "per_frame"] = "per_clip",
@@ -199,18 +285,24 @@ def prepare(
 ) -> None:
     """Turn recordings into aligned clips with landmarks and flow, for training.
 
-    DATA is a folder with samples.csv (subject, sample, source, fps, label, onset, offset). What is there already is
-    not made again, so an interrupted run goes on. Recordings that cannot be used are listed with the reason.
+    NAME is folder for your own data, with samples.csv (subject, sample, source, fps, label, onset, offset) in ROOT, or
+    a licensed dataset as in `openmer data check`. What is there already is not made again, so an interrupted run goes
+    on. Recordings that cannot be used are listed with the reason.
 
     For example:
 
-      openmer prepare my-dataset --out my-store
-      openmer prepare my-dataset --out my-store --sampling cover --flow dis
+      openmer prepare folder my-dataset --out my-store
+      openmer prepare casme2 /data/CASME2 --out casme2-store
+      openmer prepare composite /data --out composite-store --flow dis
 
     Args:
-        data: The folder of the dataset.
+        name: Of the dataset, or folder.
+        root: The folder of the dataset.
         out: The store to fill.
-        label: Which column is the class.
+        label: Of a folder: which column is the class.
+        frames: Of a licensed dataset: raw pictures or cropped faces.
+        workbook: Of a licensed dataset: the annotation, where it lies elsewhere.
+        corrections: Of a licensed dataset: mend known errors of the released annotation.
         sampling: The paper's phases, or one clip from onset to offset.
         flow: The teacher of the flow head; tvl1 is the paper's, dis 30 times faster.
         align: One alignment a clip, or one a frame as the authors do (jitters).
@@ -221,14 +313,19 @@ def prepare(
     from openmer.datasets.folder import FolderDataset
     from openmer.datasets.prepare import PrepareSettings
     from openmer.datasets.prepare import prepare as run
+    from openmer.datasets.registry import open_datasets, samples_of
 
     console = Console(stderr=True)
-    samples = FolderDataset(data, label=label).samples
+    if name == "folder":
+        samples = FolderDataset(root, label=label).samples
+    else:
+        samples = samples_of(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
     settings = PrepareSettings(sampling=sampling, flow=flow, align=align)
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
         store, problems = run(samples, out, settings, processes=processes or os.cpu_count() or 1, on_sample=step)
     for problem in problems:
-        console.print(f"[yellow]left out[/] {escape(problem.sample.name)}: {escape(problem.reason)}", highlight=False)
+        where = f"{problem.sample.subject}/{problem.sample.name}"
+        console.print(f"[yellow]left out[/] {escape(where)}: {escape(problem.reason)}", highlight=False)
     console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
 
 
@@ -323,12 +420,18 @@ class Training:
         )
 
 
-def _clip_data(store: Path, classes: tuple[str, ...], kind: "Kind") -> "ClipData":
-    """The labelled clips of a store; by default all labels are classes."""
+def _clip_data(
+    store: Path, classes: tuple[str, ...], kind: "Kind", protocol: str | None = None, incomplete: bool = False
+) -> "ClipData":
+    """The labelled clips of a store; by default all labels are classes; on request those of a protocol."""
     from openmer.clips.store import ClipStore
     from openmer.training.data import ClipData
 
     found = ClipStore(store)
+    if protocol is not None:
+        if classes:
+            raise InputError("a protocol names its classes: leave --classes away")
+        return _protocol_data(found, protocol, kind, incomplete)
     there = sorted({e.label for e in found if e.label is not None})
     missing = sorted(set(classes) - set(there))
     if missing:
@@ -337,6 +440,46 @@ def _clip_data(store: Path, classes: tuple[str, ...], kind: "Kind") -> "ClipData
     if len(chosen) < 2:
         raise InputError(f"at least two classes are needed, {store} has {', '.join(there) or 'no labels'}")
     return ClipData(found, [e for e in found if e.label in chosen], chosen, kind)
+
+
+def _protocol_data(store: "ClipStore", name: str, kind: "Kind", incomplete: bool) -> "ClipData":
+    """Clips under the protocol's labels; counts are of recordings, and must be met."""
+    from openmer.labels import protocol
+    from openmer.training.data import ClipData
+
+    rule = protocol(name)
+    labels = {e.video: rule.label(e.dataset, e.subject, e.sample, e.label) for e in store}
+    differences = _differences(rule, labels)
+    if differences and not incomplete:
+        shown = "; ".join(differences[:8]) + (f"; and {len(differences) - 8} more" if len(differences) > 8 else "")
+        raise InputError(
+            f"{store.root} does not hold what {name} needs: {shown}. Look with openmer data check, or go on with "
+            "--incomplete; the result is then not comparable with others"
+        )
+    entries = [replace(e, label=labels[e.video]) for e in store if labels[e.video] is not None]
+    if not entries:
+        raise InputError(f"no recording in {store.root} belongs to {name}, which is for {', '.join(rule.mapping)}")
+    return ClipData(store, entries, rule.classes, kind)
+
+
+def _differences(rule: "Protocol", labels: "Mapping[tuple[str, str, str], str | None]") -> tuple[str, ...]:
+    """What differs from a protocol's counts, from the labels of recordings."""
+    return rule.differences([(d, subject, label) for (d, subject, _), label in labels.items() if label is not None])
+
+
+def _said_of(name: str | None, data: "ClipData") -> dict[str, Any] | None:
+    """What a result says of its protocol."""
+    from openmer.labels import protocol
+
+    if name is None:
+        return None
+    rule = protocol(name)
+    return {
+        "name": rule.name,
+        "source": rule.source,
+        "not_comparable": rule.comparable,
+        "differences": list(_differences(rule, {e.video: e.label for e in data.entries})),
+    }
 
 
 @app.command
@@ -385,6 +528,8 @@ def loso(
     /,
     out: Path,
     classes: tuple[str, ...] = (),
+    protocol: str | None = None,
+    incomplete: bool = False,
     split: str = "subject",
     seeds: tuple[int, ...] = (0,),
     inner: float = 0.0,
@@ -402,6 +547,7 @@ def loso(
     For example:
 
       openmer loso my-store --out results/lite --steps 300 --seeds 0 1 2
+      openmer loso casme2-store --out results/casme2 --protocol casme2-3 --init mol-lite --steps 200
       openmer loso my-store --out results/ststnet --model ststnet --steps 300 --split 5
       openmer loso my-store --out results/ray --executor ray --address auto
 
@@ -409,6 +555,8 @@ def loso(
         store: Made by `openmer prepare` or `openmer prepare-simulated`.
         out: The folder.
         classes: Labels to judge, in this order; all by default.
+        protocol: Of the literature, such as casme2-5, samm-3, composite: sets recordings and classes, checks counts.
+        incomplete: Go on where a protocol's counts are not met; the result says so.
         split: subject (LOSO), dataset, or a number of groups of subjects.
         seeds: Of repeated trainings.
         inner: Share of the training subjects on which the best step is chosen; 0 takes the last step.
@@ -422,7 +570,7 @@ def loso(
     from openmer.evaluation.report import write_evaluation
 
     settings = LosoSettings(training=training.settings(seeds[0] if seeds else 0), split=split, seeds=seeds, inner=inner)
-    data = _clip_data(store, classes, settings.training.kind)
+    data = _clip_data(store, classes, settings.training.kind, protocol, incomplete)
     console = Console(stderr=True)
     total = len(settings.folds(data)) * len(seeds)
     with progress(console, "Folds", total, "folds/s") as step:
@@ -435,6 +583,7 @@ def loso(
             address=address,
             workers=workers,
             device=device,
+            protocol=_said_of(protocol, data),
             on_fold=lambda name: step(name),
         )
     page = write_evaluation(out)

@@ -5,6 +5,7 @@ already is not made again.
 """
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from openmer.clip import Clip, Gray, Sample
@@ -25,6 +27,7 @@ from openmer.face.detect import DlibFaceModel, Face, FaceTracker
 from openmer.video.reader import VideoReader, as_gray
 
 VERSION = 1
+MARGIN = 0.25  # around cropped faces, of the longer side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +150,29 @@ def _read(sample: Sample) -> tuple[list[Gray], Any, list[Face | None], Any]:
     """All frames in gray, their times, the face in each, and their numbers in the annotation's counting."""
     tracker = FaceTracker(DlibFaceModel())
     images, times, faces, numbers = [], [], [], []
-    reader = VideoReader(sample.source, fps=sample.fps if sample.source.is_dir() else None)
+    reader = _reader(sample)
     for frame in reader:
         gray = as_gray(frame.image)
+        if sample.cropped:  # the detector wants more than the face
+            room = round(MARGIN * max(gray.shape))
+            gray = cv2.copyMakeBorder(gray, room, room, room, room, cv2.BORDER_REPLICATE).astype(np.uint8)
         images.append(gray)
         times.append(frame.time_s)
         faces.append(tracker.update(gray))
         numbers.append(frame.index if reader.numbers is None else reader.numbers[frame.index])
     return images, np.array(times), faces, np.array(numbers)
+
+
+def _reader(sample: Sample) -> VideoReader:
+    """Of a folder of pictures only those from onset to offset are read: a folder can hold minutes."""
+    if not sample.source.is_dir():
+        return VideoReader(sample.source)
+    whole = VideoReader(sample.source, fps=sample.fps)
+    numbers = whole.numbers
+    if numbers is None or sample.onset is None or sample.offset is None:
+        return whole
+    first = bisect_left(numbers, sample.onset)
+    last = bisect_right(numbers, sample.offset) - 1
+    quarter = 0.25 / float(sample.fps)
+    start, end = (float(k / sample.fps) for k in (first, last))
+    return VideoReader(sample.source, fps=sample.fps, start_s=max(0.0, start - quarter), end_s=end + quarter)

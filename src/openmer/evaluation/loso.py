@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields, replace
@@ -125,6 +125,7 @@ def run_loso(
     address: str | None = None,
     workers: int = 0,
     device: str = "auto",
+    protocol: Mapping[str, Any] | None = None,
     on_fold: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train and judge all folds of all seeds, or what is left of them; the metrics, None where there is no number.
@@ -138,6 +139,7 @@ def run_loso(
         address: of the Ray cluster; a local one by default.
         workers: trainings at once; 0 is one a GPU, or one on a CPU.
         device: `cpu`, `cuda` or `auto`.
+        protocol: what the metrics say of the protocol that chose recordings and classes.
         on_fold: called with a fold's name as it ends, at once for those that were finished.
 
     Raises:
@@ -157,6 +159,8 @@ def run_loso(
     predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json")]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
+    if protocol is not None:
+        metrics["protocol"] = dict(protocol)
     metrics = {name: _plain(value) for name, value in metrics.items()}
     try:
         write_atomic(out / "predictions.csv", _predictions_table(predictions, data.classes))
@@ -192,10 +196,23 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: 
     for name in ("accuracy", "uf1"):
         low, high = bootstrap(of_seeds[0], lambda part, n=name: class_scores(part, len(classes)).summary()[n])  # type: ignore[misc]
         content["scores"][name]["interval_95_over_subjects"] = [low, high]
+    datasets = sorted({p.dataset for p in predictions})
+    if len(datasets) > 1:
+        content["datasets"] = {
+            dataset: _of_dataset([[p for p in part if p.dataset == dataset] for part in of_seeds], len(classes))
+            for dataset in datasets
+        }
     if NONE in classes:
         detected = [detection_scores(part, list(classes).index(NONE)) for part in of_seeds]
         content["detection"] = {n: spread([d.summary()[n] for d in detected]) for n in ("accuracy", "uf1")}
     return content
+
+
+def _of_dataset(of_seeds: Sequence[Sequence[Prediction]], classes: int) -> dict[str, Any]:
+    """One dataset's share of a joint evaluation, as the composite reports it beside the whole."""
+    scores = [class_scores(part, classes) for part in of_seeds]
+    named = {name: spread([s.summary()[name] for s in scores]) for name in ("accuracy", "uf1", "uar")}
+    return {"videos": len(of_seeds[0]), **named}
 
 
 def read_predictions(path: Path) -> list[Prediction]:

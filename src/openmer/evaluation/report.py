@@ -109,6 +109,16 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
         lines.append(f"| {NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | {shown} |")
     for name, s in metrics.get("detection", {}).items():
         lines.append(f"| expression or none: {NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | |")
+    shares = metrics.get("datasets", {})
+    if shares:
+        lines += ["", "| dataset | videos | accuracy | UF1 | UAR |", "|---|---|---|---|---|"]
+    for name, s in shares.items():
+        values = " | ".join(_number(s[k]["mean"]) for k in ("accuracy", "uf1", "uar"))
+        lines.append(f"| {name} | {s['videos']} | {values} |")
+    rule = metrics.get("protocol")
+    if rule and (rule["not_comparable"] or rule["differences"]):
+        said = "; ".join([*filter(None, [rule["not_comparable"]]), *rule["differences"]])
+        lines += ["", f"Not comparable with other results by {rule['name']}: {said}"]
     lines += ["", "| class | videos | precision | recall | F1 |", "|---|---|---|---|---|"]
     for row in metrics["per_class"]:
         values = " | ".join(_number(row[k]["mean"]) for k in ("precision", "recall", "f1"))
