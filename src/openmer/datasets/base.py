@@ -89,6 +89,7 @@ class Dataset(ABC):
     request: ClassVar[str]
     emotions: ClassVar[tuple[str, ...]]
     expected: ClassVar[tuple[int, ...]] = ()  # rows of the workbooks that are known
+    has_apex: ClassVar[bool] = True  # whether anybody annotated it
     workbooks: ClassVar[tuple[str, ...]] = ()  # patterns of their names
 
     def __init__(
@@ -218,7 +219,8 @@ class Dataset(ABC):
         if apex is None or not onset <= apex <= offset:
             met = "is not annotated" if apex is None else f"{apex} lies outside of {onset} to {offset}"
             apex, estimated = (onset + offset) // 2, True
-            self._note("apex estimated", where, f"the apex {met}; taken is the middle, {apex}")
+            if self.has_apex:
+                self._note("apex estimated", where, f"the apex {met}; taken is the middle, {apex}")
         return Sample(
             dataset=self.name,
             subject=row.subject,

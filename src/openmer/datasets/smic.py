@@ -34,6 +34,7 @@ class SMIC(Dataset):
     request = "https://www.oulu.fi (CMVS; release agreement to be signed by a permanent employee)"
     emotions = CLASSES
     expected: ClassVar[tuple[int, ...]] = (164,)
+    has_apex = False
     camera: ClassVar[str] = "HS"
     layout = "SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image559740.bmp"
 
