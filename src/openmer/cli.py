@@ -281,6 +281,7 @@ def prepare(
     sampling: Literal["phases", "cover"] = "phases",
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
     align: Literal["per_clip", "per_frame"] = "per_clip",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     processes: int = 0,
 ) -> None:
     """Turn recordings into aligned clips with landmarks and flow, for training.
@@ -306,6 +307,7 @@ def prepare(
         sampling: The paper's phases, or one clip from onset to offset.
         flow: The teacher of the flow head; tvl1 is the paper's, dis 30 times faster.
         align: One alignment a clip, or one a frame as the authors do (jitters).
+        device: Where TV-L1 flow is solved; a GPU does all pairs of a clip at once.
         processes: Worker processes; 0 is one a core.
     """
     import os
@@ -320,7 +322,7 @@ def prepare(
         samples = FolderDataset(root, label=label).samples
     else:
         samples = samples_of(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
-    settings = PrepareSettings(sampling=sampling, flow=flow, align=align)
+    settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow))
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
         store, problems = run(samples, out, settings, processes=processes or os.cpu_count() or 1, on_sample=step)
     for problem in problems:
@@ -699,6 +701,18 @@ def import_authors(
 def version() -> None:
     """Print the version."""
     print(__version__)
+
+
+def _flow_device(wanted: Literal["auto", "cpu", "cuda"], flow: str) -> Literal["cpu", "cuda"]:
+    if wanted == "cpu" or flow != "tvl1":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise InputError("--device cuda: no usable GPU was found; leave it away to run on the CPU")
+    return "cpu"
 
 
 def _fraction(text: str | None) -> Fraction | None:

@@ -1,12 +1,11 @@
 """From frames and landmarks of a recording to an aligned clip: the one way that datasets and videos share."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
 from openmer.clip import Array, Clip, Gray, Times
-from openmer.clips.flow import FlowMethod, optical_flow
+from openmer.clips.flow import FlowDevice, FlowMethod, clip_flow
 from openmer.clips.store import STORED_PX
 from openmer.errors import InputError
 from openmer.face.align import AlignMode, align_clip
@@ -19,6 +18,7 @@ def build_clip(
     *,
     align: AlignMode = "per_clip",
     flow: FlowMethod | None = None,
+    device: FlowDevice = "cpu",
     subject: str = "",
     label: str | None = None,
 ) -> Clip:
@@ -31,6 +31,7 @@ def build_clip(
         times_s: (T,) seconds.
         align: one alignment for the clip (`per_clip`), or one a frame.
         flow: how the flow between frames is measured, or None for none.
+        device: where TV-L1 flow is solved.
         subject: of the clip.
         label: of the clip.
 
@@ -51,5 +52,5 @@ def build_clip(
         subject=subject,
         label=label,
         landmarks=points,
-        flow=None if flow is None else np.stack([optical_flow(a, b, flow) for a, b in pairwise(frames)]),
+        flow=None if flow is None else clip_flow(frames, flow, device),
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from openmer.clip import Clip, Gray, Sample
 from openmer.clips.build import build_clip
-from openmer.clips.flow import FlowMethod
+from openmer.clips.flow import FlowDevice, FlowMethod
 from openmer.clips.sampling import Sampling, cover, phases
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
@@ -39,12 +39,14 @@ class PrepareSettings:
         sampling: the paper's phases, or one clip from onset to offset.
         flow: the teacher; the paper's is TV-L1.
         align: one alignment a clip, or one a frame as the authors do.
+        device: where TV-L1 flow is solved: by OpenCV, or for all pairs of a clip at once on a GPU.
     """
 
     frames: int = 8
     sampling: Sampling = "phases"
     flow: FlowMethod = "tvl1"
     align: AlignMode = "per_clip"
+    device: FlowDevice = "cpu"
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
             times[row],
             align=settings.align,
             flow=settings.flow,
+            device=settings.device,
             subject=sample.subject,
             label=sample.label,
         )
