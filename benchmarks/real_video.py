@@ -20,7 +20,7 @@ from openmer.cli import _demo_video
 from openmer.clip import Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
-from openmer.clips.transforms import CROP_PX
+from openmer.clips.transforms import CROP_PX, middle
 from openmer.evaluation.metrics import landmark_errors
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
@@ -46,7 +46,7 @@ def main(video: Path | None = None, weights: str = "mol-lite", overlay: Path | N
             continue
         points = np.stack([faces[k].landmarks for k in rows])  # type: ignore[union-attr]
         clip = build_clip([seen[k][0] for k in rows], points, np.array([seen[k][1] for k in rows]))
-        crops, dlib_points = _middle(clip.frames), np.asarray(clip.landmarks) - 8
+        crops, dlib_points = middle(clip.frames), np.asarray(clip.landmarks) - 8
         flow, network_points, _ = look(engine, crops)
         if flow is None or network_points is None:
             raise SystemExit("these weights have no flow or no landmarks")
@@ -67,10 +67,6 @@ def main(video: Path | None = None, weights: str = "mol-lite", overlay: Path | N
         chosen = [pictures[k] for k in np.linspace(0, len(pictures) - 1, 8).astype(int)]
         cv2.imwrite(str(overlay), np.concatenate([np.concatenate(chosen[:4], 1), np.concatenate(chosen[4:], 1)]))
     record.write("real_video", {"video": video.name, "weights": weights, "spacing_frames": SPACING}, figures)
-
-
-def _middle(frames: Gray) -> Gray:
-    return np.ascontiguousarray(frames[:, 8:-8, 8:-8])
 
 
 def _photometric(crops: Gray, network: Array) -> dict[str, float]:
@@ -97,7 +93,7 @@ def _jitter(engine: Engine, gray: Gray, tracker: FaceTracker, times: int = 32) -
     clip = build_clip(shown, home, np.arange(float(len(shown))))
     in_crop = align(home[0], size=CROP_PX).to_crop(points)
     length = engine.model.config.frames
-    crops = _middle(clip.frames)
+    crops = middle(clip.frames)
     network = [look(engine, crops[k : k + length])[1] for k in range(0, times - length + 1, length - 1)]
     found = np.concatenate([n for n in network if n is not None])
     return {

@@ -29,6 +29,7 @@ from torch import nn
 
 from openmer.bench import cpu_name
 from openmer.clips.flow import optical_flow
+from openmer.clips.transforms import middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
@@ -181,7 +182,7 @@ def _speed(model: MOL, data: ClipData, clips: int = 10) -> dict[str, float]:
         return round(float(np.median(times)), 5)
 
     def classical(method: Any) -> Any:
-        frames = [data.store.read(data.entries[k]).frames[:, 8:-8, 8:-8].copy() for k in range(clips)]
+        frames = [middle(data.store.read(data.entries[k]).frames) for k in range(clips)]
         return lambda k: [optical_flow(a, b, method) for a, b in pairwise(frames[k])]
 
     with torch.inference_mode():

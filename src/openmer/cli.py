@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openmer.clips.store import ClipStore
+    from openmer.datasets.prepare import Problem
     from openmer.labels import Protocol
     from openmer.training.data import ClipData, Kind
     from openmer.training.loop import TrainSettings
@@ -282,6 +283,7 @@ def prepare(
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
     align: Literal["per_clip", "per_frame"] = "per_clip",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    export: Literal["none", "ststnet"] = "none",
     processes: int = 0,
 ) -> None:
     """Turn recordings into aligned clips with landmarks and flow, for training.
@@ -295,6 +297,7 @@ def prepare(
       openmer prepare folder my-dataset --out my-store
       openmer prepare casme2 /data/CASME2 --out casme2-store
       openmer prepare composite /data --out composite-store --flow dis
+      openmer prepare composite /data --out composite-store --export ststnet
 
     Args:
         name: Of the dataset, or folder.
@@ -308,6 +311,7 @@ def prepare(
         flow: The teacher of the flow head; tvl1 is the paper's, dis 30 times faster.
         align: One alignment a clip, or one a frame as the authors do (jitters).
         device: Where TV-L1 flow is solved; a GPU does all pairs of a clip at once.
+        export: Also write onset-apex flow and strain, to OUT-ststnet, as STSTNet's and HTNet's own programs read them.
         processes: Worker processes; 0 is one a core.
     """
     import os
@@ -323,12 +327,26 @@ def prepare(
     else:
         samples = samples_of(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
     settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow))
+    workers = processes or os.cpu_count() or 1
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
-        store, problems = run(samples, out, settings, processes=processes or os.cpu_count() or 1, on_sample=step)
+        store, problems = run(samples, out, settings, processes=workers, on_sample=step)
+    _left_out(problems, console)
+    console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
+    if export == "ststnet":
+        from openmer.datasets.export import export_ststnet, three_classes
+
+        total = len(three_classes(name, samples)[1])
+        folder = out.with_name(f"{out.name}-ststnet")
+        with progress(console, "Exporting", total, "recordings/s") as step:
+            lost = export_ststnet(name, samples, folder, settings, overwrite=True, processes=workers, on_sample=step)
+        _left_out(lost, console)
+        console.print(f"pictures for STSTNet and HTNet in [bold]{escape(str(folder))}[/]")
+
+
+def _left_out(problems: "tuple[Problem, ...]", console: Console) -> None:
     for problem in problems:
         where = f"{problem.sample.subject}/{problem.sample.name}"
         console.print(f"[yellow]left out[/] {escape(where)}: {escape(problem.reason)}", highlight=False)
-    console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
 
 
 @app.command

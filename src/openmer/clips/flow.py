@@ -17,6 +17,7 @@ from openmer.errors import InputError
 
 FlowMethod = Literal["dis", "tvl1", "farneback"]
 FlowDevice = Literal["cpu", "cuda"]
+MOTION_PX = 28  # what STSTNet and Off-ApexNet read
 
 
 @cache
@@ -88,6 +89,13 @@ def optical_strain(flow: Array) -> Array:
     v_y, v_x = np.gradient(flow[1])
     shear = 0.5 * (u_y + v_x)
     return np.asarray(np.sqrt(u_x**2 + v_y**2 + 2 * shear**2), np.float32)
+
+
+def stacked_motion(flow: Array) -> Array:
+    """(2, H, W) px -> (3, 28, 28): dx, dy and strain, as STSTNet (Liong et al. 2019) reads them."""
+    stacked = np.concatenate([flow, optical_strain(flow)[None]])
+    small = [cv2.resize(part, (MOTION_PX, MOTION_PX), interpolation=cv2.INTER_AREA) for part in stacked]
+    return np.asarray(np.stack(small), np.float32)
 
 
 def flow_to_colour(flow: Array, max_px: float) -> npt.NDArray[np.uint8]:

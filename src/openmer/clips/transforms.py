@@ -88,8 +88,13 @@ def normalized(frames: Gray | Array) -> Array:
 
 def evaluation_input(frames: Gray) -> Array:
     """(T, S, S) aligned frames -> (T, 1, C, C) of their middle, as `EVAL` makes it."""
+    return normalized(middle(frames))
+
+
+def middle(frames: Gray) -> Gray:
+    """(T, S, S) -> (T, C, C): what `EVAL` sees."""
     room = (STORED_PX - CROP_PX) // 2
-    return normalized(np.ascontiguousarray(frames[:, room : room + CROP_PX, room : room + CROP_PX]))
+    return np.ascontiguousarray(frames[:, room : room + CROP_PX, room : room + CROP_PX])
 
 
 def transform(clip: StoredClip, settings: TransformSettings, rng: np.random.Generator) -> Example:

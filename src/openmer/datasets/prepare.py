@@ -11,19 +11,19 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from openmer.clip import Clip, Gray, Sample
+from openmer.clip import Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
 from openmer.clips.flow import FlowDevice, FlowMethod
 from openmer.clips.sampling import Sampling, cover, phases
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
 from openmer.face.align import AlignMode
-from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.video.reader import VideoReader, as_gray
 
 VERSION = 1
@@ -126,19 +126,19 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     Raises:
         InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
     """
-    images, times, faces, numbers = _read(sample)
-    first = 0 if sample.onset is None else int(np.searchsorted(numbers, sample.onset))
-    last = len(images) - 1 if sample.offset is None else int(np.searchsorted(numbers, sample.offset, "right")) - 1
+    found = read_frames(sample)
+    first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
+    end = len(found.images) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
+    last = end - 1
     if settings.sampling == "cover":
         chosen = cover(first, last, settings.frames)
     else:
         chosen = first + phases(last - first + 1, settings.frames)
-    landmarks = np.stack([np.full((68, 2), np.nan, np.float32) if f is None else f.landmarks for f in faces])
     return [
         build_clip(
-            [images[k] for k in row],
-            landmarks[row],
-            times[row],
+            [found.images[k] for k in row],
+            found.landmarks[row],
+            found.times_s[row],
             align=settings.align,
             flow=settings.flow,
             device=settings.device,
@@ -149,8 +149,29 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     ]
 
 
-def _read(sample: Sample) -> tuple[list[Gray], Any, list[Face | None], Any]:
-    """All frames in gray, their times, the face in each, and their numbers in the annotation's counting."""
+@dataclass(frozen=True)
+class Frames:
+    """A recording from its onset to its offset.
+
+    Attributes:
+        images: gray.
+        times_s: (n,) seconds.
+        landmarks: (n, 68, 2) px; NaN where no face was found.
+        numbers: (n,) of the frames in the annotation's counting.
+    """
+
+    images: list[Gray]
+    times_s: Times
+    landmarks: Array
+    numbers: npt.NDArray[np.int64]
+
+
+def read_frames(sample: Sample) -> Frames:
+    """Every frame with its face, followed from frame to frame.
+
+    Raises:
+        InputError: the recording cannot be read.
+    """
     tracker = FaceTracker(DlibFaceModel())
     images, times, faces, numbers = [], [], [], []
     reader = _reader(sample)
@@ -163,7 +184,9 @@ def _read(sample: Sample) -> tuple[list[Gray], Any, list[Face | None], Any]:
         times.append(frame.time_s)
         faces.append(tracker.update(gray))
         numbers.append(frame.index if reader.numbers is None else reader.numbers[frame.index])
-    return images, np.array(times), faces, np.array(numbers)
+    unknown = np.full((68, 2), np.nan, np.float32)
+    landmarks = np.stack([unknown if f is None else f.landmarks for f in faces] or [unknown])
+    return Frames(images, np.array(times), landmarks, np.array(numbers, np.int64))
 
 
 def _reader(sample: Sample) -> VideoReader:

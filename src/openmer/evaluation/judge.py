@@ -11,7 +11,7 @@ from torch import nn
 
 from openmer.clip import Array
 from openmer.clips.flow import FlowMethod, optical_flow
-from openmer.clips.transforms import CROP_PX
+from openmer.clips.transforms import middle
 from openmer.evaluation.metrics import (
     Prediction,
     class_scores,
@@ -109,7 +109,7 @@ def judge_flow(
         with torch.inference_mode():
             answer = model(batch.inputs, ("flow",))
         guesses = {"network": answer.flow[0].float().numpy(), "zero": np.zeros_like(truth)}
-        gray = _middle(data.store.read(data.entries[index]).frames)
+        gray = middle(data.store.read(data.entries[index]).frames)
         for method in methods:
             guesses[method] = np.stack([optical_flow(a, b, method) for a, b in pairwise(gray)])
         where = moving_pixels(truth)
@@ -150,11 +150,6 @@ def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str,
         "failures_at_10_percent": failure_rate(joined),
         "frames": len(joined),
     }
-
-
-def _middle(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    room = (frames.shape[1] - CROP_PX) // 2
-    return np.ascontiguousarray(frames[:, room : room + CROP_PX, room : room + CROP_PX])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -11,21 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from openmer.clip import Array
-from openmer.clips.flow import optical_flow, optical_strain
+from openmer.clips.flow import optical_flow, stacked_motion
 from openmer.clips.store import ClipStore, Entry, StoredClip
-from openmer.clips.transforms import EVAL, TRAIN, TransformSettings, transform
+from openmer.clips.transforms import EVAL, TRAIN, TransformSettings, middle, transform
 from openmer.errors import InputError
 
 Balance = Literal["none", "weights", "sampler"]
 Kind = Literal["clip", "motion"]
-MOTION_PX = 28  # what STSTNet and Off-ApexNet read
 
 
 @dataclass(frozen=True)
@@ -173,9 +171,7 @@ def motion_to_apex(clip: StoredClip) -> Array:
     STSTNet and Off-ApexNet are given the annotated apex; here it is where the mean motion since the first frame is
     largest, so that they are told no more than MOL is.
     """
-    middle = clip.frames[:, 8:-8, 8:-8]
-    flows = [optical_flow(middle[0], frame, "dis") for frame in middle[1:]]
+    frames = middle(clip.frames)
+    flows = [optical_flow(frames[0], frame, "dis") for frame in frames[1:]]
     apex = int(np.argmax([np.hypot(*flow).mean() for flow in flows]))
-    stacked = np.concatenate([flows[apex], optical_strain(flows[apex])[None]])
-    small = [cv2.resize(part, (MOTION_PX, MOTION_PX), interpolation=cv2.INTER_AREA) for part in stacked]
-    return np.asarray(np.stack(small), np.float32)
+    return stacked_motion(flows[apex])

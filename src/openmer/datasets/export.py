@@ -1,0 +1,208 @@
+"""Motion from onset to apex in the folders that STSTNet's and HTNet's own programs read.
+
+    OUT/export.json                                   what was made, and how
+    OUT/samples.csv                                   a row a picture: recording, class, onset, apex
+    OUT/STSNet_whole_norm_u_v_os/NAME.png             one picture a recording (HTNet calls its folder so)
+    OUT/norm_u_v_os/SUBJECT/u_train/CLASS/NAME.png    for each subject held out: all others,
+    OUT/norm_u_v_os/SUBJECT/u_test/CLASS/NAME.png     and its own; links to the one picture where the disk can
+
+A picture is 28 x 28 with dx, dy and strain as its three channels in OpenCV's order, each stretched to 0 to 255 by its
+own smallest and largest value. Layout: Liong et al., STSTNet, FG 2019; Wang et al., HTNet, 2024.
+"""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import Array, Sample
+from openmer.clips.build import build_clip
+from openmer.clips.flow import MOTION_PX, clip_flow, stacked_motion
+from openmer.clips.transforms import middle
+from openmer.datasets.prepare import PrepareSettings, Problem, read_frames
+from openmer.errors import InputError
+from openmer.files import new_directory
+from openmer.labels import PROTOCOLS, THREE, Protocol
+from openmer.version import __version__
+
+MARKER = "export.json"
+WHOLE, FOLDS = "STSNet_whole_norm_u_v_os", "norm_u_v_os"
+SCHEMA = "openmer.export-ststnet/1"
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A recording and the number of its class."""
+
+    sample: Sample
+    label: int
+
+    @property
+    def subject(self) -> str:
+        """As the folders of STSTNet and HTNet name it: sub17, s03, 006."""
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", self.sample.subject)
+        if self.sample.dataset == "casme2":
+            return f"sub{plain}"
+        smic = re.fullmatch(r"s(\d)", plain)
+        return f"s0{smic[1]}" if smic else plain
+
+    @property
+    def file(self) -> str:
+        """Of the picture; no name of a recording leads out of the folder."""
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self.subject}_{self.sample.name}") + ".png"
+
+
+def three_classes(name: str, samples: Sequence[Sample]) -> tuple[tuple[str, ...], list[Labelled]]:
+    """Negative 0, positive 1, surprise 2 after the dataset's own protocol; of other datasets all labels by name.
+
+    Args:
+        name: of the dataset, or `composite`, or `folder`.
+        samples: its recordings.
+
+    Raises:
+        InputError: no recording has a class.
+    """
+    rule = _rule(name)
+    if rule is not None:
+        classes = rule.classes
+        found = [Labelled(sample, classes.index(label)) for sample, label in rule.of(samples)]
+    else:
+        classes = tuple(sorted({s.label for s in samples if s.label is not None}))
+        found = [Labelled(s, classes.index(s.label)) for s in samples if s.label is not None]
+    if not found:
+        raise InputError(f"no recording of {name} has a class, so there is nothing to export")
+    return classes, found
+
+
+def _rule(name: str) -> Protocol | None:
+    return next(
+        (r for r in PROTOCOLS.values() if r.classes == THREE and (name == r.name or {name} == {*r.mapping})), None
+    )
+
+
+def export_ststnet(
+    name: str,
+    samples: Sequence[Sample],
+    out: Path,
+    settings: PrepareSettings,
+    *,
+    overwrite: bool = False,
+    processes: int = 1,
+    on_sample: Callable[[], None] = lambda: None,
+) -> tuple[Problem, ...]:
+    """Write all pictures and the folders of every fold; the recordings that could not be used are returned.
+
+    Raises:
+        InputError: no recording could be used.
+        OutputError: `out` is taken or cannot be written.
+    """
+    classes, wanted = three_classes(name, samples)
+    with new_directory(out, overwrite=overwrite, marker=MARKER, own=(MARKER, "samples.csv", WHOLE, FOLDS)) as folder:
+        (folder / WHOLE).mkdir()
+        work = [(item, folder / WHOLE, settings) for item in wanted]
+        if processes == 1:
+            reasons = [_counted(_write(*part), on_sample) for part in work]
+        else:
+            with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+                reasons = [_counted(r, on_sample) for r in pool.map(_write, *zip(*work, strict=True))]
+        problems = tuple(Problem(w.sample, r) for w, r in zip(wanted, reasons, strict=True) if r is not None)
+        made = [w for w, reason in zip(wanted, reasons, strict=True) if reason is None]
+        if not made:
+            raise InputError(
+                f"no recording could be exported; the first: {problems[0].sample.name}: {problems[0].reason}"
+            )
+        _folds(folder, made, len(classes))
+        (folder / "samples.csv").write_text(_table(made, classes))
+        content = {
+            "schema": SCHEMA,
+            "dataset": name,
+            "classes": list(classes),
+            "recordings": len(made),
+            "left_out": len(problems),
+            "flow": settings.flow,
+            "picture": f"{MOTION_PX} x {MOTION_PX}, channels dx, dy, strain, each stretched to 0..255",
+            "openmer": __version__,
+        }
+        (folder / MARKER).write_text(json.dumps(content, indent=2) + "\n")
+    return problems
+
+
+def _counted(reason: str | None, on_sample: Callable[[], None]) -> str | None:
+    on_sample()
+    return reason
+
+
+def _write(item: Labelled, folder: Path, settings: PrepareSettings) -> str | None:
+    """Write one picture; None, or why it cannot be."""
+    try:
+        picture = motion_picture(item.sample, settings)
+    except InputError as error:
+        return str(error)
+    if not cv2.imwrite(str(folder / item.file), picture):
+        return f"the picture {item.file} could not be written"
+    return None
+
+
+def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
+    """(28, 28, 3): from the onset, or the first frame, to the apex, or the middle frame where nobody knows it.
+
+    Raises:
+        InputError: the recording cannot be read, or there is no face at its onset.
+    """
+    found = read_frames(sample)
+    first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
+    apex = len(found.images) // 2 if sample.apex is None else int(np.searchsorted(found.numbers, sample.apex))
+    chosen = [min(k, len(found.images) - 1) for k in (first, apex)]
+    # One alignment for both, by the face at the onset: landmarks jitter more than a micro-expression moves.
+    points = np.repeat(found.landmarks[chosen[:1]], 2, 0)
+    clip = build_clip([found.images[k] for k in chosen], points, np.arange(2.0))
+    flow = clip_flow(middle(clip.frames), settings.flow, settings.device)[0]
+    return stretched(stacked_motion(flow))
+
+
+def stretched(channels: Array) -> Picture:
+    """(3, H, W) -> (H, W, 3) uint8, each channel from its smallest to its largest value; a flat one is 0."""
+    low, high = channels.min((1, 2), keepdims=True), channels.max((1, 2), keepdims=True)
+    scaled = (channels - low) * (255 / np.maximum(high - low, 1e-12))
+    return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _folds(folder: Path, made: Sequence[Labelled], classes: int) -> None:
+    for subject in sorted({item.subject for item in made}):
+        for part in ("u_train", "u_test"):
+            for label in range(classes):
+                (folder / FOLDS / subject / part / str(label)).mkdir(parents=True)
+        for item in made:
+            part = "u_test" if item.subject == subject else "u_train"
+            _link(folder / WHOLE / item.file, folder / FOLDS / subject / part / str(item.label) / item.file)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a disk without links
+        shutil.copyfile(source, target)
+
+
+def _table(made: Sequence[Labelled], classes: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["file", "dataset", "subject", "sample", "class", "number", "onset", "apex", "apex_estimated"])
+    for item in made:
+        s = item.sample
+        row = [item.file, s.dataset, item.subject, s.name, classes[item.label], item.label, s.onset, s.apex]
+        writer.writerow([*row, s.apex_estimated])
+    return buffer.getvalue()
