@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -172,7 +173,7 @@ def read_frames(sample: Sample) -> Frames:
     Raises:
         InputError: the recording cannot be read.
     """
-    tracker = FaceTracker(DlibFaceModel())
+    tracker = FaceTracker(_face_model())
     images, times, faces, numbers = [], [], [], []
     reader = _reader(sample)
     for frame in reader:
@@ -187,6 +188,12 @@ def read_frames(sample: Sample) -> Frames:
     unknown = np.full((68, 2), np.nan, np.float32)
     landmarks = np.stack([unknown if f is None else f.landmarks for f in faces] or [unknown])
     return Frames(images, np.array(times), landmarks, np.array(numbers, np.int64))
+
+
+@cache
+def _face_model() -> DlibFaceModel:
+    """Read once a process: it takes longer than the faces of a short recording."""
+    return DlibFaceModel()
 
 
 def _reader(sample: Sample) -> VideoReader:
