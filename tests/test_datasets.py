@@ -31,7 +31,7 @@ def kinds(dataset: object) -> list[str]:
 @pytest.fixture(scope="module")
 def composite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("composite")
-    fakes.main(root)
+    fakes.composite(root)
     return root
 
 
@@ -71,8 +71,8 @@ def test_casme2_raw_and_cropped_also_in_doubled_folders(tmp_path: Path, frames: 
 
 
 def test_an_apex_that_is_missing_is_mended_from_the_table_or_estimated(tmp_path: Path) -> None:
-    slash = (4, "EP12_01f", None, 9, "/", 300, None, "4", None, "disgust")
-    odd = (3, "EP01_01", None, 9, 500, 12, None, "4", None, "disgust")
+    slash = (4, "EP12_01f", None, 9, "/", 300, None, "4", "disgust")
+    odd = (3, "EP01_01", None, 9, 500, 12, None, "4", "disgust")
     fakes.casme2(tmp_path, rows=[slash, odd])
     for folder in (tmp_path / "CASME2_RAW_selected").glob("sub04/*"):
         fakes.pictures(folder, [f"img{n}.jpg" for n in range(14, 301)])
@@ -87,12 +87,12 @@ def test_an_apex_that_is_missing_is_mended_from_the_table_or_estimated(tmp_path:
 
 def test_frames_out_of_range_missing_folders_and_stray_ones_are_said(tmp_path: Path) -> None:
     rows = [
-        (1, "EP01_01", None, 2, 10, 99, None, "4", None, "disgust"),
-        (1, "EP02_01", None, 500, 510, 520, None, "4", None, "disgust"),
-        (2, "EP03_01", None, 9, 10, 12, None, "4", None, "Others "),
-        (2, "EP04_01", None, 12, 10, 9, None, "4", None, "boredom"),
-        (3, "EP05_01", None, 9, 10, 12, None, "4", None, "disgust"),
-        (3, "EP05_01", None, 9, 10, 12, None, "4", None, "disgust"),
+        (1, "EP01_01", None, 2, 10, 99, None, "4", "disgust"),
+        (1, "EP02_01", None, 500, 510, 520, None, "4", "disgust"),
+        (2, "EP03_01", None, 9, 10, 12, None, "4", "Others "),
+        (2, "EP04_01", None, 12, 10, 9, None, "4", "boredom"),
+        (3, "EP05_01", None, 9, 10, 12, None, "4", "disgust"),
+        (3, "EP05_01", None, 9, 10, 12, None, "4", "disgust"),
     ]
     fakes.casme2(tmp_path, rows=rows)
     tree = tmp_path / "CASME2_RAW_selected"
@@ -198,7 +198,7 @@ def test_from_an_unpacked_dataset_to_a_report(
 ) -> None:
     labels = ("disgust", "happiness", "surprise")
     rows = [
-        (subject, f"EP0{k + 1}_01", None, 9, 12, 20, None, "4", None, label)
+        (subject, f"EP0{k + 1}_01", None, 9, 12, 20, None, "4", label)
         for subject in (1, 2, 3)
         for k, label in enumerate(labels)
     ]

@@ -256,7 +256,8 @@ def data(
         console.print(table)
     for label, differences in found.rules.items():
         mark = "[green]met[/]" if not differences else "[yellow]not met[/]"
-        console.print(f"{label}: {mark}", highlight=False)
+        alone = " (not comparable with the others)" if find_protocol(label).comparable else ""
+        console.print(f"{label}: {mark}{alone}", highlight=False)
         if wanted is not None and label == wanted.name:
             for line in differences:
                 console.print(f"  {escape(line)}", highlight=False)
@@ -290,7 +291,7 @@ def prepare(
 
     NAME is folder for your own data, with samples.csv (subject, sample, source, fps, label, onset, offset) in ROOT, or
     a licensed dataset as in `openmer data check`. What is there already is not made again, so an interrupted run goes
-    on. Recordings that cannot be used are listed with the reason.
+    on. Recordings that cannot be used are listed with the reason; macro-expressions are left aside.
 
     For example:
 
@@ -326,6 +327,10 @@ def prepare(
         samples = FolderDataset(root, label=label).samples
     else:
         samples = samples_of(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
+        longer = [s for s in samples if s.kind != "micro"]
+        if longer:
+            samples = tuple(s for s in samples if s.kind == "micro")
+            console.print(f"{len(longer)} macro-expressions are left aside: clips are of micro-expressions")
     settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow))
     workers = processes or os.cpu_count() or 1
     with progress(console, "Preparing", len(samples), "recordings/s") as step:

@@ -106,8 +106,10 @@ class Protocol:
         return self.mapping[dataset].get(canonical_emotion(emotion))
 
     def of(self, samples: Iterable[Sample]) -> Iterator[tuple[Sample, str]]:
-        """The recordings that count, with their class."""
+        """The recordings that count, with their class; macro-expressions never do."""
         for sample in samples:
+            if sample.kind != "micro":
+                continue
             label = self.label(sample.dataset, sample.subject, sample.name, sample.label)
             if label is not None:
                 yield sample, label
@@ -274,11 +276,11 @@ _ALL = (
     *(
         Protocol(
             name=f"smic-{camera}-3",
-            source="Li et al. 2013; the class counts are not confirmed by a public list",
+            source="Li et al. 2013; classes as in the HS recordings of the same eight subjects, which are 71 too",
             classes=THREE,
             mapping={f"smic-{camera}": _SMIC3},
             totals=(71,),
-            per_class={"negative": (28,), "positive": (23,), "surprise": (20,)},
+            per_class={"negative": (23,), "positive": (28,), "surprise": (20,)},
             people=8,
         )
         for camera in ("vis", "nir")
@@ -367,6 +369,7 @@ _ALL = (
         mapping={"casme2": _WIDE_CASME2},
         subjects={"casme2": _MOL_AUTHORS_CASME2},
         totals=(156, 157),
+        per_class={"negative": (99, 100), "positive": (32,), "surprise": (25,)},
         people=25,
         comparable=_CLIPS + "; negative has sadness and fear, so there are 156 recordings and not 145",
     ),
@@ -377,6 +380,13 @@ _ALL = (
         mapping={"casme2": _same("disgust", "happiness", "others", "repression", "surprise")},
         subjects={"casme2": _MOL_AUTHORS_CASME2},
         totals=(243, 244),
+        per_class={
+            "others": (96,),
+            "disgust": (63, 64),
+            "happiness": (32,),
+            "repression": (27,),
+            "surprise": (25,),
+        },
         people=25,
         comparable=_CLIPS + "; subject 18 is missing, whose three recordings are others",
     ),
@@ -386,6 +396,7 @@ _ALL = (
         classes=("surprise", "positive", "negative"),
         mapping={"samm": _SAMM3},
         totals=(133,),
+        per_class={"negative": (92,), "positive": (26,), "surprise": (15,)},
         people=28,
         comparable=_CLIPS,
     ),
@@ -395,6 +406,7 @@ _ALL = (
         classes=("surprise", "happiness", "anger", "contempt", "others"),
         mapping={"samm": _same("anger", "contempt", "happiness", "others", "surprise")},
         totals=(136,),
+        per_class={"anger": (57,), "happiness": (26,), "others": (26,), "surprise": (15,), "contempt": (12,)},
         people=27,
         comparable=_CLIPS,
     ),
@@ -404,6 +416,7 @@ _ALL = (
         classes=("surprise", "positive", "negative"),
         mapping={"smic-hs": _SMIC3},
         totals=(164,),
+        per_class={"negative": (70,), "positive": (51,), "surprise": (43,)},
         people=16,
         comparable=_CLIPS,
     ),

@@ -4,22 +4,20 @@ Facts about the datasets come from public readers and workbooks; the datasets th
 found by names and content, never by position, and every reader says what it looked for and what it met instead.
 """
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import pandas as pd
+from typing import ClassVar, Literal
 
 from openmer.clip import Sample
 from openmer.datasets.corrections import correct
 from openmer.datasets.row import Row
+from openmer.datasets.workbook import DEPTH, DOCS, Table, find_workbook, read_table, text, whole
 from openmer.errors import InputError
 from openmer.labels import canonical_emotion, parse_action_units
 from openmer.video.reader import IMAGE_SUFFIXES
@@ -31,14 +29,14 @@ FindingKind = Literal[
     "frames out of range",
     "too few frames",
     "apex estimated",
+    "interval not annotated",
     "impossible annotation",
     "unknown label",
     "unread column",
+    "unread row",
     "repeated recording",
     "correction",
 ]
-DOCS = "docs/data.md"
-DEPTH = 4  # how many folders below the given one trees are looked for
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
@@ -89,8 +87,10 @@ class Dataset(ABC):
     request: ClassVar[str]
     emotions: ClassVar[tuple[str, ...]]
     expected: ClassVar[tuple[int, ...]] = ()  # rows of the workbooks that are known
-    has_apex: ClassVar[bool] = True  # whether anybody annotated it
+    in_folders: ClassVar[bool] = False  # whether folders are the annotation, so that nobody gave an interval or an apex
     workbooks: ClassVar[tuple[str, ...]] = ()  # patterns of their names
+    workbook_called: ClassVar[str] = ""  # one of those names
+    layout: ClassVar[str]  # a picture of its tree, for messages
 
     def __init__(
         self,
@@ -102,7 +102,10 @@ class Dataset(ABC):
     ) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
-            raise InputError(f"there is no folder {self.root}; give the one into which {self.title} was unpacked")
+            raise InputError(
+                f"there is no folder {self.root}; give the one into which {self.title} was unpacked, or one of the "
+                f"{DEPTH} above. {DOCS} has its tree"
+            )
         self._wanted = frames
         self._workbook = workbook
         self._corrections = corrections
@@ -148,8 +151,6 @@ class Dataset(ABC):
             )
         return max(wanted, key=lambda t: (t.frames == "raw", len(t.folders)))
 
-    layout: ClassVar[str] = ""
-
     def _note(self, kind: FindingKind, where: str, what: str) -> None:
         self._found.append(Finding(kind, where, what))
 
@@ -162,6 +163,12 @@ class Dataset(ABC):
             for change in changes:
                 self._note("correction", f"{row.subject}/{row.name}", change)
         self._rows_read = tuple(rows)
+        if not rows:
+            met = "; ".join(f"{f.where}: {f.what}" for f in self._found if f.kind == "unread row")[:300]
+            raise InputError(
+                f"{self._path} has no row that names a recording of {self.title} ({met or 'it ends with its header'}); "
+                f"give the workbook that came with the dataset with --workbook. {DOCS} says what it holds"
+            )
         known = set()
         unknown = {e for e in (canonical_emotion(r.label) for r in rows if r.label) if e not in self.emotions}
         for emotion in sorted(unknown):
@@ -194,8 +201,16 @@ class Dataset(ABC):
         if len(numbers) < 2:
             self._note("too few frames", where, f"{len(numbers)} numbered pictures in {folder}; left out")
             return None
+        absent = [n for n, v in (("onset", row.onset), ("offset", row.offset)) if v is None]
+        if absent and row.whole_video:
+            # The ends of the folder are those of the video, not of the expression.
+            self._note("impossible annotation", where, f"the {' and '.join(absent)} is not annotated; left out")
+            return None
         onset = numbers[0] if row.onset is None else row.onset
         offset = numbers[-1] if row.offset is None else row.offset
+        if absent and not self.in_folders:
+            what = f"the {' and '.join(absent)} is not annotated; taken is {onset} to {offset}, as on disk"
+            self._note("interval not annotated", where, what)
         if onset > offset:
             self._note("impossible annotation", where, f"onset {onset} after offset {offset}; left out")
             return None
@@ -219,7 +234,7 @@ class Dataset(ABC):
         if apex is None or not onset <= apex <= offset:
             met = "is not annotated" if apex is None else f"{apex} lies outside of {onset} to {offset}"
             apex, estimated = (onset + offset) // 2, True
-            if self.has_apex:
+            if not self.in_folders:
                 self._note("apex estimated", where, f"the apex {met}; taken is the middle, {apex}")
         return Sample(
             dataset=self.name,
@@ -237,28 +252,22 @@ class Dataset(ABC):
             kind=row.kind,
         )
 
-    def _table(self, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]) -> "Table":
+    @property
+    def _path(self) -> Path:
+        """Of the workbook."""
+        return self._workbook or find_workbook(self.root, self.workbooks, title=self.title, called=self.workbook_called)
+
+    def _table(self, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]) -> Table:
         """The workbook's sheet, with columns by their names; the first that is found of several names."""
-        path = self._workbook or find_workbook(self.root, self.workbooks, self.title)
-        table = read_table(path, sheets=sheets, columns=columns, needed=needed)
+        table = read_table(self._path, sheets=sheets, columns=columns, needed=needed)
         for column in table.unread:
-            self._note("unread column", column, f"in {path.name}")
+            self._note("unread column", column, f"in {table.path.name}")
         return table
 
-
-@dataclass(frozen=True)
-class Table:
-    """A sheet's rows by our names of its columns.
-
-    Attributes:
-        path: of the workbook.
-        rows: cells as they are.
-        unread: headers of columns that nothing was taken from.
-    """
-
-    path: Path
-    rows: tuple[Mapping[str, Any], ...]
-    unread: tuple[str, ...] = field(default=())
+    def _unread(self, row: Mapping[str, object]) -> None:
+        """Say that a row names no recording: a note, or a name that is written otherwise than we know."""
+        cells = [text(v) for v in row.values() if v is not None]
+        self._note("unread row", ", ".join(cells)[:80], "names no recording as we know them; left out")
 
 
 def find_trees(root: Path, child: str, *, depth: int = DEPTH) -> list[Path]:
@@ -304,135 +313,10 @@ def frame_numbers(folder: Path) -> list[int]:
 
 
 def is_cropped(tree: Path, first: Path | None) -> bool:
-    """By the folder's name, or because its pictures are called `reg_...`."""
-    if re.search("crop", tree.name, re.IGNORECASE) or re.search("crop", tree.parent.name, re.IGNORECASE):
+    """By the folder's own name, or because its pictures are called `reg_...`; names above it may be the user's."""
+    if re.search("crop", tree.resolve().name, re.IGNORECASE):
         return True
     return first is not None and any(p.name.startswith("reg_") for p in first.iterdir())
-
-
-def find_workbook(root: Path, patterns: Sequence[str], title: str) -> Path:
-    """The annotation under `root`, by the names that are known.
-
-    Raises:
-        InputError: there is none, or several of the same standing.
-    """
-    books = [p for p in _files(root, DEPTH) if p.suffix.lower() in (".xlsx", ".xls") and not p.name.startswith("~$")]
-    for pattern in patterns:
-        found = [p for p in books if re.fullmatch(pattern, p.name, re.IGNORECASE)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise InputError(
-                f"several workbooks of {title}: {', '.join(str(p) for p in found)}; choose one with --workbook"
-            )
-    there = ", ".join(str(p.relative_to(root)) for p in books[:10]) or "no workbook at all"
-    raise InputError(
-        f"the annotation of {title} was not found in {root} ({there}); it comes with the dataset and is called, for "
-        f"example, {example(patterns[0])}. Put it there or give it with --workbook. {DOCS} has the names that are known"
-    )
-
-
-def example(pattern: str) -> str:
-    """A readable name for a pattern."""
-    return re.sub(r"\.\*", "...", pattern).replace("\\", "").replace("?", "")
-
-
-def _files(root: Path, depth: int) -> Iterator[Path]:
-    """Files, those nearest to the root first; frames are not gone through."""
-    level = [root]
-    for _ in range(depth):
-        following: list[Path] = []
-        for folder in level:
-            try:
-                entries = sorted(folder.iterdir())
-            except OSError:
-                continue
-            yield from (p for p in entries if p.is_file())
-            following += [p for p in entries if p.is_dir() and not p.name.startswith(".")]
-        level = following[:2000]
-
-
-def read_table(
-    path: Path, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]
-) -> Table:
-    """A sheet of a workbook, its header found by content among the first 40 rows.
-
-    Args:
-        path: .xlsx or .xls.
-        sheets: names to prefer; else the first sheet that has the columns.
-        columns: our name -> names in the workbook, spaces and case aside; of several the first that is there.
-        needed: our names without which nothing can be read.
-
-    Raises:
-        InputError: it cannot be opened, or no sheet has the columns.
-    """
-    if not path.is_file():
-        raise InputError(f"there is no workbook {path}")
-    try:
-        book: dict[str, pd.DataFrame] = pd.read_excel(path, sheet_name=None, header=None, dtype=object)
-    except ImportError as error:
-        raise InputError(f"{path.name} is an old Excel file; open it and save it as .xlsx ({error})") from error
-    except Exception as error:  # pandas and openpyxl raise many kinds
-        raise InputError(f"cannot read the workbook {path}: {error}") from error
-    preferred = sorted(book, key=lambda s: s.strip().lower() not in {n.lower() for n in sheets})
-    headers = []
-    for sheet in preferred:
-        cells = book[sheet]
-        for number in range(min(40, len(cells))):
-            header = [_plain(v) for v in cells.iloc[number]]
-            places = {
-                ours: next((header.index(_plain(name)) for name in names if _plain(name) in header), None)
-                for ours, names in columns.items()
-            }
-            if all(places[name] is not None for name in needed):
-                return _table(path, cells, number, header, places)
-        if len(cells):
-            headers.append(f"{sheet}: {', '.join(str(v) for v in cells.iloc[0].dropna())[:200]}")
-    wanted = ", ".join(columns[name][0] for name in needed)
-    raise InputError(
-        f"{path} has no sheet with the columns {wanted}; found were {'; '.join(headers) or 'empty sheets'}"
-    )
-
-
-def _table(path: Path, cells: pd.DataFrame, number: int, header: list[str], places: Mapping[str, int | None]) -> Table:
-    used = {place for place in places.values() if place is not None}
-    body = cells.iloc[number + 1 :]
-    rows = [
-        {ours: None if place is None else _cell(values[place]) for ours, place in places.items()}
-        for values in body.itertuples(index=False, name=None)
-    ]
-    unread = [name for k, name in enumerate(header) if name and k not in used]
-    return Table(path, tuple(r for r in rows if any(v is not None for v in r.values())), tuple(unread))
-
-
-def _plain(value: Any) -> str:
-    """A header without case, spaces at its ends, doubled ones, and quotes."""
-    return "" if _cell(value) is None else " ".join(str(value).replace("'", " ").split()).lower()
-
-
-def _cell(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT:
-        return None
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def whole(value: Any, *, missing: Iterable[int] = ()) -> int | None:
-    """The number of a frame in a cell: int, float or text; None for `/`, blanks, words, and what `missing` names."""
-    try:
-        number = float(str(value).strip())
-    except ValueError:
-        return None
-    if not math.isfinite(number):
-        return None
-    rounded = round(number)
-    return None if rounded in tuple(missing) else rounded
-
-
-def text(value: Any) -> str:
-    """A cell as text; a number without a fraction as a whole one."""
-    if isinstance(value, float) and value == int(value):
-        return str(int(value))
-    return str(value).strip()
 
 
 def _listing(root: Path) -> str:
@@ -441,11 +325,19 @@ def _listing(root: Path) -> str:
     return f"it holds the folders {shown}" if names else "it holds no folders"
 
 
-def tree_of(root: Path, clips: Callable[[Path], Iterable[tuple[str, str, Path]]]) -> Tree:
-    """A tree from (subject, name, folder) of all its recordings."""
+def tree_of(
+    root: Path, clips: Callable[[Path], Iterable[tuple[str, str, Path]]], *, called: Path | None = None
+) -> Tree:
+    """A tree from (subject, name, folder) of all its recordings.
+
+    Args:
+        root: of the tree.
+        clips: finds the recordings in it.
+        called: the folder whose name says whether faces are cropped, where that is another.
+    """
     folders = {Dataset._key(subject, name): path for subject, name, path in clips(root)}
     first = next(iter(folders.values()), None)
-    return Tree(root, "cropped" if is_cropped(root, first) else "raw", folders)
+    return Tree(root, "cropped" if is_cropped(called or root, first) else "raw", folders)
 
 
 __all__ = [

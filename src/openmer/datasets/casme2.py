@@ -5,8 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, text, tree_of, whole
+from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
+from openmer.datasets.workbook import text, whole
 
 SUBJECT = r"sub(\d\d)"
 
@@ -36,6 +37,7 @@ class CASME2(Dataset):
     emotions = ("others", "disgust", "happiness", "repression", "surprise", "sadness", "fear")
     expected: ClassVar[tuple[int, ...]] = (255, 256)
     workbooks = (r"CASME2-coding.*\.xlsx?", r"CASME2.*label.*\.xlsx?")
+    workbook_called = "CASME2-coding-20140508.xlsx"
     layout = "CASME2_RAW_selected/sub01/EP02_01f/img46.jpg"
 
     def _rows(self) -> Iterable[Row]:
@@ -55,13 +57,14 @@ class CASME2(Dataset):
         for row in table.rows:
             subject = whole(row["subject"])
             if subject is None or row["name"] is None:
-                continue  # a note
+                self._unread(row)
+                continue
             yield Row(
                 subject=f"{subject:02d}",
                 name=text(row["name"]),
                 label=text(row["label"]) if row["label"] is not None else None,
                 onset=whole(row["onset"]),
-                apex=whole(row["apex"]),
+                apex=whole(row["apex"], missing=(-1, 0)),
                 offset=whole(row["offset"]),
                 units=row["units"],
             )

@@ -5,10 +5,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, text, tree_of, whole
+from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
+from openmer.datasets.workbook import text, whole
 
 SUBJECT = r"spNO\.(\d+)"
+CLIP = SUBJECT + r"_([a-z]_\d+)"
 
 
 class CASME3(Dataset):
@@ -34,6 +36,7 @@ class CASME3(Dataset):
     emotions = ("disgust", "surprise", "others", "fear", "anger", "sadness", "happiness")
     expected: ClassVar[tuple[int, ...]] = (860,)
     workbooks = (r"cas\(me\)3_part_A_ME_label.*\.xlsx?",)
+    workbook_called = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
     layout = "part_A/spNO.1/a/color/355.jpg"
 
     def _rows(self) -> Iterable[Row]:
@@ -50,9 +53,10 @@ class CASME3(Dataset):
             },
             needed=("subject", "video", "onset", "apex", "offset", "label"),
         )
-        clips = self.tree.root.name.lower() in ("frame", "part_a_me_clip")
+        clips = any("_" in name for _, name in self.tree.folders)
         for row in table.rows:
-            if row["subject"] is None or row["video"] is None:
+            if row["subject"] is None or row["video"] is None or whole(row["onset"]) is None:
+                self._unread(row)  # the onset is part of the name
                 continue
             video = text(row["video"]).lower()
             onset = whole(row["onset"])
@@ -70,7 +74,7 @@ class CASME3(Dataset):
 
     def _trees(self) -> Iterable[Tree]:
         whole_videos = (tree_of(root, _videos) for root in find_trees(self.root, SUBJECT))
-        short = (tree_of(root, _clips) for root in find_trees(self.root, SUBJECT + r"_[a-z]_\d+"))
+        short = (tree_of(root, _clips) for root in find_trees(self.root, CLIP) if root.name.lower() != "depth")
         return [tree for tree in (*whole_videos, *short) if tree.folders]
 
 
@@ -82,5 +86,5 @@ def _videos(root: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, SUBJECT + r"_([a-z]_\d+)"):
+    for match, folder in matching(root, CLIP):
         yield f"spNO.{match[1]}", match[2], folder

@@ -6,13 +6,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import pandas as pd
-
-from openmer.datasets.base import DOCS, Dataset, Tree, find_trees, find_workbook, matching, text, tree_of, whole
+from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
+from openmer.datasets.workbook import DOCS, cell, open_workbook, text, whole
 from openmer.errors import InputError
 
 SUBJECT = r"s(\d\d)"
+Cells = tuple[Any, ...]
+_HOLDS = {
+    "codes": "expressions (participant, name, onset, apex, offset, units, emotion, type)",
+    "people": "people (number of the folder, its name, participant)",
+    "stimuli": "videos (four digits, name)",
+}
 
 
 class CASMESquared(Dataset):
@@ -39,60 +44,40 @@ class CASMESquared(Dataset):
     emotions = ("negative", "positive", "surprise", "others")
     expected: ClassVar[tuple[int, ...]] = (357,)
     workbooks = (r"CAS\(ME\)\^?2code_final.*\.xlsx?", r"code_final.*\.xlsx?")
+    workbook_called = "CAS(ME)^2code_final.xlsx"
     layout = "rawpic/s15/15_0101disgustingteeth/img001.jpg"
 
     def _rows(self) -> Iterable[Row]:
-        path = self._workbook or find_workbook(self.root, self.workbooks, self.title)
-        codes, people, stimuli = self._sheets(path)
+        path = self._path
+        codes, people, stimuli = _sheets(path)
         subjects = {whole(row[2]): f"s{whole(row[0]):02d}" for row in people if whole(row[0]) is not None}
-        videos = {text(row[1]): text(row[0]).zfill(4) for row in stimuli}
+        videos = {text(row[1]).lower(): text(row[0]).zfill(4) for row in stimuli if whole(row[0]) is not None}
         for row in codes:
-            participant, name = whole(row[0]), text(row[1])
+            participant, name = whole(row[0]), "" if row[1] is None else text(row[1])
             match = re.fullmatch(r"(.+?)_(\d+)", name)
             if participant is None or match is None:
+                self._unread(dict(enumerate(row)))  # type: ignore[arg-type]
                 continue
-            subject, code = subjects.get(participant), videos.get(match[1])
+            subject, code = subjects.get(participant), videos.get(match[1].lower())
             if subject is None or code is None:
                 missing = f"participant {participant}" if subject is None else f"video {match[1]}"
-                self._note("impossible annotation", name, f"{missing} is in no naming rule; left out")
+                self._note("impossible annotation", name, f"{missing} is in no naming rule of {path.name}; left out")
                 continue
-            apex, offset = whole(row[3], missing=(0,)), whole(row[4], missing=(0,))
+            apex, offset = whole(row[3], missing=(-1, 0)), whole(row[4], missing=(-1, 0))
             kind: Literal["micro", "macro"] = "micro" if text(row[7]).lower().startswith("micro") else "macro"
+            if offset is None and apex is not None:
+                self._note("interval not annotated", f"{subject}/{name}", f"the offset; taken is the apex, {apex}")
             yield Row(
                 subject=subject,
                 name=name,
                 folder=code,
-                label=text(row[6]),
-                onset=whole(row[2], missing=(0,)),
+                label=None if row[6] is None else text(row[6]),
+                onset=whole(row[2], missing=(-1, 0)),
                 apex=apex,
                 offset=apex if offset is None else offset,
                 units=row[5],
                 kind=kind,
             )
-
-    def _sheets(self, path: Path) -> tuple[list[Any], list[Any], list[Any]]:
-        """Rows of the codes and of the two naming rules; sheets are known by what they hold."""
-        try:
-            book: dict[str, pd.DataFrame] = pd.read_excel(path, sheet_name=None, header=None, dtype=object)
-        except Exception as error:  # pandas and openpyxl raise many kinds
-            raise InputError(f"cannot read the workbook {path}: {error}") from error
-        found: dict[str, list[Any]] = {}
-        for cells in book.values():
-            rows = list(cells.itertuples(index=False, name=None))
-            width = cells.shape[1]
-            if width >= 8 and any("expression" in str(row[7]) for row in rows):
-                found["codes"] = rows
-            elif width >= 3 and any(whole(row[2]) is not None for row in rows):
-                found["people"] = rows
-            elif width >= 2 and any(re.fullmatch(r"\d{3,4}", text(row[0])) for row in rows):
-                found["stimuli"] = rows
-        missing = {"codes", "people", "stimuli"} - set(found)
-        if missing:
-            raise InputError(
-                f"{path} lacks the sheet of {', '.join(sorted(missing))}; it has {', '.join(book)}. {DOCS} says what "
-                "the three sheets hold"
-            )
-        return found["codes"], found["people"], found["stimuli"]
 
     def _trees(self) -> Iterable[Tree]:
         return [tree for root in find_trees(self.root, SUBJECT) if (tree := tree_of(root, _videos)).folders]
@@ -102,3 +87,25 @@ def _videos(root: Path) -> Iterator[tuple[str, str, Path]]:
     for match, folder in matching(root, SUBJECT):
         for video, path in matching(folder, r"\d+_(\d{4}).*"):
             yield f"s{match[1]}", video[1], path
+
+
+def _sheets(path: Path) -> tuple[list[Cells], list[Cells], list[Cells]]:
+    """Rows of the codes and of the two naming rules; sheets are known by what they hold, since none has a header."""
+    book = open_workbook(path)
+    found: dict[str, list[Cells]] = {}
+    for cells in book.values():
+        rows = [tuple(map(cell, row)) for row in cells.itertuples(index=False, name=None)]
+        width = cells.shape[1]
+        if width >= 8 and any("expression" in str(row[7]) for row in rows):
+            found["codes"] = rows
+        elif width >= 2 and any(re.fullmatch(r"\d{3,4}", text(row[0])) for row in rows):
+            found["stimuli"] = rows
+        elif width >= 3 and any(whole(row[2]) is not None for row in rows):
+            found["people"] = rows
+    missing = [_HOLDS[name] for name in _HOLDS if name not in found]
+    if missing:
+        raise InputError(
+            f"{path} lacks the sheet of {' and of '.join(missing)}; it has {', '.join(book)}. Give the workbook that "
+            f"came with the dataset with --workbook; {DOCS} says what its three sheets hold"
+        )
+    return found["codes"], found["people"], found["stimuli"]

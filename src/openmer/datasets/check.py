@@ -38,10 +38,11 @@ class Check:
     rules: dict[str, tuple[str, ...]]
 
     def counts(self) -> dict[str, Counter[str]]:
-        """Dataset -> label -> recordings."""
+        """Dataset -> label -> recordings; macro-expressions by themselves."""
         found = {d.name: Counter[str]() for d in self.datasets}
         for sample in self.samples:
-            found[sample.dataset][sample.label or "no label"] += 1
+            label = sample.label or "no label"
+            found[sample.dataset][label if sample.kind == "micro" else f"{label} (macro)"] += 1
         return found
 
 

@@ -58,6 +58,8 @@ CORRECTIONS: tuple[Correction, ...] = (
     Correction("samm", "013", "013_1_9", "offset", 5793, 5739, MEB),
     *_apexes("samm", "028/028_4_1 1105, 032/032_3_1 4945, 032/032_3_2 5130"),
     Correction("casme3", "spNO.149", "d_112", "apex", 83, 123, MEB),
+    Correction("casme3", "spNO.216", "e_0", "onset", 0, 1, MEB),
+    Correction("casme3", "spNO.216", "e_0", "apex", None, 1, MEB),
     Correction("casme3", "spNO.214", "c_5", "offset", 3460, 34, MEB),
 )
 

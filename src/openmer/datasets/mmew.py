@@ -1,12 +1,14 @@
 """MMEW."""
 
+import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, text, tree_of, whole
+from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
+from openmer.datasets.workbook import text, whole
 
 CLIP = r"(S\d\d)-\d\d-\d\d\d"
 
@@ -31,6 +33,7 @@ class MMEW(Dataset):
     emotions = ("happiness", "surprise", "anger", "disgust", "fear", "sadness", "others")
     expected: ClassVar[tuple[int, ...]] = (300,)
     workbooks = (r"MMEW_Micro_Exp.*\.xlsx?",)
+    workbook_called = "MMEW_Micro_Exp.xlsx"
     layout = "Micro_Expression/happiness/S03-01-002/1.jpg"
 
     def _rows(self) -> Iterable[Row]:
@@ -49,14 +52,15 @@ class MMEW(Dataset):
         )
         for row in table.rows:
             name = "" if row["name"] is None else text(row["name"]).upper()
-            if name[:1] != "S":
+            if not re.fullmatch(CLIP, name):
+                self._unread(row)
                 continue
             yield Row(
                 subject=name[:3],
                 name=name,
                 label=None if row["label"] is None else text(row["label"]),
                 onset=whole(row["onset"]),
-                apex=whole(row["apex"]),
+                apex=whole(row["apex"], missing=(-1, 0)),
                 offset=whole(row["offset"]),
                 units=row["units"],
             )

@@ -38,7 +38,8 @@ def open_datasets(
         raise InputError(f"there is no dataset {name!r}; choose {', '.join(NAMES)}, or folder for your own")
     if name == COMPOSITE and workbook is not None:
         raise InputError(
-            "the composite has two workbooks, so --workbook cannot say which; put them beside their frames"
+            "the composite has two workbooks, so --workbook cannot say which; put each below the folder, and "
+            "no second one of its kind. docs/data.md has their names"
         )
     names = COMPOSITE_OF if name == COMPOSITE else (name,)
     return tuple(READERS[n](root, frames=frames, workbook=workbook, corrections=corrections) for n in names)

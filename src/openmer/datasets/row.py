@@ -29,3 +29,8 @@ class Row:
     offset: int | None = None
     units: Any = None
     kind: Literal["micro", "macro"] = "micro"
+
+    @property
+    def whole_video(self) -> bool:
+        """Whether the folder holds more than this expression."""
+        return self.folder not in ("", self.name)

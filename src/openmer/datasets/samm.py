@@ -6,8 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, text, tree_of, whole
+from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
+from openmer.datasets.workbook import text, whole
 
 _REQUEST = "https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php (release agreement to be signed)"
 
@@ -36,6 +37,7 @@ class SAMM(Dataset):
     emotions = ("anger", "others", "happiness", "surprise", "contempt", "disgust", "fear", "sadness")
     expected: ClassVar[tuple[int, ...]] = (159,)
     workbooks = (r"SAMM.*Micro.*FACS.*\.xlsx?",)
+    workbook_called = "SAMM_Micro_FACS_Codes_v2.xlsx"
     layout = "SAMM/006/006_1_2/006_05562.jpg"
 
     def _rows(self) -> Iterable[Row]:
@@ -55,7 +57,8 @@ class SAMM(Dataset):
         for row in table.rows:
             name = "" if row["name"] is None else text(row["name"])
             if not re.fullmatch(r"\d{3}_\d+_\d+", name):
-                continue  # a note
+                self._unread(row)
+                continue
             yield Row(
                 subject=name[:3],
                 name=name,
@@ -99,6 +102,7 @@ class SAMMLong(Dataset):
     emotions = ()
     expected: ClassVar[tuple[int, ...]] = (502,)
     workbooks = (r"SAMM_?LongVideos.*\.xlsx?",)
+    workbook_called = "SAMM_LongVideos_V1_Release.xlsx"
     layout = "SAMM_longvideos/006_1/006_1_0001.jpg"
 
     def _rows(self) -> Iterable[Row]:
@@ -119,7 +123,8 @@ class SAMMLong(Dataset):
             name = "" if row["name"] is None else text(row["name"])
             match = re.fullmatch(r"((\d{3})_\d+)_\d+", name)
             if not match:
-                continue  # a note
+                self._unread(row)
+                continue
             yield Row(
                 subject=match[2],
                 name=name,

@@ -34,7 +34,7 @@ class SMIC(Dataset):
     request = "https://www.oulu.fi (CMVS; release agreement to be signed by a permanent employee)"
     emotions = CLASSES
     expected: ClassVar[tuple[int, ...]] = (164,)
-    has_apex = False
+    in_folders = True
     camera: ClassVar[str] = "HS"
     layout = "SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image559740.bmp"
 
@@ -44,10 +44,13 @@ class SMIC(Dataset):
             yield Row(subject=subject, name=name, label=label)
 
     def _trees(self) -> Iterable[Tree]:
-        cameras = (folder for root in find_trees(self.root, self.camera) for _, folder in matching(root, self.camera))
+        cameras = [folder for root in find_trees(self.root, self.camera) for _, folder in matching(root, self.camera)]
         # The given folder may be the camera's own.
-        own = [self.root] if self.root.name.lower() == self.camera.lower() else []
-        return [tree_of(folder, lambda r: ((s, n, p) for s, _, n, p in _found(r))) for folder in (*cameras, *own)]
+        own = [self.root] if self.root.resolve().name.lower() == self.camera.lower() else []
+        return [
+            tree_of(folder, lambda r: ((s, n, p) for s, _, n, p in _found(r)), called=folder.resolve().parent)
+            for folder in (*cameras, *own)
+        ]
 
 
 def _found(camera: Path) -> Iterator[tuple[str, str, str, Path]]:
@@ -62,7 +65,8 @@ def _found(camera: Path) -> Iterator[tuple[str, str, str, Path]]:
 class SMICVIS(SMIC):
     """SMIC, camera for visible light: 71 clips of 8 subjects, 25 frames a second, `VIS/.../01234.bmp`; else as `SMIC`.
 
-    The class counts (28 negative, 23 positive, 20 surprise) are not confirmed by a public list.
+    The HS recordings of these eight subjects are 71 as well: 23 negative, 28 positive, 20 surprise; no public list of
+    the VIS recordings confirms their classes.
     """
 
     name = "smic-vis"

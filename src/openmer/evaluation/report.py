@@ -112,6 +112,7 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
     shares = metrics.get("datasets", {})
     if shares:
         lines += ["", "| dataset | videos | accuracy | UF1 | UAR |", "|---|---|---|---|---|"]
+        shares = {"Full": {"videos": metrics["videos"], **metrics["scores"]}, **shares}
     for name, s in shares.items():
         values = " | ".join(_number(s[k]["mean"]) for k in ("accuracy", "uf1", "uar"))
         lines.append(f"| {name} | {s['videos']} | {values} |")

@@ -1,0 +1,177 @@
+"""Workbooks of annotations: found by name, their columns by what stands in the header, cells as numbers or text."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from openmer.errors import InputError
+
+DOCS = "docs/data.md"
+DEPTH = 4  # how many folders below the given one trees and workbooks are looked for
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sheet's rows by our names of its columns.
+
+    Attributes:
+        path: of the workbook.
+        rows: cells as they are.
+        unread: headers of columns that nothing was taken from.
+    """
+
+    path: Path
+    rows: tuple[Mapping[str, Any], ...]
+    unread: tuple[str, ...] = field(default=())
+
+
+def find_workbook(root: Path, patterns: Sequence[str], *, title: str, called: str) -> Path:
+    """The annotation under `root`, by the names that are known.
+
+    Args:
+        root: where to look.
+        patterns: of its name; the first that fits something decides.
+        title: of the dataset, for messages.
+        called: a name that it has, for messages.
+
+    Raises:
+        InputError: there is none, or several of the same standing.
+    """
+    books = [p for p in _files(root, DEPTH) if p.suffix.lower() in (".xlsx", ".xls") and not p.name.startswith("~$")]
+    for pattern in patterns:
+        found = [p for p in books if re.fullmatch(pattern, p.name, re.IGNORECASE)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(
+                f"several workbooks of {title}: {', '.join(str(p) for p in found)}; choose one with --workbook, or "
+                f"move the others away. {DOCS} says what each holds"
+            )
+    there = ", ".join(str(p.relative_to(root)) for p in books[:10]) or "no workbook at all"
+    raise InputError(
+        f"the annotation of {title} was not found in {root} or up to {DEPTH - 1} folders below ({there}); it comes "
+        f"with the dataset and is called, for example, {called}. Put it there or give it with --workbook. {DOCS} has "
+        "the names that are known"
+    )
+
+
+def _files(root: Path, depth: int) -> Iterator[Path]:
+    """Files, those nearest to the root first; frames are not gone through."""
+    level = [root]
+    for _ in range(depth):
+        following: list[Path] = []
+        for folder in level:
+            try:
+                entries = sorted(folder.iterdir())
+            except OSError:
+                continue
+            yield from (p for p in entries if p.is_file())
+            following += [p for p in entries if p.is_dir() and not p.name.startswith(".")]
+        level = following[:2000]
+
+
+def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
+    """All sheets, cells as they are.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no workbook {path}; give the one that came with the dataset, {DOCS} has its name")
+    try:
+        book: dict[str, pd.DataFrame] = pd.read_excel(path, sheet_name=None, header=None, dtype=object)
+    except ImportError as error:
+        raise InputError(
+            f"{path} is an old Excel file; open it, save it as .xlsx and give that with --workbook; see {DOCS}"
+        ) from error
+    except Exception as error:  # pandas and openpyxl raise many kinds
+        raise InputError(
+            f"cannot read the workbook {path}: {error}; unpack it again, or give another with --workbook. {DOCS} has "
+            "the names that are known"
+        ) from error
+    return book
+
+
+def read_table(
+    path: Path, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]
+) -> Table:
+    """A sheet of a workbook, its header found by content among the first 40 rows.
+
+    Args:
+        path: .xlsx or .xls.
+        sheets: names to prefer; else the first sheet that has the columns.
+        columns: our name -> names in the workbook, spaces and case aside; of several the first that is there.
+        needed: our names without which nothing can be read.
+
+    Raises:
+        InputError: it cannot be opened, or no sheet has the columns.
+    """
+    book = open_workbook(path)
+    preferred = sorted(book, key=lambda s: s.strip().lower() not in {n.lower() for n in sheets})
+    headers = []
+    for sheet in preferred:
+        cells = book[sheet]
+        for number in range(min(40, len(cells))):
+            header = [_plain(v) for v in cells.iloc[number]]
+            places = {
+                ours: next((header.index(_plain(name)) for name in names if _plain(name) in header), None)
+                for ours, names in columns.items()
+            }
+            if all(places[name] is not None for name in needed):
+                return _table(path, cells, number, header, places)
+        if len(cells):
+            # The fullest row is the likeliest header; notes above it are short.
+            fullest = max((cells.iloc[k].dropna() for k in range(min(40, len(cells)))), key=len)
+            headers.append(f"{sheet}: {', '.join(map(str, fullest))[:200]}")
+    wanted = ", ".join(columns[name][0] for name in needed)
+    raise InputError(
+        f"{path} has no sheet with the columns {wanted}; found were {'; '.join(headers) or 'empty sheets'}. Give the "
+        f"workbook that came with the dataset with --workbook; {DOCS} has its name and columns"
+    )
+
+
+def _table(path: Path, cells: pd.DataFrame, number: int, header: list[str], places: Mapping[str, int | None]) -> Table:
+    used = {place for place in places.values() if place is not None}
+    body = cells.iloc[number + 1 :]
+    rows = [
+        {ours: None if place is None else cell(values[place]) for ours, place in places.items()}
+        for values in body.itertuples(index=False, name=None)
+    ]
+    unread = [name for k, name in enumerate(header) if name and k not in used]
+    return Table(path, tuple(r for r in rows if any(v is not None for v in r.values())), tuple(unread))
+
+
+def _plain(value: Any) -> str:
+    """A header without case, spaces at its ends, doubled ones, and quotes."""
+    return "" if cell(value) is None else " ".join(str(value).replace("'", " ").split()).lower()
+
+
+def cell(value: Any) -> Any:
+    """As it is, but None where it is empty."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT:
+        return None
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def whole(value: Any, *, missing: Iterable[int] = ()) -> int | None:
+    """The number of a frame in a cell: int, float or text; None for `/`, blanks, words, and what `missing` names."""
+    try:
+        number = float(str(value).strip())
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    rounded = round(number)
+    return None if rounded in tuple(missing) else rounded
+
+
+def text(value: Any) -> str:
+    """A cell as text; a number without a fraction as a whole one."""
+    if isinstance(value, float) and value == int(value):
+        return str(int(value))
+    return str(value).strip()
