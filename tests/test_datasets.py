@@ -1,27 +1,15 @@
 """Readers of the licensed datasets, on folders of their true shape."""
 
-import json
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 
 import fakes
-from openmer.cli import main
 from openmer.datasets.registry import open_datasets, samples_of
 from openmer.errors import InputError
 from openmer.labels import PROTOCOLS, parse_action_units, protocol
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["openmer", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "200")
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+from terminal import run
 
 
 def kinds(dataset: object) -> list[str]:
@@ -191,32 +179,3 @@ def test_the_check_says_whether_the_counts_are_met(
     assert "counts of casme2-5 are not met" in " ".join(capsys.readouterr().err.split())
     assert run(monkeypatch, *command, "--protocol", "samm-3") == 1
     assert "is for samm" in " ".join(capsys.readouterr().err.split())
-
-
-def test_from_an_unpacked_dataset_to_a_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    labels = ("disgust", "happiness", "surprise")
-    rows = [
-        (subject, f"EP0{k + 1}_01", None, 9, 12, 20, None, "4", label)
-        for subject in (1, 2, 3)
-        for k, label in enumerate(labels)
-    ]
-    root = fakes.casme2(tmp_path / "CASME2", rows=rows)
-    for k, folder in enumerate(sorted((root / "CASME2_RAW_selected").glob("sub*/EP*"))):
-        fakes.render(folder, k // 3, k % 3)
-    broken = root / "CASME2_RAW_selected" / "sub03" / "EP03_01"
-    for path in broken.iterdir():
-        path.write_bytes(b"cut off")
-    store = tmp_path / "store"
-    assert run(monkeypatch, "prepare", "casme2", root, "--out", store, "--flow", "dis", "--processes", "1") == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "8 recordings" in said and "left out 03/EP03_01" in said
-    loso = ("loso", store, "--protocol", "casme2-3", "--model", "off-apexnet", "--steps", "2", "--batch", "4")
-    assert run(monkeypatch, *loso, "--out", tmp_path / "result") == 1
-    assert "8 recordings, expected 145" in " ".join(capsys.readouterr().err.split())
-    assert run(monkeypatch, *loso, "--incomplete", "--out", tmp_path / "result") == 0
-    metrics = json.loads((tmp_path / "result" / "metrics.json").read_text())
-    assert metrics["classes"] == ["negative", "positive", "surprise"] and metrics["videos"] == 8
-    assert metrics["protocol"]["differences"][0] == "8 recordings, expected 145"
-    assert "not comparable with published results" in (tmp_path / "result" / "report.html").read_text()

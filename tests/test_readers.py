@@ -13,6 +13,7 @@ from openmer.datasets.base import Dataset
 from openmer.datasets.registry import READERS, open_datasets
 from openmer.errors import InputError
 from openmer.labels import PROTOCOLS, parse_action_units, protocol
+from terminal import run
 
 Row = tuple[Any, ...]
 
@@ -541,3 +542,28 @@ def test_counts_of_megc_by_dataset() -> None:
     assert [sums["smic-hs", k] for k in range(3)] == [70, 51, 43]
     assert [sums["casme2", k] for k in range(3)] == [88, 32, 25]
     assert [sums["samm", k] for k in range(3)] == [92, 26, 15]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "lines"),
+    [
+        ("casme2", 1, ("casme2-5: not met", "mol-authors-casme2-5: not met (not comparable with the others)")),
+        ("samm", 1, ("samm-5: not met", "2 rows of annotation (known: 159)")),
+        ("smic-vis", 0, ("smic-vis-3: met", "71 recordings can be used: positive 28, negative 23, surprise 20")),
+        ("casme3", 1, ("casme3-3: not met", "casme3-7: not met", "5 rows of annotation (known: 860)")),
+        ("casme-sq", 1, ("casme-sq-3: not met", "negative (macro) 1", "3 recordings, expected 38")),
+        ("mmew", 1, ("mmew-6: not met", "mmew-4: not met", "S13/S13-07-001")),
+        ("samm-long", 0, ("no label (macro) 2, no label 2", "4 rows of annotation (known: 502)")),
+    ],
+)
+def test_the_check_of_each_dataset(
+    name: str,
+    code: int,
+    lines: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "data", "check", name, MAKE[name](tmp_path)) == code
+    output = " ".join(capsys.readouterr().out.split())
+    assert [line for line in lines if line not in output] == []

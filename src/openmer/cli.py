@@ -330,7 +330,7 @@ def prepare(
         longer = [s for s in samples if s.kind != "micro"]
         if longer:
             samples = tuple(s for s in samples if s.kind == "micro")
-            console.print(f"{len(longer)} macro-expressions are left aside: clips are of micro-expressions")
+            console.print(f"macro-expressions left aside: {len(longer)}")
     settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow))
     workers = processes or os.cpu_count() or 1
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
