@@ -116,8 +116,10 @@ def test_samm_raw_and_cropped_with_odd_cells(tmp_path: Path, top: str, notes: in
         ("apex estimated", "010/010_1_1"),
         ("frames out of range", "011/011_1_1"),
     ]
-    assert [f.what for f in dataset.findings if f.where == "010/010_1_1"] == [
-        "the apex 240 lies outside of 98 to 103; taken is the middle, 100"
+    assert [f.what for f in dataset.findings if f.kind == "apex estimated"] == [
+        "the apex is not annotated; taken is the middle, 100",
+        "the apex is not annotated; taken is the middle, 100",
+        "the apex 240 lies outside of 98 to 103; taken is the middle, 100",
     ]
 
 
@@ -126,10 +128,18 @@ def test_samm_known_errors_are_mended_only_where_they_stand(tmp_path: Path) -> N
     mended = ("032", "032_3_1", 1, 4930, 4940, 4950, None, "Micro - 1/2", 4, "Anger", 1, None)
     fakes.samm(tmp_path, rows=[swapped], numbers=range(5700, 5740))
     fakes.samm(tmp_path, rows=[mended], numbers=range(4930, 4951))
-    fakes.samm(tmp_path, rows=[swapped, mended], numbers=range(0))
+    absent = ("028", "028_4_1", 1, 1100, -1, 1110, None, "Micro - 1/2", 4, "Anger", 1, None)
+    fakes.samm(tmp_path, rows=[absent], numbers=range(1100, 1111))
+    fakes.samm(tmp_path, rows=[swapped, mended, absent], numbers=range(0))
     dataset = read("samm", tmp_path)
-    assert [marks(s) for s in dataset] == [(5700, 5710, 5739, False), (4930, 4940, 4950, False)]
-    assert said(dataset) == [("correction", "013/013_1_9")], "032_3_1 has an apex, so the table's is not taken"
+    assert [marks(s) for s in dataset] == [
+        (5700, 5710, 5739, False),
+        (4930, 4940, 4950, False),
+        (1100, 1105, 1110, False),
+    ]
+    assert said(dataset) == [("correction", "013/013_1_9"), ("correction", "028/028_4_1")], (
+        "032_3_1 has an apex, so the table's is not taken"
+    )
 
 
 # SMIC
@@ -165,6 +175,12 @@ def test_smic_hs_cropped_from_any_folder_of_it(tmp_path: Path, given: str) -> No
         ("s3", "s3_ne_04", "negative", True),
         ("s20", "s20_po_01", "positive", True),
     ], "subjects in order of their numbers"
+
+
+def test_smic_cropped_faces_are_known_by_their_folder_too(tmp_path: Path) -> None:
+    folder = tmp_path / "SMIC_all_cropped" / "HS" / "s1" / "micro" / "negative" / "s1_ne_01"
+    fakes.pictures(folder, ["image059740.bmp", "image059741.bmp"])
+    assert read("smic-hs", tmp_path).samples[0].cropped and read("smic-hs", folder.parents[3]).samples[0].cropped
 
 
 def test_smic_padded_folders_are_the_same_people(tmp_path: Path) -> None:
@@ -206,6 +222,19 @@ def test_casme_sq_joins_people_and_videos_by_the_naming_rules(tmp_path: Path, to
     ], "macro-expressions do not count"
 
 
+def test_casme_sq_stimuli_that_excel_made_numbers_and_raw_frames_beside_cropped_ones(tmp_path: Path) -> None:
+    fakes.casme_sq(tmp_path, top="cropped")
+    fakes.casme_sq(tmp_path)
+    sheets = {
+        "CASFEcode_final": fakes.CASME_SQ_ROWS[:2],
+        "naming rule1": fakes.videos.CASME_SQ_PEOPLE,
+        "naming rule2": [(int(code), name) for code, name in fakes.videos.CASME_SQ_VIDEOS],
+    }
+    fakes.book(tmp_path / "CAS(ME)^2code_final.xlsx", sheets)
+    dataset = read("casme-sq", tmp_path)
+    assert [s.name for s in dataset] == ["disgust1_1", "disgust1_2"] and dataset.tree.root.name == "rawpic"
+
+
 def test_casme_sq_says_what_no_naming_rule_has(tmp_path: Path) -> None:
     stranger = (9, "disgust1_1", 998, 1001, 1004, "4", "negative", "micro-expression", "disgust")
     unknown = (1, "bored1_1", 998, 1001, 1004, "4", "negative", "micro-expression", "disgust")
@@ -238,8 +267,10 @@ def test_casme_sq_a_missing_sheet_is_named(tmp_path: Path, sheet: str, holds: st
 # CAS(ME)^3
 
 
-def test_casme3_in_whole_videos(tmp_path: Path) -> None:
-    dataset = read("casme3", fakes.casme3(tmp_path))
+@pytest.mark.parametrize("doubled", [False, True])
+def test_casme3_in_whole_videos(tmp_path: Path, doubled: bool) -> None:
+    fakes.casme3(tmp_path / "CASME3" if doubled else tmp_path)
+    dataset = read("casme3", tmp_path)
     assert [(s.subject, s.name, s.source.parent.name, *marks(s), s.label) for s in dataset] == [
         ("spNO.1", "a_8", "a", 8, 9, 11, False, "disgust"),
         ("spNO.1", "a_9", "a", 9, 9, 12, False, "happiness"),
@@ -295,8 +326,10 @@ def test_casme3_known_errors_are_mended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("by_person", [False, True])
-def test_mmew_in_folders_of_emotions_or_of_people(tmp_path: Path, by_person: bool) -> None:
-    dataset = read("mmew", fakes.mmew(tmp_path, by_person=by_person))
+@pytest.mark.parametrize("doubled", [False, True])
+def test_mmew_in_folders_of_emotions_or_of_people(tmp_path: Path, by_person: bool, doubled: bool) -> None:
+    fakes.mmew(tmp_path / "MMEW" / "MMEW_Final" if doubled else tmp_path, by_person=by_person)
+    dataset = read("mmew", tmp_path)
     assert [(s.subject, s.name, *marks(s), s.label) for s in dataset] == [
         ("S03", "S03-01-002", 1, 9, 11, False, "happiness"),
         ("S03", "S03-02-001", 2, 10, 12, False, "surprise"),
@@ -315,8 +348,10 @@ def test_mmew_in_folders_of_emotions_or_of_people(tmp_path: Path, by_person: boo
 # SAMM Long Videos
 
 
-def test_samm_long_has_several_expressions_a_video_and_numbers_with_fractions(tmp_path: Path) -> None:
-    dataset = read("samm-long", fakes.samm_long(tmp_path))
+@pytest.mark.parametrize("doubled", [False, True])
+def test_samm_long_has_several_expressions_a_video_and_numbers_with_fractions(tmp_path: Path, doubled: bool) -> None:
+    fakes.samm_long(tmp_path / "SAMM_longvideos" if doubled else tmp_path)
+    dataset = read("samm-long", tmp_path)
     assert [(s.subject, s.name, s.source.name, *marks(s), s.kind) for s in dataset] == [
         ("006", "006_1_1", "006_1", 1, 4, 9, False, "macro"),
         ("006", "006_1_2", "006_1", 9, 10, 12, True, "micro"),

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from openmer.clip import Sample
 from openmer.datasets.corrections import correct
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import DEPTH, DOCS, Table, find_workbook, read_table, text, whole
+from openmer.datasets.workbook import DEPTH, DOCS, Table, entries, find_workbook, read_table, text, whole
 from openmer.errors import InputError
 from openmer.labels import canonical_emotion, parse_action_units
 from openmer.video.reader import IMAGE_SUFFIXES
@@ -290,10 +290,7 @@ def find_trees(root: Path, child: str, *, depth: int = DEPTH) -> list[Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    except OSError:
-        return []
+    return entries(folder)[1]
 
 
 def matching(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:

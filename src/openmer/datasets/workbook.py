@@ -1,6 +1,7 @@
 """Workbooks of annotations: found by name, their columns by what stands in the header, cells as numbers or text."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import pandas as pd
 from openmer.errors import InputError
 
 DOCS = "docs/data.md"
-DEPTH = 4  # how many folders below the given one trees and workbooks are looked for
+DEPTH = 5  # how many folders below the given one trees and workbooks are looked for
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,28 @@ def find_workbook(root: Path, patterns: Sequence[str], *, title: str, called: st
     )
 
 
+def entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files and sub-folders, sorted, without hidden ones; none where it cannot be read.
+
+    One look a folder and none a file: a whole video has thousands of frames.
+    """
+    try:
+        with os.scandir(folder) as found:
+            shown = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+    except OSError:
+        return [], []
+    return [folder / name for name, is_dir in shown if not is_dir], [folder / name for name, is_dir in shown if is_dir]
+
+
 def _files(root: Path, depth: int) -> Iterator[Path]:
-    """Files, those nearest to the root first; frames are not gone through."""
+    """Files, those nearest to the root first."""
     level = [root]
     for _ in range(depth):
         following: list[Path] = []
         for folder in level:
-            try:
-                entries = sorted(folder.iterdir())
-            except OSError:
-                continue
-            yield from (p for p in entries if p.is_file())
-            following += [p for p in entries if p.is_dir() and not p.name.startswith(".")]
+            files, folders = entries(folder)
+            yield from files
+            following += folders
         level = following[:2000]
 
 
