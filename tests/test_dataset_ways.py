@@ -32,10 +32,10 @@ def way(monkeypatch: pytest.MonkeyPatch, name: str, root: Path, protocol: str, o
     return metrics
 
 
-def faces(folders: Sequence[Path]) -> None:
-    """Three recordings a person."""
+def faces(folders: Sequence[Path], first: int) -> None:
+    """Three recordings a person; nobody is in two datasets."""
     for k, folder in enumerate(folders):
-        fakes.render(folder, k // 3, k % 3)
+        fakes.render(folder, first + k // 3, k % 3)
 
 
 def samm(root: Path, people: Sequence[str] = ("006", "007")) -> Path:
@@ -45,7 +45,7 @@ def samm(root: Path, people: Sequence[str] = ("006", "007")) -> Path:
         for k, emotion in enumerate(("Contempt", "Happiness", "Surprise"))
     ]
     fakes.samm(root, rows=rows, numbers=range(95, 95 + FRAMES))
-    faces([root / "SAMM" / r[0] / r[1] for r in rows])
+    faces([root / "SAMM" / r[0] / r[1] for r in rows], 10)
     return root
 
 
@@ -53,7 +53,7 @@ def smic(root: Path, people: Sequence[str] = ("s1", "s20"), frames: str = "raw")
     of = [(person, k + 1, label) for person in people for k, label in enumerate(THREE)]
     fakes.smic(root, of=of, length=FRAMES, frames=frames)
     found = [p for p in root.rglob("s*_*_*") if p.parent.name in THREE]
-    faces(sorted(found, key=lambda p: (p.name.split("_")[0], p.name.split("_")[2])))
+    faces(sorted(found, key=lambda p: (p.name.split("_")[0], p.name.split("_")[2])), 20)
     return root
 
 
@@ -61,7 +61,7 @@ def casme2(root: Path, people: Sequence[int] = (1, 2)) -> Path:
     emotions = ("repression", "happiness", "surprise")
     rows = [(p, f"EP0{k}_01", None, 9, 12, 20, None, 4, e) for p in people for k, e in enumerate(emotions)]
     fakes.casme2(root, rows=rows)
-    faces([root / "CASME2_RAW_selected" / f"sub{r[0]:02d}" / r[1] for r in rows])
+    faces([root / "CASME2_RAW_selected" / f"sub{r[0]:02d}" / r[1] for r in rows], 30)
     return root
 
 

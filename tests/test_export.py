@@ -34,7 +34,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three subjects of CASME II with three rendered expressions each, one of them broken."""
     labels = ("disgust", "happiness", "surprise")
     rows = [
-        (subject, f"EP0{k + 1}_01", None, 9, 12, 20, None, "4", None, label)
+        (subject, f"EP0{k + 1}_01", None, 9, 12, 20, None, "4", label)
         for subject in (1, 2, 3)
         for k, label in enumerate(labels)
     ]

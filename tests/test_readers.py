@@ -44,6 +44,7 @@ def test_casme2_clip_names_and_cells_of_every_kind(tmp_path: Path, blanks: bool)
         (7.0, "EP06_02_02", None, 9, 0, 12, None, "R1+R2", "surprise"),
         (1, "EP09f", None, 9, -1, 12, None, "4+7", "sadness"),
         (2, "EP02_01", None, 9, 10, "/", None, 4, "fear"),
+        (2, "EP03_01", None, 9, 10, 12, None, 4, "  "),
         ("see the paper", None, None, None, None, None, None, None, None),
     ]
     fakes.casme2(tmp_path, rows=rows[:-1], blanks=blanks)
@@ -59,9 +60,11 @@ def test_casme2_clip_names_and_cells_of_every_kind(tmp_path: Path, blanks: bool)
         ("07", "EP06_02_02", 9, 10, 12, True, "surprise", ("R1", "R2")),
         ("01", "EP09f", 9, 10, 12, True, "sadness", ("4", "7")),
         ("02", "EP02_01", 9, 10, 13, False, "fear", ("4",)),
+        ("02", "EP03_01", 9, 10, 12, False, None, ("4",)),
     ]
     assert said(dataset) == [
         ("unread row", "see the paper"),
+        ("unknown label", "02/EP03_01"),
         ("apex estimated", "03/EP01_2"),
         ("apex estimated", "07/EP06_02_02"),
         ("apex estimated", "01/EP09f"),

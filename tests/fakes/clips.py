@@ -83,6 +83,7 @@ def casme2(
 ) -> Path:
     """CASME II: frames not padded, workbook beside them, two columns of it blank unless somebody took them out."""
     rows = casme2_rows() if rows is None else rows
+    assert all(len(row) == len(CASME2_HEADER) for row in rows), "a row as long as the header"
     top = "CASME2_RAW_selected" if frames == "raw" else "Cropped"
     tree = root / top / top if doubled else root / top
     prefix = "img" if frames == "raw" else "reg_img"

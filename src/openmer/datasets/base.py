@@ -173,6 +173,10 @@ class Dataset(ABC):
         unknown = {e for e in (canonical_emotion(r.label) for r in rows if r.label) if e not in self.emotions}
         for emotion in sorted(unknown):
             self._note("unknown label", emotion, f"not one of {', '.join(self.emotions)}; kept as it is")
+        if self.emotions:
+            for row in rows:
+                if row.label is None:
+                    self._note("unknown label", f"{row.subject}/{row.name}", "the cell is empty; kept without a class")
         twice = Counter((r.subject, r.name) for r in rows)
         for row in rows:
             if twice[row.subject, row.name] > 1:
