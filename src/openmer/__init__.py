@@ -12,12 +12,14 @@ from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import __version__
 
 if TYPE_CHECKING:
+    from openmer.exchange.elan import read_elan
     from openmer.models.authors import load_authors_checkpoint
     from openmer.models.mol import MOL, MOLConfig, MOLOutput, create_model
     from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
     from openmer.video.analyze import AnalyzeSettings, analyze
 
 _HOMES = {
+    "openmer.exchange.elan": ("read_elan",),
     "openmer.models.authors": ("load_authors_checkpoint",),
     "openmer.models.mol": ("MOL", "MOLConfig", "MOLOutput", "create_model"),
     "openmer.models.weights": ("WeightsRecord", "load_model", "read_record", "save_model"),
@@ -43,6 +45,7 @@ __all__ = [
     "create_model",
     "load_authors_checkpoint",
     "load_model",
+    "read_elan",
     "read_record",
     "read_timeline",
     "save_model",

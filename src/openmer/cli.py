@@ -649,6 +649,87 @@ def report(
 
 
 @app.command
+def export(
+    result: Annotated[Path, tyro.conf.Positional],
+    /,
+    to: Literal["elan", "boris", "csv", "parquet"],
+    out: Path,
+    video: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a result for another program: ELAN, BORIS, a spreadsheet, or Parquet.
+
+    docs/exchange.md says what is in each and how to open it.
+
+    For example:
+
+      openmer export results/talk --to elan --out talk.eaf --video talk.mp4
+      openmer export results/talk --to boris --out talk.xlsx
+      openmer export results/talk --to csv --out talk.csv
+      openmer export results/talk --to parquet --out talk.parquet
+
+    Args:
+        result: The folder that `openmer analyze` wrote, or a timeline.json.
+        to: Tiers for ELAN, events for BORIS, a row an interval (csv), or the signals of every frame (parquet).
+        out: The file to write; its ending must be that of the program.
+        video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by.
+        overwrite: Replace an older file at OUT.
+    """
+    from openmer.exchange.export import export as run
+
+    run(result, to, out, video=video, overwrite=overwrite)
+    Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+
+
+@app.command
+def score(
+    result: Annotated[Path, tyro.conf.Positional],
+    /,
+    truth: Path,
+    tier: str | None = None,
+    labels: tuple[str, ...] = ("candidate",),
+    iou: float = 0.5,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Compare what was found in a video with what people annotated in it, by MEGC's rule for spotting.
+
+    A candidate is right where its intersection over union with an annotated interval is at least 0.5; each counts once.
+
+    For example:
+
+      openmer score results/talk --truth talk.eaf --tier micro
+      openmer score results/talk --truth talk.csv --out score.json
+      openmer score results/s001 --truth simulated/truth/s001/long_001.json --tier micro --labels candidate set_aside
+
+    Args:
+        result: The folder that `openmer analyze` wrote, or a timeline.json.
+        truth: An ELAN .eaf, a .csv with onset_s and offset_s, or a timeline .json.
+        tier: Of the .eaf; else the label that counts. Needed where there are several.
+        labels: What of the result counts as found.
+        iou: What a hit needs.
+        out: Write counts, ratios and the table as JSON.
+        overwrite: Replace an older file at OUT.
+    """
+    import json
+
+    from openmer.evaluation.against import score_against
+    from openmer.exchange.export import read_result
+    from openmer.exchange.truth import read_truth
+    from openmer.files import write_new_file
+
+    found, annotated = read_result(result).timeline, read_truth(truth, tier)
+    judged = score_against(found, annotated, labels=labels, least_iou=iou)
+    if out is not None:
+        content = json.dumps(judged.to_json(found, annotated), indent=2, allow_nan=False) + "\n"
+        write_new_file(out, content.encode(), overwrite=overwrite)
+    console = Console()
+    if judged.rows:
+        console.print(judged.table())
+    console.print(judged.summary(), highlight=False, soft_wrap=True)
+
+
+@app.command
 def bench(
     presets: tuple[Literal["mol", "mol-authors", "mol-lite"], ...] = ("mol", "mol-authors", "mol-lite"),
     batch: int = 1,

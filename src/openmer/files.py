@@ -99,3 +99,20 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_new_file(path: Path, content: bytes, *, overwrite: bool) -> None:
+    """Write one file, its folder too where it is not there; a file that somebody may have edited is not replaced.
+
+    Raises:
+        OutputError: `path` is taken or cannot be written.
+    """
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; choose another --out")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists; add --overwrite (in Python overwrite=True) to replace it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error

@@ -1,0 +1,147 @@
+"""One result against one annotation, interval by interval: what `openmer score` shows and writes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from rich.markup import escape
+from rich.table import Table
+
+from openmer.errors import InputError
+from openmer.evaluation.spotting import MEGC_IOU, SpottingScore, match_intervals, score_spotting
+from openmer.timeline import Interval, Timeline
+from openmer.version import __version__
+
+SCHEMA = "openmer.score/1"
+SAID = ("source", "engine", "trained_on", "caution")
+Kind = Literal["hit", "miss", "false alarm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A row of the table.
+
+    Attributes:
+        kind: whether it was found, missed, or is a false alarm.
+        found: what was spotted, or None.
+        truth: what was annotated, or None.
+        iou: of the two; of a miss or a false alarm the best that there is with anything, 0 where nothing overlaps.
+    """
+
+    kind: Kind
+    found: Interval | None
+    truth: Interval | None
+    iou: float
+
+    @property
+    def onset_s(self) -> float:
+        """Where the row belongs in time."""
+        return min(i.onset_s for i in (self.truth, self.found) if i is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """How well a result agrees with an annotation.
+
+    Attributes:
+        score: counts and ratios.
+        rows: in order of time.
+        outside: annotated intervals that lie outside of what was analysed; they count neither way.
+        least_iou: what a hit needs.
+    """
+
+    score: SpottingScore
+    rows: tuple[Judged, ...]
+    outside: int
+    least_iou: float
+
+    def summary(self) -> str:
+        """The ratios in a line, with the counts they come from."""
+        s = self.score
+        said = (
+            f"precision {_said(s.precision)} ({s.hits} of {s.hits + s.false_alarms}), "
+            f"recall {_said(s.recall)} ({s.hits} of {s.hits + s.misses}), "
+            f"F1 {_said(s.f1)} at IoU {self.least_iou:g}; "
+            f"{_said(s.false_alarms_per_minute)} false alarms a minute in {s.seconds:.1f} s"
+        )
+        return said + (f"; {self.outside} annotated outside of it, not counted" if self.outside else "")
+
+    def table(self) -> Table:
+        """Hits, misses and false alarms in order of time, for a terminal."""
+        table = Table("", "found, s", "annotated, s", "IoU", "regions", "annotation")
+        for row in self.rows:
+            spans = ["" if i is None else f"{i.onset_s:.3f} to {i.offset_s:.3f}" for i in (row.found, row.truth)]
+            regions = "" if row.found is None else "+".join(row.found.regions)
+            words = "" if row.truth is None else row.truth.label
+            table.add_row(row.kind, *spans, f"{row.iou:.2f}", escape(regions), escape(words))
+        return table
+
+    def to_json(self, result: Timeline, truth: Timeline) -> dict[str, Any]:
+        """Plain values, with what they rest on; null where a ratio is of nothing."""
+        score = self.score
+        ratios = {
+            "precision": score.precision,
+            "recall": score.recall,
+            "f1": score.f1,
+            "false_alarms_per_minute": score.false_alarms_per_minute,
+        }
+        return {
+            "schema": SCHEMA,
+            "least_iou": self.least_iou,
+            **asdict(score),
+            **{name: None if math.isnan(value) else value for name, value in ratios.items()},
+            "annotated_outside": self.outside,
+            "rows": [
+                {
+                    "kind": row.kind,
+                    "iou": row.iou,
+                    "found": None if row.found is None else asdict(row.found),
+                    "annotated": None if row.truth is None else asdict(row.truth),
+                }
+                for row in self.rows
+            ],
+            "result": {key: result.provenance[key] for key in SAID if key in result.provenance},
+            "truth": {key: truth.provenance[key] for key in ("source", "tier") if key in truth.provenance},
+            "openmer": __version__,
+        }
+
+
+def score_against(
+    result: Timeline, truth: Timeline, *, labels: Sequence[str] = ("candidate",), least_iou: float = MEGC_IOU
+) -> Against:
+    """Judge the intervals of `result` that carry one of `labels` by all intervals of `truth`.
+
+    Raises:
+        InputError: the result has no time, or `least_iou` is not above 0 and at most 1.
+    """
+    seconds = result.end_s - result.start_s
+    if not seconds > 0:
+        raise InputError(f"the result lasts from {result.start_s} to {result.end_s} s, so there is nothing to score")
+    found = [i for i in result if i.label in labels]
+    inside = [i for i in truth if i.offset_s > result.start_s and i.onset_s < result.end_s]
+    return Against(
+        score=score_spotting(found, inside, seconds, least_iou=least_iou),
+        rows=_rows(found, inside, least_iou),
+        outside=len(truth) - len(inside),
+        least_iou=least_iou,
+    )
+
+
+def _rows(found: Sequence[Interval], truth: Sequence[Interval], least_iou: float) -> tuple[Judged, ...]:
+    pairs = match_intervals(found, truth, least_iou=least_iou)
+    rows = [Judged(kind="hit", found=found[a], truth=truth[b], iou=found[a].iou(truth[b])) for a, b in pairs]
+    missed = [t for k, t in enumerate(truth) if k not in {b for _, b in pairs}]
+    alarms = [f for k, f in enumerate(found) if k not in {a for a, _ in pairs}]
+    rows += [Judged(kind="miss", found=None, truth=t, iou=_best(t, found)) for t in missed]
+    rows += [Judged(kind="false alarm", found=f, truth=None, iou=_best(f, truth)) for f in alarms]
+    return tuple(sorted(rows, key=lambda row: row.onset_s))
+
+
+def _said(ratio: float) -> str:
+    """A ratio of nothing is a stroke."""
+    return "-" if math.isnan(ratio) else f"{ratio:.2f}"
+
+
+def _best(one: Interval, others: Sequence[Interval]) -> float:
+    return max((one.iou(other) for other in others), default=0.0)

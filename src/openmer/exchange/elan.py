@@ -1,0 +1,219 @@
+"""ELAN annotation files (.eaf): write a timeline as one, and read a tier of one as a timeline.
+
+The format is EAF 3.0 (Max Planck Institute for Psycholinguistics, EAFv3.0.xsd): tiers of annotations between time
+slots in whole milliseconds of the media. Python's own XML modules do all that is needed. A document type is refused
+before anything of it is read, so no entity is expanded and nothing outside of the file is opened.
+"""
+
+import mimetypes
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+from xml.etree.ElementTree import Element, SubElement, TreeBuilder, indent, tostring
+from xml.parsers import expat
+
+from openmer.errors import InputError
+from openmer.exchange.events import described, lanes, milliseconds, moments, printable
+from openmer.timeline import Interval, Timeline
+from openmer.version import __version__
+
+FORMAT = "3.0"
+SCHEMA_URL = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+MOMENTS = "moments"
+MOMENT_MS = 40  # ELAN has no points: a key moment begins at its millisecond and is drawn as long as this
+UNITS = "milliseconds"
+SAID = ("engine", "trained_on", "caution")  # what of the provenance goes along
+
+Span = tuple[int, int, str]  # begin and end in milliseconds, and words
+
+
+def to_elan(timeline: Timeline, media: str | None = None) -> bytes:
+    """The content of an .eaf file: a tier for each label, one for times without a face, one for key moments.
+
+    Args:
+        timeline: of one video.
+        media: path of the video from the folder of the .eaf file, with forward slashes; None writes none.
+    """
+    tiers: dict[str, list[Span]] = {
+        label: [(*milliseconds(i), described(i)) for i in lane] for label, lane in lanes(timeline).items()
+    }
+    name = MOMENTS
+    while name in tiers:
+        name += "'"
+    tiers[name] = _moment_spans(timeline)
+    root = Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "AUTHOR": f"openmer {__version__}",
+            "DATE": datetime.now(UTC).isoformat(timespec="seconds"),
+            "FORMAT": FORMAT,
+            "VERSION": FORMAT,
+            "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
+            "xsi:noNamespaceSchemaLocation": SCHEMA_URL,
+        },
+    )
+    _add_header(root, timeline.provenance, media, sum(map(len, tiers.values())))
+    _add_tiers(root, tiers, moments_tier=name)
+    for kind in ("interval", "moment"):
+        SubElement(
+            root,
+            "LINGUISTIC_TYPE",
+            {"LINGUISTIC_TYPE_ID": kind, "TIME_ALIGNABLE": "true", "GRAPHIC_REFERENCES": "false"},
+        )
+    indent(root)
+    return bytes(tostring(root, encoding="UTF-8", xml_declaration=True))
+
+
+def media_path(video: Path, out: Path) -> str:
+    """How an .eaf file at `out` names the video: from its own folder, so that both can move together."""
+    try:
+        path = Path(os.path.relpath(video.absolute(), out.absolute().parent)).as_posix()
+    except ValueError:  # on another drive of Windows there is no way from one to the other
+        return video.absolute().as_posix()
+    return path if path.startswith("../") else f"./{path}"
+
+
+def _moment_spans(timeline: Timeline) -> list[Span]:
+    found = moments(timeline)
+    following = [at for at, _ in found[1:]]
+    ends = [min(at + MOMENT_MS, after) for (at, _), after in zip(found, following, strict=False)]
+    ends += [at + MOMENT_MS for at, _ in found[-1:]]
+    return [(at, end, words) for (at, words), end in zip(found, ends, strict=True)]
+
+
+def _add_header(root: Element, provenance: Mapping[str, Any], media: str | None, annotations: int) -> None:
+    header = SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": UNITS})
+    if media is not None:
+        kind = mimetypes.guess_type(media)[0] or "unknown"
+        described_media = {"MEDIA_URL": media, "MIME_TYPE": kind, "RELATIVE_MEDIA_URL": media}
+        SubElement(header, "MEDIA_DESCRIPTOR", {key: printable(value) for key, value in described_media.items()})
+    said = {f"openmer {key}": provenance[key] for key in SAID if provenance.get(key)}
+    for key, value in {"lastUsedAnnotationId": annotations, **said}.items():
+        SubElement(header, "PROPERTY", {"NAME": key}).text = printable(str(value))
+
+
+def _add_tiers(root: Element, tiers: Mapping[str, list[Span]], *, moments_tier: str) -> None:
+    """Time slots in order, then the tiers. Each annotation has slots of its own, so that moving one moves no other."""
+    order = SubElement(root, "TIME_ORDER")
+    spans = [(tier, k, span) for tier, found in tiers.items() for k, span in enumerate(found)]
+    ends = sorted((span[side], side, tier, k) for tier, k, span in spans for side in (0, 1))
+    slots = {(tier, k, side): f"ts{number}" for number, (_, side, tier, k) in enumerate(ends, start=1)}
+    for at, side, tier, k in ends:
+        SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slots[tier, k, side], "TIME_VALUE": str(at)})
+    number = 0
+    for tier, found in tiers.items():
+        kind = "moment" if tier == moments_tier else "interval"
+        element = SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": kind, "TIER_ID": printable(tier)})
+        for k, (_, _, words) in enumerate(found):
+            number += 1
+            annotation = SubElement(
+                SubElement(element, "ANNOTATION"),
+                "ALIGNABLE_ANNOTATION",
+                {
+                    "ANNOTATION_ID": f"a{number}",
+                    "TIME_SLOT_REF1": slots[tier, k, 0],
+                    "TIME_SLOT_REF2": slots[tier, k, 1],
+                },
+            )
+            SubElement(annotation, "ANNOTATION_VALUE").text = printable(words)
+
+
+def read_elan(path: Path | str, tier: str | None = None) -> Timeline:
+    """Read one tier of an .eaf file.
+
+    An interval's label is what its annotation says, up to a colon; where it says nothing, the name of the tier. ELAN
+    does not know how long the video is: the timeline ends where the last annotation of the file does.
+
+    Args:
+        path: of the file.
+        tier: its name; may be left away where only one tier has annotations.
+
+    Raises:
+        InputError: the file is no .eaf, has no such tier (the message lists those there are), or the tier's
+            annotations have no times of their own.
+    """
+    path = Path(path)
+    root = _parsed(path)
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise InputError(f"{path} is no ELAN file: it begins with {root.tag}, not ANNOTATION_DOCUMENT")
+    times = _slots(root, path)
+    element = _chosen(root, tier, path)
+    intervals = tuple(_interval(a, element, times, path) for a in element.findall("ANNOTATION/*"))
+    end = max((t for t in times.values() if t is not None), default=0)
+    return Timeline(
+        intervals=intervals,
+        start_s=0.0,
+        end_s=end / 1000,
+        provenance={"source": path.name, "tier": element.get("TIER_ID", "")},
+    )
+
+
+def _parsed(path: Path) -> Element:
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+
+    def refuse(name: str, *_: object) -> NoReturn:
+        raise InputError(f"{path} declares a document type ({name}), which no ELAN file does; it is not read")
+
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(path.read_bytes(), True)
+    except OSError as error:
+        raise InputError(f"cannot read the ELAN file {path}: {error.strerror or error}") from error
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise InputError(f"{path} is no ELAN file: {error}") from error
+    return builder.close()
+
+
+def _slots(root: Element, path: Path) -> dict[str, int | None]:
+    """Milliseconds of the first media file for each time slot; None where it has no time of its own."""
+    header = root.find("HEADER")
+    units = UNITS if header is None else header.get("TIME_UNITS", UNITS)
+    if units != UNITS:
+        raise InputError(f"{path} counts time in {units}; only milliseconds are read")
+    media = root.find("HEADER/MEDIA_DESCRIPTOR")
+    try:
+        # Where media files were synchronised, annotations count from this moment of the file.
+        origin = 0 if media is None else int(media.get("TIME_ORIGIN", "0"))
+        found: dict[str, int | None] = {}
+        for slot in root.findall("TIME_ORDER/TIME_SLOT"):
+            value = slot.get("TIME_VALUE")
+            found[slot.attrib["TIME_SLOT_ID"]] = None if value is None else origin + int(value)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} has a damaged time slot: {error!r}") from error
+    return found
+
+
+def _chosen(root: Element, name: str | None, path: Path) -> Element:
+    tiers = {t.get("TIER_ID", ""): t for t in root.findall("TIER")}
+    filled = [t for t in tiers.values() if t.find("ANNOTATION") is not None]
+    there = ", ".join(f"{key} ({len(t.findall('ANNOTATION'))})" for key, t in tiers.items()) or "none at all"
+    if name is None and len(filled) == 1:
+        return filled[0]
+    if name is None:
+        raise InputError(f"{path} has several tiers or none, so one has to be named (--tier); tiers: {there}")
+    if name not in tiers:
+        raise InputError(f"{path} has no tier {name!r}; tiers: {there}")
+    return tiers[name]
+
+
+def _interval(annotation: Element, tier: Element, times: Mapping[str, int | None], path: Path) -> Interval:
+    name = tier.get("TIER_ID", "")
+    number = annotation.get("ANNOTATION_ID", "?")
+    if annotation.tag != "ALIGNABLE_ANNOTATION":
+        parent = tier.get("PARENT_REF")
+        raise InputError(f"the annotations of tier {name!r} in {path} have no times; name its parent tier, {parent!r}")
+    begin, end = (times.get(annotation.get(f"TIME_SLOT_REF{side}", "")) for side in (1, 2))
+    if begin is None or end is None:
+        raise InputError(f"annotation {number} of tier {name!r} in {path} lacks a time; align it in ELAN")
+    if not begin < end:
+        raise InputError(
+            f"annotation {number} of tier {name!r} in {path} lasts from {begin} to {end} ms; mend it in ELAN"
+        )
+    words = (annotation.findtext("ANNOTATION_VALUE") or "").partition(":")[0].strip()
+    return Interval(onset_s=begin / 1000, offset_s=end / 1000, label=words or name)

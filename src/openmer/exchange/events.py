@@ -1,0 +1,92 @@
+"""How an interval is said in other programs: in words, in whole milliseconds, and in rows that never overlap."""
+
+import re
+from collections.abc import Iterable
+
+from openmer.timeline import Interval, Timeline
+
+CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION = "candidate", "set_aside", "blink", "large_motion"
+USUAL = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # what `openmer analyze` can say, written even where it did not
+NONE = "none"
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def printable(words: str) -> str:
+    """Without the characters that XML cannot hold, in which ELAN files and workbooks are written."""
+    return _NOT_XML.sub("?", words)
+
+
+def milliseconds(interval: Interval) -> tuple[int, int]:
+    """Onset and offset, rounded; at least one millisecond lies between them, and none before the video."""
+    onset = max(0, round(1000 * interval.onset_s))
+    return onset, max(onset + 1, round(1000 * interval.offset_s))
+
+
+def described(interval: Interval) -> str:
+    """One readable line, such as `candidate: mouth_right, 1.2 px, p(expression)=0.83`."""
+    said = []
+    if interval.regions:
+        said.append("+".join(interval.regions))
+    if interval.peak_px is not None:
+        said.append(f"{interval.peak_px:.2g} px" if interval.peak_px < 10 else f"{interval.peak_px:.0f} px")
+    if interval.probabilities:
+        said.append(_opinion(interval))
+    return f"{interval.label}: {', '.join(said)}" if said else interval.label
+
+
+def _opinion(interval: Interval) -> str:
+    """All expressions together where the network can say `none`, else its most probable class."""
+    probabilities = interval.probabilities or {}
+    if NONE in probabilities:
+        return f"p(expression)={1 - probabilities[NONE]:.2f}"
+    return f"p({interval.expression})={probabilities[str(interval.expression)]:.2f}"
+
+
+def lanes(timeline: Timeline) -> dict[str, tuple[Interval, ...]]:
+    """Intervals and gaps by label, no two in a lane overlapping; what would overlap goes to `LABEL 2` and so on.
+
+    Tiers of ELAN and states of BORIS cannot overlap themselves. The labels of `openmer analyze` come first, and are
+    there even where they are empty.
+    """
+    everything = sorted((*timeline.intervals, *timeline.gaps), key=milliseconds)
+    labels = dict.fromkeys((*USUAL, *(i.label for i in everything)))
+    found: dict[str, tuple[Interval, ...]] = {}
+    for label in labels:
+        for number, lane in enumerate(_apart([i for i in everything if i.label == label]) or [[]], start=1):
+            found[_free(label if number == 1 else f"{label} {number}", found)] = tuple(lane)
+    return found
+
+
+def _apart(intervals: Iterable[Interval]) -> list[list[Interval]]:
+    """As few lists as can be in which nothing overlaps, for intervals sorted by onset."""
+    rows: list[list[Interval]] = []
+    for interval in intervals:
+        onset = milliseconds(interval)[0]
+        row = next((r for r in rows if milliseconds(r[-1])[1] <= onset), None)
+        if row is None:
+            rows.append([interval])
+        else:
+            row.append(interval)
+    return rows
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """The name, or with a stroke where a label is already called so."""
+    while name in taken:
+        name += "'"
+    return name
+
+
+def moments(timeline: Timeline) -> tuple[tuple[int, str], ...]:
+    """(milliseconds, words) of onset, apex and offset of all that has an apex, blinks aside; no two at once."""
+    found: dict[int, list[str]] = {}
+    numbers: dict[str, int] = {}
+    for interval in timeline:
+        if interval.apex_s is None or interval.label == BLINK:
+            continue
+        numbers[interval.label] = number = numbers.get(interval.label, 0) + 1
+        onset, offset = milliseconds(interval)
+        apex = min(max(onset, round(1000 * interval.apex_s)), offset)
+        for at, what in ((onset, "onset"), (apex, "apex"), (offset, "offset")):
+            found.setdefault(at, []).append(f"{interval.label} {number} {what}")
+    return tuple((at, "; ".join(found[at])) for at in sorted(found))

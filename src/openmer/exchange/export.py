@@ -1,0 +1,90 @@
+"""From the folder that `openmer analyze` wrote to one file in another program's format."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from openmer.errors import InputError
+from openmer.exchange.boris import to_boris, to_boris_csv
+from openmer.exchange.elan import media_path, to_elan
+from openmer.exchange.parquet import to_parquet
+from openmer.exchange.table import to_csv
+from openmer.files import write_new_file
+from openmer.timeline import Timeline, read_timeline
+
+Format = Literal["elan", "boris", "csv", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+# Endings of names, the usual one first; another would not be opened by the program that it is for.
+ENDINGS: dict[Format, tuple[str, ...]] = {
+    "elan": (".eaf",),
+    "boris": (".xlsx", ".csv"),
+    "csv": (".csv",),
+    "parquet": (".parquet",),
+}
+TIMELINE, FRAMES = "timeline.json", "frames.csv"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `openmer analyze` wrote: the timeline, and the folder in which it lies."""
+
+    timeline: Timeline
+    folder: Path
+
+
+def read_result(path: Path | str) -> Result:
+    """Read the folder of a result, or the timeline.json in it.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / TIMELINE).is_file():
+            raise InputError(f"{path} holds no {TIMELINE}; give a folder that openmer analyze wrote")
+        path /= TIMELINE
+    return Result(read_timeline(path), path.parent)
+
+
+def export(
+    result: Path | str, to: Format, out: Path | str, *, video: Path | None = None, overwrite: bool = False
+) -> None:
+    """Write a result for another program.
+
+    Args:
+        result: the folder of `openmer analyze`, or a timeline.json.
+        to: for which program.
+        out: the file to write.
+        video: where the video lies, for ELAN; by default a file of its name beside `out`, which ELAN asks for if it is
+            not there.
+        overwrite: whether a file at `out` may be replaced.
+
+    Raises:
+        InputError: the result cannot be read, or `out` has another ending than the program needs.
+        OutputError: `out` is taken or cannot be written.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in ENDINGS[to]:
+        raise InputError(f"--out must end in {' or '.join(ENDINGS[to])} for {to}, got {out.name}")
+    if video is not None and to != "elan":
+        raise InputError(f"only an ELAN file names its video; leave --video away for {to}")
+    write_new_file(out, _content(read_result(result), to, out, video), overwrite=overwrite)
+
+
+def _content(result: Result, to: Format, out: Path, video: Path | None) -> bytes:
+    if to == "elan":
+        return to_elan(result.timeline, _media(result.timeline, out, video))
+    if to == "boris":
+        return to_boris(result.timeline) if out.suffix.lower() == ".xlsx" else to_boris_csv(result.timeline)
+    if to == "csv":
+        return to_csv(result.timeline)
+    return to_parquet(result.folder / FRAMES, result.timeline.provenance)
+
+
+def _media(timeline: Timeline, out: Path, video: Path | None) -> str | None:
+    if video is not None:
+        if not video.is_file():
+            raise InputError(f"there is no video {video}")
+        return media_path(video, out)
+    source = str(timeline.provenance.get("source", ""))
+    return f"./{Path(source).name}" if Path(source).suffix else None  # a folder of pictures cannot be played

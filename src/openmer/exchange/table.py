@@ -1,0 +1,88 @@
+"""A plain table of intervals: what a spreadsheet or a script needs, and a truth that can be written by hand."""
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from openmer.errors import InputError
+from openmer.timeline import Interval, Timeline
+
+COLUMNS = ("onset_s", "apex_s", "offset_s", "label", "regions", "peak_px", "expression")
+NEEDED = ("onset_s", "offset_s")
+LABEL = "annotated"  # where a table has no column for it
+
+
+def to_csv(timeline: Timeline) -> bytes:
+    """A row an interval; regions joined by `+`, `p_CLASS` for each class of a network, empty where unknown."""
+    classes = dict.fromkeys(name for i in timeline for name in i.probabilities or ())
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(f"p_{name}" for name in classes)])
+    for i in timeline:
+        shares = [(i.probabilities or {}).get(name) for name in classes]
+        plain = [_seconds(i.onset_s), _seconds(i.apex_s), _seconds(i.offset_s), i.label, "+".join(i.regions)]
+        writer.writerow([*plain, i.peak_px, i.expression, *shares])
+    return buffer.getvalue().encode()
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def read_csv(path: Path | str) -> Timeline:
+    """Read a table with the columns onset_s and offset_s, on request apex_s and label; others are not looked at.
+
+    What `to_csv` and `Timeline.to_csv` write is read too. The timeline ends with its last interval.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, or a row is wrong; the message names the row.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the table {path}: {error}") from error
+    intervals = tuple(_intervals(text, path))
+    return Timeline(
+        intervals=intervals,
+        start_s=0.0,
+        end_s=max((i.offset_s for i in intervals), default=0.0),
+        provenance={"source": path.name},
+    )
+
+
+def _intervals(text: str, path: Path) -> Iterator[Interval]:
+    reader = csv.DictReader(io.StringIO(text))
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    missing = [c for c in NEEDED if c not in reader.fieldnames]
+    if missing:
+        raise InputError(
+            f"{path} lacks the column {', '.join(missing)}; it has {', '.join(reader.fieldnames) or 'none'}"
+        )
+    try:
+        for row in reader:
+            if any(str(v or "").strip() for v in row.values()):
+                yield _interval(row)
+    except (InputError, csv.Error, ValueError) as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _interval(row: Mapping[str, str | None]) -> Interval:
+    onset, apex, offset = (_number(row, column) for column in ("onset_s", "apex_s", "offset_s"))
+    if onset is None or offset is None:
+        raise InputError("onset_s or offset_s is empty")
+    label = (row.get("label") or "").strip() or LABEL
+    return Interval(onset_s=onset, apex_s=apex, offset_s=offset, label=label)
+
+
+def _number(row: Mapping[str, str | None], column: str) -> float | None:
+    text = (row.get(column) or "").strip()
+    try:
+        value = float(text) if text else None
+    except ValueError as error:
+        raise InputError(f"{column} must be seconds, got {text!r}") from error
+    if value is not None and not math.isfinite(value):
+        raise InputError(f"{column} must be seconds, got {text!r}")
+    return value
