@@ -1,0 +1,59 @@
+"""Read a dataset that OpenMER does not know: a subclass of Dataset that says where rows and frames are.
+
+    python examples/03_add_a_dataset.py
+
+A tiny one is simulated on the spot. The base class finds what is missing. A folder with samples.csv needs no code.
+"""
+
+import tempfile
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import tyro
+
+from openmer.datasets.base import Dataset, Tree
+from openmer.datasets.prepare import PrepareSettings, prepare
+from openmer.datasets.row import Row
+from openmer.simulator.generate import SimulateSettings, draw_sample, marks
+
+
+class Pocket(Dataset):
+    """POCKET: `P1/clip1/001.png`, 60 a second; coding.csv has person, clip, feeling, and frames on, top, off."""
+
+    name, title, fps, layout = "pocket", "POCKET", Fraction(60), "P1/clip1/001.png"
+    request, emotions = "simulated by this script", ("happiness", "surprise")
+
+    def _rows(self) -> Iterable[Row]:
+        for line in (self.root / "coding.csv").read_text().splitlines()[1:]:
+            who, what, feeling, on, top, off = line.split(",")
+            yield Row(subject=who, name=what, label=feeling, onset=int(on), apex=int(top), offset=int(off))
+
+    def _trees(self) -> Iterable[Tree]:
+        return [Tree(self.root, "cropped", {self._key(p.parent.name, p.name): p for p in self.root.glob("P*/clip*")})]
+
+
+def fake(root: Path) -> None:
+    """One person, two clips, and a row whose frames are missing."""
+    rows = ["person,clip,feeling,on,top,off", "P1,clip9,surprise,3,5,9"]
+    for k in range(2):
+        recording, event, feeling = draw_sample(SimulateSettings(fps=60, emotions=Pocket.emotions), 0, k)
+        (root / f"P1/clip{k}").mkdir(parents=True)
+        for n in range(len(recording)):
+            cv2.imwrite(str(root / f"P1/clip{k}/{n:03d}.png"), recording.image(n)[:, :, ::-1])
+        rows.append(f"P1,clip{k},{feeling}," + ",".join(map(str, marks(recording, event))))
+    (root / "coding.csv").write_text("\n".join(rows) + "\n")
+
+
+def main(out: Path | None = None) -> None:
+    out = out or Path(tempfile.mkdtemp())
+    fake(out / "pocket")
+    dataset = Pocket(out / "pocket")
+    print(*(f"{found.kind}: {found.where} {found.what}" for found in dataset.findings), sep="\n")
+    store, problems = prepare(dataset.samples, out / "store", PrepareSettings(sampling="cover", flow="dis"))
+    print(f"{len(store)} clips of {len(dataset)} recordings in {out / 'store'}, {len(problems)} left out")
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

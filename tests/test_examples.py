@@ -1,0 +1,83 @@
+"""The examples run as a reader would run them, and make what they promise."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from openmer import read_elan, read_record, read_timeline
+from openmer.clips.store import ClipStore
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name: str, out: Path, *more: str) -> str:
+    """What the example prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), "--out", str(out), *more]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_tested_short_and_says_how_to_run_it() -> None:
+    tests = Path(__file__).read_text()
+    paths = sorted(EXAMPLES.glob("*.py"))
+    assert [p.name[:2] for p in paths] == ["01", "02", "03", "04", "05"]
+    for path in paths:
+        text = path.read_text()
+        assert f'"{path.name}"' in tests
+        assert len(text.splitlines()) < 60
+        assert f"python examples/{path.name}" in text.split('"""')[1]
+
+
+def test_a_video_is_analysed_and_handed_to_elan(tmp_path: Path) -> None:
+    said = run("01_analyse_a_video.py", tmp_path)
+    assert "simulated: a smile from 0.14 to 0.48 s" in said
+    (found,) = read_timeline(tmp_path / "result" / "timeline.json").labelled("candidate")
+    assert found.onset_s < 0.3 < found.offset_s, "its apex is about there"
+    assert any("mouth" in region for region in found.regions)
+    (read,) = read_elan(tmp_path / "annotations.eaf", "candidate")
+    assert (read.onset_s, read.offset_s) == (round(found.onset_s, 3), round(found.offset_s, 3))
+    assert (tmp_path / "result" / "report.html").stat().st_size > 10_000
+
+
+def test_a_network_is_trained_and_judged_on_another_person(tmp_path: Path) -> None:
+    said = run("02_train_your_own.py", tmp_path, "--steps", "2", "--batch", "2")
+    assert "of 4 clips of a person it never saw" in said and said.count("taken for") == 4
+    assert {e.subject for e in ClipStore(tmp_path / "store")} == {"p4242-00000", "p4242-00001"}
+    record = read_record(tmp_path / "run" / "model.safetensors")
+    assert record.trained_on == "mol-lite, then 4 more simulated clips"
+
+
+def test_a_dataset_of_another_shape_becomes_clips(tmp_path: Path) -> None:
+    said = run("03_add_a_dataset.py", tmp_path)
+    assert "missing folder: P1/clip9" in said and "2 clips of 2 recordings" in said
+    entries = list(ClipStore(tmp_path / "store"))
+    assert sorted((e.dataset, e.subject, e.sample, e.label) for e in entries) == [
+        ("pocket", "P1", "clip0", "happiness"),
+        ("pocket", "P1", "clip1", "surprise"),
+    ]
+
+
+def test_f5c_knows_where_a_dot_is_and_a_convolution_does_not(tmp_path: Path) -> None:
+    run("04_f5c_in_your_network.py", tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["with_f5c"] > 0.95 and result["without"] < 0.7
+
+
+def test_flow_and_landmarks_come_without_recognition(tmp_path: Path) -> None:
+    said = run("05_flow_and_landmarks_only.py", tmp_path)
+    picture = cv2.imread(str(tmp_path / "flow.png"))
+    assert picture is not None and picture.shape == (2 * 128, 7 * 128, 3)
+    assert max(picture[:128].min(), picture[128:].min()) < 200, "both rows show motion, which white is not"
+    with np.load(tmp_path / "motion.npz") as motion:
+        assert motion["flow_px"].shape == (7, 2, 128, 128) and motion["landmarks_px"].shape == (7, 68, 2)
+    errors = {name: float(part.split()[0]) for name, part in (line.split(": ") for line in said.splitlines()[:3])}
+    assert errors["landmarks"] == pytest.approx(2, abs=2)
+    assert errors["surprise, flow of mol-lite"] < 0.5
