@@ -69,7 +69,9 @@ class Against:
 
     def table(self) -> Table:
         """Hits, misses and false alarms in order of time, for a terminal."""
-        table = Table("", "found, s", "annotated, s", "IoU", "regions", "annotation")
+        table = Table()
+        for heading in ("", "found, s", "annotated, s", "IoU", "regions", "annotation"):
+            table.add_column(heading, overflow="fold")
         for row in self.rows:
             spans = ["" if i is None else f"{i.onset_s:.3f} to {i.offset_s:.3f}" for i in (row.found, row.truth)]
             regions = "" if row.found is None else "+".join(row.found.regions)

@@ -34,10 +34,9 @@ def read_truth(path: Path | str, tier: str | None = None) -> Timeline:
 def _of_one_label(timeline: Timeline, label: str | None, path: Path) -> Timeline:
     counts = Counter(i.label for i in timeline)
     there = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none at all"
-    if label is None:
-        if len(counts) > 1:
-            raise InputError(f"{path} has several labels, so one has to be named (--tier); labels: {there}")
-        return timeline
-    if label not in counts:
+    if label is None and len(counts) > 1:
+        raise InputError(f"{path} has several labels, so one has to be named (--tier); labels: {there}")
+    if label is not None and label not in counts:
         raise InputError(f"{path} has nothing labelled {label!r}; labels: {there}")
-    return replace(timeline, intervals=timeline.labelled(label))
+    chosen = next(iter(counts), "") if label is None else label
+    return replace(timeline, intervals=timeline.labelled(chosen), provenance={"source": path.name, "tier": chosen})
