@@ -101,7 +101,7 @@
     const height = p.video.videoHeight - Number(p.root.dataset.strip), ratio = p.video.videoWidth / height;
     const screen = p.video.parentElement;
     screen.style.aspectRatio = ratio;
-    screen.style.maxWidth = `calc(62vh * ${ratio})`;
+    screen.style.maxWidth = `calc(39vh * ${ratio})`;
   }, true);
   document.addEventListener("error", (event) => {
     if (event.target.matches && event.target.matches(".om-screen video")) {
@@ -125,7 +125,7 @@
       root.still = p.video.paused;
       p.plot.querySelector(".om-cursor").style.left = `${100 * share(p)}%`;
       p.plot.setAttribute("aria-valuenow", seconds.toFixed(2));
-      root.querySelector(".om-clock").textContent = `${seconds.toFixed(2)} s${frame(root, seconds)}`;
+      root.querySelector(".om-clock").innerHTML = `${seconds.toFixed(2)} s<span>${frame(root, seconds)}</span>`;
       root.querySelector(".om-play").textContent = p.video.paused ? "▶" : "❚❚";
       for (const row of root.querySelectorAll(".om-row"))
         row.classList.toggle("om-now", seconds >= Number(row.dataset.from) && seconds <= Number(row.dataset.to) + NUDGE_S);

@@ -179,15 +179,15 @@ def build(jobs: Jobs, choices: Sequence[Choice]) -> Any:
         gr.HTML(render("web_head.html.j2"))
         with gr.Column() as form, gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
-                video = gr.Video(label="Video", sources=["upload", "webcam"], height=360, buttons=[])
+                video = gr.Video(label="Video", sources=["upload", "webcam"], elem_id="om-video")
             with gr.Column(scale=2, min_width=280):
-                engine = gr.Radio([(c.label, c.key) for c in choices], value=choices[0].key, label="Look at")
+                engine = gr.Radio([(c.label, c.key) for c in choices], value=choices[0].key, label="Method")
                 go = gr.Button("Analyse", variant="primary", elem_id="om-go")
                 gr.HTML(render("web_limits.html.j2", limits=jobs.limits))
-        status = gr.HTML(elem_id="om-status")
-        cancel = gr.Button("Cancel", visible=False, elem_id="om-cancel")
-        again = gr.Button("Analyse another video", visible=False, elem_id="om-again")
-        result = gr.HTML()
+        status = gr.HTML(visible=False, elem_id="om-status")
+        cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="om-cancel")
+        again = gr.Button("Analyse another video", size="sm", visible=False, elem_id="om-again")
+        result = gr.HTML(visible=False)
         with gr.Column() as steps:
             gr.HTML(render("web_steps.html.j2"))
         note = gr.HTML(_note(choices[0]), elem_id="om-note")
@@ -238,8 +238,8 @@ class View:
             gr.update(interactive=free),
             gr.update(visible=self.busy),
             gr.update(visible=bool(self.result)),
-            self.status,
-            self.result,
+            gr.update(value=self.status, visible=bool(self.status)),
+            gr.update(value=self.result, visible=bool(self.result)),
         ]
 
 

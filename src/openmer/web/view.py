@@ -43,7 +43,7 @@ WHAT = {
     "network_flow.csv": "the network's flow",
 }
 TICKS = 8
-MAP = "PuBu"
+MAP = "Blues"
 LEAST_WIDTH = 0.003  # of the timeline, below which a mark could not be seen or hit
 
 
