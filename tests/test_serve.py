@@ -1,6 +1,7 @@
 """The web page's parts without a browser: limits, the queue, what is kept and for how long, what can be reached."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ pytest.importorskip("gradio", reason="needs the extra `web`")
 from footage import face_closeup, noisy, write_video
 from openmer import InputError, Interval, Timeline
 from openmer.cli import main
+from openmer.models.weights import shipped
 from openmer.timeline import Window
 from openmer.web import jobs as queue
 from openmer.web.jobs import KILLED, MOST_WAITING, Job, Jobs, Limits
@@ -61,15 +64,20 @@ def test_what_is_no_video_is_refused_in_a_sentence_without_folders(tmp_path: Pat
         assert str(refused.value).startswith(bad.name) and str(tmp_path) not in str(refused.value)
 
 
-@pytest.mark.parametrize("kind", ["playlist", "concat"])
-def test_a_file_that_points_to_other_files_is_refused(tmp_path: Path, kind: str) -> None:
-    secret = wall(tmp_path / "secret.mp4", 30)
-    text = {
-        "playlist": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n",
-        "concat": "ffconcat version 1.0\nfile secret.mp4\n",
-    }[kind]
-    upload = tmp_path / "talk.mp4"
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("talk.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"),
+        ("talk.mp4", "ffconcat version 1.0\nfile secret.ts\n"),
+    ],
+    ids=["playlist", "concat"],
+)
+def test_a_file_that_points_to_other_files_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    wall(tmp_path / "secret.ts", 30)
+    upload = tmp_path / name
     upload.write_text(text)
+    with av.open(f"file:{upload}") as container:
+        assert len(container.streams.video) == 1, "unless it is refused, the other file is read"
     with pytest.raises(InputError, match="could not be read as a video"):
         check(upload, 10)
 
@@ -148,6 +156,20 @@ def test_a_killed_analysis_fails_with_a_sentence_and_the_next_one_starts(waiting
     assert (first.state, first.message, second.state) == ("failed", KILLED, "running")
 
 
+def test_an_analysis_that_cannot_be_started_fails_and_holds_up_nobody(
+    waiting_room: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("multiprocessing.context.SpawnProcess._Popen", full)
+        first = waiting_room.submit("anna", upload(waiting_room), "classical")
+    second = waiting_room.submit("ben", upload(waiting_room), "classical")
+    waiting_room.tick()
+    assert (first.state, first.message, second.state) == ("failed", KILLED, "running")
+
+
 def test_a_session_has_one_analysis_at_a_time(waiting_room: Jobs) -> None:
     first = waiting_room.submit("anna", upload(waiting_room), "classical")
     second = waiting_room.submit("anna", upload(waiting_room), "classical")
@@ -197,6 +219,9 @@ def test_what_is_old_is_deleted(waiting_room: Jobs, clock: list[float]) -> None:
 def test_an_upload_that_is_gone_or_too_large_is_refused(waiting_room: Jobs) -> None:
     with pytest.raises(InputError, match="drop the video again"):
         waiting_room.submit("anna", waiting_room.uploads / "gone.mp4", "classical")
+    (elsewhere := waiting_room.uploads.parent / "talk.mp4").touch()
+    with pytest.raises(InputError, match="drop the video again"):
+        waiting_room.submit("anna", elsewhere, "classical")
     large = upload(waiting_room)
     with large.open("wb") as file:
         file.truncate(201_000_000)
@@ -352,7 +377,13 @@ def test_bad_weights_end_the_command_with_a_line(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("tmp"), "--max-mb", "0.5") as running:
+    folder = tmp_path_factory.mktemp("tmp")
+    weights = shipped()["mol-lite"]
+    own = folder / "mine" / weights.name  # the record holds the file's name
+    own.parent.mkdir()
+    shutil.copy(weights, own)
+    shutil.copy(weights.with_suffix(".json"), own.with_suffix(".json"))
+    with serving(folder, "--max-mb", "0.5", "--engine", str(own)) as running:
         yield running
 
 
@@ -405,6 +436,12 @@ def test_the_start_page_allows_nothing_from_elsewhere(server: Server) -> None:
     assert headers["content-security-policy"].startswith("default-src 'self';")
     assert "http" not in headers["content-security-policy"]
     assert b"fonts.googleapis" not in body and b"trained on simulated faces" in body
+
+
+def test_weights_of_ones_own_are_offered_without_their_path(server: Server) -> None:
+    body = server.get("/")[2].decode()
+    assert "your weights (mol-lite)" in body
+    assert str(server.temporary) not in body
 
 
 def test_another_name_for_this_machine_is_refused(server: Server) -> None:

@@ -44,7 +44,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """Process numbers of running analyses."""
-        found = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+        found = subprocess.run(["ps", "-wweo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
         rows = [re.split(r"\s+", line.strip(), maxsplit=2) for line in found.splitlines()[1:]]
         return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
 

@@ -93,6 +93,21 @@
     if (event.target.matches("[data-speed]")) setSpeed(parts(event.target), Number(event.target.value));
   });
 
+  // A file that is too large is stopped before it travels; the server would refuse it too, but Gradio does not say why.
+  function stopTooLarge(event, files) {
+    const said = document.querySelector("[data-max-bytes]");
+    if (!said || !files || !files.length) return;
+    said.hidden = [...files].every((file) => file.size <= Number(said.dataset.maxBytes));
+    if (said.hidden) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (event.target.value) event.target.value = "";
+  }
+  document.addEventListener("change", (event) => {
+    if (event.target.type === "file") stopTooLarge(event, event.target.files);
+  }, true);
+  document.addEventListener("drop", (event) => stopTooLarge(event, event.dataTransfer && event.dataTransfer.files), true);
+
   // Media events do not bubble, but they can be caught on the way down.
   document.addEventListener("loadedmetadata", (event) => {
     const p = parts(event.target);

@@ -112,7 +112,7 @@ def offered(own: Path | None, device: str) -> tuple[Choice, ...]:
     ]
     if own is not None:
         mine = load_engine(own, device)
-        label = f"motion, and the opinion of {mine.name}"
+        label = f"motion, and the opinion of your weights ({own.stem})"
         choices.insert(0, Choice("own", str(own.absolute()), label, _trained(mine.record.trained_on)))
     return tuple(choices)
 

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -126,7 +127,7 @@ class Jobs:
             folder = self._results / token
             folder.mkdir(mode=0o700)
             order = Order(
-                _linked(video, folder / "input", self.limits.max_mb),
+                _linked(video, self.uploads, folder / "input", self.limits.max_mb),
                 folder,
                 engine,
                 self._device,
@@ -210,7 +211,10 @@ class Jobs:
 
     def _look_after(self) -> None:
         while not self._stop.wait(TICK_S):
-            self.tick()
+            try:
+                self.tick()
+            except Exception:  # a full disk, say: whoever asks next must still be served
+                traceback.print_exc()
 
     def _of(self, session: str) -> list[Job]:
         return [job for job in self._jobs if job.session == session]
@@ -220,9 +224,10 @@ class Jobs:
         context = multiprocessing.get_context("spawn")
         job.pipe, child = context.Pipe(duplex=False)
         job.process = context.Process(target=run, args=(job.order, child), daemon=True)
-        job.process.start()
-        child.close()
         job.state, job.progress = "running", Progress("Starting", 0, None)
+        with suppress(OSError):  # no memory for one more; `_hear` then finds the pipe ended
+            job.process.start()
+        child.close()
 
     def _hear(self, job: Job) -> None:
         if job.pipe is None or job.process is None:
@@ -242,8 +247,9 @@ class Jobs:
 
     def _end(self, job: Job, state: State) -> None:
         if job.process is not None and job.pipe is not None:
-            job.process.kill()  # where it is done, all is written, and it has only to exit
-            job.process.join()
+            if job.process.pid is not None:
+                job.process.kill()  # where it is done, all is written, and it has only to exit
+                job.process.join()
             job.process.close()
             job.pipe.close()
             job.process = job.pipe = None
@@ -263,9 +269,9 @@ class Jobs:
                     shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
 
 
-def _linked(upload: Path, folder: Path, max_mb: float) -> Path:
+def _linked(upload: Path, uploads: Path, folder: Path, max_mb: float) -> Path:
     """A second name for the upload, which may be deleted by then; without a copy where the disk allows it."""
-    if not upload.is_file():
+    if not upload.is_file() or not upload.resolve().is_relative_to(uploads.resolve()):
         raise InputError("the upload is no longer kept; drop the video again")
     if upload.stat().st_size > max_mb * 1e6:
         raise InputError(f"{upload.name} is larger than {max_mb:g} MB, the largest that is taken here")
