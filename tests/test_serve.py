@@ -378,7 +378,7 @@ def test_bad_weights_end_the_command_with_a_line(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("tmp")
-    weights = shipped()["mol-lite"]
+    weights = shipped()["mol-lite"].with_suffix(".safetensors")
     own = folder / "mine" / weights.name  # the record holds the file's name
     own.parent.mkdir()
     shutil.copy(weights, own)
