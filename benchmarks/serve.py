@@ -65,8 +65,9 @@ def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]
 
 def _analyse(client: httpx.Client, video: Path, engine: str) -> None:
     session = uuid.uuid4().hex
-    with client.stream("GET", f"{API}/heartbeat/{session}") as alive:  # the open page
-        next(alive.iter_raw())
+    with client.stream("GET", f"{API}/heartbeat/{session}") as alive:  # the open page, until its beats are given up
+        beats = alive.iter_raw()
+        next(beats)
         with video.open("rb") as file:
             (path,) = client.post(f"{API}/upload", files={"files": (video.name, file, "video/mp4")}).json()
         upload = {"path": path, "orig_name": video.name, "meta": {"_type": "gradio.FileData"}}
@@ -82,6 +83,7 @@ def _analyse(client: httpx.Client, video: Path, engine: str) -> None:
         if found is None:
             raise SystemExit(f"no result: {page[-2000:]}")
         client.get(f"/{found[0]}").raise_for_status()
+        beats.close()
 
 
 def _analyse_index(client: httpx.Client) -> int:

@@ -465,10 +465,19 @@ def test_an_upload_that_is_too_large_is_refused_before_it_is_read(server: Server
         assert answer.code == 413 and b"larger than 0.5 MB" in answer.read()
 
 
-def test_the_server_takes_its_folder_along_when_it_stops(tmp_path: Path) -> None:
+def test_an_upload_that_does_not_say_its_length_is_refused(server: Server) -> None:
+    with socket.create_connection(("localhost", server.port), timeout=20) as door:
+        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        door.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n0\r\n\r\n".encode())
+        assert door.recv(100).startswith(b"HTTP/1.1 411")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+def test_the_server_takes_its_folder_along_when_it_stops(tmp_path: Path, number: int, code: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     with serving(tmp_path) as server:
         (folder,) = tmp_path.glob("openmer-serve-*")
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert server.stop() == 143
+        assert server.stop(number) == code
         assert "Traceback" not in server.log.read_text()
     assert not folder.exists()

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from multiprocessing import get_context
@@ -81,6 +82,8 @@ def serve(settings: ServeSettings, console: Console) -> None:
             "GRADIO_ANALYTICS_ENABLED": "False",
             "GRADIO_TEMP_DIR": str(jobs.uploads),
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            # Gradio looks whether its own server answers, and must not ask a proxy for that.
+            "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "localhost", "127.0.0.1"))),
         }
         jobs.start()
         try:
@@ -155,7 +158,8 @@ def _launch(settings: ServeSettings, jobs: Jobs, choices: Sequence[Choice], cons
         raise InputError(f"port {settings.port} of {settings.host} cannot be used; choose another --port") from error
     try:
         _greet(settings, local, console)
-        threading.Event().wait()
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
+            threading.Event().wait()
     finally:
         page.close(verbose=False)
 

@@ -80,18 +80,18 @@ class Door:
             return None if self._is_upload(path.removeprefix(UPLOADED)) else PlainTextResponse("not allowed", 403)
         if path not in PAGES and not path.startswith(FOLDERS):
             return PlainTextResponse("not found", 404)
-        if path == f"{API}/upload" and int(headers.get("content-length") or 0) > self._max_mb * 1e6 + FORM_BYTES:
-            return PlainTextResponse(too_large(self._max_mb), 413)
+        if path == f"{API}/upload":
+            # One form can hold many files, each below Gradio's own limit, so the whole of it counts here.
+            length = headers.get("content-length")
+            if length is None:
+                return PlainTextResponse("an upload must say its length", 411)
+            if int(length) > self._max_mb * 1e6 + FORM_BYTES:
+                return PlainTextResponse(f"larger than {self._max_mb:g} MB, the largest that is taken here", 413)
         return None
 
     def _is_upload(self, name: str) -> bool:
         path = Path(unquote(name)).resolve()
         return path.is_relative_to(self._uploads.resolve()) and path.is_file()
-
-
-def too_large(max_mb: float) -> str:
-    """What is said of a file that is too large."""
-    return f"This file is larger than {max_mb:g} MB, the largest that is taken here; cut or compress the video."
 
 
 def _name(host: str) -> str:
