@@ -24,7 +24,7 @@ from openmer.cli import main
 from openmer.models.weights import shipped
 from openmer.timeline import Window
 from openmer.web import jobs as queue
-from openmer.web.jobs import KILLED, MOST_WAITING, Job, Jobs, Limits
+from openmer.web.jobs import GRACE_S, KILLED, MOST_WAITING, Job, Jobs, Limits
 from openmer.web.private import PREFIX, private_folder
 from openmer.web.view import lanes, probabilities, size, ticks
 from openmer.web.worker import Order, Progress, check, without_folders
@@ -183,21 +183,43 @@ def test_too_many_who_wait_are_sent_away(waiting_room: Jobs) -> None:
         waiting_room.submit("one more", upload(waiting_room), "classical")
 
 
+def aged(path: Path, seconds: float) -> None:
+    os.utime(path.parent, (time.time() - seconds,) * 2)
+
+
 def test_an_upload_goes_with_its_session_unless_another_holds_the_same(waiting_room: Jobs) -> None:
     """Equal files share a folder, since its name is their digest."""
     shared, own = upload(waiting_room), upload(waiting_room, folder="4567")
     for who, path in (("anna", shared), ("ben", shared), ("anna", own)):
         waiting_room.hold(who, path)
+        aged(path, GRACE_S + 1)
     waiting_room.leave("anna")
+    waiting_room.tick()
     assert shared.exists() and not own.parent.exists()
     waiting_room.leave("ben")
+    waiting_room.tick()
     assert list(waiting_room.uploads.iterdir()) == []
+
+
+def test_who_leaves_does_not_take_what_another_uploads_at_that_moment(waiting_room: Jobs) -> None:
+    """The server hears of Ben's upload, which is Anna's file too, only after it has arrived."""
+    path = upload(waiting_room)
+    waiting_room.hold("anna", path)
+    upload(waiting_room)  # Ben's
+    waiting_room.leave("anna")
+    waiting_room.tick()
+    assert path.exists()
+    waiting_room.hold("ben", path)
+    aged(path, GRACE_S + 1)
+    waiting_room.tick()
+    assert path.exists()
 
 
 def test_nothing_outside_the_uploads_is_held_and_so_deleted(waiting_room: Jobs, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     waiting_room.hold("anna", tmp_path / "thesis" / "talk.mp4")
     waiting_room.leave("anna")
+    waiting_room.tick()
     assert (tmp_path / "thesis").exists()
 
 
@@ -208,7 +230,7 @@ def test_what_is_old_is_deleted(waiting_room: Jobs, clock: list[float]) -> None:
     clock[0] += 59
     waiting_room.tick()
     assert path.exists()
-    os.utime(path.parent, (time.time() - 61,) * 2)
+    aged(path, 61)
     waiting_room.tick()
     assert not path.exists()
     clock[0] += 2

@@ -178,51 +178,76 @@ def build(jobs: Jobs, choices: Sequence[Choice]) -> Any:
     """The page as Gradio blocks, wired to the queue."""
     import gradio as gr
 
-    quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     with gr.Blocks(title="OpenMER", analytics_enabled=False) as page:
-        gr.HTML(render("web_head.html.j2"))
-        with gr.Column() as form, gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=300):
-                video = gr.Video(label="Video", sources=["upload", "webcam"], elem_id="om-video")
-            with gr.Column(scale=2, min_width=280):
-                engine = gr.Radio([(c.label, c.key) for c in choices], value=choices[0].key, label="Method")
-                go = gr.Button("Analyse", variant="primary", elem_id="om-go")
-                gr.HTML(render("web_limits.html.j2", limits=jobs.limits))
-        status = gr.HTML(visible=False, elem_id="om-status")
-        cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="om-cancel")
-        again = gr.Button("Analyse another video", size="sm", visible=False, elem_id="om-again")
-        result = gr.HTML(visible=False)
-        with gr.Column() as steps:
-            gr.HTML(render("web_steps.html.j2"))
-        note = gr.HTML(_note(choices[0]), elem_id="om-note")
-
-        shown = [form, steps, go, cancel, again, status, result]
-
-        async def analyse(path: str | None, name: str, request: gr.Request) -> AsyncIterator[list[Any]]:
-            async for view in _follow(jobs, request.session_hash or "", path, name, choices):
-                yield view.updates(gr)
-
-        def another(request: gr.Request) -> list[Any]:
-            jobs.give_up(request.session_hash or "")
-            return [None, *View().updates(gr)]
-
-        def hold(path: str | None, request: gr.Request) -> None:
-            if path:
-                jobs.hold(request.session_hash or "", Path(path))
-
-        def stop(request: gr.Request) -> None:
-            jobs.cancel(request.session_hash or "")
-
-        def leave(request: gr.Request) -> None:
-            jobs.leave(request.session_hash or "")
-
-        video.change(hold, video, None, **quiet)
-        engine.change(lambda name: _note(_chosen(choices, name)), engine, note, **quiet)
-        go.click(analyse, [video, engine], shown, **quiet)
-        cancel.click(stop, None, None, **quiet)
-        again.click(another, None, [video, *shown], **quiet)
-        page.unload(leave)
+        _wire(gr, page, _lay_out(gr, jobs.limits, choices), jobs, choices)
     return page
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is on the page, from top to bottom; Gradio's components."""
+
+    form: Any
+    video: Any
+    engine: Any
+    go: Any
+    status: Any
+    cancel: Any
+    again: Any
+    result: Any
+    steps: Any
+    note: Any
+
+
+def _lay_out(gr: Any, limits: Limits, choices: Sequence[Choice]) -> Parts:
+    gr.HTML(render("web_head.html.j2"))
+    with gr.Column() as form, gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=300):
+            video = gr.Video(label="Video", sources=["upload", "webcam"], elem_id="om-video")
+        with gr.Column(scale=2, min_width=280):
+            engine = gr.Radio([(c.label, c.key) for c in choices], value=choices[0].key, label="Method")
+            go = gr.Button("Analyse", variant="primary", elem_id="om-go")
+            gr.HTML(render("web_limits.html.j2", limits=limits))
+    status = gr.HTML(visible=False, elem_id="om-status")
+    cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="om-cancel")
+    again = gr.Button("Analyse another video", size="sm", visible=False, elem_id="om-again")
+    result = gr.HTML(visible=False)
+    with gr.Column() as steps:
+        gr.HTML(render("web_steps.html.j2"))
+    note = gr.HTML(_note(choices[0]), elem_id="om-note")
+    return Parts(form, video, engine, go, status, cancel, again, result, steps, note)
+
+
+def _wire(gr: Any, page: Any, parts: Parts, jobs: Jobs, choices: Sequence[Choice]) -> None:
+    """What happens on a click. Gradio hands a request to every function that has an argument of that type."""
+
+    async def analyse(path: str | None, name: str, request: gr.Request) -> AsyncIterator[list[Any]]:
+        async for view in _follow(jobs, request.session_hash or "", path, name, choices):
+            yield view.updates(gr)
+
+    def another(request: gr.Request) -> list[Any]:
+        jobs.leave(request.session_hash or "")
+        return [None, *View().updates(gr)]
+
+    def hold(path: str | None, request: gr.Request) -> None:
+        if path:
+            jobs.hold(request.session_hash or "", Path(path))
+
+    def stop(request: gr.Request) -> None:
+        jobs.cancel(request.session_hash or "")
+
+    def leave(request: gr.Request) -> None:
+        jobs.leave(request.session_hash or "")
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+    p = parts
+    shown = [p.form, p.steps, p.go, p.cancel, p.again, p.status, p.result]
+    p.video.change(hold, p.video, None, **quiet)
+    p.engine.change(lambda name: _note(_chosen(choices, name)), p.engine, p.note, **quiet)
+    p.go.click(analyse, [p.video, p.engine], shown, **quiet)
+    p.cancel.click(stop, None, None, **quiet)
+    p.again.click(another, None, [p.video, *shown], **quiet)
+    page.unload(leave)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progre
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 TICK_S = 0.1
 MOST_WAITING = 20
+GRACE_S = 5.0  # so long an upload is left alone, whoever left: somebody else may have uploaded the same a moment ago
 KILLED = (
     "The analysis was ended from outside, perhaps because memory ran out. The server goes on; "
     "a shorter or smaller video may work."
@@ -106,7 +107,8 @@ class Jobs:
         self._device = device
         self._clock = clock
         self._jobs: list[Job] = []  # in order of arrival
-        self._held: dict[str, set[Path]] = {}  # session -> folders of its uploads
+        self._held: dict[str, set[Path]] = {}  # session -> folders of its uploads; equal files share one
+        self._left: set[Path] = set()  # folders of uploads whose session is over
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="openmer-jobs", daemon=True)
@@ -169,9 +171,7 @@ class Jobs:
         """The session is over: delete all it had, but for uploads that another session made too."""
         with self._lock:
             self.give_up(session)
-            mine = self._held.pop(session, set())
-            for folder in mine - set().union(*self._held.values()):
-                shutil.rmtree(folder, ignore_errors=True)
+            self._left |= self._held.pop(session, set())
 
     def file(self, token: str, name: str) -> Path | None:
         """A file of a finished result, or None where there is none (any more)."""
@@ -194,7 +194,7 @@ class Jobs:
             oldest = self._clock() - 60 * self.limits.keep_minutes
             for job in [j for j in self._jobs if j.over and j.ended < oldest]:
                 self._delete(job)
-            self._delete_old_uploads()
+            self._delete_uploads()
 
     def start(self) -> None:
         """Look after the jobs in a thread until `stop`."""
@@ -260,12 +260,14 @@ class Jobs:
         shutil.rmtree(job.order.folder, ignore_errors=True)
         self._jobs.remove(job)
 
-    def _delete_old_uploads(self) -> None:
-        """Also those that no session holds: somebody may upload and never ask."""
-        oldest = time.time() - 60 * self.limits.keep_minutes
+    def _delete_uploads(self) -> None:
+        """Those whose sessions are over, and old ones, which nobody may ever have asked about."""
+        self._left -= set().union(*self._held.values())
         for folder in self.uploads.iterdir():
             with suppress(OSError):
-                if folder.stat().st_mtime < oldest:
+                age = time.time() - folder.stat().st_mtime
+                if age > (GRACE_S if folder in self._left else 60 * self.limits.keep_minutes):
+                    self._left.discard(folder)
                     shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
 
 
