@@ -140,10 +140,12 @@ class MomentPictures:
         flow = relative_to_head(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
         reach = _reach(flow)
         times = max(1, round(2 * _ARROW_STEP / reach))
-        further = max(1, round(_MAGNIFIED_PX / reach))
+        further = round(_MAGNIFIED_PX / reach)
+        if further > 1:
+            caption = f"the onset, moved {further} times as far as to the apex"
+            pictures.append((caption, image_uri(magnified(onset[1], flow, further))))
         return [
             *pictures,
-            (f"the onset, moved {further} times as far as to the apex", image_uri(magnified(onset[1], flow, further))),
             (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_coloured(flow, reach))),
             (
                 f"the same as arrows on the onset, drawn {times} times as long",
