@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types clean
+.PHONY: help demo test test-web check format lint types clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,11 +23,20 @@ $(VENV)/.dev: $(VENV)/.core
 	$(PIP_INSTALL) -e '.[dev]'
 	@touch $@
 
+$(VENV)/.web: $(VENV)/.dev
+	@echo "Installing the web page and Playwright into $(VENV) ..."
+	$(PIP_INSTALL) -e '.[dev,web]' playwright
+	@touch $@
+
 demo: $(VENV)/.core ## analyse a real talking-head video; prints where the report is
 	$(BIN)/openmer demo --overwrite
 
 test: $(VENV)/.dev ## run the tests
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-web: $(VENV)/.web ## the web page's tests, in a browser; as root it installs Debian's chromium
+	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || (apt-get update -qq && apt-get install -y -qq chromium)
+	$(TEST_ENV) $(BIN)/python -m pytest -rs tests/test_serve.py tests/test_web.py
 
 check: format-check lint types test ## format, lint, types and tests: the gate
 

@@ -21,7 +21,9 @@ from openmer import AnalyzeSettings, Interval, Timeline, analyze, read_timeline
 from openmer.cli import main
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.video.analyze import analyze_whole
 from openmer.video.motion import REGION_NAMES
+from openmer.video.report import magnified
 from test_reader import audio_only, turned
 
 QUICK = AnalyzeSettings(overlay=False, engine="classical")
@@ -358,3 +360,21 @@ def test_the_settings_in_the_result_can_be_read_again(half_result: tuple[Path, T
     content = json.loads((half_result[0] / "timeline.json").read_text())
     assert content["schema"] == "openmer.timeline/1"
     assert content["provenance"]["settings"]["align"] == "per_clip"
+
+
+def test_every_step_is_told_in_order(half_face: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    settings = AnalyzeSettings(engine="classical")
+    whole = analyze_whole(half_face, tmp_path / "out", settings, watch=lambda *step: told.append(step))
+    assert told == [(stage, k, 45) for stage in ("Measuring", "Drawing") for k in range(46)]
+    assert whole.timeline == read_timeline(tmp_path / "out" / "timeline.json")
+    assert len(whole.measured.frames) == 45
+
+
+def test_a_magnified_dot_lies_as_many_times_as_far() -> None:
+    """A dot at (20, 40) that the flow carries by (2, -1) px, three times as far: at (26, 37)."""
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[38:43, 18:23] = 255
+    flow = np.stack([np.full((64, 64), 1, np.float32), np.full((64, 64), -0.5, np.float32)])  # of a grid half as fine
+    y, x, _ = np.nonzero(magnified(image, flow, 3) > 128)
+    assert (x.mean(), y.mean()) == pytest.approx((26, 37), abs=0.1)

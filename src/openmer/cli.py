@@ -730,6 +730,49 @@ def score(
 
 
 @app.command
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    engine: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    workers: int = 1,
+    max_mb: float = 200,
+    max_seconds: float = 120,
+    keep_minutes: float = 60,
+) -> None:
+    """Serve a web page: drop a video, and look at its timeline in the browser. Needs `pip install 'openmer[web]'`.
+
+    Only this machine can reach it unless --host says otherwise. Nothing is sent anywhere or loaded from elsewhere;
+    files of a user are deleted when the page is closed.
+
+    For example:
+
+      openmer serve
+      openmer serve --port 8000 --max-seconds 300 --max-mb 500
+      openmer serve --engine runs/tuned/model.safetensors
+      openmer serve --host 0.0.0.0 --workers 2
+
+    Args:
+        host: Address to listen on; 0.0.0.0 lets others in, without a password.
+        port: To listen on.
+        engine: A .safetensors file to offer beside mol-lite and classical.
+        device: Where networks run.
+        workers: Analyses at a time; others wait in a queue.
+        max_mb: Largest upload, in millions of bytes.
+        max_seconds: Longest video.
+        keep_minutes: How long files are kept at most, where a page stays open.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise InputError("the web page needs gradio, which is not installed; run `pip install 'openmer[web]'`")
+    from openmer.web.app import ServeSettings
+    from openmer.web.app import serve as run
+    from openmer.web.jobs import Limits
+
+    limits = Limits(workers, max_mb, max_seconds, keep_minutes)
+    run(ServeSettings(host, port, engine, device, limits), Console(stderr=True))
+
+
+@app.command
 def bench(
     presets: tuple[Literal["mol", "mol-authors", "mol-lite"], ...] = ("mol", "mol-authors", "mol-lite"),
     batch: int = 1,

@@ -15,6 +15,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+# What is being done, how much of it is done, and of how much (None where nobody knows).
+Watch = Callable[[str, int, int | None], None]
+
 
 class _Speed(ProgressColumn):
     """How much is done in a second."""
@@ -33,7 +36,13 @@ class _Speed(ProgressColumn):
 
 @contextmanager
 def progress(
-    console: Console, what: str, total: int | None, unit: str = "frames/s", *, done: int = 0
+    console: Console,
+    what: str,
+    total: int | None,
+    unit: str = "frames/s",
+    *,
+    done: int = 0,
+    watch: Watch | None = None,
 ) -> Iterator[Callable[..., None]]:
     """Show a bar; yields the function to call after each step, with a note to show behind the bar if there is one.
 
@@ -43,6 +52,7 @@ def progress(
         total: number of steps, or None where nobody knows.
         unit: of the speed.
         done: steps that an earlier run has done.
+        watch: is told of every step too; for those who show progress elsewhere than on a console.
     """
     columns = (
         TextColumn(f"{what:<10}"),
@@ -59,6 +69,12 @@ def progress(
             bar.advance(task)
             if note:
                 bar.update(task, note=note)
+            tell()
 
+        def tell() -> None:
+            if watch is not None:
+                watch(what, int(bar.tasks[0].completed), total)
+
+        tell()
         yield step
         bar.update(task, total=bar.tasks[0].completed)

@@ -16,7 +16,7 @@ from openmer.errors import InputError
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.files import new_directory
-from openmer.progress import progress
+from openmer.progress import Watch, progress
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__
 from openmer.video.measure import FlowCache, Measurements, measure
@@ -24,7 +24,7 @@ from openmer.video.motion import MotionMeter
 from openmer.video.overlay import OverlayPainter
 from openmer.video.reader import VideoReader
 from openmer.video.recognition import Engine, Recognition, Recognizer, load_engine
-from openmer.video.report import MomentPictures, choose_moments, write_report
+from openmer.video.report import MomentPictures, MomentRow, choose_moments, write_report
 from openmer.video.spotting import CANDIDATE, SET_ASIDE, SpottingSettings, largest_step, spot
 from openmer.writer import VideoWriter
 
@@ -81,6 +81,21 @@ class AnalyzeSettings:
     spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
 
+@dataclass(frozen=True)
+class Analysis:
+    """All that one analysis found, for those who show it in another way than the report.
+
+    Attributes:
+        timeline: what was found.
+        measured: a row a frame.
+        moments: the key moments with their pictures.
+    """
+
+    timeline: Timeline
+    measured: Measurements
+    moments: tuple[MomentRow, ...]
+
+
 def analyze(
     video: Path | str,
     out: Path | str,
@@ -108,6 +123,19 @@ def analyze(
         InputError: the video cannot be read, has fewer than two frames, or shows no face.
         OutputError: `out` is taken or cannot be written.
     """
+    return analyze_whole(video, out, settings, overwrite=overwrite, console=console).timeline
+
+
+def analyze_whole(
+    video: Path | str,
+    out: Path | str,
+    settings: AnalyzeSettings | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+    watch: Watch | None = None,
+) -> Analysis:
+    """The same as `analyze`, but all of the result comes back, and `watch` is told of every step."""
     settings = settings or AnalyzeSettings()
     console = console or Console(quiet=True)
     reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
@@ -117,11 +145,11 @@ def analyze(
     with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
-            measured, recognition = _measure(reader, settings, engine, flows, console)
+            measured, recognition = _measure(reader, settings, engine, flows, console, watch)
             timeline = _timeline(reader, measured, recognition, settings)
             for warning in timeline.provenance["warnings"]:
                 console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
-            pictures = _draw(reader, measured, recognition, timeline, flows, folder, console)
+            pictures = _draw(reader, measured, recognition, timeline, flows, folder, console, watch)
         finally:
             if flows is not None:
                 flows.close()
@@ -134,8 +162,9 @@ def analyze(
             (folder / "windows.csv").write_text(recognition.windows_csv())
             (folder / "network_flow.csv").write_text(recognition.flow_csv())
         measured.save_landmarks(folder / "landmarks.npz", recognition)
-        write_report(folder / "report.html", measured, timeline, pictures, overlay=settings.overlay)
-    return timeline
+        moments = pictures.rows()
+        write_report(folder / "report.html", measured, timeline, moments, overlay=settings.overlay)
+    return Analysis(timeline, measured, moments)
 
 
 def _measure(
@@ -144,6 +173,7 @@ def _measure(
     engine: Engine | None,
     flows: FlowCache | None,
     console: Console,
+    watch: Watch | None,
 ) -> tuple[Measurements, Recognition | None]:
     tracker = FaceTracker(DlibFaceModel(settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
@@ -152,7 +182,7 @@ def _measure(
     if engine is not None:
         recognizer = Recognizer(engine, None if fps is None else float(fps), reader.expected_frames)
     try:
-        with progress(console, "Measuring", reader.expected_frames) as step:
+        with progress(console, "Measuring", reader.expected_frames, watch=watch) as step:
             measured = measure(reader, tracker, meter, flows=flows, recognizer=recognizer, on_frame=step)
         return measured, None if recognizer is None else recognizer.finish()
     finally:
@@ -168,6 +198,7 @@ def _draw(
     flows: FlowCache | None,
     folder: Path,
     console: Console,
+    watch: Watch | None,
 ) -> MomentPictures:
     """The second reading: key frames for the report and, where flows were kept, the overlay."""
     engine = None if recognition is None else recognition.engine
@@ -176,7 +207,7 @@ def _draw(
     if flows is None:
         if moments:
             last = max(m.last_frame for m in moments)
-            with progress(console, "Key frames", len(measured.frames)) as step:
+            with progress(console, "Key frames", len(measured.frames), watch=watch) as step:
                 for frame in reader:
                     pictures.see(frame.index, frame.image)
                     step()
@@ -189,7 +220,7 @@ def _draw(
     rate = min(max(rate, Fraction(1)), Fraction(1000))  # what containers can state; the frames' own times count
     with (
         VideoWriter(folder / "overlay.mp4", *painter.size, rate) as writer,
-        progress(console, "Drawing", len(times)) as step,
+        progress(console, "Drawing", len(times), watch=watch) as step,
     ):
         for row, frame in zip(range(len(times)), reader, strict=False):
             pictures.see(frame.index, frame.image)

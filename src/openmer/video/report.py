@@ -27,6 +27,7 @@ Image = npt.NDArray[np.uint8]
 MOST_MOMENTS = 12
 _ARROW_STEP = 8  # px of the crop between two arrows
 _ZOOM = 2  # key frames are shown at 256 px
+_MAGNIFIED_PX = 5.0  # px of the crop that the largest motion covers when magnified; more tears the picture
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,15 @@ def _window_around(interval: Interval, timeline: Timeline, frames: int) -> tuple
     return tuple(np.rint(np.linspace(nearest.start_frame, nearest.end_frame, frames)).astype(int).tolist())
 
 
+@dataclass(frozen=True)
+class MomentRow:
+    """A moment as a page shows it: captions and pictures (data URIs), measured and the network's."""
+
+    interval: Interval
+    pictures: list[tuple[str, str]]
+    network: list[tuple[str, str]]
+
+
 class MomentPictures:
     """Collects the pictures of the moments while the video is read a second time.
 
@@ -110,12 +120,11 @@ class MomentPictures:
             if frame in (i.onset_frame, i.apex_frame, i.offset_frame) or frame in moment.window:
                 self._crops[k, frame] = moment.crops(image)
 
-    def rows(self) -> list[dict[str, object]]:
-        """What the template shows: an interval, its pictures, and those of the network."""
-        return [
-            {"interval": m.interval, "pictures": self._measured(k, m), "network": self._network(k, m)}
-            for k, m in enumerate(self._moments)
-        ]
+    def rows(self) -> tuple[MomentRow, ...]:
+        """What the template shows."""
+        return tuple(
+            MomentRow(m.interval, self._measured(k, m), self._network(k, m)) for k, m in enumerate(self._moments)
+        )
 
     def _measured(self, k: int, moment: Moment) -> list[tuple[str, str]]:
         interval = moment.interval
@@ -131,6 +140,10 @@ class MomentPictures:
         flow = relative_to_head(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
         reach = _reach(flow)
         times = max(1, round(2 * _ARROW_STEP / reach))
+        further = round(_MAGNIFIED_PX / reach)
+        if further > 1:
+            caption = f"the onset, moved {further} times as far as to the apex"
+            pictures.append((caption, image_uri(magnified(onset[1], flow, further))))
         return [
             *pictures,
             (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_coloured(flow, reach))),
@@ -168,6 +181,27 @@ def _reach(flow: Array) -> float:
     return max(0.5, float(np.percentile(np.hypot(*flow), 99)))
 
 
+def magnified(image: Image, flow: Array, times: float) -> Image:
+    """The picture with every point carried `times` as far as the flow says, for the eye to see what is too small.
+
+    Args:
+        image: (H, W, 3), any multiple of the flow's size.
+        flow: (2, h, w) px of the flow's own grid.
+        times: how far.
+    """
+    smooth = np.stack([cv2.GaussianBlur(np.nan_to_num(part), (0, 0), 1.5) for part in flow])
+    scale = image.shape[0] / flow.shape[1]
+    dx, dy = (cv2.resize(part * scale * times, image.shape[1::-1]) for part in smooth)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    from_x, from_y = x, y
+    for _ in range(8):  # where a point came from: the fixed point of place = target - motion(place)
+        from_x, from_y = (
+            x - cv2.remap(dx, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+            y - cv2.remap(dy, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+        )
+    return np.asarray(cv2.remap(image, from_x, from_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
 def _coloured(flow: Array, reach: float) -> Image:
     side = flow.shape[1] * _ZOOM
     return np.asarray(cv2.resize(flow_to_colour(flow, reach), (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -192,7 +226,7 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     if shown:
         marks.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=9)
 
-    grid = _on_even_grid(times, region_motion(measured.signals), start, end)
+    grid = on_even_grid(times, region_motion(measured.signals), start, end)
     extent = (start, end, len(REGION_NAMES) - 0.5, -0.5)
     picture = regions.imshow(
         grid.T, aspect="auto", extent=extent, cmap="magma", vmin=0, vmax=2, interpolation="nearest"
@@ -208,7 +242,7 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     return buffer.getvalue()
 
 
-def _on_even_grid(
+def on_even_grid(
     times: npt.NDArray[np.float64], values: npt.NDArray[np.float32], start: float, end: float
 ) -> npt.NDArray[np.float32]:
     """At most 2,000 columns; each is the largest value of its stretch, so that no short event is lost."""
@@ -221,7 +255,7 @@ def _on_even_grid(
 
 
 def write_report(
-    path: Path, measured: Measurements, timeline: Timeline, pictures: MomentPictures, *, overlay: bool
+    path: Path, measured: Measurements, timeline: Timeline, moments: Sequence[MomentRow], *, overlay: bool
 ) -> None:
     """Write the page; everything that it shows is inside it, but for the overlay video beside it."""
     page = render(
@@ -235,7 +269,7 @@ def write_report(
         large=timeline.labelled(LARGE_MOTION),
         figure=svg_uri(timeline_figure(measured, timeline)),
         wheel=image_uri(colour_wheel(96)),
-        moments=pictures.rows(),
+        moments=moments,
         colours=COLOURS,
         frames=len(measured.frames),
         found=int(measured.found.sum()),

@@ -1,0 +1,108 @@
+"""Analyses one after another through a running `openmer serve`: whether its memory or its disk grows.
+
+Run: python benchmarks/serve.py [--count 20]
+
+Each analysis is a session of its own, as of a user who drops a video, waits, downloads the zip and closes the page.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import record
+import tyro
+
+from openmer.cli import _demo_video
+
+EVERY = 10
+API = "/gradio_api"
+
+
+def main(count: int = 20, engine: str = "mol-lite") -> None:
+    """Measure and write."""
+    video = _demo_video()
+    with tempfile.TemporaryDirectory() as name, _server(Path(name)) as (process, client):
+        folder = Path(name)
+        rows = [_row(0, process, folder)]
+        seconds = []
+        for k in range(1, count + 1):
+            start = time.perf_counter()
+            _analyse(client, video, engine)
+            seconds.append(time.perf_counter() - start)
+            if k % EVERY == 0:
+                rows.append(_row(k, process, folder))
+    figures = {"rows": rows, "median_s": round(float(np.median(seconds)), 1)}
+    record.write("serve", {"video": video.name, "count": count, "engine": engine}, figures)
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    port = "7999"
+    command = [sys.executable, "-m", "openmer", "serve", "--port", port]
+    environment = os.environ | {"TMPDIR": str(folder)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr or ():
+            if "in a browser" in line:
+                break
+        with httpx.Client(base_url=f"http://localhost:{port}", timeout=600) as client:
+            yield process, client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _analyse(client: httpx.Client, video: Path, engine: str) -> None:
+    session = uuid.uuid4().hex
+    with client.stream("GET", f"{API}/heartbeat/{session}") as alive:  # the open page, until its beats are given up
+        beats = alive.iter_raw()
+        next(beats)
+        with video.open("rb") as file:
+            (path,) = client.post(f"{API}/upload", files={"files": (video.name, file, "video/mp4")}).json()
+        upload = {"path": path, "orig_name": video.name, "meta": {"_type": "gradio.FileData"}}
+        asked = {"data": [upload, engine], "fn_index": _analyse_index(client), "session_hash": session}
+        client.post(f"{API}/queue/join", json=asked).raise_for_status()
+        page = ""
+        with client.stream("GET", f"{API}/queue/data", params={"session_hash": session}) as events:
+            for line in events.iter_lines():
+                page += line
+                if "process_completed" in line:
+                    break
+        found = re.search(r"results/[\w-]+/all\.zip", page)
+        if found is None:
+            raise SystemExit(f"no result: {page[-2000:]}")
+        client.get(f"/{found[0]}").raise_for_status()
+        beats.close()
+
+
+def _analyse_index(client: httpx.Client) -> int:
+    """Which of the page's functions takes a video and an engine."""
+    config: dict[str, Any] = json.loads(client.get("/config").text)
+    (index,) = (d["id"] for d in config["dependencies"] if len(d["inputs"]) == 2)
+    return int(index)
+
+
+def _row(done: int, process: subprocess.Popen[str], folder: Path) -> dict[str, Any]:
+    """Once the last session's end has been noticed."""
+    time.sleep(3)
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    resident = int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
+    disk = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+    row = {"analyses": done, "resident_mib": round(resident), "temporary_mb": round(disk, 2)}
+    print(row, flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,286 @@
+"""The queue: who waits, what runs, and when files are deleted. A process for each analysis, one thread looks after all.
+
+Everything that a session owns hangs on its name, which only its browser and the server know; what a browser can fetch
+hangs on a random token.
+"""
+
+import multiprocessing
+import os
+import secrets
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal
+
+from openmer.errors import InputError
+from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progress, run
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+TICK_S = 0.1
+MOST_WAITING = 20
+GRACE_S = 5.0  # so long an upload is left alone, whoever left: somebody else may have uploaded the same a moment ago
+KILLED = (
+    "The analysis was ended from outside, perhaps because memory ran out. The server goes on; "
+    "a shorter or smaller video may work."
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server allows.
+
+    Attributes:
+        workers: analyses at a time.
+        max_mb: size of an upload.
+        max_seconds: length of a video.
+        keep_minutes: how long files are kept at most.
+    """
+
+    workers: int = 1
+    max_mb: float = 200
+    max_seconds: float = 120
+    keep_minutes: float = 60
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "max_mb", "max_seconds", "keep_minutes"):
+            if not 0 < getattr(self, name) < 1e6:
+                raise InputError(f"--{name.replace('_', '-')} must be more than 0, got {getattr(self, name)}")
+
+
+@dataclass
+class Job:
+    """One analysis of one session.
+
+    Attributes:
+        session: whose.
+        order: what.
+        state: how it stands.
+        progress: of the running stage.
+        message: why it failed, for the user.
+        ended: when, on the monotonic clock.
+    """
+
+    session: str
+    order: Order
+    token: str
+    state: State = "waiting"
+    progress: Progress = field(default_factory=lambda: Progress("Waiting", 0, None))
+    message: str = ""
+    ended: float = 0.0
+    process: BaseProcess | None = None
+    pipe: Connection | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state not in ("waiting", "running")
+
+    @property
+    def page(self) -> Path:
+        """What is shown when it is done."""
+        return self.order.folder / PAGE
+
+
+class Jobs:
+    """All jobs of a server.
+
+    Args:
+        folder: where results and uploads lie; private to the server.
+        limits: what is allowed.
+        device: where networks run.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, folder: Path, limits: Limits, device: str = "auto", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.uploads = folder / "uploads"
+        self.limits = limits
+        self._results = folder / "results"
+        self._device = device
+        self._clock = clock
+        self._jobs: list[Job] = []  # in order of arrival
+        self._held: dict[str, set[Path]] = {}  # session -> folders of its uploads; equal files share one
+        self._left: set[Path] = set()  # folders of uploads whose session is over
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look_after, name="openmer-jobs", daemon=True)
+        for part in (self.uploads, self._results):
+            part.mkdir(mode=0o700)
+
+    def submit(self, session: str, video: Path, engine: str) -> Job:
+        """Queue an analysis; an older one of the same session is given up.
+
+        Raises:
+            InputError: the upload is gone, too large, or too many wait.
+        """
+        with self._lock:
+            self.give_up(session)
+            if sum(job.state == "waiting" for job in self._jobs) >= MOST_WAITING:
+                raise InputError(f"{MOST_WAITING} analyses are waiting already; try again in a few minutes")
+            token = secrets.token_urlsafe(16)
+            folder = self._results / token
+            folder.mkdir(mode=0o700)
+            order = Order(
+                _linked(video, self.uploads, folder / "input", self.limits.max_mb),
+                folder,
+                engine,
+                self._device,
+                self.limits.max_seconds,
+                f"results/{token}/",
+            )
+            job = Job(session, order, token)
+            self._jobs.append(job)
+            self.tick()
+            return job
+
+    def hold(self, session: str, upload: Path) -> None:
+        """Note that a session uploaded a file, so that it is deleted with the session."""
+        if upload.is_relative_to(self.uploads):
+            with self._lock:
+                self._held.setdefault(session, set()).add(upload.parent)
+
+    def ahead(self, job: Job) -> int:
+        """How many analyses must start before this one does."""
+        with self._lock:
+            waiting = [j for j in self._jobs if j.state == "waiting"]
+            return waiting.index(job) if job in waiting else 0
+
+    def cancel(self, session: str) -> None:
+        """End the session's analysis now."""
+        with self._lock:
+            for job in self._of(session):
+                if not job.over:
+                    self._end(job, "cancelled")
+
+    def give_up(self, session: str) -> None:
+        """End the session's analysis and delete its result."""
+        with self._lock:
+            self.cancel(session)
+            for job in self._of(session):
+                self._delete(job)
+
+    def leave(self, session: str) -> None:
+        """The session is over: delete all it had, but for uploads that another session made too."""
+        with self._lock:
+            self.give_up(session)
+            self._left |= self._held.pop(session, set())
+
+    def file(self, token: str, name: str) -> Path | None:
+        """A file of a finished result, or None where there is none (any more)."""
+        with self._lock:
+            job = next((j for j in self._jobs if secrets.compare_digest(j.token.encode(), token.encode())), None)
+            if job is None or job.state != "done":
+                return None
+            folders = (job.order.folder / RESULT, job.order.folder / EXTRAS)
+            return next((p for folder in folders for p in folder.iterdir() if p.name == name), None)
+
+    def tick(self) -> None:
+        """Hear what the processes say, start who waits, delete what is old."""
+        with self._lock:
+            for job in self._jobs:
+                if job.state == "running":
+                    self._hear(job)
+            for job in self._jobs:
+                if job.state == "waiting" and sum(j.state == "running" for j in self._jobs) < self.limits.workers:
+                    self._start(job)
+            oldest = self._clock() - 60 * self.limits.keep_minutes
+            for job in [j for j in self._jobs if j.over and j.ended < oldest]:
+                self._delete(job)
+            self._delete_uploads()
+
+    def start(self) -> None:
+        """Look after the jobs in a thread until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all; the folder is deleted by whoever made it."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        with self._lock:
+            for session in {job.session for job in self._jobs}:
+                self.give_up(session)
+
+    def _look_after(self) -> None:
+        while not self._stop.wait(TICK_S):
+            try:
+                self.tick()
+            except Exception:  # a full disk, say: whoever asks next must still be served
+                traceback.print_exc()
+
+    def _of(self, session: str) -> list[Job]:
+        return [job for job in self._jobs if job.session == session]
+
+    def _start(self, job: Job) -> None:
+        # spawn, since a fork would copy the server's threads' locks in whatever state they are
+        context = multiprocessing.get_context("spawn")
+        job.pipe, child = context.Pipe(duplex=False)
+        job.process = context.Process(target=run, args=(job.order, child), daemon=True)
+        job.state, job.progress = "running", Progress("Starting", 0, None)
+        with suppress(OSError):  # no memory for one more; `_hear` then finds the pipe ended
+            job.process.start()
+        child.close()
+
+    def _hear(self, job: Job) -> None:
+        if job.pipe is None or job.process is None:
+            return
+        try:
+            while job.pipe.poll():
+                message = job.pipe.recv()
+                if isinstance(message, Progress):
+                    job.progress = message
+                    continue
+                job.message = message.message if isinstance(message, Failed) else ""
+                self._end(job, "done" if isinstance(message, Done) else "failed")
+                return
+        except (EOFError, OSError):  # it died without a word
+            job.message = KILLED
+            self._end(job, "failed")
+
+    def _end(self, job: Job, state: State) -> None:
+        if job.process is not None and job.pipe is not None:
+            if job.process.pid is not None:
+                job.process.kill()  # where it is done, all is written, and it has only to exit
+                job.process.join()
+            job.process.close()
+            job.pipe.close()
+            job.process = job.pipe = None
+        shutil.rmtree(job.order.video.parent if state == "done" else job.order.folder, ignore_errors=True)
+        job.state, job.ended = state, self._clock()
+
+    def _delete(self, job: Job) -> None:
+        shutil.rmtree(job.order.folder, ignore_errors=True)
+        self._jobs.remove(job)
+
+    def _delete_uploads(self) -> None:
+        """Those whose sessions are over, and old ones, which nobody may ever have asked about."""
+        self._left -= set().union(*self._held.values())
+        for folder in self.uploads.iterdir():
+            with suppress(OSError):
+                age = time.time() - folder.stat().st_mtime
+                if age > (GRACE_S if folder in self._left else 60 * self.limits.keep_minutes):
+                    self._left.discard(folder)
+                    shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+
+
+def _linked(upload: Path, uploads: Path, folder: Path, max_mb: float) -> Path:
+    """A second name for the upload, which may be deleted by then; without a copy where the disk allows it."""
+    if not upload.is_file() or not upload.resolve().is_relative_to(uploads.resolve()):
+        raise InputError("the upload is no longer kept; drop the video again")
+    if upload.stat().st_size > max_mb * 1e6:
+        raise InputError(f"{upload.name} is larger than {max_mb:g} MB, the largest that is taken here")
+    folder.mkdir(mode=0o700)
+    target = folder / upload.name
+    try:
+        os.link(upload, target)
+    except OSError:
+        shutil.copyfile(upload, target)
+    return target

@@ -1,0 +1,149 @@
+"""One analysis in a process of its own: it can be ended at any moment, and its memory goes back when it ends.
+
+Nothing here knows the server. What happens is sent through a pipe, as the messages below.
+"""
+
+import os
+import signal
+import sys
+import traceback
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from openmer.errors import InputError, OpenMERError
+
+RESULT = "result"  # the folder that `analyze` writes
+PAGE = "page.html"  # what the browser shows, beside it
+EXTRAS = "extras"  # what the page shows and offers beside the result: pictures, a zip
+ZIP = "all.zip"
+# Of what browsers and cameras write. Others can point to further files (playlists, scripts), which must not be read.
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be analysed.
+
+    Attributes:
+        video: an uploaded file.
+        folder: where the result and the page go.
+        engine: as `openmer analyze --engine`.
+        device: as `openmer analyze --device`.
+        max_seconds: a longer video is refused.
+        links: what stands before the names of the result's files in the page.
+    """
+
+    video: Path
+    folder: Path
+    engine: str
+    device: str
+    max_seconds: float
+    links: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is."""
+
+    stage: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """The page and the result are written."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It ended without a result; the message is for the user and names no folder."""
+
+    message: str
+
+
+Message = Progress | Done | Failed
+
+
+def run(order: Order, pipe: Connection) -> None:
+    """Do one order; the entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the server ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        _analyse(order, pipe.send)
+        pipe.send(Done())
+    except OpenMERError as error:
+        pipe.send(Failed(without_folders(str(error), order.video)))
+    except BrokenPipeError:
+        os._exit(1)  # the server is gone, and nobody waits
+    except Exception as error:
+        traceback.print_exc()
+        pipe.send(Failed(f"The analysis failed ({type(error).__name__}). The server's window says more."))
+        sys.exit(1)
+
+
+def _analyse(order: Order, send: Callable[[Message], None]) -> None:
+    send(Progress("Starting", 0, None))
+    check(order.video, order.max_seconds)
+    from openmer.video.analyze import AnalyzeSettings, analyze_whole
+    from openmer.web.view import write_page
+
+    settings = AnalyzeSettings(engine=order.engine, device=order.device)
+    out = order.folder / RESULT
+    whole = analyze_whole(order.video, out, settings, watch=lambda *step: send(Progress(*step)))
+    send(Progress("Preparing the page", 0, None))
+    extras = order.folder / EXTRAS
+    write_page(order.folder / PAGE, whole, out, extras, order.links)
+    zip_all(out, extras / ZIP)
+
+
+def zip_all(folder: Path, target: Path) -> None:
+    """All files of a folder in one; a video or a zip of numbers does not get smaller and is stored as it is."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            packed = path.suffix in (".mp4", ".npz")
+            archive.write(path, f"openmer/{path.name}", zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED)
+
+
+def check(video: Path, max_seconds: float) -> None:
+    """Refuse what is no plain video file, or too long, before anything is decoded.
+
+    The length is taken from the packets: files that a browser records state none, and a header may say anything.
+    """
+    import av
+    import av.error
+    from av.stream import Disposition
+
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        with av.open(f"file:{video.absolute()}", options=options) as container:
+            pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            if not pictures:
+                raise InputError(f"{video.name} has no pictures")
+            first, last = None, 0.0
+            for packet in container.demux(pictures[0]):
+                stamp = packet.dts if packet.pts is None else packet.pts
+                if stamp is None or packet.time_base is None:
+                    continue
+                at = float(stamp * packet.time_base)
+                first = at if first is None else min(first, at)
+                last = max(last, at)
+                if last - first > max_seconds:
+                    raise InputError(
+                        f"{video.name} is longer than {max_seconds:g} seconds, the longest that is taken here; cut it"
+                    )
+    except (av.error.FFmpegError, OSError) as error:
+        raise InputError(
+            f"{video.name} could not be read as a video; is it one, and complete? MP4, MOV, WebM, MKV, AVI and MPEG "
+            "files are read"
+        ) from error
+
+
+def without_folders(message: str, video: Path) -> str:
+    """The message with the video's bare name in the place of its path."""
+    for path in {str(video), str(video.absolute()), str(video.resolve())}:
+        message = message.replace(path, video.name)
+    return message

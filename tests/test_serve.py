@@ -1,0 +1,505 @@
+"""The web page's parts without a browser: limits, the queue, what is kept and for how long, what can be reached."""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from fractions import Fraction
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="needs the extra `web`")
+
+from footage import face_closeup, noisy, write_video
+from openmer import InputError, Interval, Timeline
+from openmer.cli import main
+from openmer.models.weights import shipped
+from openmer.timeline import Window
+from openmer.web import jobs as queue
+from openmer.web.jobs import GRACE_S, KILLED, MOST_WAITING, Job, Jobs, Limits
+from openmer.web.private import PREFIX, private_folder
+from openmer.web.view import lanes, probabilities, size, ticks
+from openmer.web.worker import Order, Progress, check, without_folders
+from test_reader import audio_only
+from webserver import Server, serving, wait_for
+
+
+def wall(path: Path, frames: int) -> Path:
+    return write_video(path, [np.full((96, 128, 3), 128, np.uint8)] * frames, Fraction(30))
+
+
+# What is refused before anything is decoded.
+
+
+def test_a_video_longer_than_allowed_is_refused_by_its_packets(tmp_path: Path) -> None:
+    video = wall(tmp_path / "long.mp4", 90)
+    check(video, 3.0)
+    with pytest.raises(InputError, match=r"^long.mp4 is longer than 2.5 seconds"):
+        check(video, 2.5)
+
+
+def test_a_recording_that_states_no_length_is_measured_too(tmp_path: Path) -> None:
+    """A browser's recorder writes WebM as it goes; the header has no duration."""
+    video = write_video(
+        tmp_path / "camera.webm", [np.zeros((64, 64, 3), np.uint8)] * 60, Fraction(30), codec="libvpx", crf="30"
+    )
+    with pytest.raises(InputError, match="longer than 1 seconds"):
+        check(video, 1.0)
+
+
+def test_what_is_no_video_is_refused_in_a_sentence_without_folders(tmp_path: Path) -> None:
+    text = tmp_path / "talk.mp4"
+    text.write_text("no video")
+    for bad in (text, audio_only(tmp_path / "sound.mp4")):
+        with pytest.raises(InputError) as refused:
+            check(bad, 10)
+        assert str(refused.value).startswith(bad.name) and str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("talk.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"),
+        ("talk.mp4", "ffconcat version 1.0\nfile secret.ts\n"),
+    ],
+    ids=["playlist", "concat"],
+)
+def test_a_file_that_points_to_other_files_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    wall(tmp_path / "secret.ts", 30)
+    upload = tmp_path / name
+    upload.write_text(text)
+    with av.open(f"file:{upload}") as container:
+        assert len(container.streams.video) == 1, "unless it is refused, the other file is read"
+    with pytest.raises(InputError, match="could not be read as a video"):
+        check(upload, 10)
+
+
+def test_messages_lose_the_folders_of_the_server(tmp_path: Path) -> None:
+    video = tmp_path / "talk.mp4"
+    assert without_folders(f"cannot read {video} as a video", video) == "cannot read talk.mp4 as a video"
+
+
+@pytest.mark.parametrize("name", ["workers", "max_mb", "max_seconds", "keep_minutes"])
+def test_limits_must_be_more_than_nothing(name: str) -> None:
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} must be more than 0"):
+        Limits(**{name: 0})
+
+
+# The queue, with analyses that only wait.
+
+
+def endless(order: Order, pipe: Connection) -> None:
+    """Stands for an analysis that goes on."""
+    pipe.send(Progress("Measuring", 1, 2))
+    time.sleep(1000)
+
+
+@pytest.fixture
+def clock() -> list[float]:
+    return [1000.0]
+
+
+@pytest.fixture
+def waiting_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> Iterator[Jobs]:
+    monkeypatch.setattr(queue, "run", endless)
+    jobs = Jobs(tmp_path, Limits(keep_minutes=1), clock=lambda: clock[0])
+    yield jobs
+    jobs.stop()
+
+
+def upload(jobs: Jobs, name: str = "talk.mp4", folder: str = "0123") -> Path:
+    path = jobs.uploads / folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"a video")
+    return path
+
+
+def hear(jobs: Jobs, job: Job, stage: str) -> None:
+    def heard() -> bool:
+        jobs.tick()
+        return job.progress.stage == stage
+
+    wait_for(heard, 30)
+
+
+def test_the_second_waits_until_the_first_is_cancelled(waiting_room: Jobs) -> None:
+    first = waiting_room.submit("anna", upload(waiting_room), "classical")
+    second, third = (waiting_room.submit(who, upload(waiting_room), "classical") for who in ("ben", "cleo"))
+    assert [j.state for j in (first, second, third)] == ["running", "waiting", "waiting"]
+    assert (waiting_room.ahead(second), waiting_room.ahead(third)) == (0, 1)
+    hear(waiting_room, first, "Measuring")
+    assert first.process is not None
+    number = first.process.pid
+    waiting_room.cancel("anna")
+    waiting_room.tick()
+    assert [j.state for j in (first, second, third)] == ["cancelled", "running", "waiting"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(number or 0, 0)
+    assert not first.order.folder.exists()
+
+
+def test_a_killed_analysis_fails_with_a_sentence_and_the_next_one_starts(waiting_room: Jobs) -> None:
+    first = waiting_room.submit("anna", upload(waiting_room), "classical")
+    second = waiting_room.submit("ben", upload(waiting_room), "classical")
+    hear(waiting_room, first, "Measuring")
+    assert first.process is not None and first.process.pid is not None
+    os.kill(first.process.pid, signal.SIGKILL)
+    wait_for(lambda: (waiting_room.tick(), first.over)[1], 10)
+    assert (first.state, first.message, second.state) == ("failed", KILLED, "running")
+
+
+def test_an_analysis_that_cannot_be_started_fails_and_holds_up_nobody(
+    waiting_room: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("multiprocessing.context.SpawnProcess._Popen", full)
+        first = waiting_room.submit("anna", upload(waiting_room), "classical")
+    second = waiting_room.submit("ben", upload(waiting_room), "classical")
+    waiting_room.tick()
+    assert (first.state, first.message, second.state) == ("failed", KILLED, "running")
+
+
+def test_a_session_has_one_analysis_at_a_time(waiting_room: Jobs) -> None:
+    first = waiting_room.submit("anna", upload(waiting_room), "classical")
+    second = waiting_room.submit("anna", upload(waiting_room), "classical")
+    assert (first.state, second.state) == ("cancelled", "running")
+
+
+def test_too_many_who_wait_are_sent_away(waiting_room: Jobs) -> None:
+    for k in range(MOST_WAITING + 1):
+        waiting_room.submit(f"guest {k}", upload(waiting_room), "classical")
+    with pytest.raises(InputError, match="try again"):
+        waiting_room.submit("one more", upload(waiting_room), "classical")
+
+
+def aged(path: Path, seconds: float) -> None:
+    os.utime(path.parent, (time.time() - seconds,) * 2)
+
+
+def test_an_upload_goes_with_its_session_unless_another_holds_the_same(waiting_room: Jobs) -> None:
+    """Equal files share a folder, since its name is their digest."""
+    shared, own = upload(waiting_room), upload(waiting_room, folder="4567")
+    for who, path in (("anna", shared), ("ben", shared), ("anna", own)):
+        waiting_room.hold(who, path)
+        aged(path, GRACE_S + 1)
+    waiting_room.leave("anna")
+    waiting_room.tick()
+    assert shared.exists() and not own.parent.exists()
+    waiting_room.leave("ben")
+    waiting_room.tick()
+    assert list(waiting_room.uploads.iterdir()) == []
+
+
+def test_who_leaves_does_not_take_what_another_uploads_at_that_moment(waiting_room: Jobs) -> None:
+    """The server hears of Ben's upload, which is Anna's file too, only after it has arrived."""
+    path = upload(waiting_room)
+    waiting_room.hold("anna", path)
+    upload(waiting_room)  # Ben's
+    waiting_room.leave("anna")
+    waiting_room.tick()
+    assert path.exists()
+    waiting_room.hold("ben", path)
+    aged(path, GRACE_S + 1)
+    waiting_room.tick()
+    assert path.exists()
+
+
+def test_nothing_outside_the_uploads_is_held_and_so_deleted(waiting_room: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    waiting_room.hold("anna", tmp_path / "thesis" / "talk.mp4")
+    waiting_room.leave("anna")
+    waiting_room.tick()
+    assert (tmp_path / "thesis").exists()
+
+
+def test_what_is_old_is_deleted(waiting_room: Jobs, clock: list[float]) -> None:
+    path = upload(waiting_room)
+    job = waiting_room.submit("anna", path, "classical")
+    waiting_room.cancel("anna")
+    clock[0] += 59
+    waiting_room.tick()
+    assert path.exists()
+    aged(path, 61)
+    waiting_room.tick()
+    assert not path.exists()
+    clock[0] += 2
+    waiting_room.tick()
+    assert waiting_room._of("anna") == [] and not job.order.folder.exists()
+
+
+def test_an_upload_that_is_gone_or_too_large_is_refused(waiting_room: Jobs) -> None:
+    with pytest.raises(InputError, match="drop the video again"):
+        waiting_room.submit("anna", waiting_room.uploads / "gone.mp4", "classical")
+    (elsewhere := waiting_room.uploads.parent / "talk.mp4").touch()
+    with pytest.raises(InputError, match="drop the video again"):
+        waiting_room.submit("anna", elsewhere, "classical")
+    large = upload(waiting_room)
+    with large.open("wb") as file:
+        file.truncate(201_000_000)
+    with pytest.raises(InputError, match=r"talk.mp4 is larger than 200 MB"):
+        waiting_room.submit("anna", large, "classical")
+
+
+# One real analysis.
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Jobs, Job]]:
+    jobs = Jobs(tmp_path_factory.mktemp("serve"), Limits())
+    rng = np.random.default_rng(0)
+    path = jobs.uploads / "0123" / "talk <b>&.mp4"
+    path.parent.mkdir()
+    write_video(path, (noisy(face_closeup(1.0), rng) for _ in range(20)), Fraction(30))
+    jobs.start()
+    job = jobs.submit("anna", path, "classical")
+    wait_for(lambda: job.over, 120)
+    yield jobs, job
+    jobs.stop()
+
+
+def test_a_finished_analysis_has_a_page_all_files_and_a_zip_of_them(analysed: tuple[Jobs, Job]) -> None:
+    jobs, job = analysed
+    assert (job.state, job.message) == ("done", "")
+    written = {"timeline.json", "timeline.csv", "frames.csv", "landmarks.npz", "report.html", "overlay.mp4"}
+    page = job.page.read_text()
+    for name in written:
+        assert jobs.file(job.token, name) is not None
+        assert f'href="results/{job.token}/{name}"' in page
+    packed = jobs.file(job.token, "all.zip")
+    assert packed is not None
+    with zipfile.ZipFile(packed) as archive:
+        assert {Path(name).name for name in archive.namelist()} == written
+    assert not job.order.video.exists(), "the video is not kept longer than it is needed"
+
+
+def test_the_page_escapes_names_and_loads_only_from_its_server(analysed: tuple[Jobs, Job]) -> None:
+    page = analysed[1].page.read_text()
+    assert "talk &lt;b&gt;&amp;.mp4" in page and "<b>&" not in page
+    assert "<script" not in page and "http" not in page
+
+
+def test_only_files_of_the_result_are_given_and_only_for_its_token(analysed: tuple[Jobs, Job]) -> None:
+    jobs, job = analysed
+    for name in ("page.html", "../page.html", "/etc/passwd", "..", "", "."):
+        assert jobs.file(job.token, name) is None
+    assert jobs.file("another", "timeline.csv") is None
+    assert jobs.file("ü", "timeline.csv") is None
+
+
+# The drawing, by hand.
+
+
+def timeline() -> Timeline:
+    windows = tuple(
+        Window(start_s=k, end_s=k + 2, start_frame=0, end_frame=1, probabilities={"none": n, "positive": 1 - n})
+        for k, n in ((0.0, 0.75), (1.0, 0.5))
+    )
+    return Timeline(
+        intervals=(
+            Interval(onset_s=2, offset_s=3, apex_s=2.5, label="candidate", regions=("chin",)),
+            Interval(onset_s=8, offset_s=8.001, label="blink"),
+        ),
+        gaps=(Interval(onset_s=9, offset_s=10, label="no_face"),),
+        windows=windows,
+        start_s=0,
+        end_s=10,
+    )
+
+
+def test_marks_lie_where_they_belong_and_are_wide_enough_to_hit() -> None:
+    candidates, blinks, gaps = lanes(timeline(), 0, 10)
+    (bar,) = candidates.bars
+    assert (bar.left, bar.width, bar.seek_s) == (pytest.approx(0.2), pytest.approx(0.1), 2.5)
+    assert bar.title == "candidate, 2.50 s: chin"
+    assert blinks.bars[0].width == 0.003 and blinks.bars[0].seek_s == 8
+    assert gaps.name == "no face" and gaps.bars[0].left + gaps.bars[0].width == pytest.approx(1)
+
+
+def test_without_events_the_candidates_lane_is_still_there() -> None:
+    (lane,) = lanes(Timeline(intervals=(), start_s=0, end_s=1), 0, 1)
+    assert (lane.name, lane.bars) == ("candidates", ())
+
+
+def test_probabilities_stand_on_each_other() -> None:
+    """Middles at 1 s and 2 s, so bars from 0.5 to 1.5 and 2.5 s of 10; `none` lies on top."""
+    (positive, _, below), (none, _, above) = probabilities(timeline(), 0, 10)
+    assert (positive, none) == ("positive", "none")
+    assert below == "M50.0 100.0v-25.0h100.0v25.0zM150.0 100.0v-50.0h100.0v50.0z"
+    assert above == "M50.0 75.0v-75.0h100.0v75.0zM150.0 50.0v-50.0h100.0v50.0z"
+
+
+def test_ticks_are_at_round_seconds() -> None:
+    assert ticks(0, 10) == [(k / 5, str(2 * k)) for k in range(6)]
+    assert [text for _, text in ticks(1.5, 2.1)] == ["1.5", "1.6", "1.7", "1.8", "1.9", "2.0", "2.1"]
+    assert ticks(1.5, 2.1)[0][0] == pytest.approx(0)
+
+
+def test_sizes_are_for_people() -> None:
+    assert (size(12), size(2_345), size(2_345_678)) == ("1 KB", "2 KB", "2.3 MB")
+
+
+# The private folder.
+
+
+def test_the_folder_is_closed_to_others_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f"{PREFIX}killed"
+    left.mkdir()
+    (left / "lock").touch()
+    with private_folder() as first:
+        assert not left.exists(), "nobody holds its lock"
+        assert first.stat().st_mode & 0o777 == 0o700
+        with private_folder() as second:
+            assert first.exists() and second.exists(), "the lock of the first is held"
+    assert list(tmp_path.iterdir()) == []
+
+
+# The command and the server over plain HTTP.
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["openmer", "serve", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)
+
+
+def test_without_gradio_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run(monkeypatch) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'openmer[web]'" in line
+
+
+def test_help_has_examples(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--help") == 0
+    said = capsys.readouterr().out
+    assert "openmer serve --engine runs/tuned/model.safetensors" in said and "--keep-minutes" in said
+
+
+def test_bad_weights_end_the_command_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--engine", str(tmp_path / "none.safetensors")) == 1
+    assert "no record of weights" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("tmp")
+    weights = shipped()["mol-lite"].with_suffix(".safetensors")
+    own = folder / "mine" / weights.name  # the record holds the file's name
+    own.parent.mkdir()
+    shutil.copy(weights, own)
+    shutil.copy(weights.with_suffix(".json"), own.with_suffix(".json"))
+    with serving(folder, "--max-mb", "0.5", "--engine", str(own)) as running:
+        yield running
+
+
+def test_a_taken_port_is_explained(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)):
+        pass
+    import subprocess
+
+    command = [sys.executable, "-m", "openmer", "serve", "--port", str(server.port)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert "choose another --port" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file=//etc/passwd",
+        f"/gradio_api/file={Path(queue.__file__)}",
+        "/gradio_api/file=%2Fetc%2Fpasswd",
+        "/gradio_api/file=../../../../etc/passwd",
+        "/gradio_api/file=http://localhost/",
+        "/gradio_api/file=UPLOADS/../lock",
+        "/gradio_api/file=UPLOADS/..%2Flock",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/proxy=http://localhost/",
+        "/static/../../../../../../etc/passwd",
+        "/static/..%2F..%2F..%2F..%2F..%2Fetc%2Fpasswd",
+        "/results/x/..%2F..%2Flock",
+        "/docs",
+        "/openapi.json",
+        "/gradio_api/info",
+        "/gradio_api/openapi.json",
+        "/monitoring",
+        "/gradio_api/runs",
+    ],
+)
+def test_what_is_not_for_the_page_is_refused(server: Server, path: str) -> None:
+    (uploads,) = server.temporary.glob("openmer-serve-*/uploads")
+    status, _, body = server.get(path.replace("UPLOADS", str(uploads)))
+    assert status in (403, 404) and b"root:" not in body
+
+
+def test_the_start_page_allows_nothing_from_elsewhere(server: Server) -> None:
+    status, headers, body = server.get("/")
+    assert status == 200
+    assert headers["content-security-policy"].startswith("default-src 'self';")
+    assert "http" not in headers["content-security-policy"]
+    assert b"fonts.googleapis" not in body and b"trained on simulated faces" in body
+
+
+def test_weights_of_ones_own_are_offered_without_their_path(server: Server) -> None:
+    body = server.get("/")[2].decode()
+    assert "your weights (mol-lite)" in body
+    assert str(server.temporary) not in body
+
+
+def test_another_name_for_this_machine_is_refused(server: Server) -> None:
+    assert server.get("/", Host=f"evil.example:{server.port}")[0] == 421
+    assert server.get("/", Host=f"127.0.0.1:{server.port}")[0] == 200
+
+
+def test_an_upload_that_is_too_large_is_refused_before_it_is_read(server: Server) -> None:
+    import urllib.error
+    import urllib.request
+
+    request = urllib.request.Request(
+        f"{server.url}/gradio_api/upload",
+        data=b"",
+        headers={"Content-Length": "1000000", "Content-Type": "multipart/form-data; boundary=x"},
+        method="POST",
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=20):
+        pass
+    with refused.value as answer:
+        assert answer.code == 413 and b"larger than 0.5 MB" in answer.read()
+
+
+def test_an_upload_that_does_not_say_its_length_is_refused(server: Server) -> None:
+    with socket.create_connection(("localhost", server.port), timeout=20) as door:
+        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        door.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n0\r\n\r\n".encode())
+        assert door.recv(100).startswith(b"HTTP/1.1 411")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+def test_the_server_takes_its_folder_along_when_it_stops(tmp_path: Path, number: int, code: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    with serving(tmp_path) as server:
+        (folder,) = tmp_path.glob("openmer-serve-*")
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert server.stop(number) == code
+        assert "Traceback" not in server.log.read_text()
+    assert not folder.exists()
