@@ -84,12 +84,17 @@ def prepare(
     if processes == 1:
         reasons = [_counted(_fill(*item), on_sample) for item in work]
     else:
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        with workers(processes) as pool:
             reasons = [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
     problems = [Problem(s, reason) for s, reason in zip(samples, reasons, strict=True) if reason is not None]
     if len(problems) == len(samples):
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
+
+
+def workers(processes: int) -> ProcessPoolExecutor:
+    """Processes in which OpenCV keeps to one thread: together they have all cores busy."""
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
 
 
 def _counted(reason: str | None, on_sample: Callable[[], None]) -> str | None:
