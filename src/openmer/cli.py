@@ -3,6 +3,7 @@
 import importlib.util
 import signal
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -318,7 +319,7 @@ def prepare(
     import os
 
     from openmer.datasets.folder import FolderDataset
-    from openmer.datasets.prepare import PrepareSettings
+    from openmer.datasets.prepare import PrepareSettings, not_asked_for
     from openmer.datasets.prepare import prepare as run
     from openmer.datasets.registry import open_datasets, samples_of
 
@@ -326,7 +327,12 @@ def prepare(
     if name == "folder":
         samples = FolderDataset(root, label=label).samples
     else:
-        samples = samples_of(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
+        opened = open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections)
+        samples = samples_of(opened)
+        said = Counter(f.kind for dataset in opened for f in dataset.findings)
+        if said:
+            counts = ", ".join(f"{kind} {count}" for kind, count in said.most_common())
+            console.print(f"findings: {counts}; openmer data check {name} lists them", highlight=False)
         longer = [s for s in samples if s.kind != "micro"]
         if longer:
             samples = tuple(s for s in samples if s.kind == "micro")
@@ -336,14 +342,24 @@ def prepare(
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
         store, problems = run(samples, out, settings, processes=workers, on_sample=step)
     _left_out(problems, console)
+    others = not_asked_for(store, samples)
+    if others:
+        console.print(
+            f"[yellow]still there[/] from an earlier run, not among the recordings now: {escape(', '.join(others[:5]))}"
+            f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}; choose another --out to be without them",
+            highlight=False,
+        )
     console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
     if export == "ststnet":
         from openmer.datasets.export import export_ststnet, three_classes
 
         total = len(three_classes(name, samples)[1])
-        folder = out.with_name(f"{out.name}-ststnet")
+        folder = out.resolve().with_name(f"{out.resolve().name}-ststnet")
+        if folder.exists():
+            console.print(f"{escape(str(folder))} is there already; remove it to have it made again", highlight=False)
+            return
         with progress(console, "Exporting", total, "recordings/s") as step:
-            lost = export_ststnet(name, samples, folder, settings, overwrite=True, processes=workers, on_sample=step)
+            lost = export_ststnet(name, samples, folder, settings, processes=workers, on_sample=step)
         _left_out(lost, console)
         console.print(f"pictures for STSTNet and HTNet in [bold]{escape(str(folder))}[/]")
 

@@ -108,6 +108,8 @@ class ClipStore:
             raise InputError(f"cannot read {path}: {error}") from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise InputError(f"{path} is no store of schema {SCHEMA}")
+        if not {"settings", "digest"} <= set(content):
+            raise InputError(f"{path} lacks its settings or their digest; remove the store and prepare it again")
         self.settings: Mapping[str, Any] = content["settings"]
         self.digest: str = content["digest"]
         if digest_of(self.settings) != self.digest:
@@ -122,6 +124,12 @@ class ClipStore:
             OutputError: it cannot be written.
         """
         root = Path(root)
+        try:
+            taken = root.exists() and not root.is_dir()
+        except OSError as error:
+            raise OutputError(f"cannot make a store at {root}: {error.strerror or error}") from error
+        if taken:
+            raise OutputError(f"{root} is a file; a store is a folder: choose another --out")
         plain = json.loads(json.dumps(dict(settings), default=str))
         if (root / "store.json").exists():
             store = cls(root)
@@ -145,6 +153,10 @@ class ClipStore:
     def has(self, key: str) -> bool:
         """Whether that source is there already."""
         return self._path(key).is_file()
+
+    def remove(self, key: str) -> None:
+        """Take away the clips of a key."""
+        self._path(key).unlink(missing_ok=True)
 
     def add(self, key: str, clips: Sequence[Clip], *, dataset: str, samples: Sequence[str]) -> None:
         """Write all clips under one key; an older version is replaced whole.
@@ -214,7 +226,7 @@ class ClipStore:
                 k = entry.number
                 moved = stored[f"flow{k}"] * np.float32(FLOW_STEP_PX) if flow and f"flow{k}" in stored else None
                 return StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], moved)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"cannot read the clip {path}: {error}; prepare it again") from error
 
     def __iter__(self) -> Iterator[Entry]:
@@ -227,7 +239,7 @@ class ClipStore:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return [Entry(**row) for row in json.loads(str(stored["index"]))]
-        except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f"the clip file {path} is damaged ({error}); remove it and prepare it again") from error
 
     def _path(self, key: str) -> Path:

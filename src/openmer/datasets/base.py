@@ -27,6 +27,7 @@ FindingKind = Literal[
     "missing folder",
     "folder without row",
     "frames out of range",
+    "frames missing",
     "too few frames",
     "apex estimated",
     "interval not annotated",
@@ -38,6 +39,8 @@ FindingKind = Literal[
     "correction",
 ]
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
+_COPY = re.compile(r"\(\d+\)$| - copy", re.IGNORECASE)
+MOST_UNREADABLE = 0.5  # of the rows, beyond which it is the workbook's format that is wrong
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ class Dataset(ABC):
                 f"{self._path} has no row that names a recording of {self.title} ({met or 'it ends with its header'}); "
                 f"give the workbook that came with the dataset with --workbook. {DOCS} says what it holds"
             )
+        self._refuse_unreadable(rows)
         known = set()
         unknown = {e for e in (canonical_emotion(r.label) for r in rows if r.label) if e not in self.emotions}
         for emotion in sorted(unknown):
@@ -234,6 +238,9 @@ class Dataset(ABC):
                 f"taken {inside[0]} to {inside[-1]}",
             )
         onset, offset = inside[0], inside[-1]
+        gaps = offset - onset + 1 - len(inside)
+        if gaps:
+            self._note("frames missing", where, f"{gaps} numbers between {onset} and {offset} have no picture")
         apex, estimated = row.apex, False
         if apex is None or not onset <= apex <= offset:
             met = "is not annotated" if apex is None else f"{apex} lies outside of {onset} to {offset}"
@@ -254,6 +261,17 @@ class Dataset(ABC):
             action_units=tuple(str(u) for u in parse_action_units(row.units)),
             cropped=frames == "cropped",
             kind=row.kind,
+        )
+
+    def _refuse_unreadable(self, rows: Sequence[Row]) -> None:
+        """Frame numbers that are hardly anywhere numbers mean a format that we do not know, not a lazy coder."""
+        blank = [r for r in rows if r.onset is None or r.offset is None]
+        if self.in_folders or len(blank) <= MOST_UNREADABLE * len(rows):
+            return
+        raise InputError(
+            f"the onset or the offset of {len(blank)} of {len(rows)} rows of {self._path} is no number (first: "
+            f"{blank[0].subject}/{blank[0].name}); formulas have no values until a spreadsheet program has saved the "
+            f"workbook, and cells formatted as dates or text are no numbers. {DOCS} says what the columns hold"
         )
 
     @property
@@ -303,14 +321,19 @@ def matching(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
     return [(m, p) for m, p in found if m is not None]
 
 
-def frame_numbers(folder: Path) -> list[int]:
-    """The last number in the name of each picture, rising: 9 before 10."""
-    found = set()
-    for path in folder.iterdir():
+def frame_files(folder: Path) -> dict[int, Path]:
+    """Pictures by the last number in their name; hidden, empty and copied ones (`img12(2).jpg`) are no frames."""
+    found = {}
+    for path in entries(folder)[0]:
         match = _LAST_NUMBER.search(path.stem)
-        if match and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            found.add(int(match[1]))
-    return sorted(found)
+        if match and path.suffix.lower() in IMAGE_SUFFIXES and not _COPY.search(path.stem) and path.stat().st_size:
+            found[int(match[1])] = path
+    return found
+
+
+def frame_numbers(folder: Path) -> list[int]:
+    """Rising: 9 before 10."""
+    return sorted(frame_files(folder))
 
 
 def is_cropped(tree: Path, first: Path | None) -> bool:

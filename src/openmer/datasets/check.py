@@ -117,11 +117,16 @@ def _picture(sample: Sample) -> npt.NDArray[np.uint8] | None:
 
 
 def write_contact_sheet(samples: Sequence[Sample], path: Path) -> None:
-    """As PNG.
+    """As PNG; no file of another kind is replaced.
 
     Raises:
+        InputError: there are no recordings.
         OutputError: it cannot be written.
     """
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"the contact sheet is a picture: --sheet must end in .png, got {path.name}")
+    if not samples:
+        raise InputError("there is no recording to show")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, cv2.imencode(".png", contact_sheet(samples))[1].tobytes())

@@ -51,7 +51,7 @@ class Labelled:
     @property
     def subject(self) -> str:
         """As the folders of STSTNet and HTNet name it: sub17, s03, 006."""
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", self.sample.subject)
+        plain = re.sub(r"[^\w.-]", "_", self.sample.subject)
         if self.sample.dataset == "casme2":
             return f"sub{plain}"
         smic = re.fullmatch(r"s(\d)", plain)
@@ -60,7 +60,7 @@ class Labelled:
     @property
     def file(self) -> str:
         """Of the picture; no name of a recording leads out of the folder."""
-        return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self.subject}_{self.sample.name}") + ".png"
+        return re.sub(r"[^\w.-]", "_", f"{self.subject}_{self.sample.name}") + ".png"
 
 
 def three_classes(name: str, samples: Sequence[Sample]) -> tuple[tuple[str, ...], list[Labelled]]:
@@ -108,6 +108,7 @@ def export_ststnet(
         OutputError: `out` is taken or cannot be written.
     """
     classes, wanted = three_classes(name, samples)
+    _refuse_same_names(wanted)
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=(MARKER, "samples.csv", WHOLE, FOLDS)) as folder:
         (folder / WHOLE).mkdir()
         work = [(item, folder / WHOLE, settings) for item in wanted]
@@ -136,6 +137,17 @@ def export_ststnet(
         }
         (folder / MARKER).write_text(json.dumps(content, indent=2) + "\n")
     return problems
+
+
+def _refuse_same_names(wanted: Sequence[Labelled]) -> None:
+    """Before anything is computed: two people in one folder would be in training and test at once."""
+    people: dict[str, tuple[str, str]] = {}
+    pictures: dict[str, tuple[str, str, str]] = {}
+    for item in wanted:
+        s = item.sample
+        one, other = people.setdefault(item.subject.lower(), (s.dataset, s.subject)), (s.dataset, s.subject)
+        if one != other or pictures.setdefault(item.file.lower(), s.key) != s.key:
+            raise InputError(f"{'/'.join(s.key)} would get the same name as {'/'.join(one)} in an export; rename one")
 
 
 def _counted(reason: str | None, on_sample: Callable[[], None]) -> str | None:

@@ -81,7 +81,10 @@ class FolderDataset:
         for column in NEEDED:
             if not row[column]:
                 raise InputError(f"{column} is empty")
-        source = (self.root / row["source"]).resolve()
+        try:
+            source = (self.root / row["source"]).resolve()
+        except (OSError, ValueError) as error:
+            raise InputError(f"source {row['source']!r} is no path: {error}") from error
         if not source.is_relative_to(self.root.resolve()):
             raise InputError(f"source {row['source']!r} lies outside of the dataset's folder")
         if not source.exists():

@@ -6,8 +6,9 @@ already is not made again.
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -22,7 +23,8 @@ from openmer.clips.build import build_clip
 from openmer.clips.flow import FlowDevice, FlowMethod
 from openmer.clips.sampling import Sampling, cover, phases
 from openmer.clips.store import ClipStore, digest_of
-from openmer.errors import InputError
+from openmer.datasets.base import frame_files
+from openmer.errors import InputError, OutputError
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.video.reader import VideoReader, as_gray
@@ -76,17 +78,27 @@ def prepare(
         OutputError: it cannot be written.
     """
     settings = settings or PrepareSettings()
+    if not samples:
+        raise InputError("there is no recording to prepare; openmer data check says what is missing")
+    if processes < 1:
+        raise InputError(f"--processes must be at least 1, or 0 for one a core, got {processes}")
     names = sorted({s.dataset for s in samples})
     described = {"kind": "recordings", "datasets": names, "version": VERSION, **asdict(settings)}
     store = ClipStore.create(root, described)
-    problems = []
     work = [(store.root, sample, settings) for sample in samples]
     if processes == 1:
-        reasons = [_counted(_fill(*item), on_sample) for item in work]
+        done = [_counted(_fill(*item), on_sample) for item in work]
     else:
-        with workers(processes) as pool:
-            reasons = [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
-    problems = [Problem(s, reason) for s, reason in zip(samples, reasons, strict=True) if reason is not None]
+        try:
+            with workers(processes) as pool:
+                done = [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
+        except BrokenProcessPool as error:
+            raise OutputError(
+                "a worker process was ended from outside, for example because memory ran out; give the same command "
+                "again, perhaps with fewer --processes: what is finished is kept"
+            ) from error
+    problems = [Problem(s, reason) for s, (_, reason) in zip(samples, done, strict=True) if reason is not None]
+    _forget_older(ClipStore(root), {s.key: key for s, (key, _) in zip(samples, done, strict=True)})
     if len(problems) == len(samples):
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
@@ -97,13 +109,30 @@ def workers(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
 
 
-def _counted(reason: str | None, on_sample: Callable[[], None]) -> str | None:
+def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> None:
+    """Take away what was made of the same recordings before their files or their annotation changed."""
+    older = {e.key for e in store if keys.get(e.video) not in (None, e.key)}  # what could not be looked at stays
+    for key in older:
+        store.remove(key)
+
+
+def not_asked_for(store: ClipStore, samples: Sequence[Sample]) -> list[str]:
+    """Recordings that an earlier run has put into the store and this one was not given."""
+    asked = {s.key for s in samples}
+    return sorted({"/".join(e.video) for e in store if e.video not in asked})
+
+
+_Done = tuple[str | None, str | None]  # the key in the store, and why there are no clips, if so
+
+
+def _counted(done: _Done, on_sample: Callable[[], None]) -> _Done:
     on_sample()
-    return reason
+    return done
 
 
-def _fill(root: Path, sample: Sample, settings: PrepareSettings) -> str | None:
-    """Prepare one recording; None, or why it cannot be."""
+def _fill(root: Path, sample: Sample, settings: PrepareSettings) -> _Done:
+    """Prepare one recording."""
+    key = None
     try:
         key = _key(sample)
         store = ClipStore(root)
@@ -111,19 +140,29 @@ def _fill(root: Path, sample: Sample, settings: PrepareSettings) -> str | None:
             clips = sample_clips(sample, settings)
             store.add(key, clips, dataset=sample.dataset, samples=[sample.name] * len(clips))
     except InputError as error:
-        return str(error)
-    return None
+        return key, str(error)
+    except OSError as error:
+        return key, f"cannot read {error.filename or sample.source}: {error.strerror or error}"
+    return key, None
 
 
 def _key(sample: Sample) -> str:
-    """A digest of the recording's files and annotation: a changed file is prepared again."""
-    paths = sorted(sample.source.iterdir()) if sample.source.is_dir() else [sample.source]
+    """A digest of the pictures that are used and of the annotation: what has changed is prepared again."""
     total = hashlib.sha256()
-    for path in paths:
-        if path.is_file():
-            total.update(path.name.encode() + b"\0" + path.read_bytes())
-    marks = (sample.label, sample.onset, sample.offset, str(sample.fps))
+    for path in _files(sample):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    marks = (sample.label, sample.onset, sample.offset, str(sample.fps), sample.cropped)
     return digest_of([*sample.key, *marks, total.hexdigest()])
+
+
+def _files(sample: Sample) -> list[Path]:
+    """The video, or the pictures from onset to offset."""
+    if not sample.source.is_dir():
+        return [sample.source]
+    numbered = frame_files(sample.source)
+    onset = min(numbered, default=0) if sample.onset is None else sample.onset
+    offset = max(numbered, default=0) if sample.offset is None else sample.offset
+    return [path for number, path in sorted(numbered.items()) if onset <= number <= offset]
 
 
 def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
@@ -212,5 +251,6 @@ def _reader(sample: Sample) -> VideoReader:
     first = bisect_left(numbers, sample.onset)
     last = bisect_right(numbers, sample.offset) - 1
     quarter = 0.25 / float(sample.fps)
-    start, end = (float(k / sample.fps) for k in (first, last))
+    # A reader counts time from the first picture by the numbers, so a gap in them is a gap in time.
+    start, end = (float((numbers[k] - numbers[0]) / sample.fps) for k in (first, last))
     return VideoReader(sample.source, fps=sample.fps, start_s=max(0.0, start - quarter), end_s=end + quarter)

@@ -138,11 +138,17 @@ def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> F
         colour = "white" if share[row, column] > 0.5 else INK
         said = f"{count}\n{100 * share[row, column]:.0f} %"
         axis.text(column, row, said, ha="center", va="center", color=colour, fontsize=9)
-    axis.set_xticks(range(len(classes)), classes)
-    axis.set_yticks(range(len(classes)), classes)
+    names = [_plain(name) for name in classes]
+    axis.set_xticks(range(len(classes)), names)
+    axis.set_yticks(range(len(classes)), names)
     axis.set_xlabel("said")
     axis.set_ylabel("true")
     return figure
+
+
+def _plain(words: str) -> str:
+    """Without what matplotlib would read as mathematics."""
+    return words.replace("$", r"\$")
 
 
 def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Example]:
@@ -205,7 +211,7 @@ def _subjects_figure(rows: Sequence[Prediction]) -> Figure:
     axis.bar(range(len(names)), [np.mean(right[n]) for n in names], color=ACCENT)
     for k, name in enumerate(names):
         axis.text(k, 0.02, str(len(right[name])), ha="center", color="white", fontsize=7)
-    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axis.set_xticks(range(len(names)), [_plain(name) for name in names], rotation=90, fontsize=7)
     axis.set_ylim(0, 1)
     axis.set_ylabel("share right")
     axis.spines[["top", "right"]].set_visible(False)

@@ -266,7 +266,10 @@ def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
-    image = cv2.imdecode(data, flag) if data.size else None
+    try:
+        image = cv2.imdecode(data, flag) if data.size else None
+    except cv2.error as error:  # for example a header that promises more pixels than OpenCV allows
+        raise InputError(f"{path} is no readable image: {error.err}") from error
     if image is None:
         raise InputError(f"{path} is no readable image")
     return np.asarray(image, np.uint8)
