@@ -89,6 +89,11 @@ def test_the_step_can_be_chosen_on_training_subjects_alone(data: ClipData, tmp_p
         LosoSettings(training=QUICK, inner=0.5)
 
 
+def test_the_constant_guesser_is_judged_like_any_other(data: ClipData, tmp_path: Path) -> None:
+    metrics, done = run(data, LosoSettings(training=replace(QUICK, model="constant", steps=1)), tmp_path / "out")
+    assert len(done) == 3 and metrics["scores"]["accuracy"]["mean"] == 0.5  # type: ignore[index]
+
+
 def test_a_planted_twin_is_refused(tmp_path: Path) -> None:
     """The same frames under two names: whoever copied them, they are never on both sides."""
     store = ClipStore.create(tmp_path / "store", {})
