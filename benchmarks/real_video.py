@@ -35,7 +35,7 @@ def main(video: Path | None = None, weights: str = "mol-lite", overlay: Path | N
     """Measure, draw, write."""
     video = video or _demo_video()
     engine = load_engine(weights, "cpu")
-    frames = engine.model.config.frames
+    frames = engine.frames
     tracker = FaceTracker(DlibFaceModel())
     seen = [(as_gray(f.image), f.time_s) for f in VideoReader(video)]
     faces = [tracker.update(gray) for gray, _ in seen]
@@ -92,7 +92,7 @@ def _jitter(engine: Engine, gray: Gray, tracker: FaceTracker, times: int = 32) -
     home = np.repeat(np.median(points, 0)[None], len(shown), 0)
     clip = build_clip(shown, home, np.arange(float(len(shown))))
     in_crop = align(home[0], size=CROP_PX).to_crop(points)
-    length = engine.model.config.frames
+    length = engine.frames
     crops = middle(clip.frames)
     network = [look(engine, crops[k : k + length])[1] for k in range(0, times - length + 1, length - 1)]
     found = np.concatenate([n for n in network if n is not None])

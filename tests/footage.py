@@ -1,6 +1,6 @@
 """Hand-made videos with known motion, from one real photograph (scikit-image's astronaut, public domain, NASA)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import skimage.data
+
+from openmer.face.align import align
+from openmer.face.detect import DlibFaceModel, FaceTracker
 
 Image = npt.NDArray[np.uint8]
 
@@ -74,3 +77,16 @@ def write_video(
         if stream is not None:
             container.mux(stream.encode(None))
     return path
+
+
+def smirk(fps: int, onset_s: float, duration_s: float, peak_px: float, seconds: float) -> Iterator[Image]:
+    """The photograph with one mouth corner drawn up and out, `peak_px` of the 128 crop at the apex."""
+    image, rng = face_closeup(), np.random.default_rng(1)
+    face = FaceTracker(DlibFaceModel()).update(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    assert face is not None
+    scale = align(face.landmarks).scale
+    corner = ((MOUTH_RIGHT[0] - 100) * 2.5, (MOUTH_RIGHT[1] - 30) * 2.5)
+    for k in range(int(seconds * fps)):
+        phase = np.clip((k / fps - onset_s) / duration_s, 0, 1)
+        reach = peak_px * np.sin(np.pi * phase) ** 2 / scale
+        yield noisy(displaced(image, corner, (-0.8 * reach, -0.6 * reach), 6 / scale), rng)

@@ -16,10 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from footage import MOUTH_RIGHT, displaced, face_closeup, noisy, write_video
+from footage import face_closeup, noisy, smirk, write_video
 from openmer import AnalyzeSettings, Interval, Timeline, analyze, read_timeline
 from openmer.cli import main
-from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.video.analyze import analyze_whole
 from openmer.video.motion import REGION_NAMES
@@ -34,19 +33,6 @@ def still(seconds: float, fps: int = 30) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
     for _ in range(int(seconds * fps)):
         yield noisy(face_closeup(), rng)
-
-
-def smirk(fps: int, onset_s: float, duration_s: float, peak_px: float, seconds: float) -> Iterator[np.ndarray]:
-    """The photograph with one mouth corner drawn up and out, `peak_px` of the 128 crop at the apex."""
-    image, rng = face_closeup(), np.random.default_rng(1)
-    face = FaceTracker(DlibFaceModel()).update(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
-    assert face is not None
-    scale = align(face.landmarks).scale
-    corner = ((MOUTH_RIGHT[0] - 100) * 2.5, (MOUTH_RIGHT[1] - 30) * 2.5)
-    for k in range(int(seconds * fps)):
-        phase = np.clip((k / fps - onset_s) / duration_s, 0, 1)
-        reach = peak_px * np.sin(np.pi * phase) ** 2 / scale
-        yield noisy(displaced(image, corner, (-0.8 * reach, -0.6 * reach), 6 / scale), rng)
 
 
 def test_a_still_photograph_with_noise_gives_nothing(tmp_path: Path) -> None:

@@ -1,16 +1,7 @@
 import torch
 
-from openmer.models.flow_head import (
-    DILATION,
-    PATCH,
-    FlowNetHead,
-    LiteFlowHead,
-    LucasKanade,
-    blur,
-    correlation,
-    overlapping_offsets,
-    warp,
-)
+from openmer.models.flow_head import DILATION, PATCH, FlowNetHead, LiteFlowHead, correlation, overlapping_offsets
+from openmer.models.motion import HeadMotion, LucasKanade, PairsOf, affine_part, blur, warp
 
 
 def slow_correlation(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -68,17 +59,17 @@ def test_warp_by_hand() -> None:
 
 
 def test_blur_keeps_the_mean_of_a_flat_map_and_the_sum_of_a_point() -> None:
-    lk = LucasKanade(64)
+    pairs = PairsOf(64)
     flat, point = torch.full((1, 1, 64, 64), 3.0), torch.zeros(1, 1, 64, 64)
     point[..., 32, 32] = 1
-    torch.testing.assert_close(blur(flat, lk.smooth), flat)
-    assert blur(point, lk.smooth).sum().item() == 1 or abs(blur(point, lk.smooth).sum().item() - 1) < 1e-5
+    torch.testing.assert_close(blur(flat, pairs.smooth), flat)
+    assert blur(point, pairs.smooth).sum().item() == 1 or abs(blur(point, pairs.smooth).sum().item() - 1) < 1e-5
 
 
-def texture(shift: tuple[float, float]) -> torch.Tensor:
-    """A smooth picture whose content is moved by `shift` (dx, dy) px."""
+def texture(shift: tuple[float, float], slow: float = 1) -> torch.Tensor:
+    """A smooth picture whose content is moved by `shift` (dx, dy) px; its waves are `slow` times longer."""
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
-    x, y = x - shift[0], y - shift[1]
+    x, y = (x - shift[0]) / slow, (y - shift[1]) / slow
     return (torch.sin(x / 3.1 + 0.4 * y / 3) + torch.cos(y / 2.7 - 0.3 * x / 3))[None, None]
 
 
@@ -95,17 +86,39 @@ def test_closed_form_flow_finds_a_tenth_of_a_pixel() -> None:
         assert abs(dx.median().item() - shift[0]) < 0.003 and abs(dy.median().item() - shift[1]) < 0.003
 
 
-def test_an_untrained_lite_head_says_that_nothing_moves() -> None:
+def test_the_affine_part_by_hand() -> None:
+    """dx = 1 + 2 x, dy = 3 - y over x, y from -1 to 1; a patch that moves otherwise does not sway it."""
+    y, x = (line.expand(8, 8) for line in (torch.linspace(-1, 1, 8)[:, None], torch.linspace(-1, 1, 8)))
+    flow = torch.stack([1 + 2 * x, 3 - y])[None]
+    weight = torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) + 0.1
+    torch.testing.assert_close(affine_part(flow, weight), flow, atol=1e-4, rtol=0)
+    spoiled = flow.clone()
+    spoiled[:, :, 5:7, 1:3] += 2
+    error = [(affine_part(spoiled, weight, rounds=n) - flow).abs().max().item() for n in (1, 6)]
+    assert error[1] < 0.25 * error[0]
+
+
+def test_the_heads_motion_is_followed_over_pixels() -> None:
+    motion = HeadMotion(64)
+    for shift in ((0.0, 0.0), (4.0, -3.0), (-7.0, 2.0)):
+        found = motion(texture((0, 0), slow=3), texture(shift, slow=3))
+        truth = torch.tensor(shift).view(1, 2, 1, 1)
+        assert found.shape == (1, 2, 64, 64)
+        assert (found - truth)[..., 12:-12, 12:-12].abs().mean() < 0.05 * max(map(abs, shift)) + 0.02
+
+
+def test_an_untrained_lite_head_says_no_more_than_the_heads_motion() -> None:
     head = LiteFlowHead(8, 64)
     clip = torch.randn(2, 3, 64, 64)
     features = torch.randn(2, 2, 8, 8, 8)
-    flow = head(clip, features, features)
-    assert flow.shape == (2, 2, 2, 64, 64) and not flow.any()
+    pairs = PairsOf(64)(clip)
+    flow = head(pairs, features, features)
+    torch.testing.assert_close(flow, pairs.head.view(2, 2, 2, 64, 64))
 
 
 def test_the_lite_head_learns_a_shift_of_a_tenth_of_a_pixel() -> None:
     torch.manual_seed(0)
-    head = LiteFlowHead(4, 64, width=16)
+    head, see = LiteFlowHead(4, 64, width=16), PairsOf(64)
     features = torch.zeros(1, 2, 4, 8, 8)
     optimizer = torch.optim.Adam(head.parameters(), 3e-3)
     shifts = [(0.1, 0.0), (0.0, 0.1), (-0.1, 0.1)]
@@ -113,7 +126,7 @@ def test_the_lite_head_learns_a_shift_of_a_tenth_of_a_pixel() -> None:
         dx, dy = shifts[step % 3]
         clip = torch.cat([texture((0, 0)), texture((dx, dy)), texture((2 * dx, 2 * dy))], 1)
         truth = torch.tensor([dx, dy]).view(1, 1, 2, 1, 1)
-        loss = (head(clip, features, features) - truth).abs().mean()
+        loss = (head(see(clip), features, features) - truth).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,11 +1,14 @@
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from openmer import InputError
 from openmer.models.mol import HEADS, MOL, PRESETS, HeatmapLandmarkHead, MOLConfig, PairMotion, create_model
+from openmer.models.motion import PairsOf
 
 
 def clip(model: MOL, batch: int = 1) -> torch.Tensor:
@@ -209,21 +212,31 @@ def test_no_host_transfer_inside_the_forward_pass(preset: str) -> None:
             torch.cuda.set_sync_debug_mode("default")
 
 
-def test_the_motion_that_recognition_reads_is_that_of_the_picture() -> None:
-    """Texture moved by a quarter of a pixel to the right and half a pixel up, by its exact values."""
-    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+def test_the_motion_that_recognition_reads_is_that_within_the_face() -> None:
+    """A bump of half a pixel to the right and a quarter up, alone and while the whole head moves by pixels."""
+    rng = np.random.default_rng(0)
+    texture = sum(cv2.GaussianBlur(rng.normal(0, 1, (168, 168)), (0, 0), s) * s for s in (2, 8, 16)).astype(np.float32)
+    y, x = np.mgrid[:128, :128].astype(np.float32)
+    bump = np.exp(-0.5 * ((x - 91.5) ** 2 + (y - 83.5) ** 2) / 12**2)
 
-    def frame(dx: float, dy: float) -> torch.Tensor:
-        u, v = x - dx, y - dy
-        return torch.sin(0.41 * u + 0.13 * v) + torch.sin(0.17 * u - 0.37 * v) + torch.sin(0.11 * u + 0.05 * v)
+    def frame(local: float, head: tuple[float, float] = (0, 0)) -> torch.Tensor:
+        moved = (x + 20 - head[0] - 0.5 * local * bump, y + 20 - head[1] + 0.25 * local * bump)
+        return torch.from_numpy(cv2.remap(texture, *moved, cv2.INTER_CUBIC))
 
-    still = [frame(0, 0)] * 7
-    moved = torch.stack([*still, frame(0.25, -0.5)])[None]
-    maps = PairMotion(PRESETS["mol-lite"])(moved)[0].detach()
-    assert maps.shape == (7, 6, 16, 16)
-    assert maps[:6, [0, 1, 3, 4]].abs().max() < 1e-5
-    inner = maps[6, :, 2:-2, 2:-2].mean((1, 2)) / 4  # written in quarters of a pixel
-    assert inner[[0, 1, 3, 4]].tolist() == pytest.approx([0.25, -0.5, 0.25, -0.5], abs=0.05)
+    clips = {"still": (0, (0, 0)), "bump": (1, (0, 0)), "head": (0, (3, -2)), "both": (1, (3, -2))}
+    see, motion = PairsOf(128), PairMotion(PRESETS["mol-lite"])
+    maps = {}
+    for name, (local, head) in clips.items():
+        found = motion(see(torch.stack([frame(0), frame(local, head)])[None])).detach()
+        assert found.shape == (1, 6, 16, 16)
+        maps[name] = found[0, [0, 1, 3, 4], 2:-2, 2:-2] / 4  # written in quarters of a pixel
+    assert maps["still"].abs().max() < 1e-4
+    assert maps["head"].abs().mean() < 0.05
+    dx, dy = maps["bump"][[0, 2], 8, 9], maps["bump"][[1, 3], 8, 9]
+    # Part of so wide a bump counts as the head's.
+    assert (dx > 0.3).all() and (dx < 0.5).all() and (dy > -0.3).all() and (dy < -0.1).all()
+    assert maps["bump"][:, :3].abs().mean() < 0.05
+    torch.testing.assert_close(maps["both"][:, 8, 9], maps["bump"][:, 8, 9], atol=0.06, rtol=0)
 
 
 def test_without_motion_there_is_only_the_papers_classifier() -> None:

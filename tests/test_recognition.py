@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,9 +23,8 @@ from openmer.models.mol import create_model
 from openmer.models.weights import load_model, read_record, save_model
 from openmer.timeline import Window
 from openmer.training.data import ClipData
-from openmer.video.analyze import reviewed
 from openmer.video.reader import VideoReader, as_gray
-from openmer.video.recognition import Engine, Held, Recognition, Recognizer, _cut, load_engine
+from openmer.video.recognition import Engine, Held, Recognition, Recognizer, _cut, load_engine, reviewed, threshold_for
 
 CLASSES = ("none", "negative", "positive", "surprise")
 
@@ -144,13 +144,15 @@ def test_an_interval_gets_the_mean_of_the_windows_that_have_its_apex_well_inside
 
 def test_candidates_without_an_expression_are_set_aside_and_nothing_else_is(engine: Engine) -> None:
     said = recognition(engine, (0.0, 1.0, 0.7), (5.0, 6.0, 0.1))
-    aside = reviewed(candidate(0.5), said, 0.5)
+    aside = reviewed(candidate(0.5), said.windows, engine, 0.5)
     assert (aside.label, aside.expression) == ("set_aside", "none")
-    kept = reviewed(candidate(5.5), said, 0.5)
+    kept = reviewed(candidate(5.5), said.windows, engine, 0.5)
     assert (kept.label, kept.expression) == ("candidate", "negative")
-    assert reviewed(candidate(3.0), said, 0.5) == candidate(3.0), "where no window lies nothing is known"
+    assert reviewed(candidate(3.0), said.windows, engine, 0.5) == candidate(3.0), (
+        "where no window lies nothing is known"
+    )
     blink = Interval(label="blink", onset_s=0.4, offset_s=0.6)
-    assert reviewed(blink, said, 0.5) == blink
+    assert reviewed(blink, said.windows, engine, 0.5) == blink
 
 
 def test_an_analysis_carries_what_the_network_said_and_what_it_was_trained_on(weights: Path, tmp_path: Path) -> None:
@@ -210,3 +212,14 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     save_model(small, tmp_path / "small.safetensors", classes=CLASSES, trained_on="nothing")
     with pytest.raises(InputError, match="crops of 128 px"):
         load_engine(tmp_path / "small.safetensors")
+
+
+def test_a_bound_on_false_alarms_chooses_the_mildest_threshold_that_keeps_it() -> None:
+    points = [(0.0, 9.0), (0.5, 3.0), (0.7, 2.0), (0.9, 0.4)]
+    measured = [{"least_expression": t, "alarms_per_minute": a} for t, a in points]
+    record = replace(read_record("mol-lite"), scores={"operating_points": {"points": measured}})
+    assert [threshold_for(record, bound) for bound in (20, 3.0, 2.5, 0.5)] == [0.0, 0.5, 0.7, 0.9]
+    with pytest.raises(InputError, match=r"at its strictest mol-lite\.safetensors gave 0\.4 a minute on simulated"):
+        threshold_for(record, 0.1)
+    with pytest.raises(InputError, match="nobody has measured"):
+        threshold_for(replace(record, scores={}), 2)

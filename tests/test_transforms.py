@@ -11,9 +11,12 @@ from openmer.clips.transforms import (
     EVAL,
     MIRRORED,
     TRAIN,
+    WILD,
     TransformSettings,
+    draw_maps,
     mirrored_flow,
     mirrored_landmarks,
+    moved_flow,
     normalized,
     transform,
 )
@@ -88,3 +91,48 @@ def test_training_changes_what_it_may(clip: StoredClip) -> None:
         TransformSettings(flip=1.5)
     with pytest.raises(InputError):
         TransformSettings(noise=-1)
+
+
+def test_a_moved_clip_by_hand() -> None:
+    """Doubled, then in the second frame 3 px further right; what moved by (1, -2) moves by (2 + 3, -4)."""
+    maps = np.array([[[2, 0, -80], [0, 2, -80]], [[2, 0, -77], [0, 2, -80]]], np.float32)
+    flow = np.tile(np.array([1, -2], np.float32)[None, :, None, None], (1, 1, 144, 144))
+    np.testing.assert_allclose(moved_flow(flow, maps), np.tile([[[5]], [[-4]]], (1, 1, 128, 128)), atol=1e-4)
+
+
+def test_landmarks_and_pictures_move_by_the_flow_that_a_wild_clip_names(clip: StoredClip) -> None:
+    y, x = np.mgrid[:128, :128].astype(np.float32)
+    swayed = 0
+    wild = TransformSettings(often=1, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=4, sway_px=10)
+    for seed in range(6):
+        made = transform(clip, wild, np.random.default_rng(seed))
+        assert made.flow is not None
+        for k in range(7):
+            points = made.landmarks[k]
+            inside = ((points > 2) & (points < 125)).all(1)
+            px, py = points[inside].T.reshape(2, -1, 1)
+            moved = np.concatenate([cv2.remap(part, px, py, cv2.INTER_LINEAR) for part in made.flow[k]], 1)
+            np.testing.assert_allclose(points[inside] + moved, made.landmarks[k + 1][inside], atol=0.02)
+            first, second = made.frames[k, 0], made.frames[k + 1, 0]
+            back = cv2.remap(second, x + made.flow[k, 0], y + made.flow[k, 1], cv2.INTER_LINEAR)
+            left, before = (np.abs(p - first)[16:-16, 16:-16].mean() for p in (back, second))
+            swayed += before > 0.1
+            assert left < 0.5 * before or before < 0.1
+    assert swayed > 10
+
+
+def test_wild_changes_are_drawn_within_their_bounds() -> None:
+    maps = np.stack([draw_maps(8, WILD, np.random.default_rng(k)) for k in range(200)])
+    middle = maps[..., :2] @ np.full(2, 71.5) + maps[..., 2] - 63.5
+    assert 8 < np.abs(middle).max() < 8 + 4 * WILD.sway_px
+    scale = np.sqrt(np.linalg.det(maps[..., :2].astype(np.float64)))
+    assert 0.7 < scale.min() < 0.85 and 1.2 < scale.max() < 1.4
+    assert not np.allclose(maps[:, 0], maps[:, 7])
+    usual = transform(StoredClip(*_flat()), TRAIN, np.random.default_rng(0))
+    assert usual.frames.shape == (8, 1, 128, 128)
+    with pytest.raises(InputError, match="at least 1"):
+        TransformSettings(zoom=0.9)
+
+
+def _flat() -> tuple[np.ndarray, np.ndarray, None]:
+    return np.full((8, 144, 144), 90, np.uint8), np.zeros((8, 68, 2), np.float32), None

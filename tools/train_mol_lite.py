@@ -2,11 +2,14 @@
 
 Run: python tools/train_mol_lite.py --out runs/mol-lite
 
-Every step goes on where an earlier run was stopped. On 2 cores it takes about half an hour to simulate, an hour for the
-joint training and most of an hour for each seed of the recognition head.
+Every step goes on where an earlier run was stopped. On 2 cores it takes most of an hour to simulate, an hour for each
+of the joint trainings and half an hour for each seed of the recognition head.
 
-    OUT/train, OUT/held-out          stores of simulated clips: other people in each
-    OUT/joint                        all heads together: backbone, flow, landmarks
+    OUT/calm, OUT/mixed              stores of simulated clips to learn from: still heads; half of them lively
+    OUT/held-out, .../held-out-lively  stores to judge on: other people in each
+    OUT/joint                        all heads together on calm clips: backbone, flow, landmarks
+    OUT/joint-wild                   goes on with mixed clips, turned, stretched, swayed and blurred
+    OUT/landmarks                    the landmark head alone, on clips that are changed less
     OUT/recognition-SEED             the recognition head on top of it, the rest frozen
     OUT/baselines                    STSTNet, Off-ApexNet and the constant guesser on the same clips
     OUT/scores.json                  what was measured on the held-out people
@@ -29,7 +32,7 @@ from torch import nn
 
 from openmer.bench import cpu_name
 from openmer.clips.flow import optical_flow
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import WILD, middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
@@ -47,14 +50,30 @@ CLASSES = ("negative", "none", "positive", "surprise")
 NONE = CLASSES.index("none")
 
 
-SUBJECTS, HELD_OUT = 1000, 60  # simulated people, four clips each
+HELD_OUT = 60  # simulated people, four clips each
+CALM = SimulatedClips(subjects=1000, seed=0)
+MIXED = SimulatedClips(subjects=1200, seed=1, head="mixed")
+JUDGED = {
+    "held-out": SimulatedClips(subjects=HELD_OUT, seed=77),
+    "held-out-lively": SimulatedClips(subjects=HELD_OUT, seed=78, head="lively"),
+}
 JOINT = TrainSettings(lr=1.5e-3, batch=16, steps=1100, precision="bf16-mixed", checkpoint_every=50)
+JOINT_WILD = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=WILD)
+LANDMARKS = TrainSettings(
+    lr=1.5e-3,
+    batch=24,
+    steps=400,
+    transforms=replace(WILD, often=0.3),
+    checkpoint_every=50,
+    freeze=("backbone", "flow", "mer"),
+    losses=LossSettings(mer=0.0, flow=0.0),
+)
 RECOGNITION = TrainSettings(
     lr=2e-3,
     weight_decay=1e-2,
-    batch=64,
-    steps=1000,
-    precision="bf16-mixed",
+    batch=32,
+    steps=500,
+    transforms=replace(WILD, often=0.4, sway_px=5, noise=2.0),
     checkpoint_every=50,
     freeze=("backbone", "flow", "landmarks"),
     losses=LossSettings(flow=0.0, landmarks=0.0, label_smoothing=0.05),
@@ -76,14 +95,21 @@ def main(out: Path, seeds: tuple[int, ...] = (0, 1, 2), pack: bool = False) -> N
         pack: write the weights into the package.
     """
     console = Console(stderr=True)
-    learn = _clips(out / "train", SUBJECTS, 0, console)
-    held_out = _clips(out / "held-out", HELD_OUT, 77, console)
-    train(JOINT, learn, out / "joint", trained_on=TRAINED_ON, console=console)
+    weights = out / "joint" / "model.safetensors"
+    if not weights.exists():
+        train(JOINT, _clips(out / "calm", CALM, console), out / "joint", trained_on=TRAINED_ON, console=console)
+    learn = _clips(out / "mixed", MIXED, console)
+    wild = replace(JOINT_WILD, init=str(weights))
+    train(wild, learn, out / "joint-wild", trained_on=TRAINED_ON, console=console)
+    points = replace(LANDMARKS, init=str(out / "joint-wild" / "model.safetensors"))
+    train(points, learn, out / "landmarks", trained_on=TRAINED_ON, console=console)
     models = []
     for seed in seeds:
-        settings = replace(RECOGNITION, seed=seed, init=str(out / "joint" / "model.safetensors"))
+        settings = replace(RECOGNITION, seed=seed, init=str(out / "landmarks" / "model.safetensors"))
         models.append(train(settings, learn, out / f"recognition-{seed}", trained_on=TRAINED_ON, console=console))
+    held_out, lively = (_clips(out / name, settings, console) for name, settings in JUDGED.items())
     scores = judged(models, seeds, held_out, console)
+    scores["lively"] = judged(models, seeds, lively, console)
     scores["baselines"] = {name: _baseline(s, learn, held_out, seeds, out, console) for name, s in BASELINES.items()}
     write_atomic(out / "scores.json", json.dumps(scores, indent=2) + "\n")
     console.print_json(json.dumps(scores))
@@ -91,9 +117,8 @@ def main(out: Path, seeds: tuple[int, ...] = (0, 1, 2), pack: bool = False) -> N
         _pack(load_model(out / f"recognition-{seeds[0]}" / "model.safetensors"), scores)
 
 
-def _clips(root: Path, subjects: int, seed: int, console: Console) -> ClipData:
-    settings = SimulatedClips(subjects=subjects, seed=seed)
-    with progress(console, f"Simulating {root.name}", subjects, "people/s") as step:
+def _clips(root: Path, settings: SimulatedClips, console: Console) -> ClipData:
+    with progress(console, f"Simulating {root.name}", settings.subjects, "people/s") as step:
         store = prepare_simulated(root, settings, processes=os.cpu_count() or 1, on_subject=step)
     return ClipData(store, store.entries, CLASSES)
 
@@ -108,6 +133,7 @@ def judged(models: list[nn.Module], seeds: tuple[int, ...], data: ClipData, cons
         flow = judge_flow(first, data, on_clip=step)
     return {
         "data": f"{len(data)} simulated clips of {HELD_OUT} people that were never trained on",
+        "heads": data.store.settings["head"],
         "recognition": _recognition(runs),
         "recall_by_motion": _by_motion(runs, data),
         "flow_px": flow,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openmer.models.mol import MOL, MOLConfig, MOLOutput, create_model
     from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
     from openmer.video.analyze import AnalyzeSettings, analyze
+    from openmer.video.stream import Moment, StreamSettings, stream
 
 _HOMES = {
     "openmer.exchange.elan": ("read_elan",),
@@ -24,6 +25,7 @@ _HOMES = {
     "openmer.models.mol": ("MOL", "MOLConfig", "MOLOutput", "create_model"),
     "openmer.models.weights": ("WeightsRecord", "load_model", "read_record", "save_model"),
     "openmer.video.analyze": ("AnalyzeSettings", "analyze"),
+    "openmer.video.stream": ("Moment", "StreamSettings", "stream"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -35,9 +37,11 @@ __all__ = [
     "Interval",
     "MOLConfig",
     "MOLOutput",
+    "Moment",
     "OpenMERError",
     "OutputError",
     "Sample",
+    "StreamSettings",
     "Timeline",
     "WeightsRecord",
     "__version__",
@@ -49,6 +53,7 @@ __all__ = [
     "read_record",
     "read_timeline",
     "save_model",
+    "stream",
 ]
 
 

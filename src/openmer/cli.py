@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 app = tyro.extras.SubcommandApp()
 
-Video = Annotated[Path, tyro.conf.Positional]
-
 
 @app.command
 def analyze(
-    video: Video,
+    video: Annotated[Path | None, tyro.conf.Positional] = None,
     /,
+    *,
     out: Path,
+    live: str | None = None,
     fps: str | None = None,
     start: float = 0.0,
     end: float | None = None,
@@ -45,6 +45,8 @@ def analyze(
     overlay: bool = True,
     engine: str = "mol-lite",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    runtime: Literal["torch", "onnx"] = "torch",
+    alarms_per_minute: float | None = None,
     predictor: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -60,18 +62,24 @@ def analyze(
       openmer analyze talk.mp4 --out results/part --start 10 --end 20.5 --no-overlay
       openmer analyze talk.mp4 --out results/plain --engine classical
       openmer analyze talk.mp4 --out results/own --engine runs/tuned/model.safetensors
+      openmer analyze --live 0 --out results/live
 
     Args:
         video: A video file, or a folder of numbered images.
         out: The folder to make.
+        live: Instead of VIDEO the number of a camera (0 is the first), or a video to be played at its own pace: shows
+            in the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and a row a frame.
         fps: Frames a second, such as 200 or 30000/1001; needed for a folder of images.
         start: First second to analyse.
         end: Last second to analyse.
         align: One alignment while the head stays in place, or a new one for each frame (jitters).
         flow: How motion is measured: dis (fast), tvl1 (the literature's, 30 times slower), farneback.
         overlay: Draw overlay.mp4.
-        engine: mol-lite (weights that come with the package), classical (motion alone), or a .safetensors file.
+        engine: mol-lite (weights that come with the package), classical (motion alone), or a .safetensors or .onnx
+            file.
         device: Where the network runs; all else runs on the CPU.
+        runtime: onnx runs the network in onnxruntime.
+        alarms_per_minute: Set candidates aside so strictly that there were no more false alarms on simulated videos.
         predictor: Another dlib 68-point predictor.
         overwrite: Replace an older result in OUT.
     """
@@ -80,6 +88,22 @@ def analyze(
 
     if device == "cuda" and engine == "classical":
         raise InputError("the classical engine runs on the CPU; leave --device away")
+    console = Console(stderr=True)
+    if live is not None:
+        from openmer.video.live import LiveSource
+        from openmer.video.stream import StreamSettings
+        from openmer.video.watch import watch
+
+        if video is not None or start:
+            raise InputError("--live takes the place of VIDEO, and begins at once: leave VIDEO and --start away")
+        watched = StreamSettings(engine=engine, align=align, flow=flow, device=device, predictor=predictor)
+        source = LiveSource(live, fps=_fraction(fps))
+        timeline = watch(source, out, watched, seconds=end, overwrite=overwrite, console=console)
+        count = len(timeline.labelled("candidate"))
+        console.print(f"{count} candidate{'' if count == 1 else 's'}; [bold]{escape(str(out))}[/]", highlight=False)
+        return
+    if video is None:
+        raise InputError("give a VIDEO to analyse, or a camera with --live 0")
     settings = AnalyzeSettings(
         fps=_fraction(fps),
         start_s=start,
@@ -89,9 +113,10 @@ def analyze(
         overlay=overlay,
         engine=engine,
         device=device,
+        runtime=runtime,
+        alarms_per_minute=alarms_per_minute,
         predictor=predictor,
     )
-    console = Console(stderr=True)
     timeline = run(video, out, settings, overwrite=overwrite, console=console)
     count, aside = len(timeline.labelled("candidate")), len(timeline.labelled("set_aside"))
     frames = timeline.provenance["frames_with_face"]
@@ -144,6 +169,7 @@ def simulate(
     flow: bool = True,
     long: bool = False,
     minutes: float = 2.0,
+    head: Literal["calm", "lively", "mixed"] = "calm",
     processes: int = 0,
     overwrite: bool = False,
 ) -> None:
@@ -168,6 +194,7 @@ def simulate(
         flow: Store exact flow (most of the size); long videos have none.
         long: Videos of minutes with several micro- and macro-expressions, blinks and speech, for spotting.
         minutes: Length of each long video.
+        head: Of short recordings: calm sits before a camera, lively turns and moves, mixed is either.
         processes: Worker processes; 0 is one a core.
         overwrite: Replace an older dataset in OUT.
     """
@@ -175,7 +202,8 @@ def simulate(
 
     from openmer.simulator.generate import SimulateSettings, generate
 
-    chosen = {"emotions": emotions} if emotions else {}
+    if long and head != "calm":
+        raise InputError("--head is for short recordings; the heads of long videos sway calmly")
     settings = SimulateSettings(
         subjects=subjects,
         samples=(1 if long else 10) if samples is None else samples,
@@ -184,7 +212,8 @@ def simulate(
         size=(256 if long else 144) if size is None else size,
         flow=flow,
         minutes=minutes if long else None,
-        **chosen,
+        head=head,
+        emotions=emotions or SimulateSettings.emotions,
     )
     console = Console(stderr=True)
     with progress(console, "Simulating", subjects * settings.samples, "recordings/s") as step:
@@ -414,6 +443,7 @@ class Training:
         init_parts: What is taken from them: all, backbone, mer, flow, landmarks.
         freeze: Parts that stay as they are.
         heads: Which heads have a loss.
+        augment: How clips are changed: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
         precision: Such as 32-true, bf16-mixed.
         validate_every: Steps between looks at clips held out of training; the best weights are kept.
         checkpoint_every: Steps between checkpoints.
@@ -430,12 +460,14 @@ class Training:
     init_parts: tuple[str, ...] = ("all",)
     freeze: tuple[str, ...] = ()
     heads: tuple[Literal["mer", "flow", "landmarks"], ...] = ("mer", "flow", "landmarks")
+    augment: Literal["usual", "wild"] = "usual"
     precision: str = "32-true"
     validate_every: int = 0
     checkpoint_every: int = 100
 
     def settings(self, seed: int) -> "TrainSettings":
         """For the loop."""
+        from openmer.clips.transforms import WILD
         from openmer.training.loop import BASELINES, PAPER, TrainSettings
 
         if self.model in BASELINES and (self.without or self.init or self.freeze):
@@ -454,6 +486,7 @@ class Training:
             init_parts=self.init_parts,
             freeze=self.freeze,
             losses=replace(base.losses, **silent),
+            transforms=WILD if self.augment == "wild" else base.transforms,
             precision=self.precision,
             validate_every=self.validate_every,
             checkpoint_every=self.checkpoint_every,
@@ -668,12 +701,13 @@ def report(
 def export(
     result: Annotated[Path, tyro.conf.Positional],
     /,
-    to: Literal["elan", "boris", "csv", "parquet"],
+    to: Literal["elan", "boris", "csv", "parquet", "onnx"],
     out: Path,
     video: Path | None = None,
+    heads: tuple[Literal["mer", "flow", "landmarks"], ...] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write a result for another program: ELAN, BORIS, a spreadsheet, or Parquet.
+    """Write a result for another program: ELAN, BORIS, a spreadsheet, or Parquet; or a network as ONNX.
 
     docs/exchange.md says what is in each and how to open it.
 
@@ -683,14 +717,25 @@ def export(
       openmer export results/talk --to boris --out talk.xlsx
       openmer export results/talk --to csv --out talk.csv
       openmer export results/talk --to parquet --out talk.parquet
+      openmer export mol-lite --to onnx --out mol-lite.onnx --heads mer
 
     Args:
-        result: The folder that `openmer analyze` wrote, or a timeline.json.
+        result: The folder that `openmer analyze` wrote, or a timeline.json; for ONNX weights as in --engine.
         to: Tiers for ELAN, events for BORIS, a row an interval (csv), or the signals of every frame (parquet).
         out: The file to write; its ending must be that of the program.
         video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by.
+        heads: For ONNX: which of the network's heads; all by default.
         overwrite: Replace an older file at OUT.
     """
+    if to == "onnx":
+        from openmer.models.onnx import export_onnx
+        from openmer.models.weights import load_model, read_record
+
+        export_onnx(load_model(result), read_record(result), out, heads=heads or None, overwrite=overwrite)
+        Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+        return
+    if heads:
+        raise InputError("--heads is for --to onnx")
     from openmer.exchange.export import export as run
 
     run(result, to, out, video=video, overwrite=overwrite)

@@ -5,8 +5,9 @@
 Shape legend: T frames, S = 144 px stored, C = 128 px cropped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from openmer.clip import Array, Gray
@@ -43,6 +44,15 @@ class TransformSettings:
             the normalisation, so what remains is what clipping and rounding do.
         flicker: each frame's brightness is multiplied by up to 1 +- this.
         noise: standard deviation of added noise is drawn from 0 to this, gray levels.
+        often: chance that the changes below are made to a clip at all.
+        turn_deg: the picture is turned by up to +- this.
+        zoom: it is enlarged or made smaller by up to this factor.
+        stretch: height and width are changed against each other by up to this factor.
+        shift_px: it is moved by up to +- this.
+        sway_px: from the first to the last frame the whole picture also moves by up to this, with a little turning and
+            zooming, as when a head moves; the flow says so.
+        blur_px: it is blurred by a Gaussian of up to this.
+        gamma: gray values are bent by an exponent of up to this factor.
     """
 
     random_crop: bool = False
@@ -50,13 +60,28 @@ class TransformSettings:
     contrast: float = 0.0
     flicker: float = 0.0
     noise: float = 0.0
+    often: float = 0.0
+    turn_deg: float = 0.0
+    zoom: float = 1.0
+    stretch: float = 1.0
+    shift_px: float = 0.0
+    sway_px: float = 0.0
+    blur_px: float = 0.0
+    gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.flip <= 1 or min(self.contrast, self.flicker, self.noise) < 0:
+        sizes = (self.contrast, self.flicker, self.noise, self.turn_deg, self.shift_px, self.sway_px, self.blur_px)
+        if not (0 <= self.flip <= 1 and 0 <= self.often <= 1) or min(sizes) < 0:
             raise InputError(f"chances lie between 0 and 1, and sizes are not negative: {self}")
+        if min(self.zoom, self.stretch, self.gamma) < 1:
+            raise InputError(f"factors are at least 1: {self}")
 
 
 TRAIN = TransformSettings(random_crop=True, flip=0.5, contrast=0.2, flicker=0.01, noise=2.0)
+# Faces fill real crops otherwise than simulated ones do, heads move, cameras blur.
+WILD = replace(
+    TRAIN, often=0.7, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=8, sway_px=10, blur_px=1.2, gamma=1.6, noise=4.0
+)
 EVAL = TransformSettings()
 
 
@@ -105,11 +130,10 @@ def transform(clip: StoredClip, settings: TransformSettings, rng: np.random.Gene
         settings: `TRAIN`, `EVAL` or your own.
         rng: not used by `EVAL`.
     """
-    room = STORED_PX - CROP_PX
-    left, top = (int(v) for v in rng.integers(0, room + 1, 2)) if settings.random_crop else (room // 2, room // 2)
-    frames = clip.frames[:, top : top + CROP_PX, left : left + CROP_PX].astype(np.float32)
-    landmarks = clip.landmarks - np.array([left, top], np.float32)
-    flow = None if clip.flow is None else clip.flow[:, :, top : top + CROP_PX, left : left + CROP_PX]
+    if settings.often and rng.random() < settings.often:
+        frames, landmarks, flow = _moved(clip, settings, rng)
+    else:
+        frames, landmarks, flow = _cropped(clip, settings, rng)
     if settings.flip and rng.random() < settings.flip:
         frames, landmarks, flow = frames[:, :, ::-1], mirrored_landmarks(landmarks), mirrored_flow(flow)
     if settings.contrast or settings.flicker:
@@ -126,6 +150,79 @@ def transform(clip: StoredClip, settings: TransformSettings, rng: np.random.Gene
         np.ascontiguousarray(landmarks, np.float32),
         None if flow is None else np.ascontiguousarray(flow, np.float32),
     )
+
+
+def _cropped(
+    clip: StoredClip, settings: TransformSettings, rng: np.random.Generator
+) -> tuple[Array, Array, Array | None]:
+    """Frames, landmarks and flow of a window, the middle one or a random one."""
+    room = STORED_PX - CROP_PX
+    left, top = (int(v) for v in rng.integers(0, room + 1, 2)) if settings.random_crop else (room // 2, room // 2)
+    frames = clip.frames[:, top : top + CROP_PX, left : left + CROP_PX].astype(np.float32)
+    landmarks = clip.landmarks - np.array([left, top], np.float32)
+    flow = None if clip.flow is None else clip.flow[:, :, top : top + CROP_PX, left : left + CROP_PX]
+    return frames, landmarks, flow
+
+
+def _moved(
+    clip: StoredClip, settings: TransformSettings, rng: np.random.Generator
+) -> tuple[Array, Array, Array | None]:
+    """Frames, landmarks and flow, all under one affine map a frame; then blur and gamma."""
+    maps = draw_maps(len(clip.frames), settings, rng)
+    side = (CROP_PX, CROP_PX)
+    frames = np.stack(
+        [
+            cv2.warpAffine(f, m, side, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            for f, m in zip(clip.frames.astype(np.float32), maps, strict=True)
+        ]
+    )
+    landmarks = np.einsum("tij,tpj->tpi", maps[:, :, :2], clip.landmarks) + maps[:, None, :, 2]
+    flow = None if clip.flow is None else moved_flow(clip.flow, maps)
+    sigma = rng.uniform(0, settings.blur_px) if settings.blur_px else 0.0
+    if sigma > 0.2:
+        frames = np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in frames])
+    bend = settings.gamma ** rng.uniform(-1, 1)
+    frames = 255 * (np.clip(frames, 0, 255) / 255) ** np.float32(bend)
+    return frames.astype(np.float32), landmarks.astype(np.float32), flow
+
+
+def draw_maps(count: int, settings: TransformSettings, rng: np.random.Generator) -> Array:
+    """(T, 2, 3) affine maps from the stored picture to the crop, one a frame, changing smoothly."""
+    angle = np.radians(rng.uniform(-settings.turn_deg, settings.turn_deg))
+    zoom, stretch = settings.zoom ** rng.uniform(-1, 1), settings.stretch ** rng.uniform(-0.5, 0.5)
+    shift = rng.uniform(-settings.shift_px, settings.shift_px, 2)
+    # A quarter of the way to each side of the middle is straight, the rest swings; small sways are the commoner ones.
+    way = settings.sway_px * rng.random() ** 2
+    moment = np.linspace(-0.5, 0.5, count)
+    swing = 0.5 * moment[:, None] + 0.25 * np.sin(
+        2 * np.pi * (rng.uniform(0.2, 1.0, 4) * moment[:, None] + rng.random(4))
+    )
+    sway = way * swing * rng.normal(0, 1, 4) * (1, 1, 0.01, 0.005)
+    maps = np.empty((count, 2, 3), np.float32)
+    for k, (dx, dy, more_angle, more_zoom) in enumerate(sway):
+        cos, sin = np.cos(angle + more_angle), np.sin(angle + more_angle)
+        linear = zoom * (1 + more_zoom) * np.array([[cos, -sin], [sin, cos]]) @ np.diag([stretch, 1 / stretch])
+        maps[k, :, :2] = linear
+        maps[k, :, 2] = (CROP_PX - 1) / 2 + shift + (dx, dy) - linear @ np.full(2, (STORED_PX - 1) / 2)
+    return maps
+
+
+def moved_flow(flow: Array, maps: Array) -> Array:
+    """Flow of the pictures after each was mapped: (T-1, 2, S, S) and (T, 2, 3) -> (T-1, 2, C, C).
+
+    What is seen at x lay at p = M_k^-1 x; it goes to p + f_k(p), which is seen at M_{k+1} (p + f_k(p)).
+    """
+    y, x = np.mgrid[:CROP_PX, :CROP_PX].astype(np.float64)
+    there = np.stack([x, y])
+    out = np.empty((len(flow), 2, CROP_PX, CROP_PX), np.float32)
+    for k, field in enumerate(flow):
+        back = np.linalg.inv(maps[k, :, :2])
+        before = np.einsum("ij,jhw->ihw", back, there - maps[k, :, 2, None, None])
+        px, py = before.astype(np.float32)
+        moved = [cv2.remap(part, px, py, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in field]
+        after = np.einsum("ij,jhw->ihw", maps[k + 1, :, :2], before + np.stack(moved)) + maps[k + 1, :, 2, None, None]
+        out[k] = after - there
+    return out
 
 
 def mirrored_landmarks(landmarks: Array) -> Array:

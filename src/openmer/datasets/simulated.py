@@ -19,7 +19,7 @@ from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
 from openmer.simulator.generate import SimulateSettings, draw_sample
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
-from openmer.simulator.recording import NONE, Recording
+from openmer.simulator.recording import NONE, Head, Recording
 
 NEGATIVE = tuple(e for e in EMOTIONS if THREE_CLASS[e] == "negative")
 # Four classes in turn, so that each has as many recordings.
@@ -40,6 +40,7 @@ class SimulatedClips:
         emotions: in turn, shifted by one from person to person.
         shortest_s: shortest time between the first and the last frame.
         longest_s: longest.
+        head: how much heads turn and move, see `draw_recording`.
     """
 
     subjects: int = 100
@@ -50,6 +51,7 @@ class SimulatedClips:
     emotions: tuple[str, ...] = BALANCED
     shortest_s: float = 0.3
     longest_s: float = 0.9
+    head: Head = "calm"
 
     def __post_init__(self) -> None:
         if not 2 <= self.frames <= 64:
@@ -61,7 +63,12 @@ class SimulatedClips:
     def recordings(self) -> SimulateSettings:
         """Those that the clips are cut from."""
         return SimulateSettings(
-            subjects=self.subjects, samples=self.samples, seed=self.seed, fps=self.fps, emotions=self.emotions
+            subjects=self.subjects,
+            samples=self.samples,
+            seed=self.seed,
+            fps=self.fps,
+            emotions=self.emotions,
+            head=self.head,
         )
 
 

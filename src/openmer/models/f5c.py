@@ -130,14 +130,15 @@ class CCC(nn.Module):
             unit = F.normalize(nodes_BMD, dim=2)
             similar = unit @ unit.transpose(1, 2)
             if not self.itself:
-                similar.diagonal(dim1=1, dim2=2).fill_(float("-inf"))
+                itself = torch.eye(similar.shape[1], dtype=torch.bool, device=similar.device)
+                similar = similar.masked_fill(itself, float("-inf"))
             return similar.topk(self.neighbors, dim=2).indices
 
     def _strongest_channel(self, f_BCN: Tensor) -> Tensor:
         """Max over j of W2 f_j, f_j a whole channel: W2 is applied once a channel, and its results are picked."""
         index_BCK = self.nearest(f_BCN)
         edges_BCN = f_BCN @ self.edge.weight.T
-        batch = torch.arange(len(f_BCN), device=f_BCN.device)[:, None]
+        batch = torch.arange(f_BCN.shape[0], device=f_BCN.device)[:, None]
         strongest = edges_BCN[batch, index_BCK[:, :, 0]]
         for j in range(1, self.neighbors):  # K picks; a (B, C, K, N) tensor would only be read once
             strongest = torch.maximum(strongest, edges_BCN[batch, index_BCK[:, :, j]])

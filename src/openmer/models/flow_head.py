@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from openmer.models.motion import LucasKanade, Pairs, warp
+
 PATCH, DILATION = 21, 2  # displacements of the correlation: 21 x 21, two cells apart
 
 
@@ -143,83 +145,6 @@ class FlowNetHead(nn.Module):
         return out
 
 
-def _gaussian_matrix(size: int, sigma: float) -> Tensor:
-    """(size, size): G x blurs a column, the rim replicated. On small maps two products with it beat a convolution."""
-    radius = max(1, round(2.5 * sigma))
-    shift = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-0.5 * (shift / sigma) ** 2)
-    kernel /= kernel.sum()
-    place = (torch.arange(size)[:, None] + shift).clamp(0, size - 1)
-    return torch.zeros(size, size).scatter_add_(1, place, kernel.expand(size, -1))
-
-
-def blur(x_BCSS: Tensor, gaussian_SS: Tensor) -> Tensor:
-    """Blur every channel of a square map."""
-    return gaussian_SS @ x_BCSS @ gaussian_SS.T
-
-
-def warp(image_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
-    """The second image brought back to the first: out(x) = image(x + flow(x)), bilinear, the rim replicated."""
-    height, width = image_BCHW.shape[2:]
-    # A diverged network must not send the sampler outside of its memory.
-    flow_B2HW = flow_B2HW.nan_to_num(0.0, width, -width).clamp(-width, width)
-    y, x = torch.meshgrid(
-        torch.arange(height, device=image_BCHW.device, dtype=flow_B2HW.dtype),
-        torch.arange(width, device=image_BCHW.device, dtype=flow_B2HW.dtype),
-        indexing="ij",
-    )
-    grid = torch.stack(
-        [2 * (x + flow_B2HW[:, 0]) / (width - 1) - 1, 2 * (y + flow_B2HW[:, 1]) / (height - 1) - 1], dim=-1
-    )
-    return F.grid_sample(image_BCHW, grid.to(image_BCHW.dtype), align_corners=True, padding_mode="border")
-
-
-class LucasKanade(nn.Module):
-    """Least-squares flow in windows of several sizes (Lucas, Kanade 1981).
-
-    The brightness equation is solved in closed form in Gaussian windows, from gradients at full resolution. It has no
-    bias from regularisation and reaches hundredths of a pixel where there is texture; where there is none its
-    confidence says so. The network behind it has only to weigh, join and correct.
-
-    Args:
-        size: H = W of the frames.
-        sigmas: of the windows, px.
-    """
-
-    def __init__(self, size: int, sigmas: tuple[float, ...] = (2.0, 4.0)) -> None:
-        super().__init__()
-        self.smooth: Tensor
-        self.register_buffer("smooth", _gaussian_matrix(size, 0.8), persistent=False)
-        for k, sigma in enumerate(sigmas):
-            self.register_buffer(f"window{k}", _gaussian_matrix(size // 2, sigma / 2), persistent=False)
-        self.windows = len(sigmas)
-        self.damping = nn.Parameter(torch.full((len(sigmas),), -6.0))
-
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Two smoothed frames, (B, 1, H, W) each -> what was solved and what it was solved from.
-
-        Returns:
-            (B, 3 * windows, H/2, W/2): dx, dy in px and a confidence, for each window.
-            (B, 3, H, W): the gradients along x, y and time.
-        """
-        mean = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
-        gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
-        gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
-        gt = second - first
-        products = F.avg_pool2d(torch.cat([gx * gx, gx * gy, gy * gy, gx * gt, gy * gt], 1), 2)
-        solved = []
-        for k in range(self.windows):
-            # In half precision the determinant of one-dimensional texture would fall below 0.
-            window: Tensor = getattr(self, f"window{k}")
-            xx, xy, yy, xt, yt = blur(products, window.float()).unbind(1)
-            damped = self.damping[k].float().exp()
-            xx, yy = xx + damped, yy + damped
-            det = (xx * yy - xy * xy).clamp_min(damped * damped)  # what it is at least, but for rounding
-            dx, dy = (xy * yt - yy * xt) / det, (xy * xt - xx * yt) / det
-            solved += [dx.clamp(-4, 4), dy.clamp(-4, 4), 0.1 * torch.log(det / (xx + yy))]
-        return torch.stack(solved, 1), torch.cat([gx, gy, gt], 1)
-
-
 class _Block(nn.Module):
     """A residual pair of convolutions: depthwise 5x5 for reach, then pointwise for mixing."""
 
@@ -240,8 +165,8 @@ class LiteFlowHead(nn.Module):
     """A small flow head for a CPU: closed-form estimates at full resolution, joined by a small network.
 
     Windowed least-squares flow (`LucasKanade`) and the gradients are folded to a quarter of the resolution without loss
-    (pixel unshuffle), meet F(g) of both frames at an eighth, and are corrected twice: the second pass sees the second
-    frame warped back by the first pass's flow, so that it measures only what is left.
+    (pixel unshuffle), meet F(g) of both frames at an eighth, and correct the head's motion twice: each pass sees the
+    second frame warped back by the flow so far, so that it measures only what is left.
 
     Args:
         features: channels of one F(g).
@@ -261,26 +186,20 @@ class LiteFlowHead(nn.Module):
         self.up = nn.Conv2d(2 * width, width, 1)
         self.out = _Block(width)
         self.flow = nn.Conv2d(width, 2 * 16, 1, bias=False)
-        nn.init.zeros_(self.flow.weight)  # an untrained head says that nothing moves
+        nn.init.zeros_(self.flow.weight)  # an untrained head says no more than the head's motion
         # Learned smoothing of the result at full resolution, at first none.
         self.polish = nn.Conv2d(2, 2, 5, padding=2, bias=False)
         nn.init.dirac_(self.polish.weight)
 
-    def forward(self, clip_BTHW: Tensor, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
-        """Frames (B, T, H, W) and features of both frames of each pair (B, P, C, S, S) -> flow (B, P, 2, H, W)."""
-        batch, frames, height, width = clip_BTHW.shape
-        with torch.autocast(clip_BTHW.device.type, enabled=False):
-            smooth = blur(clip_BTHW.float(), self.estimate.smooth.float())
-        first = smooth[:, :-1].reshape(-1, 1, height, width)
-        second = smooth[:, 1:].reshape(-1, 1, height, width)
+    def forward(self, seen: Pairs, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
+        """Pairs of frames and features of both frames of each pair (B, P, C, S, S) -> flow (B, P, 2, H, W)."""
         features = self.features(torch.cat([first_BPCSS, second_BPCSS], 2).flatten(0, 1))
-        flow = first.new_zeros(len(first), 2, height, width)
-        for step in range(2):
-            there = second if step == 0 else warp(second, flow)
-            flow = flow + self._correction(first, there, flow, features).float()
+        flow = seen.head
+        for _ in range(2):
+            flow = flow + self._correction(seen.first, warp(seen.second, flow), flow, features).float()
         with torch.autocast(flow.device.type, enabled=False):
             polished: Tensor = self.polish(flow.to(self.polish.weight.dtype))
-        return polished.view(batch, frames - 1, 2, height, width)
+        return polished.view(*first_BPCSS.shape[:2], *polished.shape[1:])
 
     def _correction(self, first: Tensor, second: Tensor, flow: Tensor, features: Tensor) -> Tensor:
         with torch.autocast(first.device.type, enabled=False):  # differences of products need float32

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from openmer.errors import InputError
 from openmer.models.f5c import CCC, F5C, FCC, Graph
-from openmer.models.flow_head import FlowNetHead, LiteFlowHead, LucasKanade, blur
+from openmer.models.flow_head import FlowNetHead, LiteFlowHead
+from openmer.models.motion import LucasKanade, Pairs, PairsOf, affine_part, middle_of, warp
 
 Head = Literal["mer", "flow", "landmarks"]
 HEADS: tuple[Head, ...] = get_args(Head)
@@ -135,6 +136,24 @@ class MOLOutput(NamedTuple):
     landmarks: Tensor | None = None
 
 
+class Encoded(NamedTuple):
+    """What is computed of each pair of frames by itself, P pairs.
+
+    Attributes:
+        first: (B, P, C, S, S) F(g) of the first frame.
+        second: (B, P, C, S, S) F(g) of the second.
+        moved: (B, P, 6, S, S) from `PairMotion`, or None.
+        flow: (B, P, 2, H, W) px, or None.
+        landmarks: (B, P, 68, 2) px of the second frame, or None.
+    """
+
+    first: Tensor
+    second: Tensor
+    moved: Tensor | None
+    flow: Tensor | None
+    landmarks: Tensor | None
+
+
 class ConvStack(nn.Sequential):
     """Frame -> F(r): four convolutions without activation between them, (B, 1, H, W) -> (B, 128, S, S) [released]."""
 
@@ -158,23 +177,24 @@ class MERHead(nn.Module):
         self.classify = nn.Linear(256, config.num_classes)
         self.motion = MotionOpinion(config) if config.motion else None
 
-    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor, clip_BTHW: Tensor) -> Tensor:
-        """Features of both frames of each pair, (B, P, C, S, S), and the frames, (B, T, H, W) -> (B, classes)."""
+    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor, moved_BPMSS: Tensor | None = None) -> Tensor:
+        """Features of both frames of each pair, (B, P, C, S, S), and for the second opinion motion -> (B, classes)."""
         # Interleaved in time: F1 of frame 1, F2 of frame 2, F1 of frame 2, F2 of frame 3, ...
         x = torch.stack([first_BPCSS, second_BPCSS], 2).flatten(1, 2)
         x = self.conv(x.permute(0, 2, 3, 4, 1))
         x = F.max_pool3d(x, 2).flatten(1)
         x = F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
         out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
-        return out if self.motion is None else out + self.motion(clip_BTHW, second_BPCSS)
+        return out if self.motion is None else out + self.motion(moved_BPMSS, second_BPCSS)
 
 
 class MotionOpinion(nn.Module):
     """A clip's class from how each of its pairs moves, and from what F(g) says lies there.
 
     Not in the paper, whose classifier has to find subpixel motion in the features alone and on few clips does not;
-    `motion=False` is the ablation. Each pair's motion and its F(g), narrowed, go through the same small network; what
-    came of the pairs is joined by maximum and mean, so that it does not matter when in the clip the apex lies.
+    `motion=False` is the ablation. Each pair's motion and its F(g), narrowed, go through the same small network, then
+    through one that sees neighbouring pairs, for a rise and a fall; what came of the pairs is joined by maximum and
+    mean, so that it does not matter when in the clip the apex lies.
     """
 
     def __init__(self, config: MOLConfig, context: int = 10, width: int = 32) -> None:
@@ -185,15 +205,17 @@ class MotionOpinion(nn.Module):
             *_normed(nn.Conv2d(MOTION_CHANNELS + context, width, 3, padding=1)),
             *_normed(nn.Conv2d(width, 2 * width, 3, 2, 1)),
         )
+        self.in_time = nn.Conv3d(2 * width, 2 * width, (3, 1, 1), padding=(1, 0, 0))
         self.of_clip = nn.Sequential(*_normed(nn.Conv2d(4 * width, 2 * width, 3, 2, 1)))
         self.hidden = nn.Linear(2 * width * (config.side // 4) ** 2, 128)
         self.classify = nn.Linear(128, config.num_classes)
 
-    def forward(self, clip_BTHW: Tensor, second_BPCSS: Tensor) -> Tensor:
-        """(B, T, H, W) and (B, P, C, S, S) -> (B, classes)."""
+    def forward(self, moved_BPMSS: Tensor, second_BPCSS: Tensor) -> Tensor:
+        """What `estimate` gives, (B, P, 6, S, S), and features (B, P, C, S, S) -> (B, classes)."""
         pairs = second_BPCSS.shape[1]
-        maps = self.estimate(clip_BTHW).to(second_BPCSS.dtype).flatten(0, 1)
+        maps = moved_BPMSS.to(second_BPCSS.dtype).flatten(0, 1)
         x = self.of_pair(torch.cat([maps, self.context(second_BPCSS.flatten(0, 1))], 1)).unflatten(0, (-1, pairs))
+        x = x + F.gelu(self.in_time(x.transpose(1, 2))).transpose(1, 2)
         x = self.of_clip(torch.cat([x.amax(1), x.mean(1)], 1)).flatten(1)
         x = F.gelu(self.hidden(F.dropout(x, 0.5, self.training)))
         out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
@@ -205,23 +227,29 @@ def _normed(conv: nn.Conv2d) -> tuple[nn.Module, ...]:
 
 
 class PairMotion(nn.Module):
-    """How each pair moves, in closed form, on the grid of F(g): a hint that needs hardly any learning."""
+    """How each pair moves relative to the head, in closed form, on the grid of F(g): a hint that needs hardly learning.
+
+    The second frame is warped back by the head's own motion before the rest is solved, and what an affine motion of the
+    head can still explain is taken away from the result.
+    """
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
         self.estimate = LucasKanade(config.size)
         self.side = config.side
+        self.middle: Tensor
+        self.register_buffer("middle", middle_of(config.side), persistent=False)
 
-    def forward(self, clip_BTHW: Tensor) -> Tensor:
-        """(B, T, H, W) -> (B, P, 6, S, S): dx and dy in quarters of a pixel, and the confidence, by window."""
-        with torch.autocast(clip_BTHW.device.type, enabled=False):
-            smooth = blur(clip_BTHW.float(), self.estimate.smooth.float())
-            first, second = (part.reshape(-1, 1, *clip_BTHW.shape[2:]) for part in (smooth[:, :-1], smooth[:, 1:]))
-            solved, _ = self.estimate(first, second)
+    def forward(self, seen: Pairs) -> Tensor:
+        """B * P pairs -> (B * P, 6, S, S): dx and dy in quarters of a pixel, and the confidence, by window."""
+        with torch.autocast(seen.first.device.type, enabled=False):
+            solved, _ = self.estimate(seen.first, warp(seen.second, seen.head))
             maps = F.adaptive_avg_pool2d(solved, self.side)
-        scale = maps.new_tensor([4.0, 4.0, 1.0]).repeat(MOTION_CHANNELS // 3)
-        batch, frames = clip_BTHW.shape[:2]
-        return (maps * scale[:, None, None]).view(batch, frames - 1, MOTION_CHANNELS, self.side, self.side)
+            parts = []
+            for k in range(self.estimate.windows):
+                moved, confidence = maps[:, 3 * k : 3 * k + 2], maps[:, 3 * k + 2 : 3 * k + 3]
+                parts += [4 * (moved - affine_part(moved, self.middle.float())), confidence]
+        return torch.cat(parts, 1)
 
 
 class LandmarkHead(nn.Module):
@@ -288,6 +316,7 @@ class MOL(nn.Module):
         self.mer = MERHead(config)
         self.landmarks: nn.Module | None = None
         self.flow: nn.Module | None = None
+        self.pairs = PairsOf(config.size) if config.motion or (config.flow and config.flow_head == "lite") else None
         if config.landmarks:
             self.landmarks = LandmarkHead(config) if config.landmark_head == "dense" else HeatmapLandmarkHead(config)
         if config.flow:
@@ -314,24 +343,43 @@ class MOL(nn.Module):
             InputError: the clip has another shape than the network was made for, or a head is not there.
         """
         wanted = self._checked(clip_BT1HW, heads)
-        batch, frames = clip_BT1HW.shape[:2]
-        pairs = frames - 1
-        features = self.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, (batch, frames))
+        features = self.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, clip_BT1HW.shape[:2])
+        encoded = self.encode(features[:, :-1], features[:, 1:], clip_BT1HW[:, :, 0], wanted)
+        return self.decide(encoded, wanted)
 
-        def encoded(block: nn.Module, start: int) -> Tensor:
-            maps: Tensor = block(features[:, start : start + pairs].flatten(0, 1))
-            return maps.view(batch, pairs, *maps.shape[1:])
+    def encode(self, before: Tensor, after: Tensor, clip_BTHW: Tensor, wanted: Collection[Head]) -> "Encoded":
+        """All that is computed pair by pair: F(g), how each pair moves, flow and landmarks.
 
-        second = encoded(self.second, 1)
-        first = encoded(self.first, 0) if wanted & {"mer", "flow"} else second  # landmarks read the second alone
-        clip_BTHW = clip_BT1HW[:, :, 0]
-        return MOLOutput(
-            logits=self.mer(first, second, clip_BTHW) if "mer" in wanted else None,
-            flow=self.flow(clip_BTHW, first, second) if self.flow is not None and "flow" in wanted else None,
-            landmarks=self.landmarks(second.flatten(0, 1)).unflatten(0, (batch, pairs))
+        Args:
+            before: (B, P, C, S, S) F(r) of the first frames.
+            after: the same of the second ones.
+            clip_BTHW: the frames.
+            wanted: heads.
+        """
+        shape = after.shape[:2]
+        second = self.second(after.flatten(0, 1)).unflatten(0, shape)
+        # Landmarks read the second alone.
+        first = self.first(before.flatten(0, 1)).unflatten(0, shape) if {"mer", "flow"} & set(wanted) else second
+        seen = self.pairs(clip_BTHW) if self.pairs is not None and self._needs_pairs(wanted) else None
+        motion = self.mer.motion
+        flow_reads = seen if self.config.flow_head == "lite" else clip_BTHW
+        return Encoded(
+            first,
+            second,
+            motion.estimate(seen).unflatten(0, shape) if motion is not None and "mer" in wanted else None,
+            self.flow(flow_reads, first, second) if self.flow is not None and "flow" in wanted else None,
+            self.landmarks(second.flatten(0, 1)).unflatten(0, shape)
             if self.landmarks is not None and "landmarks" in wanted
             else None,
         )
+
+    def decide(self, encoded: "Encoded", wanted: Collection[Head]) -> MOLOutput:
+        """The class, from all pairs of a clip, beside what the pairs have given."""
+        logits = self.mer(encoded.first, encoded.second, encoded.moved) if "mer" in wanted else None
+        return MOLOutput(logits, encoded.flow, encoded.landmarks)
+
+    def _needs_pairs(self, wanted: Collection[Head]) -> bool:
+        return ("mer" in wanted and self.config.motion) or ("flow" in wanted and self.config.flow_head == "lite")
 
     def _checked(self, clip: Tensor, heads: Collection[Head] | None) -> set[Head]:
         expected = (self.config.frames, 1, self.config.size, self.config.size)

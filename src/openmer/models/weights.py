@@ -113,6 +113,15 @@ def read_record(name_or_path: Path | str) -> WeightsRecord:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read the record {path}: {error}") from error
+    return record_from(content, path)
+
+
+def record_from(content: Any, path: Path) -> WeightsRecord:
+    """The record that stands in plain values; `path` is for messages.
+
+    Raises:
+        InputError: it cannot be understood.
+    """
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise InputError(f"{path} is no record of weights of schema {SCHEMA}")
     try:

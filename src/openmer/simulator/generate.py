@@ -27,7 +27,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -38,7 +38,7 @@ from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.simulator.head import head_model
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
-from openmer.simulator.recording import NONE, Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.simulator.recording import NONE, Head, Recording, draw_long, draw_person, draw_recording, unit_curves
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__, commit
 from openmer.writer import VideoWriter
@@ -94,6 +94,7 @@ class SimulateSettings:
         emotions: to draw from, in turn; `none` is a recording without an expression.
         flow: whether exact flow is stored; without it, it can be made again from the seed. Long videos have none.
         minutes: length of long videos, for spotting; None for short recordings of one expression each.
+        head: how much heads turn and move in short recordings: `calm`, `lively`, or `mixed`.
     """
 
     subjects: int = 24
@@ -104,6 +105,7 @@ class SimulateSettings:
     emotions: tuple[str, ...] = (*EMOTIONS, NONE)
     flow: bool = True
     minutes: float | None = None
+    head: Head = "calm"
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.samples < 1:
@@ -116,6 +118,8 @@ class SimulateSettings:
             raise InputError(f"minutes must lie between 0.2 and 120, got {self.minutes}")
         if self.minutes is not None and self.size % 2:
             raise InputError(f"a video's size must be even, got {self.size}")
+        if self.head not in get_args(Head):
+            raise InputError(f"head must be one of {', '.join(get_args(Head))}, got {self.head!r}")
         if self.seed < 0:
             raise InputError(f"the seed must not be negative, got {self.seed}")
         unknown = [e for e in self.emotions if e not in (*EMOTIONS, NONE)]
@@ -128,7 +132,7 @@ def draw_sample(settings: SimulateSettings, subject: int, sample: int) -> tuple[
     person = draw_person((settings.seed, subject))
     emotion = settings.emotions[(subject + sample) % len(settings.emotions)]
     recording, event = draw_recording(
-        (settings.seed, subject, sample), person, emotion, fps=settings.fps, size=settings.size
+        (settings.seed, subject, sample), person, emotion, fps=settings.fps, size=settings.size, head=settings.head
     )
     return recording, event, emotion
 

@@ -286,12 +286,18 @@ class HeadMotion:
         ]
 
 
-def draw_head_motion(rng: np.random.Generator, liveliness: float = 1.0) -> HeadMotion:
-    """A pose within some 10 degrees of frontal, swaying by about a degree and a millimetre at 0.1 to 0.8 Hz."""
+def draw_head_motion(rng: np.random.Generator, liveliness: float = 1.0, turn: float = 1.0) -> HeadMotion:
+    """A pose within some 10 degrees of frontal, swaying by about a degree and a millimetre at 0.1 to 0.8 Hz.
+
+    Args:
+        rng: source of chance.
+        liveliness: factor on the sway.
+        turn: factor on how far the head is turned at rest.
+    """
     rest = Pose(
-        float(np.clip(rng.normal(0, 0.08), -0.18, 0.18)),
-        float(np.clip(rng.normal(0, 0.06), -0.16, 0.16)),
-        float(np.clip(rng.normal(0, 0.04), -0.1, 0.1)),
+        turn * float(np.clip(rng.normal(0, 0.08), -0.18, 0.18)),
+        turn * float(np.clip(rng.normal(0, 0.06), -0.16, 0.16)),
+        turn * float(np.clip(rng.normal(0, 0.04), -0.1, 0.1)),
         (float(rng.normal(0, 6)), float(rng.normal(0, 15)), float(rng.normal(0, 6))),
     )
     size = np.array([0.012, 0.010, 0.006, 0.8, 0.8, 0.6])[:, None] * rng.exponential(0.5, (6, 3)) * liveliness

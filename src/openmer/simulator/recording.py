@@ -7,6 +7,7 @@ at any time, in any order, and is always the same.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from openmer.simulator.motion import (
 )
 from openmer.simulator.render import SKIN, Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, shade
 
+Head = Literal["calm", "lively", "mixed"]
 ALIGNED_PX = 144
 SUPERSAMPLING = 2  # once is clearly worse, four times barely better
 NONE = "none"
@@ -36,6 +38,8 @@ FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
 LONG_MARGIN = 1.25  # a long video shows more than the aligned square
 STRONGEST = 1.1  # of a unit, where 1 is a full expression
 MACRO_RANGE_PX = (3.2, 10.0)
+CALM = (0.15, 0.5, 1.0)  # factors on the head's sway
+LIVELY, LIVELY_TURN = (0.5, 2.0, 5.0, 10.0), 2.5  # turned by up to 25 degrees and by up to some 20 degrees a second
 BLINK_EVERY_S, GAZE_EVERY_S = 4.0, 8.0  # some 15 blinks a minute (Bentivoglio et al. 1997)
 
 
@@ -204,6 +208,7 @@ def draw_recording(
     peak_px: float | None = None,
     distractors: bool = True,
     noise: bool = True,
+    head: Head = "calm",
 ) -> tuple[Recording, Event | None]:
     """A short film with one micro-expression, or with none.
 
@@ -216,10 +221,14 @@ def draw_recording(
         peak_px: largest motion in px of the 128 crop; drawn by default.
         distractors: whether blinks, gaze, speech, head and light may move too.
         noise: whether the camera is noisy.
+        head: `calm` sits before a camera, `lively` turns and moves as in a conversation, `mixed` is either by chance.
     """
     rng = np.random.default_rng(list(seed))
-    liveliness = (1.0 if distractors else 0.0) * float(rng.choice([0.15, 0.5, 1.0]))
-    motion = centred(draw_head_motion(rng, liveliness), person.identity.vertices)
+    if head == "mixed":
+        head = "lively" if np.random.default_rng([*seed, 9]).random() < 0.5 else "calm"
+    liveliness = (1.0 if distractors else 0.0) * float(rng.choice(LIVELY if head == "lively" else CALM))
+    turn = LIVELY_TURN if head == "lively" else 1.0
+    motion = centred(draw_head_motion(rng, liveliness, turn), person.identity.vertices)
     neutral = motion.rest.apply(person.identity.vertices)
     camera = crop_camera(size, neutral)
     lead, tail = rng.uniform(0.1, 0.3, 2)
@@ -257,7 +266,7 @@ def draw_long(
     micro-expressions of at most half a second.
     """
     rng = np.random.default_rng(list(seed))
-    motion = centred(draw_head_motion(rng, float(rng.choice([0.15, 0.5, 1.0]))), person.identity.vertices)
+    motion = centred(draw_head_motion(rng, float(rng.choice(CALM))), person.identity.vertices)
     neutral = motion.rest.apply(person.identity.vertices)
     camera = crop_camera(size, neutral, margin=LONG_MARGIN)
     seconds = 60 * minutes
@@ -313,4 +322,14 @@ def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:
     return light.astype(np.float32)
 
 
-__all__ = ["EMOTIONS", "NONE", "Person", "Recording", "draw_long", "draw_person", "draw_recording", "unit_curves"]
+__all__ = [
+    "EMOTIONS",
+    "NONE",
+    "Head",
+    "Person",
+    "Recording",
+    "draw_long",
+    "draw_person",
+    "draw_recording",
+    "unit_curves",
+]

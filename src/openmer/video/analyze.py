@@ -17,15 +17,15 @@ from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.files import new_directory
 from openmer.progress import Watch, progress
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import Timeline
 from openmer.version import __version__
 from openmer.video.measure import FlowCache, Measurements, measure
 from openmer.video.motion import MotionMeter
 from openmer.video.overlay import OverlayPainter
 from openmer.video.reader import VideoReader
-from openmer.video.recognition import Engine, Recognition, Recognizer, load_engine
+from openmer.video.recognition import Engine, Recognition, Recognizer, Runtime, load_engine, reviewed, threshold_for
 from openmer.video.report import MomentPictures, MomentRow, choose_moments, write_report
-from openmer.video.spotting import CANDIDATE, SET_ASIDE, SpottingSettings, largest_step, spot
+from openmer.video.spotting import SpottingSettings, largest_step, spot
 from openmer.writer import VideoWriter
 
 MARKER = "timeline.json"
@@ -60,10 +60,14 @@ class AnalyzeSettings:
         align: one alignment while the head stays (`per_clip`), or one a frame (`per_frame`).
         flow: how motion is measured.
         overlay: whether to draw `overlay.mp4`.
-        engine: `classical`, the name of weights that come with the package, or the path of a .safetensors file.
+        engine: `classical`, the name of weights that come with the package, or the path of a .safetensors or
+            .onnx file.
         device: where the network runs: `auto`, `cpu` or `cuda`.
+        runtime: `torch`, or `onnx` for onnxruntime (extra `onnx`).
         least_expression: a candidate to which the network gives less than this, of 1, for all expressions together is
             set aside.
+        alarms_per_minute: sets `least_expression` so that the weights gave no more false alarms than this on simulated
+            videos.
         predictor: dlib's 68-point predictor; by default the installed one.
         spotting: what counts as a candidate.
     """
@@ -76,7 +80,9 @@ class AnalyzeSettings:
     overlay: bool = True
     engine: str = DEFAULT_ENGINE
     device: str = "auto"
+    runtime: Runtime = "torch"
     least_expression: float = 0.5
+    alarms_per_minute: float | None = None
     predictor: Path | None = None
     spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
@@ -141,7 +147,11 @@ def analyze_whole(
     reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if Path(video).resolve().is_relative_to(Path(out).resolve()):
         raise InputError(f"{video} lies inside {out}, which the result would replace; choose another --out")
-    engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device)
+    engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device, settings.runtime)
+    if settings.alarms_per_minute is not None:
+        if engine is None:
+            raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
+        settings = replace(settings, least_expression=threshold_for(engine.record, settings.alarms_per_minute))
     with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
@@ -202,7 +212,7 @@ def _draw(
 ) -> MomentPictures:
     """The second reading: key frames for the report and, where flows were kept, the overlay."""
     engine = None if recognition is None else recognition.engine
-    moments = choose_moments(timeline, measured, 0 if engine is None else engine.model.config.frames)
+    moments = choose_moments(timeline, measured, 0 if engine is None else engine.frames)
     pictures = MomentPictures(moments, engine)
     if flows is None:
         if moments:
@@ -239,7 +249,9 @@ def _timeline(
         "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
     }
     if recognition is not None:
-        intervals = tuple(reviewed(i, recognition, settings.least_expression) for i in intervals)
+        intervals = tuple(
+            reviewed(i, recognition.windows, recognition.engine, settings.least_expression) for i in intervals
+        )
         record = recognition.engine.record
         learned = {
             "engine": recognition.engine.name,
@@ -265,18 +277,6 @@ def _timeline(
             "python": platform.python_version(),
         },
     )
-
-
-def reviewed(interval: Interval, recognition: Recognition, least_expression: float) -> Interval:
-    """A candidate with the network's probabilities; set aside where it sees too little of an expression."""
-    if interval.label != CANDIDATE:
-        return interval
-    probabilities = recognition.of(interval)
-    none = recognition.engine.none
-    if probabilities is None:
-        return interval
-    aside = none is not None and 1 - probabilities[none] < least_expression
-    return replace(interval, probabilities=probabilities, label=SET_ASIDE if aside else CANDIDATE)
 
 
 def _warnings(reader: VideoReader, measured: Measurements, recognition: Recognition | None) -> list[str]:

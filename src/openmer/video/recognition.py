@@ -8,16 +8,19 @@ Shape legend: w windows, T frames of a window, P = T - 1 pairs, K classes, R reg
 
 import csv
 import io
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import softmax
 
 from openmer.clip import Array, Gray
 from openmer.clips.build import build_clip
@@ -26,10 +29,13 @@ from openmer.errors import InputError
 from openmer.face.align import Alignment, align_clip
 from openmer.face.detect import Face
 from openmer.models.mol import MOL
+from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import WeightsRecord, load_model, read_record
 from openmer.timeline import Interval, Window
 from openmer.video.motion import REGION_NAMES, region_flow
+from openmer.video.spotting import CANDIDATE, SET_ASIDE
 
+Runtime = Literal["torch", "onnx"]
 SPACING_S = 0.085  # between a window's frames: 0.6 s from the first to the eighth
 LONGEST_S = 0.9  # of a window, as in training; at fewer frames a second the network stays silent
 HOP = 2  # frames of a window between the starts of neighbouring windows
@@ -39,35 +45,85 @@ TOO_SHORT = "no face was followed for as long as a window lasts"
 
 @dataclass(frozen=True)
 class Engine:
-    """A network and what it is."""
+    """A network and what it is.
+
+    Attributes:
+        name: of the weights.
+        record: of the weights.
+        network: in torch or in onnxruntime.
+    """
 
     name: str
-    model: MOL
     record: WeightsRecord
+    network: MOL | OnnxNetwork
+
+    @property
+    def frames(self) -> int:
+        """T of a window."""
+        return self.record.config.frames
 
     @property
     def none(self) -> str | None:
         """The class that stands for no expression, if the network has one."""
         return "none" if "none" in self.record.classes else None
 
+    @property
+    def model(self) -> MOL:
+        """The network in torch, pair by pair, which a stream needs.
 
-def load_engine(name_or_path: str | Path, device: str = "auto") -> Engine:
-    """Weights that come with the package, or a .safetensors file.
+        Raises:
+            InputError: it runs in onnxruntime.
+        """
+        if not isinstance(self.network, MOL):
+            raise InputError("a stream needs weights in torch, not ONNX: an ONNX graph reads whole clips")
+        return self.network
+
+    def ask(self, clips: Array) -> tuple[Array | None, Array | None, Array]:
+        """Clips (w, T, 1, C, C) -> flow (w, P, 2, C, C), landmarks (w, P, 68, 2), probabilities (w, K)."""
+        if isinstance(self.network, MOL):
+            with torch.inference_mode():
+                answer = self.network(torch.from_numpy(clips).to(next(self.network.parameters()).device))
+            logits, flow, points = (None if a is None else a.float().cpu().numpy() for a in answer)
+        else:
+            found = self.network(clips)
+            logits, flow, points = found.get("mer"), found.get("flow"), found.get("landmarks")
+        if logits is None:
+            raise InputError(f"{self.name} gives no class; a network with the recognition head is needed")
+        return flow, points, np.asarray(softmax(logits, axis=1), np.float32)
+
+
+def load_engine(name_or_path: str | Path, device: str = "auto", runtime: Runtime = "torch") -> Engine:
+    """Weights that come with the package, a .safetensors file, or an .onnx file.
 
     Args:
         name_or_path: of the weights.
         device: `auto`, `cpu` or `cuda`.
+        runtime: `onnx` turns weights into an ONNX graph first, which takes some seconds.
 
     Raises:
         InputError: there are none, they were trained for another crop, or there is no such device.
     """
-    record = read_record(name_or_path)
+    graph = OnnxNetwork(name_or_path) if Path(name_or_path).suffix == ".onnx" else None
+    record = read_record(name_or_path) if graph is None else graph.record
     if record.config.size != CROP_PX:
         raise InputError(f"videos are analysed in crops of {CROP_PX} px, these weights read {record.config.size}")
+    if device == "cuda" and (runtime == "onnx" or graph is not None):
+        raise InputError("onnxruntime is used on the CPU here; leave --device cuda away")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no usable GPU was found; leave it away to run on the CPU")
+    name = Path(name_or_path).stem
+    if graph is not None:
+        return Engine(name, record, graph)
+    model = load_model(name_or_path)
     where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    return Engine(Path(record.file).stem, load_model(name_or_path).to(where), record)
+    return Engine(name, record, _as_onnx(model, record) if runtime == "onnx" else model.to(where))
+
+
+def _as_onnx(model: MOL, record: WeightsRecord) -> OnnxNetwork:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, record, path)
+        return OnnxNetwork(path)
 
 
 @dataclass(frozen=True)
@@ -108,7 +164,7 @@ class Verdict:
 def judge_windows(engine: Engine, windows: Sequence[Sequence[Held]]) -> list[Verdict]:
     """Run the network on windows of T frames each."""
     cut = [_cut(window) for window in windows]
-    flow, landmarks, probabilities = _ask(engine, np.stack([frames for frames, _ in cut]))
+    flow, landmarks, probabilities = engine.ask(np.stack([frames for frames, _ in cut]))
     return [
         Verdict(
             frames=np.array([held.index for held in window], np.int64),
@@ -124,21 +180,8 @@ def judge_windows(engine: Engine, windows: Sequence[Sequence[Held]]) -> list[Ver
 
 def look(engine: Engine, crops_TCC: Gray) -> tuple[Array | None, Array | None, Array]:  # noqa: N803
     """One window of crops that are cut already: flow (P, 2, C, C), landmarks (P, 68, 2), probabilities (K,)."""
-    flow, landmarks, probabilities = _ask(engine, normalized(crops_TCC)[None])
+    flow, landmarks, probabilities = engine.ask(normalized(crops_TCC)[None])
     return None if flow is None else flow[0], None if landmarks is None else landmarks[0], probabilities[0]
-
-
-def _ask(engine: Engine, clips: Array) -> tuple[Array | None, Array | None, Array]:
-    with torch.inference_mode():
-        answer = engine.model(torch.from_numpy(clips).to(next(engine.model.parameters()).device))
-    logits, flow, landmarks = (None if a is None else a.float().cpu() for a in answer)
-    if logits is None:
-        raise RuntimeError("the network gave no class")
-    return (
-        None if flow is None else flow.numpy(),
-        None if landmarks is None else landmarks.numpy(),
-        np.asarray(logits.softmax(1).numpy(), np.float32),
-    )
 
 
 def _cut(window: Sequence[Held]) -> tuple[Array, Alignment]:
@@ -173,14 +216,8 @@ class Recognition:
     silent: str | None = None
 
     def of(self, interval: Interval) -> Mapping[str, float] | None:
-        """Class probabilities of an interval: the mean over the windows that have its apex well inside."""
-        apex = (interval.onset_s + interval.offset_s) / 2 if interval.apex_s is None else interval.apex_s
-        inside = [w for w in self.windows if _well_inside(w, apex)]
-        if not inside:
-            inside = [w for w in self.windows if w.start_s <= apex <= w.end_s][:1]
-        if not inside:
-            return None
-        return {name: round(float(np.mean([w.probabilities[name] for w in inside])), 4) for name in self.classes}
+        """Class probabilities of an interval."""
+        return interval_probabilities(interval, self.windows, self.classes)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -208,9 +245,57 @@ class Recognition:
         return buffer.getvalue()
 
 
+def interval_probabilities(
+    interval: Interval, windows: Iterable[Window], classes: Sequence[str]
+) -> Mapping[str, float] | None:
+    """The mean over the windows that have the interval's apex well inside; None where no window shows it."""
+    apex = (interval.onset_s + interval.offset_s) / 2 if interval.apex_s is None else interval.apex_s
+    around = [w for w in windows if w.start_s <= apex <= w.end_s]
+    inside = [w for w in around if _well_inside(w, apex)] or around[:1]
+    if not inside:
+        return None
+    return {name: round(float(np.mean([w.probabilities[name] for w in inside])), 4) for name in classes}
+
+
 def _well_inside(window: Window, moment_s: float) -> bool:
     room = 0.2 * (window.end_s - window.start_s)
     return window.start_s + room <= moment_s <= window.end_s - room
+
+
+def threshold_for(record: WeightsRecord, alarms_per_minute: float) -> float:
+    """The smallest `least_expression` at which these weights gave no more false alarms than that.
+
+    It was measured on simulated videos of people that the weights had not seen (`benchmarks/spotting.py`); real videos
+    have other rates.
+
+    Raises:
+        InputError: nothing was measured for these weights, or no threshold is strict enough.
+    """
+    measured = record.scores.get("operating_points", {}).get("points", ())
+    if not measured:
+        raise InputError(
+            f"nobody has measured how often {record.file} gives false alarms; leave --alarms-per-minute away, or "
+            "measure with benchmarks/spotting.py"
+        )
+    fitting = [p["least_expression"] for p in measured if p["alarms_per_minute"] <= alarms_per_minute]
+    if not fitting:
+        fewest = min(p["alarms_per_minute"] for p in measured)
+        raise InputError(
+            f"{alarms_per_minute:g} false alarms a minute cannot be promised: at its strictest {record.file} gave "
+            f"{fewest:g} a minute on simulated videos"
+        )
+    return float(min(fitting))
+
+
+def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, least_expression: float) -> Interval:
+    """A candidate with the network's probabilities; set aside where it sees too little of an expression."""
+    if interval.label != CANDIDATE:
+        return interval
+    probabilities = interval_probabilities(interval, windows, engine.record.classes)
+    if probabilities is None:
+        return interval
+    aside = engine.none is not None and 1 - probabilities[engine.none] < least_expression
+    return replace(interval, probabilities=probabilities, label=SET_ASIDE if aside else CANDIDATE)
 
 
 class Recognizer:
@@ -226,7 +311,7 @@ class Recognizer:
 
     def __init__(self, engine: Engine, fps: float | None, frames: int | None = None) -> None:
         self._engine = engine
-        self._length = engine.model.config.frames
+        self._length = engine.frames
         rate = fps or 30.0
         apart = max(1, round(SPACING_S * rate))
         if frames is not None:

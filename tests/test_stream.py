@@ -1,0 +1,138 @@
+"""A video as it comes: the same events as afterwards, each once, soon, and nothing that grows."""
+
+import csv
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from footage import Image, face_closeup, noisy, smirk, write_video
+from openmer import InputError, StreamSettings, stream
+from openmer.models.mol import create_model
+from openmer.models.weights import save_model
+from openmer.timeline import Interval, read_timeline
+from openmer.video.live import LiveSource
+from openmer.video.reader import Frame
+from openmer.video.stream import SETTLED_S
+from openmer.video.watch import watch
+
+FPS = 30
+CLASSICAL = StreamSettings(engine="classical")
+
+
+def timed(images: Iterable[Image]) -> Iterator[tuple[float, Image]]:
+    return ((k / FPS, image) for k, image in enumerate(images))
+
+
+def still(seconds: float) -> Iterator[tuple[float, Image]]:
+    rng = np.random.default_rng(0)
+    return timed(noisy(face_closeup(), rng) for _ in range(round(seconds * FPS)))
+
+
+@pytest.fixture(scope="module")
+def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "chance.safetensors"
+    model = create_model("mol-lite", num_classes=4)
+    save_model(model, path, classes=("negative", "none", "positive", "surprise"), trained_on="nothing: fresh weights")
+    return path
+
+
+def test_a_smirk_is_given_once_and_soon() -> None:
+    given = [(m.time_s, i) for m in stream(timed(smirk(FPS, 1.4, 0.3, 1.5, 4.0)), CLASSICAL) for i in m.intervals]
+    ((when_s, found),) = [(t, i) for t, i in given if i.label == "candidate"]
+    assert found.regions[0] == "mouth_right"
+    assert found.iou(Interval(onset_s=1.4, offset_s=1.7, label="truth")) >= 0.5
+    assert found.apex_s is not None and found.apex_s + SETTLED_S <= when_s <= found.apex_s + SETTLED_S + 0.3
+
+
+def test_the_network_speaks_of_the_newest_pair_and_window(small_weights: Path) -> None:
+    settings = StreamSettings(engine=str(small_weights), motion=False, device="cpu")
+    moments = list(stream(still(1.5), settings))
+    new = [m.frame for m in moments if m.network_flow is not None]
+    assert new == list(range(3, 45, 3)), "a pair every tenth of a second"
+    spoken = [m for m in moments if m.probabilities is not None]
+    assert spoken[0].frame == 21 and sum(spoken[0].probabilities.values()) == pytest.approx(1, abs=1e-3)
+    assert all(m.motion is None and not m.intervals for m in moments)
+    face, points = moments[30].face, moments[30].network_landmarks
+    assert face is not None and points is not None and points.shape == (68, 2)
+    inside = (points > (face.box.left - 100, face.box.top - 100)) & (
+        points < (face.box.right + 100, face.box.bottom + 100)
+    )
+    assert inside.all(), "in pixels of the picture"
+
+
+def test_where_the_face_goes_away_the_window_is_forgotten(small_weights: Path) -> None:
+    def gone() -> Iterator[tuple[float, Image]]:
+        for time_s, image in still(2.0):
+            yield time_s, np.full_like(image, 128) if 1.0 <= time_s < 1.2 else image
+
+    settings = StreamSettings(engine=str(small_weights), motion=False, device="cpu", heads=("mer",))
+    silent = {m.frame for m in stream(gone(), settings) if m.probabilities is None}
+    assert silent >= {*range(20), *range(30, 50)} and 29 not in silent and 59 not in silent
+
+
+def test_what_cannot_be_a_stream_is_said() -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(InputError, match="must rise"):
+        list(stream([(0.0, picture), (0.0, picture)], CLASSICAL))
+    with pytest.raises(InputError, match="needs a network"):
+        StreamSettings(engine="classical", motion=False)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(1)
+    frames = (noisy(face_closeup(1.0), rng) for _ in range(45))
+    return write_video(tmp_path_factory.mktemp("live") / "face.mp4", frames, Fraction(FPS))
+
+
+def test_a_slow_eye_misses_frames_and_the_source_counts_them(clip: Path) -> None:
+    source = LiveSource(clip)
+    seen = []
+    for frame in source:
+        seen.append(frame.index)
+        time.sleep(0.12)
+    assert seen == sorted(set(seen)) and seen[-1] == 44, "the newest are kept"
+    assert source.dropped == 45 - len(seen) > 15
+    assert source.fps == FPS
+
+
+def test_a_file_is_played_at_its_own_pace(clip: Path) -> None:
+    start = time.monotonic()
+    assert [f.index for f in LiveSource(clip)][:1] == [0]
+    assert time.monotonic() - start >= 44 / FPS - 0.05
+
+
+def test_watching_writes_what_was_found_and_says_what_was_missed(clip: Path, tmp_path: Path) -> None:
+    timeline = watch(LiveSource(clip), tmp_path / "out", CLASSICAL, seconds=1.0)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"timeline.json", "timeline.csv", "frames.csv"}
+    assert read_timeline(tmp_path / "out" / "timeline.json") == timeline
+    assert 1.0 <= timeline.end_s < 1.2 and timeline.provenance["source"] == "live"
+    assert any("under-sampled" in w for w in timeline.provenance["warnings"])
+    with (tmp_path / "out" / "frames.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == timeline.provenance["frames"] and rows[0]["face_found"] == "True"
+    assert len(rows) + timeline.provenance["frames_dropped"] >= int(rows[-1]["frame"]) + 1
+
+
+def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Path) -> None:
+    threading.Timer(0.7, signal.raise_signal, (signal.SIGINT,)).start()
+    timeline = watch(LiveSource(clip), tmp_path / "out", CLASSICAL)
+    assert (tmp_path / "out" / "timeline.json").is_file() and timeline.end_s < 1.5
+
+
+def test_there_is_no_such_camera() -> None:
+    with pytest.raises(InputError, match=r"camera 97 cannot be opened; cameras of this machine"):
+        LiveSource("97")
+    with pytest.raises(InputError, match="there is no file"):
+        LiveSource("nowhere.mp4")
+
+
+def test_frames_keep_their_own_numbers() -> None:
+    frames = [Frame(10 + k, k / FPS, image) for k, (_, image) in enumerate(still(0.2))]
+    assert [m.frame for m in stream(frames, CLASSICAL)] == [10, 11, 12, 13, 14, 15]
