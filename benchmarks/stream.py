@@ -57,14 +57,14 @@ def _video(path: Path, rate: int, seconds: float) -> Path:
 def _watched(video: Path, settings: StreamSettings) -> dict[str, float]:
     next(iter(stream([(0.0, np.zeros((64, 64, 3), np.uint8))], settings)))  # loads what has to be loaded
     source = LiveSource(video)
-    late, work, frames = [], [], 0
-    start = time.monotonic()
+    known, work = [], []  # how long after a frame's own time all was known of it, and what of that was work
     for moment in stream(source, settings):
-        frames += 1
-        start = min(start, time.monotonic() - moment.time_s)
-        late.append(time.monotonic() - start - moment.time_s)
+        known.append(time.monotonic() - moment.time_s)
         work.append(moment.work_s)
-    lasted = time.monotonic() - start
+        last_s = moment.time_s
+    # The frame that waited least waited for nothing: that is when the source's clock began.
+    began = min(k - w for k, w in zip(known, work, strict=True))
+    late, lasted, frames = np.array(known) - began, known[-1] + last_s - began, len(known)
     return {
         "frames_a_second": round(frames / lasted, 1),
         "dropped": source.dropped,
