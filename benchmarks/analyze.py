@@ -17,7 +17,7 @@ from typing import Any
 import record
 
 from openmer import AnalyzeSettings, analyze
-from openmer.cli import _demo_video
+from openmer.cli.videos import demo_video
 from openmer.video.reader import VideoReader
 from openmer.writer import VideoWriter
 
@@ -82,13 +82,13 @@ def main() -> None:
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        long = repeated(_demo_video(), 600, folder / "600.mp4")
+        long = repeated(demo_video(), 600, folder / "600.mp4")
         analyze(long, folder / "warm", AnalyzeSettings(end_s=1))
         figures["with_overlay"] = speed(long, 600, folder, AnalyzeSettings())
         figures["without_overlay"] = speed(long, 600, folder, AnalyzeSettings(overlay=False))
         figures["by_length"] = {}
         for frames in (2_000, 10_000):
-            video = repeated(_demo_video(), frames, folder / f"{frames}.mp4")
+            video = repeated(demo_video(), frames, folder / f"{frames}.mp4")
             figures["by_length"][str(frames)] = whole_command(video, frames, folder / f"out{frames}")
             print(frames, figures["by_length"])
     print(figures)

@@ -16,7 +16,7 @@ import numpy as np
 import record
 import tyro
 
-from openmer.cli import _demo_video
+from openmer.cli.videos import demo_video
 from openmer.clip import Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
@@ -33,7 +33,7 @@ SPACING = 3  # frames of the video between frames of a clip
 
 def main(video: Path | None = None, weights: str = "mol-lite", overlay: Path | None = None) -> None:
     """Measure, draw, write."""
-    video = video or _demo_video()
+    video = video or demo_video()
     engine = load_engine(weights, "cpu")
     frames = engine.frames
     tracker = FaceTracker(DlibFaceModel())

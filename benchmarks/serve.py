@@ -23,7 +23,7 @@ import numpy as np
 import record
 import tyro
 
-from openmer.cli import _demo_video
+from openmer.cli.videos import demo_video
 
 EVERY = 10
 API = "/gradio_api"
@@ -31,7 +31,7 @@ API = "/gradio_api"
 
 def main(count: int = 20, engine: str = "mol-lite") -> None:
     """Measure and write."""
-    video = _demo_video()
+    video = demo_video()
     with tempfile.TemporaryDirectory() as name, _server(Path(name)) as (process, client):
         folder = Path(name)
         rows = [_row(0, process, folder)]

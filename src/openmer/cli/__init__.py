@@ -1,0 +1,75 @@
+"""The command line: one verb for each arrow. Types are the arguments, docstrings are the help (tyro).
+
+Each verb is a function in the module of its kind; imports that cost time stand inside them, so that `--help` is quick.
+"""
+
+import signal
+import sys
+from types import FrameType
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from openmer.cli.datasets import data, prepare, prepare_simulated, simulate
+from openmer.cli.networks import bench, import_authors
+from openmer.cli.results import export, score
+from openmer.cli.training import loso, report, train
+from openmer.cli.videos import analyze, demo, serve
+from openmer.errors import OpenMERError
+from openmer.version import __version__
+
+
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+VERBS = (
+    analyze,
+    demo,
+    serve,
+    export,
+    score,
+    simulate,
+    data,
+    prepare,
+    prepare_simulated,
+    train,
+    loso,
+    report,
+    bench,
+    import_authors,
+    version,
+)
+
+
+def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
+    """All verbs; for the overview each with the first line of its docstring alone."""
+    app = tyro.extras.SubcommandApp()
+    for verb in VERBS:
+        app.command(help=(verb.__doc__ or "").splitlines()[0] if brief else None)(verb)
+    return app
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """End by an exception, so that half-written results are cleared away."""
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one line, without a traceback."""
+    console = Console(stderr=True)
+    signal.signal(signal.SIGTERM, _terminated)
+    if sys.argv[1:] == ["--version"]:
+        version()
+        return
+    try:
+        app = _app(brief=sys.argv[1:2] in ([], ["-h"], ["--help"]))
+        app.cli(prog="openmer", description="Facial micro-expressions: from a raw video to a timeline.")
+    except OpenMERError as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("interrupted; what was there before is untouched")
+        sys.exit(130)

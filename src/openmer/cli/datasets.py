@@ -1,0 +1,293 @@
+"""`openmer simulate`, `data check`, `prepare`, `prepare-simulated`: where clips come from."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from openmer.errors import InputError
+from openmer.progress import progress
+
+if TYPE_CHECKING:
+    from openmer.datasets.prepare import Problem
+
+
+def simulate(
+    out: Path,
+    subjects: int = 24,
+    samples: int | None = None,
+    fps: float | None = None,
+    seed: int = 0,
+    size: int | None = None,
+    emotions: tuple[str, ...] = (),
+    flow: bool = True,
+    long: bool = False,
+    minutes: float = 2.0,
+    head: Literal["calm", "lively", "mixed"] = "calm",
+    processes: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Make a dataset of simulated micro-expressions with exact flow, landmarks and action units.
+
+    Anyone may share it and train on it (CC0). The same settings give the same files.
+
+    For example:
+
+      openmer simulate --out simulated --subjects 24 --samples 10
+      openmer simulate --out happy --subjects 4 --samples 6 --emotions happiness none --fps 100
+      openmer simulate --out spotting --long --minutes 2 --subjects 10
+
+    Args:
+        out: The folder to make.
+        subjects: People.
+        samples: Recordings of each; 10, or 1 with --long.
+        fps: Frames a second; 200, or 30 with --long.
+        seed: Everything drawn follows from it.
+        size: Side of the pictures, px; 144, or 256 with --long.
+        emotions: Which to show, in turn; all and none by default.
+        flow: Store exact flow (most of the size); long videos have none.
+        long: Videos of minutes with several micro- and macro-expressions, blinks and speech, for spotting.
+        minutes: Length of each long video.
+        head: Of short recordings: calm sits before a camera, lively turns and moves, mixed is either.
+        processes: Worker processes; 0 is one a core.
+        overwrite: Replace an older dataset in OUT.
+    """
+    import os
+
+    from openmer.simulator.generate import SimulateSettings, generate
+
+    if long and head != "calm":
+        raise InputError("--head is for short recordings; the heads of long videos sway calmly")
+    settings = SimulateSettings(
+        subjects=subjects,
+        samples=(1 if long else 10) if samples is None else samples,
+        fps=(30.0 if long else 200.0) if fps is None else fps,
+        seed=seed,
+        size=(256 if long else 144) if size is None else size,
+        flow=flow,
+        minutes=minutes if long else None,
+        head=head,
+        emotions=emotions or SimulateSettings.emotions,
+    )
+    console = Console(stderr=True)
+    with progress(console, "Simulating", subjects * settings.samples, "recordings/s") as step:
+        count = generate(out, settings, overwrite=overwrite, processes=processes or os.cpu_count() or 1, on_sample=step)
+    console.print(f"{count} recordings of {subjects} people in [bold]{escape(str(out))}[/]")
+
+
+def data(
+    action: Annotated[Literal["check"], tyro.conf.Positional],
+    name: Annotated[str, tyro.conf.Positional],
+    root: Annotated[Path, tyro.conf.Positional],
+    /,
+    protocol: str | None = None,
+    frames: Literal["raw", "cropped"] | None = None,
+    workbook: Path | None = None,
+    corrections: bool = True,
+    sheet: Path | None = None,
+    most: int = 20,
+) -> None:
+    """Look whether a licensed dataset is whole, before anything is computed.
+
+    NAME is casme2, samm, smic-hs, smic-vis, smic-nir, casme3, casme-sq, mmew, samm-long, or composite (ROOT then holds
+    SMIC HS, CASME II and SAMM). Prints what was found, what is amiss, and which protocols' counts are met. The exit
+    code is 0 if the counts of the chosen protocol are met, and 1 if not.
+
+    For example:
+
+      openmer data check casme2 /data/CASME2
+      openmer data check samm /data/SAMM --protocol samm-3 --sheet samm.png
+      openmer data check composite /data
+
+    Args:
+        action: What to do.
+        name: Of the dataset.
+        root: The folder it was unpacked into, or one or two above.
+        protocol: Whose counts decide the exit code; the dataset's usual one by default.
+        frames: Raw pictures or cropped faces; raw ones by default, where they are there.
+        workbook: The annotation, where it lies elsewhere.
+        corrections: Mend known errors of the released annotation; each is listed.
+        sheet: Write a picture of some apex frames.
+        most: Findings of a kind that are listed.
+    """
+    from rich.table import Table
+
+    from openmer.datasets.check import check, chosen_protocol, default_protocol, write_contact_sheet
+    from openmer.datasets.registry import open_datasets
+    from openmer.labels import protocol as find_protocol
+
+    rule = protocol or default_protocol(name)
+    wanted = None if rule is None else find_protocol(rule)
+    console = Console()
+    found = check(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
+    for dataset, counts in zip(found.datasets, found.counts().values(), strict=True):
+        said = ", ".join(f"{label} {count}" for label, count in counts.most_common())
+        rows = f"{len(dataset.rows)} rows of annotation"
+        if dataset.expected:
+            rows += f" (known: {' or '.join(map(str, dataset.expected))})"
+        console.print(f"[bold]{dataset.title}[/], {dataset.tree.frames} frames in {escape(str(dataset.tree.root))}")
+        console.print(f"  {rows}; {len(dataset)} recordings can be used: {escape(said)}", highlight=False)
+    kinds = sorted({f.kind for f in found.findings})
+    if kinds:
+        table = Table("what", "where", "how it is", title="Findings", title_justify="left")
+        for kind in kinds:
+            of_kind = [f for f in found.findings if f.kind == kind]
+            for finding in of_kind[:most]:
+                table.add_row(kind, escape(finding.where), escape(finding.what))
+            if len(of_kind) > most:
+                table.add_row(kind, f"and {len(of_kind) - most} more", "--most shows them")
+        console.print(table)
+    for label, differences in found.rules.items():
+        mark = "[green]met[/]" if not differences else "[yellow]not met[/]"
+        alone = " (not comparable with the others)" if find_protocol(label).comparable else ""
+        console.print(f"{label}: {mark}{alone}", highlight=False)
+        if wanted is not None and label == wanted.name:
+            for line in differences:
+                console.print(f"  {escape(line)}", highlight=False)
+    if sheet is not None:
+        write_contact_sheet(found.samples, sheet)
+        console.print(f"[bold]{escape(str(sheet))}[/]")
+    if wanted is not None and chosen_protocol(found, wanted):
+        raise InputError(
+            f"the counts of {wanted.name} are not met; docs/data.md says what a whole {name} holds and how to get it"
+        )
+
+
+def prepare(
+    name: Annotated[str, tyro.conf.Positional],
+    root: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    label: Literal["label", "emotion"] = "label",
+    frames: Literal["raw", "cropped"] | None = None,
+    workbook: Path | None = None,
+    corrections: bool = True,
+    sampling: Literal["phases", "cover"] = "phases",
+    flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
+    align: Literal["per_clip", "per_frame"] = "per_clip",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    export: Literal["none", "ststnet"] = "none",
+    processes: int = 0,
+) -> None:
+    """Turn recordings into aligned clips with landmarks and flow, for training.
+
+    NAME is folder for your own data, with samples.csv (subject, sample, source, fps, label, onset, offset) in ROOT, or
+    a licensed dataset as in `openmer data check`. What is there already is not made again, so an interrupted run goes
+    on. Recordings that cannot be used are listed with the reason; macro-expressions are left aside.
+
+    For example:
+
+      openmer prepare folder my-dataset --out my-store
+      openmer prepare casme2 /data/CASME2 --out casme2-store
+      openmer prepare composite /data --out composite-store --flow dis
+      openmer prepare composite /data --out composite-store --export ststnet
+
+    Args:
+        name: Of the dataset, or folder.
+        root: The folder of the dataset.
+        out: The store to fill.
+        label: Of a folder: which column is the class.
+        frames: Of a licensed dataset: raw pictures or cropped faces.
+        workbook: Of a licensed dataset: the annotation, where it lies elsewhere.
+        corrections: Of a licensed dataset: mend known errors of the released annotation.
+        sampling: The paper's phases, or one clip from onset to offset.
+        flow: The teacher of the flow head; tvl1 is the paper's, dis 30 times faster.
+        align: One alignment a clip, or one a frame as the authors do (jitters).
+        device: Where TV-L1 flow is solved; a GPU does all pairs of a clip at once.
+        export: Also write onset-apex flow and strain, to OUT-ststnet, as STSTNet's and HTNet's own programs read them.
+        processes: Worker processes; 0 is one a core.
+    """
+    import os
+
+    from openmer.datasets.folder import FolderDataset
+    from openmer.datasets.prepare import PrepareSettings, not_asked_for
+    from openmer.datasets.prepare import prepare as run
+    from openmer.datasets.registry import open_datasets, samples_of
+
+    console = Console(stderr=True)
+    if name == "folder":
+        samples = FolderDataset(root, label=label).samples
+    else:
+        opened = open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections)
+        samples = samples_of(opened)
+        said = Counter(f.kind for dataset in opened for f in dataset.findings)
+        if said:
+            counts = ", ".join(f"{kind} {count}" for kind, count in said.most_common())
+            console.print(f"findings: {counts}; openmer data check {name} lists them", highlight=False)
+        longer = [s for s in samples if s.kind != "micro"]
+        if longer:
+            samples = tuple(s for s in samples if s.kind == "micro")
+            console.print(f"macro-expressions left aside: {len(longer)}")
+    settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow))
+    workers = processes or os.cpu_count() or 1
+    with progress(console, "Preparing", len(samples), "recordings/s") as step:
+        store, problems = run(samples, out, settings, processes=workers, on_sample=step)
+    _left_out(problems, console)
+    others = not_asked_for(store, samples)
+    if others:
+        console.print(
+            f"[yellow]still there[/] from an earlier run, not among the recordings now: {escape(', '.join(others[:5]))}"
+            f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}; choose another --out to be without them",
+            highlight=False,
+        )
+    console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
+    if export == "ststnet":
+        from openmer.datasets.export import export_ststnet, three_classes
+
+        total = len(three_classes(name, samples)[1])
+        folder = out.resolve().with_name(f"{out.resolve().name}-ststnet")
+        if folder.exists():
+            console.print(f"{escape(str(folder))} is there already; remove it to have it made again", highlight=False)
+            return
+        with progress(console, "Exporting", total, "recordings/s") as step:
+            lost = export_ststnet(name, samples, folder, settings, processes=workers, on_sample=step)
+        _left_out(lost, console)
+        console.print(f"pictures for STSTNet and HTNet in [bold]{escape(str(folder))}[/]")
+
+
+def _flow_device(wanted: Literal["auto", "cpu", "cuda"], flow: str) -> Literal["cpu", "cuda"]:
+    if wanted == "cpu" or flow != "tvl1":
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise InputError("--device cuda: no usable GPU was found; leave it away to run on the CPU")
+    return "cpu"
+
+
+def _left_out(problems: "tuple[Problem, ...]", console: Console) -> None:
+    for problem in problems:
+        where = f"{problem.sample.subject}/{problem.sample.name}"
+        console.print(f"[yellow]left out[/] {escape(where)}: {escape(problem.reason)}", highlight=False)
+
+
+def prepare_simulated(out: Path, subjects: int = 800, samples: int = 4, seed: int = 0, processes: int = 0) -> None:
+    """Fill a store with clips straight from the simulator, without detection: what the shipped weights learned from.
+
+    For example:
+
+      openmer prepare-simulated --out simulated-store --subjects 800
+      openmer prepare-simulated --out held-out --subjects 60 --seed 77
+
+    Args:
+        out: The store to fill; an interrupted run goes on.
+        subjects: People.
+        samples: Recordings of each; four show each class once.
+        seed: Everything drawn follows from it; people of another seed are other people.
+        processes: Worker processes; 0 is one a core.
+    """
+    import os
+
+    from openmer.datasets.simulated import SimulatedClips
+    from openmer.datasets.simulated import prepare_simulated as run
+
+    console = Console(stderr=True)
+    settings = SimulatedClips(subjects=subjects, samples=samples, seed=seed)
+    with progress(console, "Simulating", subjects, "people/s") as step:
+        store = run(out, settings, processes=processes or os.cpu_count() or 1, on_subject=step)
+    console.print(f"{len(store)} clips of {subjects} people in [bold]{escape(str(out))}[/]")

