@@ -163,6 +163,18 @@ def test_from_a_video_to_its_timeline_and_back_into_the_video(
     expect(page.locator(".om-result")).to_have_count(0)
 
 
+def test_what_the_network_saw_is_shown_where_it_is_asked_for(visit: Callable[[], Page], smirking: Path) -> None:
+    page = visit()
+    page.check("#om-explain input")
+    analyse(page, smirking, "mol-lite")
+    expect(page.locator(".om-result")).to_be_visible(timeout=ANALYSED_MS)
+    why = page.locator(".om-why").first
+    why.scroll_into_view_if_needed()
+    expect(why).to_contain_text("compared with the same face standing still")
+    page.wait_for_function("() => [...document.querySelectorAll('.om-why img')].every(i => i.naturalWidth > 0)")
+    expect(page.locator(".om-files")).to_contain_text("explanations.json")
+
+
 def test_the_note_is_in_sight_on_a_phone_and_says_what_the_weights_are(visit: Callable[[], Page]) -> None:
     page = visit()
     page.set_viewport_size({"width": 390, "height": 844})

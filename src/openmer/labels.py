@@ -23,6 +23,32 @@ def canonical_emotion(text: str) -> str:
     return _SPELLINGS.get(plain, plain)
 
 
+# Ekman, Friesen, Hager 2002.
+UNIT_NAMES: Mapping[int, str] = {
+    1: "inner brow raiser",
+    2: "outer brow raiser",
+    4: "brow lowerer",
+    5: "upper lid raiser",
+    6: "cheek raiser",
+    7: "lid tightener",
+    9: "nose wrinkler",
+    10: "upper lip raiser",
+    12: "lip corner puller",
+    14: "dimpler",
+    15: "lip corner depressor",
+    16: "lower lip depressor",
+    17: "chin raiser",
+    18: "lip pucker",
+    20: "lip stretcher",
+    23: "lip tightener",
+    24: "lip pressor",
+    25: "lips part",
+    26: "jaw drop",
+    28: "lip suck",
+    45: "blink",
+}
+
+
 @dataclass(frozen=True)
 class ActionUnit:
     """One unit of the Facial Action Coding System.

@@ -15,7 +15,7 @@ from openmer.cli.datasets import data, prepare, prepare_simulated, simulate
 from openmer.cli.networks import bench, import_authors
 from openmer.cli.results import export, score
 from openmer.cli.training import loso, report, train
-from openmer.cli.videos import analyze, demo, serve
+from openmer.cli.videos import analyze, demo, explain, serve
 from openmer.errors import OpenMERError
 from openmer.version import __version__
 
@@ -28,6 +28,7 @@ def version() -> None:
 VERBS = (
     analyze,
     demo,
+    explain,
     serve,
     export,
     score,

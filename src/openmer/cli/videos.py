@@ -107,6 +107,69 @@ def analyze(
     console.print(f"{found}; [bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
 
 
+def explain(
+    video: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    out: Path,
+    at: tuple[float, ...] = (),
+    target: str | None = None,
+    method: Literal["integrated", "held"] = "integrated",
+    fps: str | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    overlay: bool = False,
+    engine: str = "mol-lite",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    overwrite: bool = False,
+) -> None:
+    """Show where in the face and when the network's decisions come from. Needs `pip install 'openmer[explain]'`.
+
+    Writes what `openmer analyze` writes; the report shows for each key moment a map of the face, the share of each
+    frame and region, the strongest channels of the features, and the action units that would move the face so;
+    explanations.json holds the numbers.
+
+    For example:
+
+      openmer explain talk.mp4 --out results/why
+      openmer explain talk.mp4 --out results/why --at 3.2 7.85
+      openmer explain talk.mp4 --out results/why --at 3.2 --target surprise --method held
+
+    Args:
+        video: A video file, or a folder of numbered images.
+        out: The folder to make.
+        at: Moments to explain, seconds; by default the strongest candidates.
+        target: The class to explain; by default the most probable one.
+        method: integrated (gradients on the way from a still face, a few seconds a moment) or held (patches held still,
+            four times slower).
+        fps: Frames a second, such as 200 or 30000/1001; needed for a folder of images.
+        start: First second to analyse; by default two seconds before the first moment.
+        end: Last second to analyse.
+        overlay: Draw overlay.mp4 as well.
+        engine: mol-lite, or a .safetensors file.
+        device: Where the network runs.
+        overwrite: Replace an older result in OUT.
+    """
+    from openmer.explain.run import ExplainSettings
+    from openmer.explain.run import explain as run
+    from openmer.video.analyze import AnalyzeSettings
+
+    console = Console(stderr=True)
+    analysis = AnalyzeSettings(
+        fps=_fraction(fps), start_s=start, end_s=end, overlay=overlay, engine=engine, device=device
+    )
+    settings = ExplainSettings(target, method, at)
+    whole = run(video, out, analysis, settings, overwrite=overwrite, console=console)
+    for moment in whole.moments:
+        if moment.explained is not None:
+            console.print(
+                f"[bold]{moment.interval.apex_s:.2f} s[/] {escape(moment.explained.sentence)}", highlight=False
+            )
+    if not any(m.explained for m in whole.moments):
+        console.print("nothing to explain: no event lies in a window of the network; ask for a moment with --at")
+    console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+
+
 def _fraction(text: str | None) -> Fraction | None:
     if text is None:
         return None

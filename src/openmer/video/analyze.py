@@ -1,6 +1,8 @@
 """From a video to a folder with its timeline, tables, overlay and report: the whole video way in one place."""
 
+import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,18 +19,27 @@ from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.files import new_directory
 from openmer.progress import Watch, progress
-from openmer.timeline import Timeline
+from openmer.timeline import Interval, Timeline
 from openmer.version import __version__
 from openmer.video.measure import FlowCache, Measurements, measure
 from openmer.video.motion import MotionMeter
 from openmer.video.overlay import OverlayPainter
 from openmer.video.reader import VideoReader
 from openmer.video.recognition import Engine, Recognition, Recognizer, Runtime, load_engine, reviewed, threshold_for
-from openmer.video.report import MomentPictures, MomentRow, choose_moments, write_report
+from openmer.video.report import (
+    Explainer,
+    Moment,
+    MomentPictures,
+    MomentRow,
+    choose_moments,
+    window_around,
+    write_report,
+)
 from openmer.video.spotting import SpottingSettings, largest_step, spot
 from openmer.writer import VideoWriter
 
 MARKER = "timeline.json"
+EXPLANATIONS = "explanations.json"
 OWN = (
     MARKER,
     "timeline.csv",
@@ -36,12 +47,14 @@ OWN = (
     "landmarks.npz",
     "windows.csv",
     "network_flow.csv",
+    EXPLANATIONS,
     "report.html",
     "overlay.mp4",
 )
 CLASSICAL = "classical"
 DEFAULT_ENGINE = "mol-lite"
 FEW_FPS = 60
+ASKED = "asked"  # a moment that somebody wants to see, whatever happens in it
 
 CAUTION = (
     "A candidate is a place to look, not an emotion, and says nothing about what a person feels or hides. "
@@ -140,8 +153,14 @@ def analyze_whole(
     overwrite: bool = False,
     console: Console | None = None,
     watch: Watch | None = None,
+    explainer: Explainer | None = None,
+    asked_s: Sequence[float] = (),
 ) -> Analysis:
-    """The same as `analyze`, but all of the result comes back, and `watch` is told of every step."""
+    """The same as `analyze`, but all of the result comes back, and `watch` is told of every step.
+
+    With an `explainer` (see `openmer.explain`) the report says of its moments where the network's decision comes from,
+    and `explanations.json` is written; `asked_s` are moments, in seconds, to show instead of the strongest.
+    """
     settings = settings or AnalyzeSettings()
     console = console or Console(quiet=True)
     reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
@@ -159,7 +178,10 @@ def analyze_whole(
             timeline = _timeline(reader, measured, recognition, settings)
             for warning in timeline.provenance["warnings"]:
                 console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
-            pictures = _draw(reader, measured, recognition, timeline, flows, folder, console, watch)
+            asked = [_asked(moment, timeline) for moment in asked_s]
+            moments = choose_moments(timeline, measured, 0 if engine is None else engine.frames, asked)
+            pictures = MomentPictures(moments, engine, explainer)
+            _draw(reader, measured, recognition, timeline, moments, pictures, flows, folder, console, watch)
         finally:
             if flows is not None:
                 flows.close()
@@ -172,9 +194,54 @@ def analyze_whole(
             (folder / "windows.csv").write_text(recognition.windows_csv())
             (folder / "network_flow.csv").write_text(recognition.flow_csv())
         measured.save_landmarks(folder / "landmarks.npz", recognition)
-        moments = pictures.rows()
-        write_report(folder / "report.html", measured, timeline, moments, overlay=settings.overlay)
-    return Analysis(timeline, measured, moments)
+        what = "Key moments" if explainer is None else "Explaining"
+        with progress(console, what, len(pictures), "moments/s", watch=watch) as step:
+            rows = pictures.rows(step)
+        if explainer is not None:
+            (folder / EXPLANATIONS).write_text(_explanations(rows, timeline) + "\n")
+        write_report(folder / "report.html", measured, timeline, rows, overlay=settings.overlay)
+    return Analysis(timeline, measured, rows)
+
+
+def _asked(moment_s: float, timeline: Timeline) -> Interval:
+    """The network's window around a moment, as something to show.
+
+    Raises:
+        InputError: no window shows it.
+    """
+    window = window_around(moment_s, timeline)
+    if window is None:
+        covered = f"{timeline.windows[0].start_s:.2f} to {timeline.windows[-1].end_s:.2f} s" if timeline.windows else ""
+        raise InputError(
+            f"the network has no window around {moment_s:g} s"
+            + (f"; its windows lie between {covered}" if covered else "; it said nothing of this video")
+        )
+    share = (moment_s - window.start_s) / (window.end_s - window.start_s)
+    return Interval(
+        label=ASKED,
+        onset_s=window.start_s,
+        apex_s=moment_s,
+        offset_s=window.end_s,
+        onset_frame=window.start_frame,
+        apex_frame=round(window.start_frame + share * (window.end_frame - window.start_frame)),
+        offset_frame=window.end_frame,
+        probabilities=window.probabilities,
+    )
+
+
+def _explanations(rows: Sequence[MomentRow], timeline: Timeline) -> str:
+    content = [
+        {
+            "label": r.interval.label,
+            "apex_s": r.interval.apex_s,
+            "sentence": r.explained.sentence,
+            **r.explained.content,
+        }
+        for r in rows
+        if r.explained is not None
+    ]
+    about = {k: timeline.provenance[k] for k in ("source", "engine", "trained_on", "openmer", "caution")}
+    return json.dumps({"schema": "openmer.explanations/1", **about, "moments": content}, indent=2, allow_nan=False)
 
 
 def _measure(
@@ -205,15 +272,14 @@ def _draw(
     measured: Measurements,
     recognition: Recognition | None,
     timeline: Timeline,
+    moments: Sequence[Moment],
+    pictures: MomentPictures,
     flows: FlowCache | None,
     folder: Path,
     console: Console,
     watch: Watch | None,
-) -> MomentPictures:
+) -> None:
     """The second reading: key frames for the report and, where flows were kept, the overlay."""
-    engine = None if recognition is None else recognition.engine
-    moments = choose_moments(timeline, measured, 0 if engine is None else engine.frames)
-    pictures = MomentPictures(moments, engine)
     if flows is None:
         if moments:
             last = max(m.last_frame for m in moments)
@@ -223,7 +289,7 @@ def _draw(
                     step()
                     if frame.index >= last:
                         break
-        return pictures
+        return
     painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline, recognition)
     times = measured.signals.times_s
     rate = Fraction(1 / float(np.median(np.diff(times)))).limit_denominator(1001)
@@ -236,7 +302,6 @@ def _draw(
             pictures.see(frame.index, frame.image)
             writer.write(painter.paint(row, frame.image, flows.read(row)), float(times[row] - times[0]))
             step()
-    return pictures
 
 
 def _timeline(

@@ -202,6 +202,11 @@ def region_flow(flow: Array, points: Array) -> Array:
     return np.stack([still[:, disc].mean(1) for disc in discs]).astype(np.float32)
 
 
+def region_discs(points: Array) -> tuple[npt.NDArray[np.intp], ...]:
+    """Flat pixel indices of each region's disc in the crop; `points` are the (68, 2) landmarks in the crop."""
+    return _places(points)[0]
+
+
 def head_motion_field(affine: npt.NDArray[np.float64]) -> Array:
     """The flow (2, CROP_PX, CROP_PX) of an affine motion (2, 3)."""
     y, x = np.mgrid[:CROP_PX, :CROP_PX]

@@ -1,20 +1,21 @@
 """One self-contained HTML page: the timeline as a picture, the key moments with their flow, and the limits."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from openmer.clip import Array
+from openmer.clip import Array, Gray
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
 from openmer.page import image_uri, render, svg_uri
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import Interval, Timeline, Window
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES, relative_to_head
 from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
@@ -39,12 +40,14 @@ class Moment:
         alignment: one and the same for all its pictures.
         landmarks: (68, 2) at the onset, in px of the crop.
         window: numbers of the frames that the network looks at, around the apex; empty without a network.
+        window_s: the window's first and last moment.
     """
 
     interval: Interval
     alignment: Alignment
     landmarks: Array
     window: tuple[int, ...] = ()
+    window_s: tuple[float, float] = (0.0, 0.0)
 
     @property
     def last_frame(self) -> int:
@@ -59,36 +62,55 @@ class Moment:
         return as_gray(self.alignment.warp(image)), large.warp(image)
 
 
-def choose_moments(timeline: Timeline, measured: Measurements, frames: int = 0) -> tuple[Moment, ...]:
+def choose_moments(
+    timeline: Timeline, measured: Measurements, frames: int = 0, asked: Sequence[Interval] = ()
+) -> tuple[Moment, ...]:
     """The strongest candidates; where there are few, the strongest of the other events, in order of time.
 
     Args:
         timeline: what was found.
         measured: where the face was.
         frames: T of the network, or 0 without one.
+        asked: show these instead.
     """
     rank = {CANDIDATE: 0, SET_ASIDE: 1, LARGE_MOTION: 2, BLINK: 3}
     ranked = sorted(timeline, key=lambda i: (rank.get(i.label, 4), -(i.score or 0.0)))
     candidates = len(timeline.labelled(CANDIDATE))
-    chosen = ranked[: min(MOST_MOMENTS, max(candidates, 4))]
+    chosen = list(asked) or ranked[: min(MOST_MOMENTS, max(candidates, 4))]
     moments = []
     for interval in sorted(chosen, key=lambda i: i.onset_s):
         row = int(np.searchsorted(measured.frames, interval.onset_frame or 0))
         alignment = measured.alignments[row]
         if alignment is None:
             continue
-        window = _window_around(interval, timeline, frames) if frames and timeline.windows else ()
-        moments.append(Moment(interval, alignment, alignment.to_crop(measured.landmarks[row]), window))
+        points = alignment.to_crop(measured.landmarks[row])
+        apex = interval.onset_s if interval.apex_s is None else interval.apex_s
+        window = window_around(apex, timeline) if frames else None
+        if window is None:
+            moments.append(Moment(interval, alignment, points))
+            continue
+        numbers = np.rint(np.linspace(window.start_frame, window.end_frame, frames)).astype(int).tolist()
+        moments.append(Moment(interval, alignment, points, tuple(numbers), (window.start_s, window.end_s)))
     return tuple(moments)
 
 
-def _window_around(interval: Interval, timeline: Timeline, frames: int) -> tuple[int, ...]:
-    """The frames of the window whose middle is nearest to the apex, if the apex lies in it."""
-    apex = interval.onset_s if interval.apex_s is None else interval.apex_s
-    nearest = min(timeline.windows, key=lambda w: abs((w.start_s + w.end_s) / 2 - apex))
-    if not nearest.start_s <= apex <= nearest.end_s:
-        return ()
-    return tuple(np.rint(np.linspace(nearest.start_frame, nearest.end_frame, frames)).astype(int).tolist())
+def window_around(moment_s: float, timeline: Timeline) -> Window | None:
+    """The window whose middle is nearest to the moment, if the moment lies in it."""
+    nearest = min(timeline.windows, key=lambda w: abs((w.start_s + w.end_s) / 2 - moment_s), default=None)
+    return None if nearest is None or not nearest.start_s <= moment_s <= nearest.end_s else nearest
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Why the network decided as it did, in words, as a drawing (data URI), and as plain values."""
+
+    sentence: str
+    figure: str
+    content: dict[str, Any]
+
+
+# Engine, (T, C, C) crops, (68, 2) landmarks in px of the crop, (T,) seconds.
+Explainer = Callable[[Engine, Gray, Array, Sequence[float]], Explained]
 
 
 @dataclass(frozen=True)
@@ -98,6 +120,7 @@ class MomentRow:
     interval: Interval
     pictures: list[tuple[str, str]]
     network: list[tuple[str, str]]
+    explained: Explained | None = None
 
 
 class MomentPictures:
@@ -106,11 +129,15 @@ class MomentPictures:
     Args:
         moments: which.
         engine: the network whose flow and landmarks are shown, if there is one.
+        explainer: says why the network decided so; by default nothing is said.
     """
 
-    def __init__(self, moments: Sequence[Moment], engine: Engine | None = None) -> None:
+    def __init__(
+        self, moments: Sequence[Moment], engine: Engine | None = None, explainer: Explainer | None = None
+    ) -> None:
         self._moments = moments
         self._engine = engine
+        self._explainer = explainer
         self._crops: dict[tuple[int, int], tuple[Image, Image]] = {}
 
     def see(self, frame: int, image: Image) -> None:
@@ -120,11 +147,29 @@ class MomentPictures:
             if frame in (i.onset_frame, i.apex_frame, i.offset_frame) or frame in moment.window:
                 self._crops[k, frame] = moment.crops(image)
 
-    def rows(self) -> tuple[MomentRow, ...]:
-        """What the template shows."""
-        return tuple(
-            MomentRow(m.interval, self._measured(k, m), self._network(k, m)) for k, m in enumerate(self._moments)
-        )
+    def rows(self, on_row: Callable[[], None] = lambda: None) -> tuple[MomentRow, ...]:
+        """What the template shows; `on_row` is told of each that is done."""
+        rows = []
+        for k, moment in enumerate(self._moments):
+            parts = self._measured(k, moment), self._network(k, moment), self._explained(k, moment)
+            rows.append(MomentRow(moment.interval, *parts))
+            on_row()
+        return tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self._moments)
+
+    def _window(self, k: int, moment: Moment) -> list[tuple[Image, Image]]:
+        """The crops of the window, or nothing where one is missing."""
+        crops = [self._crops[k, f] for f in moment.window if (k, f) in self._crops]
+        return crops if len(crops) == len(moment.window) else []
+
+    def _explained(self, k: int, moment: Moment) -> Explained | None:
+        crops = self._window(k, moment)
+        if self._explainer is None or self._engine is None or not crops:
+            return None
+        times = np.linspace(*moment.window_s, len(crops)).tolist()
+        return self._explainer(self._engine, np.stack([gray for gray, _ in crops]), moment.landmarks, times)
 
     def _measured(self, k: int, moment: Moment) -> list[tuple[str, str]]:
         interval = moment.interval
@@ -155,8 +200,8 @@ class MomentPictures:
 
     def _network(self, k: int, moment: Moment) -> list[tuple[str, str]]:
         """The network's flow up to the apex, summed from pair to pair, and its landmarks there."""
-        crops = [self._crops[k, f] for f in moment.window if (k, f) in self._crops]
-        if self._engine is None or not crops or len(crops) < len(moment.window):
+        crops = self._window(k, moment)
+        if self._engine is None or not crops:
             return []
         flow, points, _ = look(self._engine, np.stack([gray for gray, _ in crops]))
         interval = moment.interval
@@ -248,7 +293,9 @@ def on_even_grid(
     """At most 2,000 columns; each is the largest value of its stretch, so that no short event is lost."""
     columns = min(2000, len(times))
     edges = np.linspace(start, end, columns + 1)
-    at = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, columns - 1)
+    # By the middle of each frame's time: where there is a column for each frame, its beginning lies on an edge.
+    middles = times + 0.5 * float(np.median(np.diff(times)))
+    at = np.clip(np.searchsorted(edges, middles, side="right") - 1, 0, columns - 1)
     grid = np.full((columns, values.shape[1]), np.nan, np.float32)
     np.fmax.at(grid, at, values)
     return grid

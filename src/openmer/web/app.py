@@ -190,6 +190,7 @@ class Parts:
     form: Any
     video: Any
     engine: Any
+    explain: Any
     go: Any
     status: Any
     cancel: Any
@@ -206,6 +207,9 @@ def _lay_out(gr: Any, limits: Limits, choices: Sequence[Choice]) -> Parts:
             video = gr.Video(label="Video", sources=["upload", "webcam"], elem_id="om-video")
         with gr.Column(scale=2, min_width=280):
             engine = gr.Radio([(c.label, c.key) for c in choices], value=choices[0].key, label="Method")
+            explain = gr.Checkbox(
+                label="Show what the network saw (some seconds for each key moment)", elem_id="om-explain"
+            )
             go = gr.Button("Analyse", variant="primary", elem_id="om-go")
             gr.HTML(render("web_limits.html.j2", limits=limits))
     status = gr.HTML(visible=False, elem_id="om-status")
@@ -215,14 +219,14 @@ def _lay_out(gr: Any, limits: Limits, choices: Sequence[Choice]) -> Parts:
     with gr.Column() as steps:
         gr.HTML(render("web_steps.html.j2"))
     note = gr.HTML(_note(choices[0]), elem_id="om-note")
-    return Parts(form, video, engine, go, status, cancel, again, result, steps, note)
+    return Parts(form, video, engine, explain, go, status, cancel, again, result, steps, note)
 
 
 def _wire(gr: Any, page: Any, parts: Parts, jobs: Jobs, choices: Sequence[Choice]) -> None:
     """What happens on a click. Gradio hands a request to every function that has an argument of that type."""
 
-    async def analyse(path: str | None, name: str, request: gr.Request) -> AsyncIterator[list[Any]]:
-        async for view in _follow(jobs, request.session_hash or "", path, name, choices):
+    async def analyse(path: str | None, name: str, explain: bool, request: gr.Request) -> AsyncIterator[list[Any]]:
+        async for view in _follow(jobs, request.session_hash or "", path, _chosen(choices, name), explain):
             yield view.updates(gr)
 
     def another(request: gr.Request) -> list[Any]:
@@ -244,7 +248,7 @@ def _wire(gr: Any, page: Any, parts: Parts, jobs: Jobs, choices: Sequence[Choice
     shown = [p.form, p.steps, p.go, p.cancel, p.again, p.status, p.result]
     p.video.change(hold, p.video, None, **quiet)
     p.engine.change(lambda name: _note(_chosen(choices, name)), p.engine, p.note, **quiet)
-    p.go.click(analyse, [p.video, p.engine], shown, **quiet)
+    p.go.click(analyse, [p.video, p.engine, p.explain], shown, **quiet)
     p.cancel.click(stop, None, None, **quiet)
     p.again.click(another, None, [p.video, *shown], **quiet)
     page.unload(leave)
@@ -272,9 +276,7 @@ class View:
         ]
 
 
-async def _follow(
-    jobs: Jobs, session: str, path: str | None, engine: str, choices: Sequence[Choice]
-) -> AsyncIterator[View]:
+async def _follow(jobs: Jobs, session: str, path: str | None, choice: Choice, explain: bool) -> AsyncIterator[View]:
     """Queue a video and tell how it stands until it is over."""
     if not path:
         yield View(_said("Drop a video into the box first, or record one."))
@@ -282,7 +284,7 @@ async def _follow(
     upload = Path(path)
     jobs.hold(session, upload)
     try:
-        job = jobs.submit(session, upload, _chosen(choices, engine).engine)
+        job = jobs.submit(session, upload, choice.engine, explain=bool(explain))
     except InputError as error:
         yield View(_said(str(error)))
         return

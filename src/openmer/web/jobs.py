@@ -115,8 +115,8 @@ class Jobs:
         for part in (self.uploads, self._results):
             part.mkdir(mode=0o700)
 
-    def submit(self, session: str, video: Path, engine: str) -> Job:
-        """Queue an analysis; an older one of the same session is given up.
+    def submit(self, session: str, video: Path, engine: str, *, explain: bool = False) -> Job:
+        """Queue an analysis, on request with explanations; an older one of the same session is given up.
 
         Raises:
             InputError: the upload is gone, too large, or too many wait.
@@ -135,6 +135,7 @@ class Jobs:
                 self._device,
                 self.limits.max_seconds,
                 f"results/{token}/",
+                explain,
             )
             job = Job(session, order, token)
             self._jobs.append(job)

@@ -6,7 +6,7 @@ All that moves is in `templates/web.js`, which finds the pieces by their `data-`
 import base64
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ WHAT = {
     "landmarks.npz": "68 points a frame",
     "windows.csv": "the network's probabilities",
     "network_flow.csv": "the network's flow",
+    "explanations.json": "what the network saw, in numbers",
 }
 TICKS = 8
 MAP = "Blues"
@@ -124,7 +125,12 @@ def _with_files(moment: MomentRow, number: int, folder: Path, links: str) -> Mom
             linked.append((caption, links + name))
         return linked
 
-    return MomentRow(moment.interval, stored("moment", moment.pictures), stored("network", moment.network))
+    explained = moment.explained
+    if explained is not None:
+        name = f"why-{number}.svg"
+        (folder / name).write_bytes(base64.b64decode(explained.figure.partition(",")[2]))
+        explained = replace(explained, figure=links + name)
+    return MomentRow(moment.interval, stored("moment", moment.pictures), stored("network", moment.network), explained)
 
 
 def lanes(timeline: Timeline, start: float, end: float) -> tuple[Lane, ...]:

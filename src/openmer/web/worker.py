@@ -34,6 +34,7 @@ class Order:
         device: as `openmer analyze --device`.
         max_seconds: a longer video is refused.
         links: what stands before the names of the result's files in the page.
+        explain: whether to say where the network's decisions come from.
     """
 
     video: Path
@@ -42,6 +43,7 @@ class Order:
     device: str
     max_seconds: float
     links: str
+    explain: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,17 @@ def run(order: Order, pipe: Connection) -> None:
 def _analyse(order: Order, send: Callable[[Message], None]) -> None:
     send(Progress("Starting", 0, None))
     check(order.video, order.max_seconds)
-    from openmer.video.analyze import AnalyzeSettings, analyze_whole
+    from openmer.video.analyze import CLASSICAL, AnalyzeSettings, analyze_whole
     from openmer.web.view import write_page
 
     settings = AnalyzeSettings(engine=order.engine, device=order.device)
     out = order.folder / RESULT
-    whole = analyze_whole(order.video, out, settings, watch=lambda *step: send(Progress(*step)))
+    explainer = None
+    if order.explain and order.engine != CLASSICAL:  # the classical engine has nothing to explain but motion
+        from openmer.explain.run import ExplainSettings
+
+        explainer = ExplainSettings()
+    whole = analyze_whole(order.video, out, settings, watch=lambda *step: send(Progress(*step)), explainer=explainer)
     send(Progress("Preparing the page", 0, None))
     extras = order.folder / EXTRAS
     write_page(order.folder / PAGE, whole, out, extras, order.links)

@@ -1,0 +1,184 @@
+"""Where and when a decision comes from: a clip against the same face standing still.
+
+The question behind every attribution is "compared with what". Here it is compared with the clip's first frame, shown as
+often as the clip has frames: the same face, light and alignment, without any motion. So what does not move cannot be
+given a share, and the shares add up to what the motion changed in the network's mind.
+
+Shape legend: T frames, C = 128 px crop, K classes, R regions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from openmer.clip import Array, Gray
+from openmer.clips.transforms import normalized
+from openmer.errors import InputError
+from openmer.models.mol import MOL
+
+Method = Literal["integrated", "held"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+STEPS = 16  # points on the path of integrated gradients
+PATCH_PX, STRIDE_PX = 16, 8
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each place and frame added to the log-odds of a class.
+
+    Attributes:
+        target: the class.
+        method: how it was computed.
+        moving: log-odds of the class for the clip.
+        still: log-odds for its first frame standing still.
+        places: (T, C, C). Of `integrated` added log-odds, which sum to `moving - still` up to the steps of its path. Of
+            `held` the log-odds lost while a patch around the place stands still, the mean over the patches that hold
+            it, in all frames alike.
+    """
+
+    target: str
+    method: Method
+    moving: float
+    still: float
+    places: Array
+
+    @property
+    def map(self) -> Array:
+        """(C, C) over all frames, without sign: how much a place mattered, for or against."""
+        return np.asarray(np.abs(self.places).sum(0), np.float32)
+
+    @property
+    def frames(self) -> Array:
+        """(T,) share of each frame, without sign; they sum to 1 unless nothing mattered."""
+        total = np.abs(self.places).sum((1, 2))
+        return np.asarray(total / max(float(total.sum()), 1e-12), np.float32)
+
+    def share(self, inside: npt.NDArray[np.bool_] | npt.NDArray[np.float32]) -> float:
+        """How much of `map` lies inside a mask (C, C) of truth or of weights between 0 and 1."""
+        whole = self.map
+        return float((whole * inside).sum() / max(float(whole.sum()), 1e-12))
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One of F(g)'s channels, what F5C gives for the second frame of every pair.
+
+    Attributes:
+        number: 0 to 127.
+        share: of what all channels add, without sign.
+        change: (S, S) how far its values go from those of the still face, the largest over the pairs.
+    """
+
+    number: int
+    share: float
+    change: Array
+
+
+def attribute(
+    model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, method: Method = "integrated"
+) -> Attribution:
+    """Attribute the log-odds of a class to places and frames.
+
+    `integrated` are integrated gradients (Sundararajan, Taly, Yan 2017). `held` is occlusion (Zeiler, Fergus 2014) in
+    which a patch is held still instead of being covered: how much the log-odds fall when nothing in it moves.
+
+    Args:
+        model: with the recognition head.
+        crops_TCC: (T, C, C) gray levels, aligned, as the network reads them.
+        classes: names of the network's outputs.
+        target: one of them.
+        method: see above.
+
+    Raises:
+        InputError: the class is unknown, or captum is not installed.
+    """
+    if target not in classes:
+        raise InputError(f"the network has no class {target!r}; there are {', '.join(classes)}")
+    try:
+        from captum.attr import IntegratedGradients, Occlusion
+    except ImportError as error:
+        raise InputError("captum is not installed; run `pip install 'openmer[explain]'`") from error
+    clip, still = _clips(model, crops_TCC)
+
+    def log_odds(clips: Tensor) -> Tensor:
+        return _log_odds(model, clips, classes.index(target))
+
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            moving, standing = (float(log_odds(c)) for c in (clip, still))
+        if method == "integrated":
+            places = IntegratedGradients(log_odds).attribute(clip, still, n_steps=STEPS, internal_batch_size=BATCH)
+        else:
+            frames = clip.shape[1]
+            with torch.no_grad():
+                places = Occlusion(log_odds).attribute(
+                    clip,
+                    (frames, 1, PATCH_PX, PATCH_PX),
+                    (frames, 1, STRIDE_PX, STRIDE_PX),
+                    still,
+                    perturbations_per_eval=BATCH,
+                )
+    finally:
+        model.train(was_training)
+    values = np.asarray(places[0, :, 0].detach().float().cpu().numpy(), np.float32)
+    return Attribution(target, method, moving, standing, values)
+
+
+def strongest_channels(
+    model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, most: int = 6
+) -> tuple[Channel, ...]:
+    """The channels of F(g) through which most of the log-odds come: gradient times change from the still face.
+
+    Of what reaches the decision through F5C's features; a network with `motion` also reads motion beside them.
+
+    Args:
+        model: with the recognition head.
+        crops_TCC: (T, C, C) gray levels.
+        classes: names of the network's outputs.
+        target: one of them.
+        most: how many.
+    """
+    clip, still = _clips(model, crops_TCC)
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        kept.append(output)
+
+    was_training = model.training
+    model.eval()
+    handle = model.second.register_forward_hook(keep)
+    try:
+        (gradient,) = torch.autograd.grad(_log_odds(model, clip, classes.index(target)).sum(), kept[0])
+        with torch.no_grad():
+            _log_odds(model, still, 0)
+    finally:
+        handle.remove()
+        model.train(was_training)
+    change = kept[0].detach() - kept[1]
+    added = (gradient * change).sum((0, 2, 3)).abs()
+    shares = added / added.sum().clamp_min(1e-12)
+    order = shares.argsort(descending=True)[:most].tolist()
+    return tuple(Channel(k, float(shares[k]), change[:, k].abs().amax(0).float().cpu().numpy()) for k in order)
+
+
+def _clips(model: MOL, crops_TCC: Gray) -> tuple[Tensor, Tensor]:
+    """(1, T, 1, C, C) the clip as the network reads it, and its first frame standing still."""
+    clip = torch.from_numpy(normalized(crops_TCC))[None].to(next(model.parameters()).device)
+    return clip, clip[:, :1].expand_as(clip).contiguous()
+
+
+def _log_odds(model: MOL, clips: Tensor, number: int) -> Tensor:
+    """(B,) of a class against all others together."""
+    logits = model(clips, ("mer",)).logits
+    assert logits is not None  # noqa: S101  (it was asked for)
+    others = torch.cat([logits[:, :number], logits[:, number + 1 :]], 1)
+    odds: Tensor = logits[:, number] - others.logsumexp(1)
+    return odds

@@ -1,0 +1,208 @@
+"""One window of a video explained: the decision, where and when it comes from, what moved, which units that may be.
+
+Shape legend: T frames, C = 128 px crop, R regions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from openmer.clip import Array, Gray
+from openmer.clips.flow import optical_flow
+from openmer.clips.transforms import CROP_PX
+from openmer.errors import InputError
+from openmer.explain.attribution import Attribution, Channel, Method, attribute, strongest_channels
+from openmer.explain.units import LikelyUnit, likely_units
+from openmer.labels import UNIT_NAMES
+from openmer.page import figure_uri
+from openmer.video.motion import REGION_NAMES, region_discs, region_flow
+from openmer.video.recognition import Engine, look
+
+SMOOTH_PX = 3.0
+ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the network saw in one window.
+
+    Attributes:
+        probabilities: of the window, by class.
+        attribution: of the log-odds of `attribution.target`.
+        channels: of F(g), the strongest first.
+        shares: how much of the attribution lies in each region, and elsewhere; they sum to 1.
+        motion: (R, 2) px of the crop, regions less the head's motion, from the window's first frame to `apex`.
+        units: that may have moved.
+        apex: number of the frame within the window at which regions are farthest from where they began.
+    """
+
+    probabilities: dict[str, float]
+    attribution: Attribution
+    channels: tuple[Channel, ...]
+    shares: dict[str, float]
+    motion: Array
+    units: tuple[LikelyUnit, ...]
+    apex: int
+
+    def sentence(self) -> str:
+        """In words."""
+        a = self.attribution
+        said = (
+            f"{a.target} {self.probabilities[a.target]:.2f}: compared with the same face standing still, its log-odds "
+            f"{'rose' if a.moving >= a.still else 'fell'} from {a.still:.1f} to {a.moving:.1f}."
+        )
+        inside = sorted(((v, k) for k, v in self.shares.items() if k != ELSEWHERE), reverse=True)[:3]
+        said += " Most of what mattered lies at " + ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in inside)
+        said += f"; {self.shares[ELSEWHERE]:.0%} outside of all regions."
+        if not self.units:
+            return said + " Too little moved to name action units."
+        named = ", ".join(f"AU{u.unit} {UNIT_NAMES[u.unit]} ({u.px:.1f} px{_side(u)})" for u in self.units)
+        return said + f" Action units that would move the regions so: {named}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the maps go to an array file."""
+        a = self.attribution
+        return {
+            "target": a.target,
+            "method": a.method,
+            "probabilities": self.probabilities,
+            "log_odds": {"clip": round(a.moving, 4), "still": round(a.still, 4)},
+            "share_of_frames": [round(float(v), 4) for v in a.frames],
+            "share_of_regions": {k: round(v, 4) for k, v in self.shares.items()},
+            "motion_px": {n: [round(float(v), 4) for v in m] for n, m in zip(REGION_NAMES, self.motion, strict=True)},
+            "likely_units": [
+                {"unit": u.unit, "name": UNIT_NAMES[u.unit], "px": round(u.px, 4), "right": round(u.right, 3)}
+                for u in self.units
+            ],
+            "channels": [{"number": c.number, "share": round(c.share, 4)} for c in self.channels],
+        }
+
+
+def _side(unit: LikelyUnit) -> str:
+    if 0.35 <= unit.right <= 0.65:
+        return ""
+    return ", more on the person's right" if unit.right > 0.5 else ", more on the person's left"
+
+
+def explain_window(
+    engine: Engine,
+    crops_TCC: Gray,
+    landmarks: Array,
+    *,
+    target: str | None = None,
+    method: Method = "integrated",
+) -> Explanation:
+    """Explain what the network decides for a window.
+
+    Args:
+        engine: in torch.
+        crops_TCC: (T, C, C) gray levels, aligned by one alignment.
+        landmarks: (68, 2) px of the crop.
+        target: class to explain; the most probable one by default.
+        method: see `attribute`.
+
+    Raises:
+        InputError: the class is unknown, captum is not installed, or the network runs in onnxruntime.
+    """
+    model, classes = engine.model, tuple(engine.record.classes)
+    _, _, probabilities = look(engine, crops_TCC)
+    target = target or classes[int(probabilities.argmax())]
+    attribution = attribute(model, crops_TCC, classes, target, method=method)
+    moved = np.stack([region_flow(optical_flow(crops_TCC[0], crop, "tvl1"), landmarks) for crop in crops_TCC[1:]])
+    apex = int(np.linalg.norm(moved, axis=2).max(1).argmax())
+    return Explanation(
+        probabilities={c: round(float(p), 4) for c, p in zip(classes, probabilities, strict=True)},
+        attribution=attribution,
+        channels=strongest_channels(model, crops_TCC, classes, target),
+        shares=region_shares(attribution, landmarks),
+        motion=moved[apex],
+        units=likely_units(moved[apex]),
+        apex=apex + 1,
+    )
+
+
+def region_shares(attribution: Attribution, landmarks: Array) -> dict[str, float]:
+    """How much of an attribution lies in each region's disc; a pixel belongs to the nearest disc that holds it.
+
+    Args:
+        attribution: with places of (C, C).
+        landmarks: (68, 2) px of the crop.
+    """
+    owner = np.full(CROP_PX * CROP_PX, len(REGION_NAMES))
+    nearest = np.full(CROP_PX * CROP_PX, np.inf)
+    y, x = np.divmod(np.arange(CROP_PX * CROP_PX), CROP_PX)
+    for k, disc in enumerate(region_discs(landmarks)):
+        if not len(disc):
+            continue
+        distance = np.hypot(x[disc] - x[disc].mean(), y[disc] - y[disc].mean())
+        closer = distance < nearest[disc]
+        owner[disc[closer]], nearest[disc[closer]] = k, distance[closer]
+    parts = np.bincount(owner, attribution.map.ravel(), len(REGION_NAMES) + 1)
+    total = max(float(parts.sum()), 1e-12)
+    return {name: float(v) / total for name, v in zip((*REGION_NAMES, ELSEWHERE), parts, strict=True)}
+
+
+def heat(crop: Gray, places: Array, most: float) -> npt.NDArray[np.uint8]:
+    """A map over a crop, the face in gray where nothing mattered: (C, C) and (C, C) -> (C, C, 3) RGB."""
+    strength = np.clip(cv2.GaussianBlur(places, (0, 0), SMOOTH_PX) / max(most, 1e-12), 0, 1)[..., None]
+    colour = matplotlib.colormaps["inferno"](0.25 + 0.75 * strength[..., 0])[..., :3]
+    gray = np.repeat(crop[..., None] / 255, 3, 2)
+    return np.asarray(np.rint(255 * (gray * (1 - 0.85 * strength) + colour * 0.85 * strength)), np.uint8)
+
+
+def explained_figure(explanation: Explanation, crops_TCC: Gray, times_s: Sequence[float]) -> str:
+    """The explanation as a drawing (data URI): where, when, which regions and channels."""
+    a = explanation.attribution
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    grid = figure.add_gridspec(2, 1, height_ratios=(1.9, 1))
+    upper, lower = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    where, when, regions = upper.subplots(1, 3, width_ratios=(1, 1.1, 1.6))
+    blurred = cv2.GaussianBlur(a.map, (0, 0), SMOOTH_PX)
+    where.imshow(heat(crops_TCC[explanation.apex], a.map, float(blurred.max())))
+    where.set_title(f"where {a.target} comes from", fontsize=10)
+    where.set_axis_off()
+    when.bar(range(len(times_s)), a.frames, color="#d55e00")
+    when.set_xticks(range(len(times_s)), [f"{t:.2f}" for t in times_s], rotation=60, fontsize=8)
+    when.set_title("share of each frame", fontsize=10)
+    when.set_xlabel("seconds", fontsize=9)
+    rows = np.arange(len(REGION_NAMES))
+    shares = [explanation.shares[name] for name in REGION_NAMES]
+    regions.barh(rows - 0.2, shares, 0.4, color="#d55e00", label="share of the attribution")
+    regions.set_yticks(rows, [n.replace("_", " ") for n in REGION_NAMES], fontsize=8)
+    regions.invert_yaxis()
+    regions.set_xlabel("share", fontsize=9)
+    px = regions.twiny()
+    px.barh(rows + 0.2, np.linalg.norm(explanation.motion, axis=1), 0.4, color="#56b4e9", label="motion")
+    px.set_xlabel("px of the crop", fontsize=9)
+    handles = [*regions.get_legend_handles_labels()[0], *px.get_legend_handles_labels()[0]]
+    names = ["share of the attribution", "motion, px"]
+    px.legend(handles, names, fontsize=8, framealpha=0.9, edgecolor="none", loc="lower right")
+    maps = lower.subplots(1, len(explanation.channels))
+    for axes, channel in zip(np.atleast_1d(maps), explanation.channels, strict=True):
+        change = np.asarray(cv2.resize(channel.change, (CROP_PX, CROP_PX)), np.float32)
+        axes.imshow(heat(crops_TCC[explanation.apex], change, float(change.max())))
+        axes.set_title(f"channel {channel.number}: {channel.share:.0%}", fontsize=9)
+        axes.set_axis_off()
+    return figure_uri(figure)
+
+
+def checked_for_explaining(engine: Engine | None) -> Engine:
+    """The engine, if it can be explained.
+
+    Raises:
+        InputError: there is no network, it runs in onnxruntime, or captum is not installed.
+    """
+    if engine is None:
+        raise InputError("the classical engine decides by motion alone, which the report shows; choose a network")
+    _ = engine.model
+    try:
+        import captum.attr  # noqa: F401
+    except ImportError as error:
+        raise InputError("explaining needs captum; run `pip install 'openmer[explain]'`") from error
+    return engine

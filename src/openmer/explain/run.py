@@ -1,0 +1,91 @@
+"""`openmer explain`: an analysis whose report also says where the network's decisions come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from openmer.clip import Array, Gray
+from openmer.errors import InputError
+from openmer.explain.attribution import METHODS, Method
+from openmer.explain.moment import checked_for_explaining, explain_window, explained_figure
+from openmer.progress import Watch
+from openmer.video.analyze import CLASSICAL, Analysis, AnalyzeSettings, analyze_whole
+from openmer.video.recognition import Engine, load_engine
+from openmer.video.report import Explained
+
+MARGIN_S = 2.0  # of video that is looked at around what is asked for: the spotter needs a context
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """What is explained, and how.
+
+    Attributes:
+        target: class whose log-odds are attributed; by default the most probable one of each window.
+        method: see `openmer.explain.attribution.attribute`.
+        at_s: moments to explain, in seconds; by default those that the report shows.
+    """
+
+    target: str | None = None
+    method: Method = "integrated"
+    at_s: tuple[float, ...] = ()
+
+    def __call__(self, engine: Engine, crops: Gray, landmarks: Array, times_s: Sequence[float]) -> Explained:
+        """Explain one window; what `analyze_whole` asks for."""
+        found = explain_window(engine, crops, landmarks, target=self.target, method=self.method)
+        return Explained(found.sentence(), explained_figure(found, crops, times_s), found.to_json())
+
+
+def explain(
+    video: Path | str,
+    out: Path | str,
+    analysis: AnalyzeSettings | None = None,
+    settings: ExplainSettings | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+    watch: Watch | None = None,
+) -> Analysis:
+    """Analyse a video and explain its key moments.
+
+    Writes what `openmer.analyze` writes, `explanations.json`, and a report with a drawing for each moment. Where
+    moments are asked for and no part of the video is chosen, only their surroundings are analysed.
+
+    Args:
+        video: a video file, or a folder of numbered images.
+        out: the folder to make.
+        analysis: how the video is analysed; by default without an overlay.
+        settings: see there.
+        overwrite: whether an older result at `out` may be replaced.
+        console: where progress and warnings go; by default nowhere.
+        watch: is told of every step.
+
+    Raises:
+        InputError: as `analyze`; the class or method is unknown, captum is missing, or no window shows a moment.
+        OutputError: `out` is taken or cannot be written.
+    """
+    analysis = analysis or AnalyzeSettings(overlay=False)
+    settings = settings or ExplainSettings()
+    if settings.method not in METHODS:
+        raise InputError(f"there is no method {settings.method!r}; choose {', '.join(METHODS)}")
+    if any(not moment >= 0 for moment in settings.at_s):
+        raise InputError(f"moments are seconds from the first frame, got {', '.join(map(str, settings.at_s))}")
+    engine = None if analysis.engine == CLASSICAL else load_engine(analysis.engine, analysis.device, analysis.runtime)
+    classes = checked_for_explaining(engine).record.classes
+    if settings.target is not None and settings.target not in classes:
+        raise InputError(f"the network has no class {settings.target!r}; there are {', '.join(classes)}")
+    if settings.at_s and not analysis.start_s and analysis.end_s is None:
+        first, last = min(settings.at_s), max(settings.at_s)
+        analysis = replace(analysis, start_s=max(0.0, first - MARGIN_S), end_s=last + MARGIN_S)
+    return analyze_whole(
+        video,
+        out,
+        analysis,
+        overwrite=overwrite,
+        console=console,
+        watch=watch,
+        explainer=settings,
+        asked_s=settings.at_s,
+    )

@@ -1,0 +1,98 @@
+"""Which action units are likely to have moved: regional motion compared with the units of the simulator's head.
+
+A guess, and a coarse one: twelve regions cannot tell every unit from every other. `benchmarks/attribution.py` measures
+how often it is right on simulated faces; on real faces nobody has measured it.
+
+Shape legend: R regions, U units.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from sklearn.linear_model import Lasso
+
+from openmer.clip import Array
+from openmer.clips.store import STORED_PX
+from openmer.clips.transforms import CROP_PX
+from openmer.simulator.camera import exact_flow, rasterize
+from openmer.simulator.head import Identity, head_model, landmarks
+from openmer.simulator.motion import ACTION_UNITS, action_weights
+from openmer.simulator.render import crop_camera
+from openmer.video.motion import region_flow
+
+LEAST_PX = 0.1  # of regional motion, below which nothing is said
+LEAST_SHARE = 0.15  # of the explained motion, below which a unit is not named
+SPARSITY = 0.05  # of the largest possible penalty: prefers one unit that fits to three that fit a little better
+
+
+@dataclass(frozen=True)
+class LikelyUnit:
+    """An action unit that may have moved.
+
+    Attributes:
+        unit: FACS number.
+        px: how far its part of the motion goes in the region that it moves most, px of the 128 crop.
+        right: share of it on the subject's right, 0 to 1; about a half where it is symmetric.
+    """
+
+    unit: int
+    px: float
+    right: float
+
+
+@cache
+def signatures() -> dict[int, Array]:
+    """What each unit does to an average face seen from in front: unit -> (2, R, 2) px of the crop, right side and left.
+
+    Exact flow of the simulator for a tenth of a full expression, less what passes for head motion, as in a video.
+    """
+    model = head_model()
+    face = Identity(model.mesh_template)
+    neutral = face.vertices
+    middle = landmarks(neutral)[[36, 39, 42, 45, 30, 48, 54]]
+    shift = (middle.min(0) + middle.max(0)) / 2 * (1, 0, 1)
+    camera = crop_camera(STORED_PX, neutral - shift)
+    room = (STORED_PX - CROP_PX) // 2
+    points = camera.project(landmarks(neutral - shift))[:, :2] - room
+
+    def moved(unit: int, right: float, left: float) -> Array:
+        pair = (neutral - shift, face.posed(action_weights(unit, right, left)) - shift)
+        seen = [rasterize(camera.project(v), model.mesh_faces, STORED_PX, STORED_PX) for v in pair]
+        flow, _ = exact_flow((seen[0], seen[1]), *pair, model.mesh_faces, camera)
+        return 10 * region_flow(flow[:, room:-room, room:-room], points)
+
+    return {unit: np.stack([moved(unit, 0.1, 0.0), moved(unit, 0.0, 0.1)]) for unit in ACTION_UNITS}
+
+
+def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
+    """Units whose non-negative mixture is most like the motion, the largest part first; empty where hardly any is.
+
+    Args:
+        motion_R2: (R, 2) px of the crop, regions less the head's motion, from before to the apex.
+    """
+    target = np.asarray(motion_R2, np.float64).ravel()
+    if np.linalg.norm(motion_R2, axis=1).max(initial=0) < LEAST_PX or not np.isfinite(target).all():
+        return ()
+    units = list(signatures())
+    columns = np.stack([side.ravel() for unit in units for side in signatures()[unit]], 1).astype(np.float64)
+    sizes = np.linalg.norm(columns, axis=0)
+    known = sizes > 1e-6
+    columns[:, known] /= sizes[known]
+    strongest = float((columns.T @ target).max())
+    if strongest <= 0:
+        return ()
+    fit = Lasso(alpha=SPARSITY * strongest / len(target), positive=True, fit_intercept=False, max_iter=10_000)
+    weights = fit.fit(columns, target).coef_.reshape(len(units), 2)
+    found = []
+    for k, unit in enumerate(units):
+        part = np.einsum("s,nsd->nd", weights[k], columns.reshape(-1, 2, len(units), 2)[:, :, k].transpose(0, 2, 1))
+        reach = float(np.linalg.norm(part, axis=1).max())
+        if reach > 0:
+            sides = signatures()[unit]
+            # The simulator's head moves some units as one, and what is no side cannot be told.
+            share = 0.5 if np.allclose(sides[0], sides[1]) else float(weights[k, 0] / weights[k].sum())
+            found.append(LikelyUnit(unit, reach, share))
+    total = sum(u.px for u in found)
+    found = [u for u in found if u.px >= LEAST_SHARE * total]
+    return tuple(sorted(found, key=lambda u: -u.px))
