@@ -134,6 +134,17 @@ def test_links_lead_to_files() -> None:
                 assert (page.parent / target.partition("#")[0]).exists(), f"{name_of(page)}: {target}"
 
 
+def test_the_readmes_tree_names_what_is_there() -> None:
+    """A line a file: a path at the margin, or one below src/openmer."""
+    (tree,) = (b for _, b in blocks(ROOT / "README.md", "") if b.startswith("src/openmer/"))
+    for line in tree.splitlines():
+        folder = ROOT / "src/openmer" if line.startswith(" ") else ROOT
+        path = folder / line.split()[0]
+        assert path.exists(), line
+        for beside in re.findall(r"\b(\w+\.py)\b", line.partition(path.name)[2]):
+            assert (path.parent / beside).exists() or (path / beside).exists(), line
+
+
 def test_make_targets_and_scripts_that_pages_name_are_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:

@@ -26,6 +26,7 @@ from openmer.models.f5c import CCC
 from openmer.simulator.generate import SimulateSettings, stream
 
 FIRST, SECOND, SHARED, HEAD, INK = "#3b6fb6", "#d9822b", "#7a7a7a", "#3f8f5b", "#222222"
+SCALE = 1.28  # of all text: on a page the drawing is shown at two thirds of its size
 NODE = 5  # the channel whose neighbours are shown
 
 
@@ -91,7 +92,7 @@ class Sheet:
     def say(self, x: float, y: float, said: str, size: float = 8.5, colour: str = INK, **more: object) -> None:
         """Text, its middle at (x, y)."""
         options: dict[str, object] = {"ha": "center", "va": "center", "linespacing": 1.25, **more}
-        self.axes.text(x, y, said, fontsize=size, color=colour, **options)
+        self.axes.text(x, y, said, fontsize=SCALE * size, color=colour, **options)
 
     def arrow(self, points: Sequence[tuple[float, float]], colour: str = INK, style: str = "-") -> None:
         """Straight from point to point, with a tip at the last."""
@@ -234,7 +235,7 @@ def fcc(sheet: Sheet, seen: Seen, x: float) -> None:
     sheet.say(
         x + 37.5,
         17.6,
-        "circular 1-D convolutions of each channel by itself,\nas long as the side: O(H + W) for each position",
+        "circular 1-D convolutions, each channel by\nitself, as long as the side: O(H + W)",
         size=7.5,
     )
 
@@ -256,8 +257,8 @@ def ccc(sheet: Sheet, seen: Seen, x: float) -> None:
     """The inset of CCC's graph."""
     sheet.axes.add_patch(Rectangle((x, 1), 62, 37, facecolor="#f6f6f6", edgecolor="#cccccc", lw=0.8, zorder=-1))
     sheet.say(x + 1.5, 35.8, "CCC: a graph whose nodes are the channels", ha="left", weight="bold", size=9)
-    side, middle_xy = 5.2, (x + 14.5, 18.0)
-    places = ((x + 2.5, 25.6), (x + 21.3, 25.6), (x + 2.5, 5.2), (x + 21.3, 5.2))
+    side, middle_xy = 5.2, (x + 14.5, 18.8)
+    places = ((x + 2.5, 26.4), (x + 21.3, 26.4), (x + 2.5, 6.8), (x + 21.3, 6.8))
     for rank, (place, channel) in enumerate(zip(places, seen.neighbours, strict=True), start=1):
         corner = (place[0] + side / 2, place[1] + side / 2)
         toward = np.subtract(middle_xy, corner)
@@ -271,15 +272,15 @@ def ccc(sheet: Sheet, seen: Seen, x: float) -> None:
     sheet.say(x + 14.5, 2.5, "the 4 most similar, by cosine", size=7.5)
     steps = (
         (27.2, "an edge:  ReLU($W_1 f_i + W_2 (f_j - f_i)$)"),
-        (20.4, "a node's new value: the maximum over j"),
+        (20.4, "its new value: maximum over j"),
         (13.6, "1 × 1 convolution over the nodes"),
     )
     for k, (y, said) in enumerate(steps):
         sheet.box(x + 31, y, 27, 4.6, said, FIRST, size=8)
         sheet.arrow([(x + 44.5, y), (x + 44.5, y - 2.2 if k < 2 else 9.4)])
     sheet.plus(x + 44.5, 8.2)
-    sheet.arrow([(x + 28, 18), (x + 29.2, 18), (x + 29.2, 29.5), (x + 31, 29.5)])
-    sheet.arrow([(x + 29.2, 18), (x + 29.2, 8.2), (x + 43.3, 8.2)])
+    sheet.arrow([(x + 27.6, 18.8), (x + 29.2, 18.8), (x + 29.2, 29.5), (x + 31, 29.5)])
+    sheet.arrow([(x + 29.2, 18.8), (x + 29.2, 8.2), (x + 43.3, 8.2)])
     sheet.say(x + 36, 9.4, "the node itself", size=7)
     sheet.arrow([(x + 45.7, 8.2), (x + 52, 8.2)])
     sheet.say(x + 55.3, 8.2, "F(g)", style="italic")
