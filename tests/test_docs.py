@@ -44,9 +44,9 @@ WITH_PYTHON = [page for page in PAGES if any(blocks(page, "python"))]
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What pages speak of as being there: a video, annotations of it, a store of clips."""
     shelf = tmp_path_factory.mktemp("shelf")
-    write_video(shelf / "talk.mp4", smirk(30, 0.4, 0.3, 2.0, 1.2), 30)
-    marked = Interval(label="micro", onset_s=0.4, apex_s=0.55, offset_s=0.7)
-    (shelf / "talk-by-hand.eaf").write_bytes(to_elan(Timeline(intervals=(marked,), start_s=0.0, end_s=1.2)))
+    write_video(shelf / "talk.mp4", smirk(30, 0.3, 0.3, 2.0, 0.9), 30)
+    marked = Interval(label="micro", onset_s=0.3, apex_s=0.45, offset_s=0.6)
+    (shelf / "talk-by-hand.eaf").write_bytes(to_elan(Timeline(intervals=(marked,), start_s=0.0, end_s=0.9)))
     prepare_simulated(shelf / "store", SimulatedClips(subjects=2, samples=2, seed=5))
     return shelf
 
