@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web check format lint types clean
+.PHONY: help demo test test-web docs check format lint types clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,11 @@ $(VENV)/.web: $(VENV)/.dev
 	$(PIP_INSTALL) -e '.[dev,web]' playwright
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.dev
+	@echo "Installing the documentation's tools into $(VENV) ..."
+	$(PIP_INSTALL) -e '.[dev,docs]'
+	@touch $@
+
 demo: $(VENV)/.core ## analyse a real talking-head video; prints where the report is
 	$(BIN)/openmer demo --overwrite
 
@@ -37,6 +42,13 @@ test: $(VENV)/.dev ## run the tests
 test-web: $(VENV)/.web ## the web page's tests, in a browser; as root it installs Debian's chromium
 	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || (apt-get update -qq && apt-get install -y -qq chromium)
 	$(TEST_ENV) $(BIN)/python -m pytest -rs tests/test_serve.py tests/test_web.py
+
+# The variable silences the theme's notice that it is maintained until May 2027.
+docs: $(VENV)/.docs ## the documentation as a site in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@! grep -rlE '<(script|link|img|iframe)[^>]* (src|href)="(https?:)?//' site --include='*.html' || \
+		(echo "these pages load something from elsewhere"; false)
+	@echo "built; look at it with: $(BIN)/python -m http.server --directory site"
 
 check: format-check lint types test ## format, lint, types and tests: the gate
 
@@ -55,4 +67,4 @@ types: $(VENV)/.dev ## mypy, strict on src
 	$(BIN)/mypy
 
 clean: ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist openmer-demo
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist site openmer-demo

@@ -1,0 +1,176 @@
+"""How much of a decision's attribution lies where the active units move the face: networks against chance.
+
+Run: python benchmarks/attribution.py [--weights mol-lite runs/ablation/.../model.safetensors] [--subjects 24]
+
+The region is exact: where the simulator's active units, without head, blinks or speech, move the face by at least a
+third of the largest motion. Chance is the region's share of the crop; a second yardstick is the share of all changes of
+gray from the first frame, which needs no network. Also: how often the units that `openmer explain` names were shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import record
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from openmer.clips.transforms import CROP_PX, middle
+from openmer.datasets.simulated import SimulatedClips, draw_clip
+from openmer.explain.attribution import METHODS, Method, attribute
+from openmer.explain.moment import explain_window
+from openmer.explain.units import likely_units
+from openmer.progress import progress
+from openmer.simulator.generate import draw_sample
+from openmer.simulator.motion import Event
+from openmer.simulator.recording import Recording
+from openmer.video.motion import region_flow
+from openmer.video.recognition import Engine, load_engine
+
+ACTIVE = 1 / 3  # of the largest motion of the active units
+SMOOTH_PX = 3.0
+ROOM = 8  # px between the stored square and the crop
+
+
+def main(
+    weights: tuple[Path, ...] = (Path("mol-lite"),),
+    names: tuple[str, ...] = (),
+    subjects: int = 24,
+    seed: int = 77,
+    methods: tuple[Method, ...] = ("integrated",),
+    units: bool = True,
+) -> None:
+    """Measure and write.
+
+    Args:
+        weights: networks, by name or file.
+        names: what the table calls them.
+        subjects: simulated people that the weights have not seen, four clips each; those with an expression count.
+        seed: of the people.
+        methods: of attribution.
+        units: whether to judge the named action units too.
+    """
+    console = Console()
+    engines = {n: load_engine(w, "cpu") for n, w in zip(names or [str(w) for w in weights], weights, strict=True)}
+    settings = SimulatedClips(subjects=subjects, seed=seed)
+    rows: dict[str, dict[str, list[float]]] = {}
+    unit_hits: dict[str, list[float]] = {"first": [], "any": [], "exact flow, first": [], "exact flow, any": []}
+    with progress(console, "Attributing", subjects * settings.samples, "clips/s") as step:
+        for subject in range(subjects):
+            for sample in range(settings.samples):
+                _one(settings, subject, sample, engines, methods, rows, unit_hits if units else None)
+                step()
+    figures: dict[str, Any] = {name: _spread(values, subjects) for name, values in rows.items()}
+    if units:
+        figures["action units"] = {k: _mean(v) for k, v in unit_hits.items()}
+    console.print(_table(figures))
+    if set(methods) - set(METHODS):
+        raise ValueError(methods)
+    written = {"subjects": subjects, "seed": seed, "active": ACTIVE, "methods": list(methods), "names": list(engines)}
+    record.write("attribution", written, figures)
+
+
+def _one(
+    settings: SimulatedClips,
+    subject: int,
+    sample: int,
+    engines: dict[str, Engine],
+    methods: Sequence[Method],
+    rows: dict[str, dict[str, list[float]]],
+    unit_hits: dict[str, list[float]] | None,
+) -> None:
+    recording, event, _ = draw_sample(settings.recordings, subject, sample)
+    if event is None:
+        return
+    clip, _ = draw_clip(settings, subject, sample)
+    if clip.landmarks is None or clip.label is None:
+        raise RuntimeError("the simulator gives both")
+    crops = middle(clip.frames)
+    displaced = expression_flow(recording, event)
+    size = np.hypot(*displaced)
+    region = size >= ACTIVE * size.max()
+    change = np.abs(crops.astype(np.float32) - crops[0]).sum(0)
+    _note(rows, "chance: share of the crop", subject, float(region.mean()), _hit(np.ones_like(change), region))
+    _note(rows, "change of gray", subject, float((change * region).sum() / change.sum()), _hit(change, region))
+    points = clip.landmarks[0] - ROOM
+    for name, engine in engines.items():
+        for method in methods:
+            found = attribute(engine.model, crops, tuple(engine.record.classes), clip.label, method=method)
+            _note(rows, f"{name}, {method}", subject, found.share(region), _hit(found.map, region))
+    if unit_hits is not None and engines:
+        shown = {unit for unit, strength in event.units.items() if max(strength) > 0}
+        named = [u.unit for u in explain_window(next(iter(engines.values())), crops, points).units]
+        exact = [u.unit for u in likely_units(region_flow(displaced, points))]
+        for kind, guess in (("", named), ("exact flow, ", exact)):
+            unit_hits[f"{kind}first"].append(float(bool(guess) and guess[0] in shown))
+            unit_hits[f"{kind}any"].append(float(bool(shown & set(guess))))
+
+
+def expression_flow(recording: Recording, event: Event) -> npt.NDArray[np.float32]:
+    """(2, C, C) px by which the expression alone moves the face from before it to its apex."""
+    alone = replace(
+        recording,
+        events=(event,),
+        poses=(recording.poses[0],) * 2,
+        times_s=np.array([event.onset_s, event.apex_s + event.hold_s / 2]),
+    )
+    return alone.flow(0, 1)[0][:, ROOM : ROOM + CROP_PX, ROOM : ROOM + CROP_PX]
+
+
+def _hit(places: npt.NDArray[np.float32], region: npt.NDArray[np.bool_]) -> float:
+    """Whether the strongest place lies in the region (the pointing game, Zhang et al. 2016); chance for a flat map."""
+    if np.ptp(places) == 0:
+        return float(region.mean())
+    smooth = cv2.GaussianBlur(places, (0, 0), SMOOTH_PX)
+    return float(region[np.unravel_index(int(smooth.argmax()), smooth.shape)])
+
+
+def _note(rows: dict[str, dict[str, list[float]]], name: str, subject: int, share: float, hit: float) -> None:
+    row = rows.setdefault(name, {"subject": [], "share": [], "hit": []})
+    row["subject"].append(subject)
+    row["share"].append(share)
+    row["hit"].append(hit)
+
+
+def _spread(values: dict[str, list[float]], subjects: int) -> dict[str, Any]:
+    """Mean over clips; 95 % interval by resampling people."""
+    rng = np.random.default_rng(0)
+    who = np.array(values["subject"])
+    out: dict[str, Any] = {"clips": len(who)}
+    groups = [np.flatnonzero(who == s) for s in range(subjects)]
+    for key in ("share", "hit"):
+        column = np.array(values[key])
+        draws = [
+            column[np.concatenate([groups[g] for g in rng.integers(0, subjects, subjects)])].mean() for _ in range(1000)
+        ]
+        low, high = np.percentile(draws, [2.5, 97.5])
+        out[key] = {
+            "mean": round(float(column.mean()), 4),
+            "sd_over_clips": round(float(column.std(ddof=1)), 4),
+            "interval_95": [round(float(low), 4), round(float(high), 4)],
+        }
+    return out
+
+
+def _mean(values: list[float]) -> dict[str, float]:
+    return {"mean": round(float(np.mean(values)), 4), "clips": len(values)}
+
+
+def _table(figures: dict[str, Any]) -> Table:
+    table = Table("", "share in the active region", "95 %", "strongest place in it")
+    for name, f in figures.items():
+        if "share" in f:
+            low, high = f["share"]["interval_95"]
+            table.add_row(name, f"{f['share']['mean']:.3f}", f"{low:.3f} to {high:.3f}", f"{f['hit']['mean']:.2f}")
+    for name, f in figures.get("action units", {}).items():
+        table.add_row(f"unit named rightly: {name}", f"{f['mean']:.3f}", "", "")
+    return table
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
