@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web docs check format lint types clean
+.PHONY: help demo test test-web docs check format lint types bench-all clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,6 +65,9 @@ lint: $(VENV)/.dev ## ruff
 
 types: $(VENV)/.dev ## mypy, strict on src
 	$(BIN)/mypy
+
+bench-all: $(VENV)/.dev ## rerun every figure that the documents quote (most of a day), then compare
+	$(BIN)/python benchmarks/all.py
 
 clean: ## remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist site openmer-demo

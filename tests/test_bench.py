@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from openmer.bench import _as_onnx
 from openmer.cli import main
+from openmer.models.mol import create_model
 
 
 def test_bench_writes_figures_with_their_provenance(
@@ -41,6 +43,7 @@ def test_bench_writes_figures_with_their_provenance(
     ("arguments", "said"),
     [
         (["--batch", "0"], "at least 1"),
+        (["--onnx", "--dtype", "bfloat16"], "onnxruntime is measured on the CPU in float32"),
         pytest.param(
             ["--device", "cuda"],
             "no CUDA device",
@@ -55,3 +58,14 @@ def test_bad_settings_are_explained(
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1 and said in capsys.readouterr().err
+
+
+def test_what_is_timed_in_onnxruntime_is_the_same_network() -> None:
+    pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
+    torch.manual_seed(0)
+    model = create_model("mol-lite", flow=False, landmarks=False, motion=False).eval()
+    clip = torch.randn(1, 8, 1, 128, 128)
+    with torch.inference_mode():
+        expected = model(clip).logits
+    found = _as_onnx(model, ("mer",))(clip.numpy())["mer"]
+    assert found == pytest.approx(expected.numpy(), abs=1e-3)

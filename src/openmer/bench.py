@@ -12,6 +12,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,7 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.models.mol import MOL, MOLOutput, create_model
+from openmer.models.mol import MOL, Head, MOLOutput, create_model
+from openmer.models.onnx import OnnxNetwork, export_onnx
+from openmer.models.weights import read_record, save_model
 from openmer.version import __version__
 
 DType = Literal["float32", "bfloat16"]
@@ -46,6 +49,7 @@ class BenchSettings:
         dtype: `float32`, or `bfloat16` by autocast.
         compile: whether through `torch.compile`.
         repeats: timed runs.
+        onnx: whether to time the network in onnxruntime too.
     """
 
     preset: str = "mol"
@@ -55,6 +59,7 @@ class BenchSettings:
     dtype: DType = "float32"
     compile: bool = False
     repeats: int = 7
+    onnx: bool = False
 
 
 def bench(settings: BenchSettings) -> dict[str, Any]:
@@ -66,6 +71,8 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
     create_model(settings.preset)
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("there is no CUDA device here; leave --device away to measure on the CPU")
+    if settings.onnx and (settings.device != "cpu" or settings.dtype != "float32"):
+        raise InputError("onnxruntime is measured on the CPU in float32: leave --device and --dtype away, or --onnx")
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(measure, (settings,))
@@ -93,7 +100,20 @@ def measure(settings: BenchSettings) -> dict[str, Any]:
     if settings.train_batch:
         figures["ms_a_training_step"] = round(1000 * _training_step_s(model, network, settings), 1)
     figures["peak_mb"] = _peak_mb(settings.device)
+    if settings.onnx:
+        for name, heads in (("mer", ("mer",)), ("all", model.heads)):
+            seconds = _median_s(partial(_as_onnx(model, heads), clip.numpy()), settings)
+            figures[f"ms_a_clip_{name}_onnx"] = round(1000 * seconds / settings.batch, 2)
     return figures
+
+
+def _as_onnx(model: MOL, heads: tuple[Head, ...]) -> OnnxNetwork:
+    with tempfile.TemporaryDirectory() as folder:
+        weights, graph = Path(folder) / "fresh.safetensors", Path(folder) / "fresh.onnx"
+        names = tuple(f"class {k}" for k in range(model.config.num_classes))
+        save_model(model, weights, classes=names, trained_on="nothing: fresh weights")
+        export_onnx(model, read_record(weights), graph, heads=heads)
+        return OnnxNetwork(graph)
 
 
 def _gflop(model: MOL, clip: torch.Tensor, heads: tuple[Any, ...]) -> float:
@@ -218,12 +238,16 @@ def _print(rows: list[dict[str, Any]], settings: BenchSettings, console: Console
         "GFLOP a clip, all heads": lambda f: f["gflop"]["all"],
         "ms a clip, recognition alone": lambda f: f["ms_a_clip_mer"],
         "ms a clip, all heads": lambda f: f["ms_a_clip_all"],
+        "the same in onnxruntime, recognition": lambda f: f.get("ms_a_clip_mer_onnx", ""),
+        "the same in onnxruntime, all heads": lambda f: f.get("ms_a_clip_all_onnx", ""),
         f"ms a training step of {settings.train_batch}": lambda f: f.get("ms_a_training_step", ""),
         "peak memory, MB": lambda f: f["peak_mb"],
         "matmul of this machine, GFLOP/s": lambda f: f["matmul_gflops"],
         "share of it that all heads reach": lambda f: f["share_of_matmul_peak"],
     }
     for name, value in lines.items():
-        table.add_row(name, *(str(value(row["figures"])) for row in rows))
+        cells = [str(value(row["figures"])) for row in rows]
+        if any(cells):
+            table.add_row(name, *cells)
     console.print(table)
     console.print("Fresh weights. The heads share one backbone, so their parts do not add up to all heads.")

@@ -17,6 +17,7 @@ def bench(
     dtype: Literal["float32", "bfloat16"] = "float32",
     compile: bool = False,  # noqa: A002  (the name of the thing)
     repeats: int = 7,
+    onnx: bool = False,
     out: Path | None = None,
 ) -> None:
     """Measure what the networks cost here: parameters, operations, time, memory.
@@ -25,6 +26,7 @@ def bench(
 
       openmer bench
       openmer bench --presets mol-lite --batch 8 --train-batch 0
+      openmer bench --presets mol-lite --onnx
       openmer bench --device cuda --dtype bfloat16 --batch 32 --train-batch 32 --out cuda.json
 
     Args:
@@ -35,13 +37,14 @@ def bench(
         dtype: Precision; bfloat16 by autocast.
         compile: Through torch.compile.
         repeats: Timed runs; the median is reported.
+        onnx: Time the network in onnxruntime too; needs `pip install 'openmer[onnx]'`.
         out: Write the figures as JSON, with hardware, versions and commit.
     """
     from openmer.bench import BenchSettings, run
 
     if min(batch, repeats) < 1 or train_batch < 0 or not presets:
         raise InputError("--batch and --repeats must be at least 1, --train-batch at least 0, and a preset be named")
-    settings = BenchSettings("mol", batch, train_batch, device, dtype, compile, repeats)
+    settings = BenchSettings("mol", batch, train_batch, device, dtype, compile, repeats, onnx)
     run(presets, settings, out, Console())
 
 
