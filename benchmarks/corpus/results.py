@@ -18,6 +18,8 @@ from openmer.exchange.elan import to_elan
 from openmer.exchange.table import to_csv
 
 GUESSER = ("--model", "constant", "--device", "cpu")
+# All of a clip is read by this one.
+WHOLE_CLIP = ("--model", "mol-lite", "--steps", "2", "--batch", "6", "--checkpoint-every", "2")
 SMALL = ("--model", "off-apexnet", "--steps", "2", "--batch", "2", "--checkpoint-every", "1")
 
 
@@ -128,7 +130,7 @@ def _stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
         nonlocal number
         number += 1
         store = Path(shutil.copytree(root / "whole", root / str(number)))
-        verb, how = ("train", SMALL) if train else ("loso", GUESSER)
+        verb, how = ("train", WHOLE_CLIP if "clips" in name else SMALL) if train else ("loso", GUESSER)
         command = (verb, str(store), "--out", str(root / f"{number}-out"), *how)
         return store, Case(f"results/store {name}, {verb}", command, (store,))
 
@@ -138,7 +140,6 @@ def _stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
         yield made
     first = sorted((root / "whole" / "clips").iterdir())[0]
     for k, (name, bad) in enumerate((*damage.of_bytes(first.read_bytes(), rng, many=3), *_clips(first))):
-        # All of a clip is read by a training, and only its index by the guesser.
         store, made = case(f"clips {name}", train=k % 3 != 0)
         (store / "clips" / first.name).write_bytes(bad)
         yield made

@@ -83,11 +83,13 @@ class FolderDataset:
                 raise InputError(f"{column} is empty")
         try:
             source = (self.root / row["source"]).resolve()
-        except (OSError, ValueError) as error:
-            raise InputError(f"source {row['source']!r} is no path: {error}") from error
-        if not source.is_relative_to(self.root.resolve()):
+            inside, there = source.is_relative_to(self.root.resolve()), source.exists()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a ring
+            said = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"source {row['source'][:80]!r} is no path: {said}") from error
+        if not inside:
             raise InputError(f"source {row['source']!r} lies outside of the dataset's folder")
-        if not source.exists():
+        if not there:
             raise InputError(f"there is nothing at {source}")
         onset, apex, offset = (_number(row, mark) for mark in MARKS)
         known = [m for m in (onset, apex, offset) if m is not None]
