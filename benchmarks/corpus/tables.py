@@ -13,6 +13,8 @@ from openpyxl import Workbook
 
 from corpus import damage, whole
 from corpus.case import Case
+from openmer.datasets.folder import FolderDataset
+from openmer.datasets.prepare import PrepareSettings, prepare
 
 HEADER = "subject,sample,source,fps,label,onset,apex,offset,action_units"
 ROW = "a,x,frames,30,surprise,1,6,12,1+2"
@@ -38,13 +40,15 @@ def cases(root: Path, rng: np.random.Generator) -> Iterator[Case]:
 
 
 def _tables(root: Path, rng: np.random.Generator) -> Iterator[Case]:
-    dataset = root / "dataset"
+    dataset = root / "whole" / "dataset"
     whole.images(dataset / "frames", whole.face())
+    whole.images(dataset / "huge", whole.face(), first=10**25)
+    (dataset / "samples.csv").write_text(f"{HEADER}\n{ROW}\n")
     outside = whole.images(root / "outside", whole.face())[0].parent
     older = root / "older"
-    whole.store(older)
+    prepare(FolderDataset(dataset).samples, older, PrepareSettings(flow="dis"))
     for number, (name, data) in enumerate(_csv(rng, outside)):
-        folder = root / str(number)
+        folder = root / str(number) / "dataset"
         shutil.copytree(dataset, folder)
         (folder / "link").symlink_to(outside)
         (folder / "loop").symlink_to("loop")
@@ -133,6 +137,7 @@ def _values(outside: Path) -> dict[str, tuple[str, ...]]:
             "loop",
             "frames/../../outside",
             "frames/img001.png",
+            "huge",
             "samples.csv",
             "~",
             "C:\\frames",

@@ -373,6 +373,8 @@ class _Run:
         try:
             if path.exists():
                 found = json.loads(path.read_text())
+                if not isinstance(found, dict):
+                    raise ValueError(f"{path} is no record of a run")
                 if found.get("digest") != digest:
                     raise InputError(
                         f"{out} holds a run with other settings or data ({_changed(found, settings)}); "
@@ -395,9 +397,9 @@ class _Run:
                     "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
                 }
                 write_atomic(path, json.dumps(content, indent=2) + "\n")
-        except (OSError, ValueError) as error:
-            if isinstance(error, InputError | OutputError):
-                raise
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"cannot read {path}: {error}; choose another --out, or remove it") from error
+        except OSError as error:
             raise OutputError(f"cannot write the run {out}: {error}") from error
         from torch.utils.tensorboard import SummaryWriter
 
@@ -476,7 +478,9 @@ class _Run:
 
 def _changed(found: Mapping[str, Any], settings: TrainSettings) -> str:
     """Which settings differ, or that it is the data."""
-    before, now = found.get("settings", {}), settings.to_json()
+    before, now = found.get("settings"), settings.to_json()
+    if not isinstance(before, dict):
+        return "its settings are damaged"
     names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
     return ", ".join(names) or "the clips differ"
 

@@ -23,6 +23,7 @@ from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 _NUMBER = re.compile(r"(\d+)\D*$")
+_HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,27 @@ def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:
     if image is None:
         raise InputError(f"{path} is no readable image")
     return np.asarray(image, np.uint8)
+
+
+def read_rate(text: str, name: str = "fps") -> Fraction:
+    """Frames a second as people write them: 200, 59.94 or 30000/1001.
+
+    Args:
+        text: what is written.
+        name: of the value, for the message.
+
+    Raises:
+        InputError: it is no number, or not above 0.
+    """
+    try:
+        if _HUGE.search(text) or len(text) > 60:
+            raise ValueError(text)  # Fraction would write all its digits out
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{name} must be a number such as 200 or 30000/1001, got {text[:60]!r}") from error
+    if rate <= 0:
+        raise InputError(f"{name} must be above 0, got {text}")
+    return rate
 
 
 def as_gray(image: npt.NDArray[np.uint8]) -> Gray:
