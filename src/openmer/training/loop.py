@@ -424,8 +424,11 @@ class _Run:
             return int(found["step"])
         except InputError:
             raise
-        except Exception as error:  # torch names many
-            raise InputError(f"the checkpoint {path} cannot be read ({error}); remove it to begin anew") from error
+        except Exception as error:  # a damaged file can raise anything; torch's own advice would be to run it
+            raise InputError(
+                f"the checkpoint {path} is damaged, or holds something other than tensors, which is never run "
+                f"({type(error).__name__}); remove it to begin anew"
+            ) from error
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A row of log.csv and of TensorBoard."""
