@@ -420,14 +420,16 @@ class _Run:
             if found["random_cuda"] and torch.cuda.is_available():
                 torch.cuda.set_rng_state_all(found["random_cuda"])
             self.best, self._best_score = found["best"], found["best_score"]
-            self._rows = found["rows"]
-            return int(found["step"])
+            self._rows, step = found["rows"], found["step"]
+            if type(step) is not int or step < 0 or not all(isinstance(row, dict) for row in self._rows):
+                raise TypeError("steps are counted, and the log has rows")
+            return step
         except InputError:
             raise
         except Exception as error:  # a damaged file can raise anything; torch's own advice would be to run it
             raise InputError(
-                f"the checkpoint {path} is damaged, or holds something other than tensors, which is never run "
-                f"({type(error).__name__}); remove it to begin anew"
+                f"the checkpoint {path} cannot be read: it is damaged, or holds something other than tensors, which is "
+                f"never run ({type(error).__name__}); remove it to begin anew"
             ) from error
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
