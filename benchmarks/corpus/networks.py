@@ -37,10 +37,10 @@ def cases(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     model = create_model("mol-lite", num_classes=3, flow=False)
     saved = root / "whole.safetensors"
     save_model(model, saved, classes=("a", "b", "c"), trained_on="nothing")
-    yield from _weights(root, saved, rng)
-    yield from _records(root, saved, rng)
-    yield from _checkpoints(root, model.state_dict(), rng)
-    yield from _graphs(root, rng)
+    yield from weights(root, saved, rng)
+    yield from records(root, saved, rng)
+    yield from checkpoints(root, model.state_dict(), rng)
+    yield from graphs(root, rng)
 
 
 def _pair(root: Path, number: int, data: bytes, record: dict[str, Any]) -> Path:
@@ -50,7 +50,8 @@ def _pair(root: Path, number: int, data: bytes, record: dict[str, Any]) -> Path:
     return path
 
 
-def _weights(root: Path, saved: Path, rng: np.random.Generator) -> Iterator[Case]:
+def weights(root: Path, saved: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """Tensors whose record fits."""
     data, record = saved.read_bytes(), json.loads(saved.with_suffix(".json").read_text())
     state = safetensors.torch.load(data)
     bad = {**dict(damage.of_bytes(data, rng, many=2)), **dict(_tensors(state)), **dict(_headers(data))}
@@ -107,7 +108,8 @@ def _headers(data: bytes) -> Iterator[tuple[str, bytes]]:
     yield "a pickle called safetensors", pickle.dumps({"a": 1})
 
 
-def _records(root: Path, saved: Path, rng: np.random.Generator) -> Iterator[Case]:
+def records(root: Path, saved: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """Records whose tensors are whole."""
     record = json.loads(saved.with_suffix(".json").read_text())
     data = saved.read_bytes()
     huge: dict[str, object] = {"num_classes": 10**9, "frames": 10**9, "size": 10**6, "neighbors": 10**6}
@@ -131,7 +133,8 @@ def _saved(content: object, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _checkpoints(root: Path, state: dict[str, torch.Tensor], rng: np.random.Generator) -> Iterator[Case]:
+def checkpoints(root: Path, state: dict[str, torch.Tensor], rng: np.random.Generator) -> Iterator[Case]:
+    """What torch saved, through `openmer import-authors`."""
     good = _saved({k: v[:8].clone() if v.dim() else v for k, v in state.items()})
     planted = root / "planted"
     bomb = io.BytesIO()
@@ -170,7 +173,8 @@ def _with_pickle(good: bytes, code: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _graphs(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+def graphs(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """ONNX files."""
     for number, (name, content) in enumerate(_onnx(rng)):
         path = root / f"g{number}.onnx"
         path.write_bytes(content)

@@ -25,14 +25,15 @@ SMALL = ("--model", "off-apexnet", "--steps", "2", "--batch", "2", "--checkpoint
 
 def cases(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     """What openmer itself wrote, or ELAN, and was then damaged."""
-    yield from _timelines(root / "timelines", rng)
-    yield from _annotations(root / "truth", rng)
-    yield from _stores(root / "stores", rng)
+    yield from timelines(root / "timelines", rng)
+    yield from annotations(root / "truth", rng)
+    yield from stores(root / "stores", rng)
     yield from _runs(root / "runs", rng)
     yield from _evaluations(root / "evaluations", rng)
 
 
-def _timelines(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+def timelines(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """Timelines, through `openmer score` and `export`."""
     good = whole.result(root / "whole")
     content = json.loads((good / "timeline.json").read_text())
     commands = {
@@ -50,7 +51,8 @@ def _timelines(root: Path, rng: np.random.Generator) -> Iterator[Case]:
         yield Case(f"results/timeline {name}, {kind}", command, (path,))
 
 
-def _annotations(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+def annotations(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """ELAN files and tables of truth, through `openmer score`."""
     root.mkdir()
     result = root / "timeline.json"
     result.write_text(whole.timeline().to_json())
@@ -121,7 +123,8 @@ def _csv(table: str) -> Iterator[tuple[str, bytes]]:
     yield "an open quote", f'{header}\n"{rows[0]}\n'.encode()
 
 
-def _stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+def stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """Stores, through `openmer loso` and `train`."""
     whole.store(root / "whole")
     content = json.loads((root / "whole" / "store.json").read_text())
     number = 0

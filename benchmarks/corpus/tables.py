@@ -35,11 +35,12 @@ SHEET = "xl/worksheets/sheet1.xml"
 
 def cases(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     """Tables, then workbooks."""
-    yield from _tables(root / "csv", rng)
-    yield from _workbooks(root / "xlsx", rng)
+    yield from samples_csv(root / "csv", rng)
+    yield from workbooks(root / "xlsx", rng)
 
 
-def _tables(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+def samples_csv(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """Tables of recordings, through `openmer prepare folder`."""
     dataset = root / "whole" / "dataset"
     whole.images(dataset / "frames", whole.face())
     whole.images(dataset / "huge", whole.face(), first=10**25)
@@ -175,7 +176,8 @@ def _values(outside: Path) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _workbooks(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+def workbooks(root: Path, rng: np.random.Generator) -> Iterator[Case]:
+    """Workbooks of CASME II, through `openmer data check`."""
     tree = root / "CASME2_RAW_selected"
     picture = cv2.imencode(".jpg", np.full((8, 8), 128, np.uint8))[1].tobytes()
     for row in BOOK_ROWS:

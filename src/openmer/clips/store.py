@@ -56,8 +56,9 @@ class Entry:
     frames_digest: str
 
     def __post_init__(self) -> None:
-        names = (self.key, self.dataset, self.subject, self.sample, self.frames_digest, self.label or "")
-        if not all(isinstance(name, str) for name in names) or type(self.number) is not int:
+        names = (self.key, self.dataset, self.subject, self.sample, self.frames_digest)
+        named = all(isinstance(name, str) for name in names) and isinstance(self.label, str | None)
+        if not named or type(self.number) is not int:
             raise InputError(f"a clip is named by text and numbered by a whole number, got {self!r:.300}")
 
     @property

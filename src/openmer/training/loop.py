@@ -419,7 +419,9 @@ class _Run:
             torch.set_rng_state(found["random"])
             if found["random_cuda"] and torch.cuda.is_available():
                 torch.cuda.set_rng_state_all(found["random_cuda"])
-            self.best, self._best_score = found["best"], found["best_score"]
+            self.best, self._best_score = found["best"], float(found["best_score"])
+            if self.best is not None and _shapes(self.best) != _shapes(model.state_dict()):
+                raise ValueError("the best weights are of another network")
             self._rows, step = found["rows"], found["step"]
             if type(step) is not int or step < 0 or not all(isinstance(row, dict) for row in self._rows):
                 raise TypeError("steps are counted, and the log has rows")
@@ -479,6 +481,10 @@ class _Run:
         """End TensorBoard's file."""
         if self._board is not None:
             self._board.close()
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
 
 
 def _changed(found: Mapping[str, Any], settings: TrainSettings) -> str:
