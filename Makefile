@@ -56,3 +56,17 @@ types: $(VENV)/.dev ## mypy, strict on src
 
 clean: ## remove the virtual environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist openmer-demo
+
+.PHONY: wheel-check test-lowest audit
+wheel-check: ## build the wheel, install it alone outside of the checkout, use it
+	$(PYTHON) tools/check_wheel.py
+
+LOWEST := .venv-lowest
+test-lowest: ## the tests with the lowest versions that pyproject allows
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	$(TEST_ENV) $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal
+
+audit: $(VENV)/.core ## known vulnerabilities of what is installed; asks a server of advisories
+	@test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit)
+	.venv-audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"

@@ -45,7 +45,7 @@ SAMPLED: dict[str, tuple[Make, int, tuple[str, ...]]] = {
     "stores": (
         results.stores,
         30,
-        ("deep", "as numbers, loso", "as null, loso", "label as a list, loso", "elsewhere, loso"),
+        ("deep", "index subjects", "index labels", "index a label", "index keys"),
     ),
     "records": (records, 20, ("sha256 is", "fcc_length is", "num_classes is", "deep")),
     "checkpoints": (checkpoints, 8, ("code", "without end")),

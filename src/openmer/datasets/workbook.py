@@ -17,6 +17,7 @@ from openmer.errors import InputError
 DOCS = "docs/data.md"
 MOST_BYTES = 500_000_000  # unpacked; the annotations of all datasets together are far below one
 MOST_CELLS = 5_000_000
+MOST_ROWS = 2**20  # of a sheet, by the format
 DEPTH = 5  # how many folders below the given one trees and workbooks are looked for
 
 
@@ -126,8 +127,11 @@ def _refuse_huge(path: Path) -> None:
     book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
         for sheet in book.worksheets:
+            sheet.reset_dimensions()  # what the sheet says of its size is not to be believed
             width = 0
             for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+                if number > MOST_ROWS:
+                    raise InputError(f"the sheet {sheet.title} of {path} has more rows than a sheet can have")
                 used = max((k for k, value in enumerate(row, start=1) if value is not None), default=0)
                 width = max(width, used)
                 if used and number * width > MOST_CELLS:

@@ -24,6 +24,7 @@ from openmer.page import figure_uri, image_uri, render
 from openmer.training.data import ClipData
 
 NAMES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR", "wf1": "WF1"}
+LONGEST = 24  # letters of a name in a drawing
 INK, ACCENT = "#222222", "#0072b2"
 OWN = ("report.html", "report.md", "report.json")
 
@@ -168,8 +169,9 @@ def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> F
 
 
 def _plain(words: str) -> str:
-    """Without what matplotlib would read as mathematics."""
-    return words.replace("$", r"\$")
+    """A name in a drawing: without what matplotlib would read as mathematics, and not so long that no room is left."""
+    short = words if len(words) <= LONGEST else words[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return short.replace("$", r"\$")
 
 
 def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Example]:

@@ -209,7 +209,8 @@ class VideoReader:
 
 def _opened(source: Path) -> "av.container.InputContainer":
     try:
-        return av.open(f"file:{source.absolute()}")  # or `12:30.mp4` would be taken for a protocol
+        # `file:`, or `12:30.mp4` would be taken for a protocol; a title in another encoding is no reason to stop.
+        return av.open(f"file:{source.absolute()}", metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         size = source.stat().st_size
         hint = "the file is empty" if size == 0 else "is it a video, and complete?"
