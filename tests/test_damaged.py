@@ -1,5 +1,6 @@
 """A part of the corpus of `benchmarks/damaged.py`: damage ends with one clear line, and nothing older is lost."""
 
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-from corpus import networks, results, tables
+from corpus import networks, results, tables, whole
 from corpus.case import Case
 from damaged import digests, judged, meet
 
 from openmer import InputError
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
+from openmer.video.analyze import AnalyzeSettings, analyze
 from openmer.video.reader import read_rate
 
 Make = Callable[[Path, np.random.Generator], Iterator[Case]]
@@ -71,6 +73,15 @@ def test_damage_ends_with_a_line_and_loses_nothing(kind: str, tmp_path: Path, mo
         outcome = judged(case, meet(case, said), said.read_text(errors="replace"), before, 0.0)
         assert outcome.end in ("clear", "accepted"), outcome
     assert not list(tmp_path.rglob("planted")), "nothing in a file was run"
+
+
+def test_a_rate_that_no_camera_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.avi"
+    data = whole.video(path, [np.full((48, 64, 3), 90, np.uint8)] * 3, codec="mjpeg", pixels="yuvj420p")
+    at = data.index(b"strh") + 28  # scale and rate of the stream
+    path.write_bytes(data[:at] + struct.pack("<II", 1, 2**31 - 1) + data[at + 8 :])
+    with pytest.raises(InputError, match=r"the video states 2\.15e\+09 frames a second"):
+        analyze(path, tmp_path / "out", AnalyzeSettings(overlay=False, engine="classical"))
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "1E-4000", "9" * 5000, "nan", "30/0", "-30", "0", ""])

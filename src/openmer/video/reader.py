@@ -22,6 +22,7 @@ from openmer.clip import Gray
 from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+MOST_FPS = 10_000
 _NUMBER = re.compile(r"(\d+)\D*$")
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
@@ -89,8 +90,8 @@ class VideoReader:
         end_s: float | None = None,
         gray: bool = False,
     ) -> None:
-        if fps is not None and not Fraction(1, 10) <= fps <= 10_000:
-            raise InputError(f"--fps must lie between 0.1 and 10000, got {float(fps):g}")
+        if fps is not None and not Fraction(1, 10) <= fps <= MOST_FPS:
+            raise InputError(f"--fps must lie between 0.1 and {MOST_FPS}, got {float(fps):g}")
         if not 0 <= start_s < math.inf or (end_s is not None and not start_s < end_s < math.inf):
             raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
         try:
