@@ -27,7 +27,7 @@ def _files(root: Path, rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     good = _good(root)
     for name, data in good.items():
         ending = Path(name).suffix
-        many = 4 if ending in (".mp4", ".mkv", ".avi") else 2
+        many = {".mp4": 4, ".mkv": 2}.get(ending, 1)
         for what, bad in damage.of_bytes(data, rng, many=many):
             yield f"{Path(name).stem} {what}{ending}", bad
     yield from _misnamed(good)
