@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web docs check format lint types bench-all clean
+.PHONY: help demo test test-web docs check format lint types bench-all wheel-check test-lowest audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,5 +69,18 @@ types: $(VENV)/.dev ## mypy, strict on src
 bench-all: $(VENV)/.dev ## rerun every figure that the documents quote (most of a day), then compare
 	$(BIN)/python benchmarks/all.py
 
+wheel-check: ## build the wheel, install it alone outside of the checkout, use it
+	$(PYTHON) tools/check_wheel.py
+
+LOWEST := .venv-lowest
+test-lowest: ## the tests with the lowest versions that pyproject allows
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[dev]'
+	$(TEST_ENV) $(LOWEST)/bin/python -m pytest -n 2 --dist worksteal
+
+audit: $(VENV)/.core ## known vulnerabilities of what is installed; asks a server of advisories
+	@test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit)
+	.venv-audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 clean: ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist site openmer-demo
+	rm -rf $(VENV) .venv-lowest .venv-audit .mypy_cache .ruff_cache .pytest_cache build dist site openmer-demo

@@ -85,6 +85,21 @@ def test_a_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list(VideoReader(Path("12:30.mp4")))) == 3
 
 
+def test_a_title_in_another_encoding_is_no_reason_to_stop(tmp_path: Path) -> None:
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "TITLEtitle"
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for image in gray_levels(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert b"TITLEtitle" in data
+    path.write_bytes(data.replace(b"TITLEtitle", b"\xb0\xff\xfe\xe9title\xe9"))
+    assert len(list(VideoReader(path))) == 3
+
+
 def test_a_folder_is_read_by_number_and_keeps_holes_in_time(tmp_path: Path) -> None:
     for number in (8, 9, 10, 12):
         cv2.imwrite(str(tmp_path / f"img{number}.png"), np.full((8, 8), number, np.uint8))

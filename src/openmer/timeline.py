@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ from typing import Any, Self
 from openmer.errors import InputError
 
 SCHEMA = "openmer.timeline/1"
+MOST_S = 1e9  # some thirty years; a time beyond is damage, and milliseconds of it would not be numbers any more
 
 _CSV_COLUMNS = (
     "schema",
@@ -52,7 +53,7 @@ class Interval:
         probabilities: what a network makes of it: class -> 0 to 1, or None where none was asked.
 
     Raises:
-        InputError: a time is not finite, the offset is not after the onset, or the apex lies outside.
+        InputError: a time is not finite or beyond `MOST_S`, the offset is not after the onset, or the apex is outside.
     """
 
     onset_s: float
@@ -68,7 +69,7 @@ class Interval:
     probabilities: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.onset_s) and math.isfinite(self.offset_s)):
+        if not (abs(self.onset_s) <= MOST_S and abs(self.offset_s) <= MOST_S):
             raise InputError(f"an interval needs finite times, got {self.onset_s} to {self.offset_s}")
         if not self.onset_s < self.offset_s:
             raise InputError(f"an interval must end after it begins, got {self.onset_s} to {self.offset_s}")
@@ -170,25 +171,26 @@ class Timeline:
         """Read what `to_json` wrote.
 
         Raises:
-            InputError: the text is no JSON, has another schema, or an interval is impossible.
+            InputError: the text is no JSON, has another schema, lacks a value or has one of another type, or an
+                interval is impossible.
         """
         try:
             content = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"this is no JSON timeline: {error}") from error
         found = content.get("schema") if isinstance(content, dict) else None
         if found != SCHEMA:
             raise InputError(f"expected a timeline of schema {SCHEMA}, found {found!r}")
         try:
             return cls(
-                intervals=tuple(_interval(i) for i in content["intervals"]),
-                start_s=float(content["start_s"]),
-                end_s=float(content["end_s"]),
-                gaps=tuple(_interval(i) for i in content["gaps"]),
-                windows=tuple(Window(**w) for w in content["windows"]),
-                provenance=content["provenance"],
+                intervals=tuple(Interval(**_checked(i, _INTERVAL)) for i in content["intervals"]),
+                start_s=_seconds(content["start_s"]),
+                end_s=_seconds(content["end_s"]),
+                gaps=tuple(Interval(**_checked(i, _INTERVAL)) for i in content["gaps"]),
+                windows=tuple(Window(**_checked(w, _WINDOW)) for w in content["windows"]),
+                provenance=_table(content["provenance"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"this timeline is damaged: {error!r}") from error
 
     def to_csv(self) -> str:
@@ -211,8 +213,84 @@ class Timeline:
         return buffer.getvalue()
 
 
-def _interval(row: Mapping[str, Any]) -> Interval:
-    return Interval(**{**row, "regions": tuple(row["regions"])})
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"a finite number is needed, got {value!r:.40}")
+    return float(value)
+
+
+def _seconds(value: Any) -> float:
+    if abs(_number(value)) > MOST_S:
+        raise ValueError(f"a time in seconds is needed, got {value!r:.40}")
+    return float(value)
+
+
+def _index(value: Any) -> int:
+    if type(value) is not int or abs(value) >= 2**63:
+        raise TypeError(f"the index of a frame is needed, got {value!r:.40}")
+    return value
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text is needed, got {value!r:.40}")
+    return value
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"a list of names is needed, got {value!r:.40}")
+    return tuple(_words(name) for name in value)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"names with values are needed, got {value!r:.40}")
+    return value
+
+
+def _shares(value: Any) -> dict[str, float]:
+    return {name: _number(share) for name, share in _table(value).items()}
+
+
+def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+_INTERVAL: dict[str, Callable[[Any], Any]] = {
+    "onset_s": _seconds,
+    "offset_s": _seconds,
+    "label": _words,
+    "apex_s": _or_none(_seconds),
+    "score": _or_none(_number),
+    "peak_px": _or_none(_number),
+    "regions": _names,
+    "onset_frame": _or_none(_index),
+    "apex_frame": _or_none(_index),
+    "offset_frame": _or_none(_index),
+    "probabilities": _or_none(_shares),
+}
+_WINDOW: dict[str, Callable[[Any], Any]] = {
+    "start_s": _seconds,
+    "end_s": _seconds,
+    "start_frame": _index,
+    "end_frame": _index,
+    "probabilities": _shares,
+}
+
+
+def _checked(row: Any, kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """The values of one interval or window, each of the type that it has to be."""
+    unknown = set(_table(row)) - set(kinds)
+    if unknown:
+        raise TypeError(f"nobody knows {', '.join(sorted(unknown))}")
+    checked = {}
+    for name, value in row.items():
+        try:
+            checked[name] = kinds[name](value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(f"{name}: {error}") from error
+    return checked
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -225,4 +303,7 @@ def read_timeline(path: Path) -> Timeline:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the timeline {path}: {error}") from error
-    return Timeline.from_json(text)
+    try:
+        return Timeline.from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

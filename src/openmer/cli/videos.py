@@ -171,12 +171,9 @@ def explain(
 
 
 def _fraction(text: str | None) -> Fraction | None:
-    if text is None:
-        return None
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InputError(f"--fps must be a number such as 200 or 30000/1001, got {text!r}") from error
+    from openmer.video.reader import read_rate
+
+    return None if text is None else read_rate(text, "--fps")
 
 
 def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:

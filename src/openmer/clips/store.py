@@ -12,7 +12,6 @@ Shape legend: T frames, S = 144 px, 68 landmarks.
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import Array, Clip, Gray
+from openmer.clip import NUM_LANDMARKS, Array, Clip, Gray
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 
@@ -43,6 +42,9 @@ class Entry:
         sample: the recording's name, unique within the subject.
         label: name of the class, or None.
         frames_digest: of the clip's pixels, by which copies under another name are found.
+
+    Raises:
+        InputError: a value is of another type.
     """
 
     key: str
@@ -52,6 +54,12 @@ class Entry:
     sample: str
     label: str | None
     frames_digest: str
+
+    def __post_init__(self) -> None:
+        names = (self.key, self.dataset, self.subject, self.sample, self.frames_digest)
+        named = all(isinstance(name, str) for name in names) and isinstance(self.label, str | None)
+        if not named or type(self.number) is not int:
+            raise InputError(f"a clip is named by text and numbered by a whole number, got {self!r:.300}")
 
     @property
     def person(self) -> tuple[str, str]:
@@ -104,11 +112,11 @@ class ClipStore:
             raise InputError(
                 f"there is no store at {self.root} (no store.json); make one with openmer prepare"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"cannot read {path}: {error}") from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise InputError(f"{path} is no store of schema {SCHEMA}")
-        if not {"settings", "digest"} <= set(content):
+        if not isinstance(content.get("settings"), dict) or not isinstance(content.get("digest"), str):
             raise InputError(f"{path} lacks its settings or their digest; remove the store and prepare it again")
         self.settings: Mapping[str, Any] = content["settings"]
         self.digest: str = content["digest"]
@@ -224,10 +232,15 @@ class ClipStore:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 k = entry.number
-                moved = stored[f"flow{k}"] * np.float32(FLOW_STEP_PX) if flow and f"flow{k}" in stored else None
-                return StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], moved)
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+                steps = stored[f"flow{k}"] if flow and f"flow{k}" in stored else None
+                if steps is not None and steps.dtype != np.int16:
+                    raise ValueError(f"its flow is {steps.dtype}, not int16")
+                moved = None if steps is None else steps * np.float32(FLOW_STEP_PX)
+                clip = StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], moved)
+        except Exception as error:  # a damaged archive can raise anything, of zipfile, zlib and numpy
             raise InputError(f"cannot read the clip {path}: {error}; prepare it again") from error
+        _check(clip, path)
+        return clip
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
@@ -238,12 +251,34 @@ class ClipStore:
     def _index(self, path: Path) -> list[Entry]:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                return [Entry(**row) for row in json.loads(str(stored["index"]))]
-        except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+                found = [Entry(**row) for row in json.loads(str(stored["index"]))]
+        except Exception as error:  # as above
             raise InputError(f"the clip file {path} is damaged ({error}); remove it and prepare it again") from error
+        if any(entry.key != path.stem for entry in found):
+            raise InputError(f"the clip file {path} was renamed: it holds {found[0].key}; prepare it again")
+        return found
 
     def _path(self, key: str) -> Path:
         return self.root / "clips" / f"{key}.npz"
+
+
+def _check(clip: StoredClip, path: Path) -> None:
+    """Whether the arrays are of the shapes and types that `add` wrote.
+
+    Raises:
+        InputError: they are not.
+    """
+    count = len(clip.frames) if clip.frames.ndim else 0
+    square = (STORED_PX, STORED_PX)
+    sound = clip.frames.dtype == np.uint8 and clip.landmarks.dtype == np.float32
+    shapes = [clip.frames.shape == (count, *square), clip.landmarks.shape == (count, NUM_LANDMARKS, 2)]
+    if clip.flow is not None:
+        shapes.append(clip.flow.shape == (count - 1, 2, *square))
+    if not count or not sound or not all(shapes):
+        raise InputError(
+            f"the clip file {path} is damaged: it has frames {clip.frames.shape} {clip.frames.dtype}, landmarks "
+            f"{clip.landmarks.shape} {clip.landmarks.dtype}; remove it and prepare it again"
+        )
 
 
 def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[Entry, ...]:

@@ -7,7 +7,6 @@ from 0.
 """
 
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +14,12 @@ import pandas as pd
 
 from openmer.clip import Sample
 from openmer.errors import InputError
+from openmer.video.reader import read_rate
 
 TABLE = "samples.csv"
 NEEDED = ("subject", "sample", "source", "fps")
 MARKS = ("onset", "apex", "offset")
+MOST_FRAMES = 2**53  # larger ones are not told apart as they are read
 
 
 class FolderDataset:
@@ -83,11 +84,13 @@ class FolderDataset:
                 raise InputError(f"{column} is empty")
         try:
             source = (self.root / row["source"]).resolve()
-        except (OSError, ValueError) as error:
-            raise InputError(f"source {row['source']!r} is no path: {error}") from error
-        if not source.is_relative_to(self.root.resolve()):
+            inside, there = source.is_relative_to(self.root.resolve()), source.exists()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a ring
+            said = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"source {row['source'][:80]!r} is no path: {said}") from error
+        if not inside:
             raise InputError(f"source {row['source']!r} lies outside of the dataset's folder")
-        if not source.exists():
+        if not there:
             raise InputError(f"there is nothing at {source}")
         onset, apex, offset = (_number(row, mark) for mark in MARKS)
         known = [m for m in (onset, apex, offset) if m is not None]
@@ -99,7 +102,7 @@ class FolderDataset:
             subject=row["subject"],
             name=row["sample"],
             source=source,
-            fps=_rate(row["fps"]),
+            fps=read_rate(row["fps"]),
             label=row.get(self._label) or None,
             onset=onset,
             apex=apex,
@@ -108,24 +111,14 @@ class FolderDataset:
         )
 
 
-def _rate(text: str) -> Fraction:
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InputError(f"fps must be a number such as 200 or 30000/1001, got {text!r}") from error
-    if rate <= 0:
-        raise InputError(f"fps must be above 0, got {text}")
-    return rate
-
-
 def _number(row: dict[str, str], column: str) -> int | None:
     text = row.get(column, "")
     if not text:
         return None
     try:
         value = float(text)
-        if value != int(value) or value < 0:
+        if value != int(value) or not 0 <= value < MOST_FRAMES:
             raise ValueError(text)
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{column} must be the number of a frame, got {text!r}") from error
+        raise InputError(f"{column} must be the number of a frame, got {text[:60]!r}") from error
     return int(value)

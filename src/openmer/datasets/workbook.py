@@ -3,16 +3,21 @@
 import math
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import openpyxl  # type: ignore[import-untyped]
 import pandas as pd
 
 from openmer.errors import InputError
 
 DOCS = "docs/data.md"
+MOST_BYTES = 500_000_000  # unpacked; the annotations of all datasets together are far below one
+MOST_CELLS = 5_000_000
+MOST_ROWS = 2**20  # of a sheet, by the format
 DEPTH = 5  # how many folders below the given one trees and workbooks are looked for
 
 
@@ -90,12 +95,15 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
     """All sheets, cells as they are.
 
     Raises:
-        InputError: it cannot be opened.
+        InputError: it cannot be opened, or holds more than an annotation can.
     """
     if not path.is_file():
         raise InputError(f"there is no workbook {path}; give the one that came with the dataset, {DOCS} has its name")
     try:
+        _refuse_huge(path)
         book: dict[str, pd.DataFrame] = pd.read_excel(path, sheet_name=None, header=None, dtype=object)
+    except InputError:
+        raise
     except ImportError as error:
         raise InputError(
             f"{path} is an old Excel file; open it, save it as .xlsx and give that with --workbook; see {DOCS}"
@@ -106,6 +114,33 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
             "the names that are known"
         ) from error
     return book
+
+
+def _refuse_huge(path: Path) -> None:
+    """One cell far away, or a few bytes that unpack without end, would fill the memory when it is read."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > MOST_BYTES:
+        raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, which is no annotation")
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    try:
+        for sheet in book.worksheets:
+            sheet.reset_dimensions()  # what the sheet says of its size is not to be believed
+            width = 0
+            for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+                if number > MOST_ROWS:
+                    raise InputError(f"the sheet {sheet.title} of {path} has more rows than a sheet can have")
+                used = max((k for k, value in enumerate(row, start=1) if value is not None), default=0)
+                width = max(width, used)
+                if used and number * width > MOST_CELLS:
+                    raise InputError(
+                        f"the sheet {sheet.title} of {path} has a value in row {number} and one in column {width}, "
+                        "which is no annotation; delete what lies far away"
+                    )
+    finally:
+        book.close()
 
 
 def read_table(

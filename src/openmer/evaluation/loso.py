@@ -28,7 +28,7 @@ import numpy as np
 
 from openmer.bench import cpu_name
 from openmer.clips.store import ClipStore, digest_of
-from openmer.errors import InputError, OpenMERError, OutputError
+from openmer.errors import InputError, OutputError
 from openmer.evaluation.judge import predict, validation
 from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
 from openmer.evaluation.splits import (
@@ -156,7 +156,7 @@ def run_loso(
     run = _with_ray if executor == "ray" else _with_processes
     for name in run(open_tasks, workers, address, device):
         on_fold(name)
-    predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json")]
+    predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json", len(data.classes))]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
     if protocol is not None:
@@ -215,17 +215,35 @@ def _of_dataset(of_seeds: Sequence[Sequence[Prediction]], classes: int) -> dict[
     return {"videos": len(of_seeds[0]), **named}
 
 
-def read_predictions(path: Path) -> list[Prediction]:
+def read_predictions(path: Path, classes: int | None = None) -> list[Prediction]:
     """The rows that a finished fold wrote.
+
+    Args:
+        path: of its predictions.json.
+        classes: how many there are, where that is known.
 
     Raises:
         InputError: the file is not there or damaged.
     """
     try:
         rows = json.loads(path.read_text())["predictions"]
-        return [Prediction(**{**row, "probabilities": tuple(row["probabilities"])}) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read the predictions {path}: {error}") from error
+        return [_prediction(row, classes) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"cannot read the predictions {path}: {error}; remove the file, and openmer loso makes them again"
+        ) from error
+
+
+def _prediction(row: Mapping[str, Any], classes: int | None) -> Prediction:
+    found = Prediction(**{**row, "probabilities": tuple(float(p) for p in row["probabilities"])})
+    names = (found.dataset, found.subject, found.sample, found.fold)
+    whole = (found.truth, found.clips, found.seed)
+    if not all(isinstance(name, str) for name in names) or not all(type(number) is int for number in whole):
+        raise TypeError(f"names must be text and numbers whole, got {[*names, *whole]!r:.80}")
+    known = len(found.probabilities) if classes is None else classes
+    if not 0 <= found.truth < known or len(found.probabilities) != known or not np.isfinite(found.probabilities).all():
+        raise ValueError(f"{found.sample:.40} has a class or probabilities that do not fit {known} classes")
+    return found
 
 
 def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fold]) -> None:
@@ -245,6 +263,8 @@ def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fo
     try:
         if path.exists():
             found = json.loads(path.read_text())
+            if not isinstance(found, dict):
+                raise ValueError(f"{path} is no record of an evaluation")
             changed = [name for name in same if found.get(name) != content[name]]
             if changed:
                 raise InputError(f"{out} holds another evaluation ({', '.join(changed)} differ); choose another --out")
@@ -253,9 +273,9 @@ def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fo
             raise OutputError(f"{out} holds files but no loso.json, so it is no evaluation and is left alone")
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(content, indent=2) + "\n")
-    except (OSError, ValueError) as error:
-        if isinstance(error, OpenMERError):
-            raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {error}; choose another --out, or remove it") from error
+    except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
 
 
@@ -291,7 +311,7 @@ def _folder_name(fold: str) -> str:
 def _is_finished(task: _Task) -> bool:
     try:
         found = json.loads((task.out / "predictions.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("digest") == task.digest
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 
 from openmer.clips.flow import colour_wheel, flow_to_colour, optical_flow
 from openmer.clips.transforms import EVAL, middle, transform
-from openmer.errors import InputError
+from openmer.errors import InputError, OutputError
 from openmer.evaluation.metrics import Prediction, endpoint_error, landmark_errors, moving_pixels
 from openmer.files import write_atomic
 from openmer.models.mol import MOL
@@ -23,6 +24,7 @@ from openmer.page import figure_uri, image_uri, render
 from openmer.training.data import ClipData
 
 NAMES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR", "wf1": "WF1"}
+LONGEST = 24  # letters of a name in a drawing
 INK, ACCENT = "#222222", "#0072b2"
 OWN = ("report.html", "report.md", "report.json")
 
@@ -52,9 +54,30 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
         The page.
 
     Raises:
-        InputError: the folder holds no finished evaluation.
+        InputError: the folder holds no finished evaluation, or a damaged one.
+        OutputError: the folder cannot be written.
     """
     run, metrics = _read(folder / "loso.json"), _read(folder / "metrics.json")
+    shown = [] if model is None or data is None else examples(model, data)
+    try:
+        pages = _pages(folder, run, metrics, shown)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
+        raise InputError(
+            f"the evaluation in {folder} is damaged, or of another version ({error!r:.200}); give its openmer loso "
+            "command again: finished folds are kept"
+        ) from error
+    try:
+        for name, text in pages.items():
+            write_atomic(folder / name, text)
+    except OSError as error:
+        raise OutputError(f"cannot write the report in {folder}: {error.strerror or error}") from error
+    return folder / "report.html"
+
+
+def _pages(
+    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[Example]
+) -> dict[str, str]:
+    """Name -> content of the files."""
     rows = _first_seed(folder / "predictions.csv", metrics)
     training = run["settings"]["training"]
     title = f"{training['model']}, {'/'.join(metrics['classes'])}"
@@ -82,16 +105,15 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
         confusion=figure_uri(confusion_figure(np.sum(metrics["confusion"], 0), metrics["classes"])),
         subjects=figure_uri(_subjects_figure(rows)),
         curves=_curves(folder),
-        examples=[] if model is None or data is None else examples(model, data),
+        examples=shown,
         wheel=image_uri(colour_wheel(96)),
         made=made,
     )
-    write_atomic(folder / "report.html", page)
-    write_atomic(folder / "report.md", markdown(title, metrics, made))
-    write_atomic(
-        folder / "report.json", json.dumps({"title": title, "metrics": metrics, "made": made}, indent=2) + "\n"
-    )
-    return folder / "report.html"
+    return {
+        "report.html": page,
+        "report.md": markdown(title, metrics, made),
+        "report.json": json.dumps({"title": title, "metrics": metrics, "made": made}, indent=2) + "\n",
+    }
 
 
 def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) -> str:
@@ -147,8 +169,9 @@ def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> F
 
 
 def _plain(words: str) -> str:
-    """Without what matplotlib would read as mathematics."""
-    return words.replace("$", r"\$")
+    """A name in a drawing: without what matplotlib would read as mathematics, and not so long that no room is left."""
+    short = words if len(words) <= LONGEST else words[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return short.replace("$", r"\$")
 
 
 def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Example]:
@@ -264,7 +287,7 @@ def _read(path: Path) -> Any:
         raise InputError(
             f"{path.parent} holds no finished evaluation ({path.name} is missing); run openmer loso"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
 
 

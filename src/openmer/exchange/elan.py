@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from openmer.errors import InputError
 from openmer.exchange.events import described, lanes, milliseconds, moments, printable
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import MOST_S, Interval, Timeline
 from openmer.version import __version__
 
 FORMAT = "3.0"
@@ -183,7 +183,12 @@ def _slots(root: Element, path: Path) -> dict[str, int | None]:
         found: dict[str, int | None] = {}
         for slot in root.findall("TIME_ORDER/TIME_SLOT"):
             value = slot.get("TIME_VALUE")
-            found[slot.attrib["TIME_SLOT_ID"]] = None if value is None else origin + int(value)
+            at = None if value is None else origin + int(value)
+            if at is not None and abs(at) > 1000 * MOST_S:
+                raise ValueError(
+                    f"{at:.3g} ms is no time of a video" if abs(at) < 1e300 else "it is no time of a video"
+                )
+            found[slot.attrib["TIME_SLOT_ID"]] = at
     except (KeyError, ValueError) as error:
         raise InputError(f"{path} has a damaged time slot: {error!r}") from error
     return found

@@ -40,7 +40,7 @@ class MOLConfig:
 
     Attributes:
         preset: the name of the preset it began as.
-        num_classes: classes of micro-expressions.
+        num_classes: classes of micro-expressions, 2 to 1000.
         frames: T, at least 4.
         size: H = W, a multiple of 64 from 64 to 256.
         fcc: whether F5C has its fully-connected convolution.
@@ -50,9 +50,9 @@ class MOLConfig:
         neighbors: K of the graph.
         graph: what the nodes' neighbours are, see `CCC`.
         graph_itself: whether a node is its own first neighbour.
-        graph_subtractions: how often the centre is taken away.
+        graph_subtractions: 0 to 8; how often the centre is taken away.
         graph_mix: whether the figure's 1x1 convolution is there.
-        fcc_length: stored length of FCC's kernels, or None for the side of the map.
+        fcc_length: stored length of FCC's kernels, up to 1024, or None for the side of the map.
         flow_head: `flownet` or `lite`.
         landmark_head: `dense` (two fully connected layers) or `heatmap`.
         motion: whether the classifier also reads windowed least-squares flow of each pair, beside F(g).
@@ -82,11 +82,16 @@ class MOLConfig:
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
                 raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
+        if not isinstance(self.preset, str):
+            raise InputError(f"preset must be a name, got {self.preset!r:.40}")
+        if not 0 <= self.graph_subtractions <= 8:
+            raise InputError(f"graph_subtractions must lie between 0 and 8, got {self.graph_subtractions!r:.40}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.fcc_length is not None and not (type(self.fcc_length) is int and self.fcc_length >= self.size // 8):
-            raise InputError(f"fcc_length must be None or at least {self.size // 8}, got {self.fcc_length!r}")
+        lengths = range(self.size // 8, 1025)
+        if self.fcc_length is not None and not (type(self.fcc_length) is int and self.fcc_length in lengths):
+            raise InputError(f"fcc_length must be None or {lengths[0]} to 1024, got {self.fcc_length!r:.40}")
         if self.frames > 1024:
             raise InputError(f"a clip of {self.frames} frames is longer than MOL can be built for (1024)")
         if self.frames < 4:
@@ -96,8 +101,8 @@ class MOLConfig:
                 f"size must be 64, 128, 192 or 256, got {self.size}: the flow head halves the picture six times, and "
                 "position embeddings are stored for feature maps of up to 32 x 32"
             )
-        if self.num_classes < 2:
-            raise InputError(f"there must be at least 2 classes, got {self.num_classes}")
+        if not 2 <= self.num_classes <= 1000:
+            raise InputError(f"there must be at least 2 classes and at most 1000, got {self.num_classes!r:.40}")
         nodes = CHANNELS if self.graph == "channels" else self.side**2
         if not 1 <= self.neighbors <= nodes - (not self.graph_itself):
             raise InputError(f"neighbors must lie between 1 and the other nodes of {nodes}, got {self.neighbors}")

@@ -135,7 +135,9 @@ class OnnxNetwork:
             raise InputError(f"{path} was not written by openmer: nothing in it says what it is") from error
         except Exception as error:  # onnxruntime raises kinds of its own
             raise InputError(f"cannot read the ONNX file {path}: {error}") from error
-        made = content.pop("heads", ())
+        made = content.pop("heads", ()) if isinstance(content, dict) else ()
+        if not isinstance(made, list | tuple):
+            raise InputError(f"{path} was not written by openmer: its heads are {made!r:.40}")
         self.heads: tuple[Head, ...] = tuple(head for head in HEADS if head in made)
         self.record = record_from(content, path)
 

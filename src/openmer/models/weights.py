@@ -132,15 +132,28 @@ def record_from(content: Any, path: Path) -> WeightsRecord:
         values = {f.name: content[f.name] for f in fields(WeightsRecord)}
         values |= {"config": MOLConfig(**config), "classes": tuple(content["classes"])}
         record = WeightsRecord(**values)
+        _check_types(record)
     except (KeyError, TypeError) as error:
         raise InputError(f"the record {path} is damaged: {error!r}") from error
     if len(record.classes) != record.config.num_classes:
         raise InputError(
             f"the record {path} names {len(record.classes)} classes for {record.config.num_classes} logits"
         )
-    if not isinstance(record.file, str) or not record.file or Path(record.file).name != record.file:
+    if not record.file or Path(record.file).name != record.file:
         raise InputError(f"the record {path} names a file outside its folder: {record.file!r}")
     return record
+
+
+def _check_types(record: WeightsRecord) -> None:
+    for name in ("file", "sha256", "trained_on", "licence", "notes"):
+        if not isinstance(getattr(record, name), str):
+            raise TypeError(f"{name} must be text, got {getattr(record, name)!r:.40}")
+    for name in ("scores", "preprocessing"):
+        if not isinstance(getattr(record, name), Mapping):
+            raise TypeError(f"{name} must be names with values, got {getattr(record, name)!r:.40}")
+    odd = [name for name in record.classes if not isinstance(name, str)]
+    if odd:
+        raise TypeError(f"classes must be names, got {odd[0]!r:.40}")
 
 
 def load_model(name_or_path: Path | str) -> MOL:

@@ -373,6 +373,8 @@ class _Run:
         try:
             if path.exists():
                 found = json.loads(path.read_text())
+                if not isinstance(found, dict):
+                    raise ValueError(f"{path} is no record of a run")
                 if found.get("digest") != digest:
                     raise InputError(
                         f"{out} holds a run with other settings or data ({_changed(found, settings)}); "
@@ -395,9 +397,9 @@ class _Run:
                     "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
                 }
                 write_atomic(path, json.dumps(content, indent=2) + "\n")
-        except (OSError, ValueError) as error:
-            if isinstance(error, InputError | OutputError):
-                raise
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"cannot read {path}: {error}; choose another --out, or remove it") from error
+        except OSError as error:
             raise OutputError(f"cannot write the run {out}: {error}") from error
         from torch.utils.tensorboard import SummaryWriter
 
@@ -417,13 +419,20 @@ class _Run:
             torch.set_rng_state(found["random"])
             if found["random_cuda"] and torch.cuda.is_available():
                 torch.cuda.set_rng_state_all(found["random_cuda"])
-            self.best, self._best_score = found["best"], found["best_score"]
-            self._rows = found["rows"]
-            return int(found["step"])
+            self.best, self._best_score = found["best"], float(found["best_score"])
+            if self.best is not None and _shapes(self.best) != _shapes(model.state_dict()):
+                raise ValueError("the best weights are of another network")
+            self._rows, step = found["rows"], found["step"]
+            if type(step) is not int or step < 0 or not all(isinstance(row, dict) for row in self._rows):
+                raise TypeError("steps are counted, and the log has rows")
+            return step
         except InputError:
             raise
-        except Exception as error:  # torch names many
-            raise InputError(f"the checkpoint {path} cannot be read ({error}); remove it to begin anew") from error
+        except Exception as error:  # a damaged file can raise anything; torch's own advice would be to run it
+            raise InputError(
+                f"the checkpoint {path} cannot be read: it is damaged, or holds something other than tensors, which is "
+                f"never run ({type(error).__name__}); remove it to begin anew"
+            ) from error
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """A row of log.csv and of TensorBoard."""
@@ -474,9 +483,15 @@ class _Run:
             self._board.close()
 
 
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in state.items()}
+
+
 def _changed(found: Mapping[str, Any], settings: TrainSettings) -> str:
     """Which settings differ, or that it is the data."""
-    before, now = found.get("settings", {}), settings.to_json()
+    before, now = found.get("settings"), settings.to_json()
+    if not isinstance(before, dict):
+        return "its settings are damaged"
     names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
     return ", ".join(names) or "the clips differ"
 

@@ -15,7 +15,7 @@ from openmer.face.align import CROP_PX, Alignment
 from openmer.face.detect import Face, FaceTracker
 from openmer.timeline import Interval
 from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
-from openmer.video.reader import Frame, as_gray
+from openmer.video.reader import MOST_FPS, Frame, as_gray
 from openmer.video.recognition import Recognition, Recognizer
 from openmer.video.spotting import Signals, region_motion
 
@@ -176,6 +176,11 @@ def measure(
     if len(rows) < 2:
         raise InputError(f"motion needs at least 2 frames, and there {_was(len(rows))} in what was asked for")
     measured = _collected(rows)
+    step = float(np.median(np.diff(measured.signals.times_s)))
+    if step < 1 / MOST_FPS:
+        raise InputError(
+            f"the video states {1 / step:.3g} frames a second, which no camera takes; give its rate by --fps"
+        )
     if not measured.found.any():
         raise InputError(
             f"no face was found in any of {len(rows)} frames; a frontal face of at least a sixteenth of the "

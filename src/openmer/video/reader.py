@@ -22,7 +22,9 @@ from openmer.clip import Gray
 from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+MOST_FPS = 10_000
 _NUMBER = re.compile(r"(\d+)\D*$")
+_HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class VideoReader:
         end_s: float | None = None,
         gray: bool = False,
     ) -> None:
-        if fps is not None and not Fraction(1, 10) <= fps <= 10_000:
-            raise InputError(f"--fps must lie between 0.1 and 10000, got {float(fps):g}")
+        if fps is not None and not Fraction(1, 10) <= fps <= MOST_FPS:
+            raise InputError(f"--fps must lie between 0.1 and {MOST_FPS}, got {float(fps):g}")
         if not 0 <= start_s < math.inf or (end_s is not None and not start_s < end_s < math.inf):
             raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
         try:
@@ -208,7 +210,8 @@ class VideoReader:
 
 def _opened(source: Path) -> "av.container.InputContainer":
     try:
-        return av.open(f"file:{source.absolute()}")  # or `12:30.mp4` would be taken for a protocol
+        # `file:`, or `12:30.mp4` would be taken for a protocol; a title in another encoding is no reason to stop.
+        return av.open(f"file:{source.absolute()}", metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         size = source.stat().st_size
         hint = "the file is empty" if size == 0 else "is it a video, and complete?"
@@ -273,6 +276,27 @@ def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:
     if image is None:
         raise InputError(f"{path} is no readable image")
     return np.asarray(image, np.uint8)
+
+
+def read_rate(text: str, name: str = "fps") -> Fraction:
+    """Frames a second as people write them: 200, 59.94 or 30000/1001.
+
+    Args:
+        text: what is written.
+        name: of the value, for the message.
+
+    Raises:
+        InputError: it is no number, or not above 0.
+    """
+    try:
+        if _HUGE.search(text) or len(text) > 60:
+            raise ValueError(text)  # Fraction would write all its digits out
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{name} must be a number such as 200 or 30000/1001, got {text[:60]!r}") from error
+    if rate <= 0:
+        raise InputError(f"{name} must be above 0, got {text}")
+    return rate
 
 
 def as_gray(image: npt.NDArray[np.uint8]) -> Gray:

@@ -126,7 +126,7 @@ def check(video: Path, max_seconds: float) -> None:
 
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
-        with av.open(f"file:{video.absolute()}", options=options) as container:
+        with av.open(f"file:{video.absolute()}", options=options, metadata_errors="replace") as container:
             pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not pictures:
                 raise InputError(f"{video.name} has no pictures")

@@ -1,0 +1,195 @@
+"""Hundreds of damaged inputs through the commands that meet them: clear errors, crashes, hangs, lost results.
+
+Run: python benchmarks/damaged.py [--seed 0] [--only results/] [--keep /tmp/corpus]
+
+Each input is met in a process of its own, forked from one that has everything imported, with bounds on memory and time.
+A clear error ends with exit code 1 and one line that begins with `error:`, or is an OpenMERError of a function; a crash
+is any other exception, exit code or signal. A result is lost where a command fails and leaves an older result changed.
+"""
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import record
+import tyro
+from corpus import FAMILIES, every_case
+from corpus.case import Case
+
+from openmer.errors import OpenMERError
+
+MEMORY_GB = 6.0  # of address space, of which torch and the rest take 2 before anything is read
+HANG_S = 60.0
+PRELOADED = ("openmer.video.analyze", "openmer.training.loop", "openmer.evaluation.report", "openmer.models.onnx")
+MORE = ("openmer.datasets.registry", "openmer.datasets.folder", "openmer.exchange.export", "openpyxl", "corpus")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one input ended.
+
+    Attributes:
+        name: of the case.
+        end: `clear`, `accepted`, `crash`, `hang` or `lost`.
+        said: the error's line, or the end of the traceback.
+        seconds: it took.
+    """
+
+    name: str
+    end: str
+    said: str
+    seconds: float
+
+
+def load_model(path: str) -> None:
+    """Weights with their record."""
+    from openmer.models.weights import load_model as load
+
+    load(path)
+
+
+def read_onnx(path: str) -> None:
+    """A graph."""
+    from openmer.models.onnx import OnnxNetwork
+
+    OnnxNetwork(path)
+
+
+FUNCTIONS: dict[str, Callable[..., None]] = {"load_model": load_model, "read_onnx": read_onnx}
+
+
+def meet(case: Case, said: Path) -> int:
+    """Run one case in this process; the exit code: 0, 1 for a clear error, or anything else."""
+    with said.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        try:
+            return _called(case)
+        except BaseException:  # whatever it is, it is what this looks for
+            traceback.print_exc()
+            return 70
+
+
+def _called(case: Case) -> int:
+    if case.command[0] in FUNCTIONS:
+        try:
+            FUNCTIONS[case.command[0]](*case.command[1:])
+        except OpenMERError as error:
+            print(f"error: {error}")
+            return 1
+        return 0
+    from openmer.cli import main
+
+    sys.argv = ["openmer", *case.command]
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def _in_child(case: Case, said: Path, memory_gb: float) -> None:
+    limit = int(memory_gb * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with said.with_suffix(".low").open("w") as low:  # what libraries write past Python
+        os.dup2(low.fileno(), 2)
+    os.environ["COLUMNS"] = "200"
+    os._exit(meet(case, said))  # without waiting for threads that a library may have left
+
+
+def judged(case: Case, code: int | None, said: str, before: dict[Path, str], seconds: float) -> Outcome:
+    """What an exit code (None for none in time), the words and the files that are left come to."""
+    lines = said.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    if code is None:
+        return Outcome(case.name, "hang", f"not done after {seconds:.0f} s", seconds)
+    if code == 0:
+        return Outcome(case.name, "accepted", "", seconds)
+    if code != 1 or len(errors) != 1 or "Traceback" in said:
+        what = lines[-1] if lines else ""
+        where = [line.strip() for line in lines if "/openmer/" in line][-1:]
+        return Outcome(case.name, "crash", f"exit {code}: {what} {' '.join(where)}"[:500], seconds)
+    after = digests(case.keeps)
+    if any(after.get(file) != digest for file, digest in before.items()):
+        return Outcome(case.name, "lost", errors[0], seconds)
+    return Outcome(case.name, "clear", errors[0][:500], seconds)
+
+
+def digests(kept: Iterable[Path]) -> dict[Path, str]:
+    """File -> digest, of files and of all in folders."""
+    found: dict[Path, str] = {}
+    for path in kept:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                found[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def in_process_of_its_own(context: multiprocessing.context.ForkServerContext, case: Case, said: Path) -> Outcome:
+    """Meet one case, for at most `HANG_S`."""
+    before = digests(case.keeps)
+    start = time.perf_counter()
+    process = context.Process(target=_in_child, args=(case, said, MEMORY_GB))
+    process.start()
+    process.join(HANG_S)
+    seconds = time.perf_counter() - start
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        process.join()
+    words = said.read_text(errors="replace") if said.exists() else ""
+    return judged(case, code, words, before, seconds)
+
+
+def main(seed: int = 0, only: str = "", keep: Path | None = None) -> None:
+    """Meet all cases and write the counts.
+
+    Args:
+        seed: of the damage.
+        only: cases whose name begins so; nothing is written then.
+        keep: where the corpus is left, to look at.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED, *MORE])
+    outcomes = []
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) if keep is None else keep
+        said = Path(name) / "said"
+        said.mkdir()
+        for number, case in enumerate(every_case(root / "corpus", seed, only)):
+            outcome = in_process_of_its_own(context, case, said / f"{number}.txt")
+            outcomes.append(outcome)
+            if outcome.end not in ("clear", "accepted") or only:
+                print(f"{outcome.end}  {outcome.name}  {outcome.seconds:.1f} s  {outcome.said}", flush=True)
+    figures = _figures(outcomes) | {"seconds": round(time.perf_counter() - start)}
+    print(figures["all"], figures["seconds"], "s")
+    if not only:
+        limits = {"memory_gb": MEMORY_GB, "hang_s": HANG_S}
+        record.write("damaged", {"seed": seed, **limits}, figures)
+    if any(outcome.end in ("crash", "hang", "lost") for outcome in outcomes):
+        sys.exit("not all of it was met with a clear error")
+
+
+def _figures(outcomes: list[Outcome]) -> dict[str, object]:
+    families = {f: dict(Counter(o.end for o in outcomes if o.name.startswith(f + "/"))) for f in FAMILIES}
+    ends = Counter(o.end for o in outcomes)
+    return {
+        "all": {"inputs": len(outcomes), **{e: ends[e] for e in ("clear", "accepted", "crash", "hang", "lost")}},
+        "families": families,
+        "slowest": [asdict(o) for o in sorted(outcomes, key=lambda o: -o.seconds)[:5]],
+        "not clear": [asdict(o) for o in outcomes if o.end in ("crash", "hang", "lost")],
+    }
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
