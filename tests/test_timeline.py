@@ -103,3 +103,9 @@ def test_an_impossible_interval_in_json_is_refused() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         read_timeline(tmp_path / "nowhere.json")
+
+
+def test_a_line_break_in_a_name_does_not_end_a_row() -> None:
+    interval = Interval(onset_s=0.0, offset_s=1.0, label="a\rb", regions=("c\nd",))
+    lines = Timeline(intervals=(interval,), start_s=0.0, end_s=1.0).to_csv().splitlines()
+    assert len(lines) == 2 and "a b" in lines[1] and "c d" in lines[1]

@@ -206,11 +206,16 @@ class Timeline:
         for interval in self.intervals:
             row = asdict(interval)
             row |= {"schema": SCHEMA, "duration_s": round(interval.duration_s, 6)}
-            row["regions"] = "+".join(interval.regions)
+            row |= {"label": one_line(interval.label), "regions": one_line("+".join(interval.regions))}
             row["expression"] = interval.expression
             row |= {f"p_{name}": p for name, p in (interval.probabilities or {}).items()}
             writer.writerow({key: "" if row.get(key) is None else row[key] for key in columns})
         return buffer.getvalue()
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks: a lone carriage return would end a row of a CSV, quoted by nobody."""
+    return text.replace("\r", " ").replace("\n", " ")
 
 
 def _number(value: Any) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from openmer.errors import InputError
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import Interval, Timeline, one_line
 
 COLUMNS = ("onset_s", "apex_s", "offset_s", "label", "regions", "peak_px", "expression")
 NEEDED = ("onset_s", "offset_s")
@@ -22,7 +22,8 @@ def to_csv(timeline: Timeline) -> bytes:
     writer.writerow([*COLUMNS, *(f"p_{name}" for name in classes)])
     for i in timeline:
         shares = [(i.probabilities or {}).get(name) for name in classes]
-        plain = [_seconds(i.onset_s), _seconds(i.apex_s), _seconds(i.offset_s), i.label, "+".join(i.regions)]
+        times = [_seconds(i.onset_s), _seconds(i.apex_s), _seconds(i.offset_s)]
+        plain = [*times, one_line(i.label), one_line("+".join(i.regions))]
         writer.writerow([*plain, i.peak_px, i.expression, *shares])
     return buffer.getvalue().encode()
 
