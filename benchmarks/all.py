@@ -31,7 +31,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "kill-ray": ("{here}/kill.py", "--ray"),
     "attribution": ("{here}/attribution.py",),
     "prepare": ("{here}/prepare.py",),
-    "spotting": ("{here}/spotting.py", "--videos", "30"),
+    "spotting": ("{here}/spotting.py", "--out", "{runs}/spotting"),
     "ablation": ("{here}/ablation.py", "--out", "{runs}/ablation"),
 }
 

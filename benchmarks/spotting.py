@@ -1,24 +1,26 @@
 """The spotter on long simulated videos: how many micro-expressions it finds, how often it cries wolf.
 
-Run: python benchmarks/spotting.py [--engine mol-lite] [--videos 10] [--minutes 2] [--fps 30] [--seed 100]
+Run: python benchmarks/spotting.py [--out runs/spotting] [--engine mol-lite] [--videos 30] [--minutes 2] [--seed 100]
 
 With a network the same candidates are judged at several thresholds for setting them aside; 0 keeps all, which is the
 classical spotter. A threshold has to be chosen on another seed than the one it is reported for.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import record
+import torch
 import tyro
+from rich.console import Console
 
 from openmer.evaluation.spotting import match_intervals, score_spotting, total_score
-from openmer.simulator.generate import SimulateSettings, generate
+from openmer.processes import worker_pool
+from openmer.progress import progress
+from openmer.simulator.generate import SimulateSettings, write_video
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.video.analyze import CLASSICAL, AnalyzeSettings, analyze
 
@@ -26,16 +28,38 @@ SIZES = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.1))
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def main(engine: str = "mol-lite", videos: int = 10, minutes: float = 2.0, fps: float = 30.0, seed: int = 100) -> None:
-    """Simulate, analyse, compare, write."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        settings = SimulateSettings(subjects=videos, samples=1, fps=fps, seed=seed, size=256, minutes=minutes)
-        generate(root / "set", settings, processes=2)
-        truths = sorted((root / "set" / "truth").rglob("*.json"))
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            found = list(pool.map(_analyzed, truths, [root] * len(truths), [engine] * len(truths)))
-        pairs = [(timeline, read_timeline(path)) for timeline, path in zip(found, truths, strict=True)]
+def main(
+    out: Path = Path("runs/spotting"),
+    engine: str = "mol-lite",
+    videos: int = 30,
+    minutes: float = 2.0,
+    fps: float = 30.0,
+    seed: int = 100,
+    processes: int = 2,
+) -> None:
+    """Simulate, analyse, compare, write. What is simulated or analysed already is kept, so a run can be stopped.
+
+    Args:
+        out: where videos and timelines lie.
+        engine: weights by name or file, or classical.
+        videos: of one person each.
+        minutes: of each.
+        fps: frames a second.
+        seed: of the people.
+        processes: at once.
+    """
+    settings = SimulateSettings(subjects=videos, samples=1, fps=fps, seed=seed, size=256, minutes=minutes)
+    root = out / f"set-{seed}"
+    console = Console(stderr=True)
+    with worker_pool(processes, one_thread=True) as pool, progress(console, "Videos", videos, "videos/s") as step:
+        done = {
+            pool.submit(_done, root, out / f"{Path(engine).stem}-{seed}", settings, k, engine) for k in range(videos)
+        }
+        for each in as_completed(done):
+            each.result()
+            step()
+    found = [read_timeline(_result(out / f"{Path(engine).stem}-{seed}", k) / "timeline.json") for k in range(videos)]
+    pairs = [(timeline, read_timeline(_truth(root, k))) for k, timeline in enumerate(found)]
     thresholds = (0.0,) if engine == CLASSICAL else THRESHOLDS
     figures = {f"least_expression {t:g}": judge([(_kept(f, t), truth) for f, truth in pairs]) for t in thresholds}
     for name, values in figures.items():
@@ -44,16 +68,29 @@ def main(engine: str = "mol-lite", videos: int = 10, minutes: float = 2.0, fps: 
     record.write(f"spotting-{seed}", settings_, figures)
 
 
+def _truth(root: Path, subject: int) -> Path:
+    return root / "truth" / f"s{subject + 1:03d}" / "long_001.json"
+
+
+def _result(results: Path, subject: int) -> Path:
+    return results / f"s{subject + 1:03d}"
+
+
+def _done(root: Path, results: Path, settings: SimulateSettings, subject: int, engine: str) -> None:
+    """Simulate and analyse one video, or what is left of it."""
+    torch.set_num_threads(1)
+    if not _truth(root, subject).is_file():
+        write_video(root, settings, subject, 0)
+    out = _result(results, subject)
+    if not out.is_dir():
+        video = root / "videos" / f"s{subject + 1:03d}" / "long_001.mp4"
+        analyze(video, out, AnalyzeSettings(overlay=False, engine=engine, least_expression=0.0))
+
+
 def _kept(timeline: Timeline, least: float) -> Timeline:
     """The timeline as it would be with this threshold."""
     kept = (i for i in timeline if not i.probabilities or 1 - i.probabilities["none"] >= least)
     return replace(timeline, intervals=tuple(kept))
-
-
-def _analyzed(truth: Path, root: Path, engine: str) -> Timeline:
-    settings = AnalyzeSettings(overlay=False, engine=engine, least_expression=0.0)
-    video = root / "set" / "videos" / truth.parent.name / f"{truth.stem}.mp4"
-    return analyze(video, root / "results" / truth.parent.name, settings)
 
 
 def judge(pairs: Sequence[tuple[Timeline, Timeline]]) -> dict[str, object]:

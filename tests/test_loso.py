@@ -67,6 +67,15 @@ def test_finished_folds_are_not_done_again(data: ClipData, tmp_path: Path) -> No
     assert [p for p in made if p.stat().st_mtime_ns != made[p]] == [gone], "only the damaged one was made anew"
 
 
+def test_the_same_clips_under_another_protocol_are_another_evaluation(data: ClipData, tmp_path: Path) -> None:
+    settings = LosoSettings(training=QUICK)
+    run_loso(data.store, data, settings, tmp_path / "out", protocol={"name": "samm-3"})
+    page = (tmp_path / "out" / "metrics.json").read_text()
+    with pytest.raises(InputError, match=r"another evaluation \(protocol differ\)"):
+        run_loso(data.store, data, settings, tmp_path / "out", protocol={"name": "casme2-3"})
+    assert (tmp_path / "out" / "metrics.json").read_text() == page
+
+
 def test_another_evaluation_in_the_same_folder_is_refused(data: ClipData, tmp_path: Path) -> None:
     run(data, LosoSettings(training=QUICK), tmp_path / "out")
     with pytest.raises(InputError, match=r"another evaluation \(settings differ\)"):

@@ -28,10 +28,11 @@ from openmer.clip import Array, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import MOTION_PX, clip_flow, stacked_motion
 from openmer.clips.transforms import middle
-from openmer.datasets.prepare import PrepareSettings, Problem, read_frames, workers
+from openmer.datasets.prepare import PrepareSettings, Problem, read_frames
 from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.labels import PROTOCOLS, THREE, Protocol
+from openmer.processes import worker_pool
 from openmer.version import __version__
 
 MARKER = "export.json"
@@ -115,7 +116,7 @@ def export_ststnet(
         if processes == 1:
             reasons = [_counted(_write(*part), on_sample) for part in work]
         else:
-            with workers(processes) as pool:
+            with worker_pool(processes, one_thread=True) as pool:
                 reasons = [_counted(r, on_sample) for r in pool.map(_write, *zip(*work, strict=True))]
         problems = tuple(Problem(w.sample, r) for w, r in zip(wanted, reasons, strict=True) if r is not None)
         made = [w for w, reason in zip(wanted, reasons, strict=True) if reason is None]

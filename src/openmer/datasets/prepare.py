@@ -7,11 +7,9 @@ already is not made again.
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -27,6 +25,7 @@ from openmer.datasets.base import frame_files
 from openmer.errors import InputError, OutputError
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.processes import worker_pool
 from openmer.video.reader import VideoReader, as_gray
 
 VERSION = 1
@@ -90,7 +89,7 @@ def prepare(
         done = [_counted(_fill(*item), on_sample) for item in work]
     else:
         try:
-            with workers(processes) as pool:
+            with worker_pool(processes, one_thread=True) as pool:
                 done = [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
         except BrokenProcessPool as error:
             raise OutputError(
@@ -102,11 +101,6 @@ def prepare(
     if len(problems) == len(samples):
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
-
-
-def workers(processes: int) -> ProcessPoolExecutor:
-    """Processes in which OpenCV keeps to one thread: together they have all cores busy."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
 
 
 def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> None:

@@ -4,10 +4,8 @@ Nothing is detected or estimated on the way: frames, landmarks and flow are the 
 """
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -17,6 +15,7 @@ import numpy.typing as npt
 from openmer.clip import Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
+from openmer.processes import worker_pool
 from openmer.simulator.generate import SimulateSettings, draw_sample
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import NONE, Head, Recording
@@ -133,7 +132,7 @@ def prepare_simulated(
             _fill(store.root, settings, subject)
             on_subject()
     else:
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        with worker_pool(processes) as pool:
             for _ in pool.map(_fill, [store.root] * len(work), [settings] * len(work), work):
                 on_subject()
     return ClipStore(root)

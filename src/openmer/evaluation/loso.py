@@ -17,10 +17,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, fields, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +38,7 @@ from openmer.evaluation.splits import (
     subject_kfold,
 )
 from openmer.files import write_atomic
+from openmer.processes import worker_pool
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
 from openmer.version import __version__, commit
@@ -147,7 +147,7 @@ def run_loso(
         OutputError: the folder cannot be written, or a worker died (run it again: it goes on).
     """
     folds = settings.folds(data)
-    _claim(out, settings, data, folds)
+    _claim(out, settings, data, folds, None if protocol is None else str(protocol["name"]))
     tasks = [_task(store, data, settings, fold, seed, out, device) for seed in settings.seeds for fold in folds]
     open_tasks = [task for task in tasks if not _is_finished(task)]
     for task in tasks:
@@ -246,11 +246,12 @@ def _prediction(row: Mapping[str, Any], classes: int | None) -> Prediction:
     return found
 
 
-def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fold]) -> None:
+def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fold], protocol: str | None) -> None:
     """Make the folder, or see that it holds this very evaluation."""
     content = {
         "schema": SCHEMA,
         "settings": json.loads(json.dumps(asdict(settings))),
+        "protocol": protocol,
         "classes": list(data.classes),
         "store": dict(data.store.settings),
         "clips": data.counts(),
@@ -258,7 +259,7 @@ def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fo
         "openmer": __version__,
         "commit": commit(),
     }
-    same = ("settings", "classes", "store", "clips", "folds")
+    same = ("settings", "protocol", "classes", "store", "clips", "folds")
     path = out / "loso.json"
     try:
         if path.exists():
@@ -374,7 +375,7 @@ def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, d
     workers = min(workers or max(1, gpus), len(tasks))
     threads = max(1, (os.cpu_count() or 1) // workers)
     placed = [replace(t, threads=threads, device=f"cuda:{k % gpus}" if gpus else "cpu") for k, t in enumerate(tasks)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         waiting = {pool.submit(_run_task, task) for task in placed}
         try:
             for done in as_completed(waiting):

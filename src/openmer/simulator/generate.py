@@ -20,12 +20,10 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from importlib.metadata import version
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,6 +34,7 @@ import numpy.typing as npt
 from openmer.clip import Array, Clip
 from openmer.errors import InputError
 from openmer.files import new_directory
+from openmer.processes import worker_pool
 from openmer.simulator.head import head_model
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import NONE, Head, Recording, draw_long, draw_person, draw_recording, unit_curves
@@ -206,12 +205,11 @@ def generate(
     wanted = [(s, k) for s in range(settings.subjects) for k in range(settings.samples)]
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         work = [(folder, settings, s, k) for s, k in wanted]
-        write = _write_sample if settings.minutes is None else _write_video
+        write = _write_sample if settings.minutes is None else write_video
         if processes == 1:
             parts = [_counted(write(*item), on_sample) for item in work]
         else:
-            context = get_context("spawn")
-            with ProcessPoolExecutor(processes, mp_context=context) as pool:
+            with worker_pool(processes) as pool:
                 found = pool.map(write, *zip(*work, strict=True))
                 parts = [_counted(part, on_sample) for part in found]
         rows = [row for row, _ in parts]
@@ -277,8 +275,8 @@ def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample
     return row, []
 
 
-def _write_video(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
-    """Write one long recording."""
+def write_video(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
+    """Write one long recording: its video, then its truth, `truth/SUBJECT/NAME.json` last."""
     recording = draw_video(settings, subject, sample)
     person, name = f"s{subject + 1:03d}", f"long_{sample + 1:03d}"
     path = folder / "videos" / person / f"{name}.mp4"
