@@ -22,7 +22,7 @@ from openmer.clip import Gray
 from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-MOST_FPS = 10_000
+LEAST_FPS, MOST_FPS = 0.1, 10_000
 _NUMBER = re.compile(r"(\d+)\D*$")
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
@@ -91,7 +91,7 @@ class VideoReader:
         gray: bool = False,
     ) -> None:
         if fps is not None and not Fraction(1, 10) <= fps <= MOST_FPS:
-            raise InputError(f"--fps must lie between 0.1 and {MOST_FPS}, got {float(fps):g}")
+            raise InputError(f"--fps must lie between {LEAST_FPS} and {MOST_FPS}, got {float(fps):g}")
         if not 0 <= start_s < math.inf or (end_s is not None and not start_s < end_s < math.inf):
             raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
         try:
