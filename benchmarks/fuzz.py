@@ -21,8 +21,6 @@ from typing import Any
 
 import tyro
 
-from openmer.errors import OpenMERError
-
 TARGETS = ("timeline", "elan", "truth", "samples", "record")
 SEED_TIMELINE = {
     "schema": "openmer.timeline/1",
@@ -110,6 +108,8 @@ def _good_record() -> bytes:
 
 
 def _once(read: Callable[[bytes], object], data: bytes) -> None:
+    from openmer.errors import OpenMERError  # not before atheris has been told to follow what is imported
+
     try:
         read(data)
     except OpenMERError:
