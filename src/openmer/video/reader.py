@@ -23,6 +23,7 @@ from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 LEAST_FPS, MOST_FPS = 0.1, 10_000
+MOST_DIGITS = 19  # of a frame's number; what is longer is no 64-bit number
 _NUMBER = re.compile(r"(\d+)\D*$")
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
@@ -254,7 +255,11 @@ def _numbered_images(folder: Path, fps: Fraction | None) -> list[tuple[int, Path
         match = _NUMBER.search(path.stem)
         if match is None:
             raise InputError(f"{path} has no number in its name, so its place in time is unknown")
-        number = int(match.group(1))
+        number = int(match.group(1)) if len(match.group(1)) < MOST_DIGITS else -1
+        if number < 0:
+            raise InputError(
+                f"{path.name[:80]} in {folder} has a number of more than {MOST_DIGITS - 1} digits in its name"
+            )
         if number in numbered:
             raise InputError(f"{path.name} and {numbered[number].name} in {folder} have the same number")
         numbered[number] = path
