@@ -3,6 +3,7 @@
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from corpus import networks, results, tables, whole
 from corpus.case import Case
 from damaged import digests, judged, meet
 
-from openmer import InputError
+from openmer import InputError, OutputError
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
 from openmer.video.analyze import AnalyzeSettings, analyze
 from openmer.video.reader import read_rate
+from openmer.writer import VideoWriter
 
 Make = Callable[[Path, np.random.Generator], Iterator[Case]]
 
@@ -75,12 +77,13 @@ def test_damage_ends_with_a_line_and_loses_nothing(kind: str, tmp_path: Path, mo
     assert not list(tmp_path.rglob("planted")), "nothing in a file was run"
 
 
-def test_a_rate_that_no_camera_has_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scale", "rate", "said"), [(1, 2**31 - 1, r"2\.15e\+09"), (2**31 - 1, 1, "4.66e-10")])
+def test_a_rate_that_no_camera_has_is_refused(tmp_path: Path, scale: int, rate: int, said: str) -> None:
     path = tmp_path / "v.avi"
     data = whole.video(path, [np.full((48, 64, 3), 90, np.uint8)] * 3, codec="mjpeg", pixels="yuvj420p")
     at = data.index(b"strh") + 28  # scale and rate of the stream
-    path.write_bytes(data[:at] + struct.pack("<II", 1, 2**31 - 1) + data[at + 8 :])
-    with pytest.raises(InputError, match=r"the video states 2\.15e\+09 frames a second"):
+    path.write_bytes(data[:at] + struct.pack("<II", scale, rate) + data[at + 8 :])
+    with pytest.raises(InputError, match=f"the video states {said} frames a second"):
         analyze(path, tmp_path / "out", AnalyzeSettings(overlay=False, engine="classical"))
 
 
@@ -88,3 +91,13 @@ def test_a_rate_that_no_camera_has_is_refused(tmp_path: Path) -> None:
 def test_rates_that_are_none_are_refused_at_once(text: str) -> None:
     with pytest.raises(InputError, match=r"--fps must be"):
         read_rate(text, "--fps")
+
+
+def test_a_time_that_no_file_can_say_is_an_error_of_the_output(tmp_path: Path) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    with (
+        pytest.raises(OutputError, match=r"could not be written to v\.mp4"),
+        VideoWriter(tmp_path / "v.mp4", 64, 48, Fraction(30)) as writer,
+    ):
+        for k in range(100):
+            writer.write(picture, k * 1e13)

@@ -16,6 +16,7 @@ from openmer.datasets.check import write_contact_sheet
 from openmer.datasets.prepare import PrepareSettings, not_asked_for, prepare, read_frames
 from openmer.datasets.registry import open_datasets
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.video.reader import VideoReader
 from terminal import run
 
 DIS = PrepareSettings(flow="dis", sampling="cover")
@@ -107,3 +108,18 @@ def test_a_picture_larger_than_any_is_named(sample: Sample, tmp_path: Path) -> N
     (sample.source / "img25.png").write_bytes(header + b"\0" * 64)
     with pytest.raises(InputError, match=r"img25\.png"):
         prepare([sample], tmp_path / "store", DIS)
+
+
+def test_a_recording_that_cannot_be_used_any_more_keeps_its_older_clips(sample: Sample, tmp_path: Path) -> None:
+    store, _ = prepare([sample], tmp_path / "store", DIS)
+    for picture in sample.source.iterdir():
+        picture.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="no recording could be used"):
+        prepare([sample], tmp_path / "store", DIS)
+    assert ClipStore(store.root).entries == store.entries
+
+
+def test_frames_whose_numbers_are_no_numbers_are_named(tmp_path: Path) -> None:
+    fakes.pictures(tmp_path, [f"img{10**25 + k}.png" for k in range(3)])
+    with pytest.raises(InputError, match=r"img1000.*more than 18 digits"):
+        VideoReader(tmp_path, fps=Fraction(30))

@@ -1,14 +1,18 @@
 """Write a video file."""
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
 import av
+import av.error
 import numpy as np
 import numpy.typing as npt
 from av.codec.context import Flags
+
+from openmer.errors import OutputError
 
 
 class VideoWriter:
@@ -29,6 +33,7 @@ class VideoWriter:
         self, path: Path, width: int, height: int, fps: Fraction, *, crf: int = 21, repeatable: bool = False
     ) -> None:
         self._last = -1
+        self._path = path
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         self._container = av.open(str(path), "w", container_options={"fflags": "+bitexact"} if repeatable else {})
         self._stream = cast(av.VideoStream, self._container.add_stream(codec, rate=fps))
@@ -41,11 +46,22 @@ class VideoWriter:
             self._stream.codec_context.flags |= Flags.bitexact
 
     def write(self, image: npt.NDArray[np.uint8], time_s: float) -> None:
-        """Append one (height, width, 3) RGB picture shown from `time_s`."""
+        """Append one (height, width, 3) RGB picture shown from `time_s`.
+
+        Raises:
+            OutputError: the picture cannot be written, such as one whose time is further away than a file can say.
+        """
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         self._last = max(self._last + 1, round(time_s * self._CLOCK))
-        frame.pts, frame.time_base = self._last, Fraction(1, self._CLOCK)
-        self._container.mux(self._stream.encode(frame))
+        try:
+            frame.pts, frame.time_base = self._last, Fraction(1, self._CLOCK)
+            self._container.mux(self._stream.encode(frame))
+        except (av.error.FFmpegError, OverflowError) as error:
+            if isinstance(error, OSError):  # a full disk, which is said by whoever asked for the file
+                raise
+            raise OutputError(
+                f"a frame at {time_s:.6g} s could not be written to {self._path.name}: {error}"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -55,4 +71,5 @@ class VideoWriter:
     ) -> None:
         if kind is None:
             self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with contextlib.suppress(*([] if kind is None else [av.error.FFmpegError])):  # the first error counts
+            self._container.close()

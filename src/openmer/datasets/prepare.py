@@ -97,7 +97,9 @@ def prepare(
                 "again, perhaps with fewer --processes: what is finished is kept"
             ) from error
     problems = [Problem(s, reason) for s, (_, reason) in zip(samples, done, strict=True) if reason is not None]
-    _forget_older(ClipStore(root), {s.key: key for s, (key, _) in zip(samples, done, strict=True)})
+    # What cannot be used now replaces nothing: the older clips of that recording stay.
+    keys = {s.key: key if reason is None else None for s, (key, reason) in zip(samples, done, strict=True)}
+    _forget_older(ClipStore(root), keys)
     if len(problems) == len(samples):
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
@@ -105,7 +107,7 @@ def prepare(
 
 def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> None:
     """Take away what was made of the same recordings before their files or their annotation changed."""
-    older = {e.key for e in store if keys.get(e.video) not in (None, e.key)}  # what could not be looked at stays
+    older = {e.key for e in store if keys.get(e.video) not in (None, e.key)}
     for key in older:
         store.remove(key)
 

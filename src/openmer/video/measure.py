@@ -15,7 +15,7 @@ from openmer.face.align import CROP_PX, Alignment
 from openmer.face.detect import Face, FaceTracker
 from openmer.timeline import Interval
 from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
-from openmer.video.reader import MOST_FPS, Frame, as_gray
+from openmer.video.reader import LEAST_FPS, MOST_FPS, Frame, as_gray
 from openmer.video.recognition import Recognition, Recognizer
 from openmer.video.spotting import Signals, region_motion
 
@@ -177,7 +177,7 @@ def measure(
         raise InputError(f"motion needs at least 2 frames, and there {_was(len(rows))} in what was asked for")
     measured = _collected(rows)
     step = float(np.median(np.diff(measured.signals.times_s)))
-    if step < 1 / MOST_FPS:
+    if not 0.99 / MOST_FPS <= step <= 1.01 / LEAST_FPS:
         raise InputError(
             f"the video states {1 / step:.3g} frames a second, which no camera takes; give its rate by --fps"
         )

@@ -22,7 +22,8 @@ from openmer.clip import Gray
 from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-MOST_FPS = 10_000
+LEAST_FPS, MOST_FPS = 0.1, 10_000
+MOST_DIGITS = 19  # of a frame's number; what is longer is no 64-bit number
 _NUMBER = re.compile(r"(\d+)\D*$")
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
@@ -91,7 +92,7 @@ class VideoReader:
         gray: bool = False,
     ) -> None:
         if fps is not None and not Fraction(1, 10) <= fps <= MOST_FPS:
-            raise InputError(f"--fps must lie between 0.1 and {MOST_FPS}, got {float(fps):g}")
+            raise InputError(f"--fps must lie between {LEAST_FPS} and {MOST_FPS}, got {float(fps):g}")
         if not 0 <= start_s < math.inf or (end_s is not None and not start_s < end_s < math.inf):
             raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
         try:
@@ -254,7 +255,11 @@ def _numbered_images(folder: Path, fps: Fraction | None) -> list[tuple[int, Path
         match = _NUMBER.search(path.stem)
         if match is None:
             raise InputError(f"{path} has no number in its name, so its place in time is unknown")
-        number = int(match.group(1))
+        number = int(match.group(1)) if len(match.group(1)) < MOST_DIGITS else -1
+        if number < 0:
+            raise InputError(
+                f"{path.name[:80]} in {folder} has a number of more than {MOST_DIGITS - 1} digits in its name"
+            )
         if number in numbered:
             raise InputError(f"{path.name} and {numbered[number].name} in {folder} have the same number")
         numbered[number] = path
