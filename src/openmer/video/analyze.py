@@ -194,9 +194,11 @@ def analyze_whole(
             (folder / "windows.csv").write_text(recognition.windows_csv())
             (folder / "network_flow.csv").write_text(recognition.flow_csv())
         measured.save_landmarks(folder / "landmarks.npz", recognition)
-        what = "Key moments" if explainer is None else "Explaining"
-        with progress(console, what, len(pictures), "moments/s", watch=watch) as step:
-            rows = pictures.rows(step)
+        rows: tuple[MomentRow, ...] = ()
+        if len(pictures):
+            what = "Key moments" if explainer is None else "Explaining"
+            with progress(console, what, len(pictures), "moments/s", watch=watch) as step:
+                rows = pictures.rows(step)
         if explainer is not None:
             (folder / EXPLANATIONS).write_text(_explanations(rows, timeline) + "\n")
         write_report(folder / "report.html", measured, timeline, rows, overlay=settings.overlay)
