@@ -44,6 +44,7 @@ def main(
     seed: int = 77,
     methods: tuple[Method, ...] = ("integrated",),
     units: bool = True,
+    name: str = "attribution",
 ) -> None:
     """Measure and write.
 
@@ -54,6 +55,7 @@ def main(
         seed: of the people.
         methods: of attribution.
         units: whether to judge the named action units too.
+        name: of the result file.
     """
     console = Console()
     engines = {n: load_engine(w, "cpu") for n, w in zip(names or [str(w) for w in weights], weights, strict=True)}
@@ -65,14 +67,14 @@ def main(
             for sample in range(settings.samples):
                 _one(settings, subject, sample, engines, methods, rows, unit_hits if units else None)
                 step()
-    figures: dict[str, Any] = {name: _spread(values, subjects) for name, values in rows.items()}
+    figures: dict[str, Any] = {row: _spread(values, subjects) for row, values in rows.items()}
     if units:
         figures["action units"] = {k: _mean(v) for k, v in unit_hits.items()}
     console.print(_table(figures))
     if set(methods) - set(METHODS):
         raise ValueError(methods)
     written = {"subjects": subjects, "seed": seed, "active": ACTIVE, "methods": list(methods), "names": list(engines)}
-    record.write("attribution", written, figures)
+    record.write(name, written, figures)
 
 
 def _one(

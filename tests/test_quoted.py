@@ -73,6 +73,12 @@ QUOTES = (
         "docs/models/mol-lite.md", "- flow, gray levels left", "## What it was not", (REAL, "real_video-2026-11-24")
     ),
     Quotes("docs/limits.md", "- On ten simulated videos", "## ", ("spotting-2026-11-24", REAL)),
+    Quotes(
+        "docs/explain.md",
+        "| | share of the attribution",
+        "An attribution says",
+        ("attribution-2026-11-25",),
+    ),
     Quotes("docs/model.md", "| parameters, M", "Float32, batch 1", ("models-cpu-2026-11-24",)),
 )
 
