@@ -85,6 +85,22 @@ def test_a_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list(VideoReader(Path("12:30.mp4")))) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("talk.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n"),
+        ("talk.mp4", "ffconcat version 1.0\nfile {other}\n"),
+        ("talk.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"),
+    ],
+    ids=["playlist", "concat", "address"],
+)
+def test_a_file_that_names_other_files_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    write_video(tmp_path / "other.ts", (np.full((64, 64, 3), k, np.uint8) for k in range(10)), Fraction(30))
+    (tmp_path / name).write_text(text.format(other="other.ts"))
+    with pytest.raises(InputError, match=r"is a list of other files|cannot read .* as a video"):
+        VideoReader(tmp_path / name)
+
+
 def test_a_title_in_another_encoding_is_no_reason_to_stop(tmp_path: Path) -> None:
     path = tmp_path / "v.mkv"
     with av.open(str(path), "w") as container:

@@ -28,6 +28,12 @@ _NUMBER = re.compile(r"(\d+)\D*$")
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
+# Formats whose files name further files, which would be read as well.
+POINTING = frozenset(
+    {"hls", "dash", "concat", "imf", "sdp", "rtsp", "avisynth", "vapoursynth", "lavfi", "webm_dash_manifest"}
+)
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What is known before the first frame is decoded.
@@ -212,11 +218,19 @@ class VideoReader:
 def _opened(source: Path) -> "av.container.InputContainer":
     try:
         # `file:`, or `12:30.mp4` would be taken for a protocol; a title in another encoding is no reason to stop.
-        return av.open(f"file:{source.absolute()}", metadata_errors="replace")
+        # Nothing but files is opened, whatever a playlist says; a playlist itself is refused below.
+        options = {"protocol_whitelist": "file"}
+        container = av.open(f"file:{source.absolute()}", options=options, metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as error:
         size = source.stat().st_size
         hint = "the file is empty" if size == 0 else "is it a video, and complete?"
         raise InputError(f"cannot read {source} as a video ({error.strerror or error}); {hint}") from error
+    if not POINTING.isdisjoint(container.format.name.split(",")):
+        container.close()
+        raise InputError(
+            f"{source} is a list of other files ({container.format.name}), not a video; give the video itself"
+        )
+    return container
 
 
 def _picture_stream(container: "av.container.InputContainer", source: Path) -> "av.VideoStream":
