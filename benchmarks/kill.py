@@ -22,7 +22,7 @@ import tyro
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 
 SUBJECTS = 4
-TRAINING = ("--model", "mol-lite", "--steps", "30", "--batch", "4", "--checkpoint-every", "2", "--device", "cpu")
+TRAINING = ("--model", "mol-lite", "--steps", "10", "--batch", "4", "--checkpoint-every", "1", "--device", "cpu")
 
 
 def main(kills: int = 10, seed: int = 0, ray: bool = False) -> None:
