@@ -72,7 +72,9 @@ QUOTES = (
     Quotes(
         "docs/models/mol-lite.md", "- flow, gray levels left", "## What it was not", (REAL, "real_video-2026-11-24")
     ),
-    Quotes("docs/limits.md", "- On ten simulated videos", "## ", ("spotting-2026-11-24", REAL)),
+    Quotes(
+        "docs/limits.md", "- On ten simulated videos", "## ", ("spotting-2026-11-24", "spotting-200-2026-11-25", REAL)
+    ),
     Quotes(
         "docs/explain.md",
         "| | share of the attribution",
@@ -147,3 +149,13 @@ def test_a_number_that_nobody_measured_is_seen() -> None:
 def test_result_files_that_are_named_exist(document: str) -> None:
     named = re.findall(r"[\w-]+-\d{4}-\d{2}-\d{2}\.json", (ROOT / document).read_text())
     assert [name for name in named if not (RESULTS / name).is_file()] == []
+
+
+def test_the_record_of_the_weights_carries_the_measured_operating_points() -> None:
+    content = json.loads((ROOT / "src" / "openmer" / "weights" / "mol-lite.json").read_text())
+    measured = json.loads((RESULTS / "spotting-200-2026-11-25.json").read_text())["figures"]
+    points = content["scores"]["operating_points"]["points"]
+    assert len(points) == len(measured)
+    for point in points:
+        values = measured[f"least_expression {point['least_expression']:g}"]
+        assert point["alarms_per_minute"] == values["false_alarms_per_minute"] and point["recall"] == values["recall"]
