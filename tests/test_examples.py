@@ -28,7 +28,7 @@ def run(name: str, out: Path, *more: str) -> str:
 def test_every_example_is_tested_short_and_says_how_to_run_it() -> None:
     tests = Path(__file__).read_text()
     paths = sorted(EXAMPLES.glob("*.py"))
-    assert [p.name[:2] for p in paths] == ["01", "02", "03", "04", "05"]
+    assert [p.name[:2] for p in paths] == ["01", "02", "03", "04", "05", "06"]
     for path in paths:
         text = path.read_text()
         assert f'"{path.name}"' in tests
@@ -81,3 +81,12 @@ def test_flow_and_landmarks_come_without_recognition(tmp_path: Path) -> None:
     errors = {name: float(part.split()[0]) for name, part in (line.split(": ") for line in said.splitlines()[:3])}
     assert errors["landmarks"] == pytest.approx(2, abs=2)
     assert errors["surprise, flow of mol-lite"] < 0.5
+
+
+def test_a_decision_is_explained(tmp_path: Path) -> None:
+    pytest.importorskip("captum", reason="needs the extra `explain`")
+    said = run("06_what_the_network_saw.py", tmp_path)
+    assert "shown: happiness, action units" in said and "compared with the same face standing still" in said
+    assert (tmp_path / "why.svg").read_text().startswith("<?xml")
+    with np.load(tmp_path / "places.npz") as stored:
+        assert stored["places"].shape == (8, 128, 128) and stored["frames"].sum() == pytest.approx(1, abs=1e-5)
