@@ -399,6 +399,7 @@ def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device:
     if not tasks:
         return
     gpus = _gpus(device)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
     ray.init(
         address=address,
         num_cpus=None if address else (workers or None),
