@@ -186,7 +186,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: ClipData, tmp_path: Path, m
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("openmer.training.loop.write_atomic", full)
+    monkeypatch.setattr("openmer.training.run.write_atomic", full)
     with pytest.raises(OutputError, match="No space left"):
         train(LITE, data, tmp_path / "run")
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from clipsets import shifting_store
 from corpus import damage, whole
 from corpus.case import Case
 from openmer.exchange.elan import to_elan
@@ -125,7 +126,7 @@ def _csv(table: str) -> Iterator[tuple[str, bytes]]:
 
 def stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     """Stores, through `openmer loso` and `train`."""
-    whole.store(root / "whole")
+    shifting_store(root / "whole", subjects=3, clips=2)
     content = json.loads((root / "whole" / "store.json").read_text())
     number = 0
 
@@ -216,7 +217,7 @@ def _runs(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     from openmer.cli.training import Training, _clip_data
     from openmer.training.loop import train
 
-    made = whole.store(root / "store")
+    made = shifting_store(root / "store", subjects=3, clips=2)
     settings = Training(model="off-apexnet", steps=2, batch=2, checkpoint_every=1).settings(0)
     train(settings, _clip_data(made.root, (), settings.kind), root / "whole", stop_after=1, accelerator="cpu")
     run = json.loads((root / "whole" / "run.json").read_text())
@@ -258,7 +259,7 @@ def _evaluations(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     from openmer.cli.training import Training, _clip_data
     from openmer.evaluation.loso import LosoSettings, run_loso
 
-    made = whole.store(root / "store")
+    made = shifting_store(root / "store", subjects=3, clips=2)
     settings = LosoSettings(training=Training(model="constant").settings(0))
     run_loso(made, _clip_data(made.root, (), settings.training.kind), settings, root / "whole", device="cpu")
     bad: list[tuple[str, str, bytes]] = []

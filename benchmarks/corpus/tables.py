@@ -13,22 +13,12 @@ from openpyxl import Workbook
 
 from corpus import damage, whole
 from corpus.case import Case
+from fakes.clips import CASME2_HEADER
 from openmer.datasets.folder import FolderDataset
 from openmer.datasets.prepare import PrepareSettings, prepare
 
 HEADER = "subject,sample,source,fps,label,onset,apex,offset,action_units"
 ROW = "a,x,frames,30,surprise,1,6,12,1+2"
-BOOK_HEADER = (
-    "Subject",
-    "Filename",
-    None,
-    "OnsetFrame",
-    "ApexFrame",
-    "OffsetFrame",
-    None,
-    "Action Units",
-    "Estimated Emotion",
-)
 BOOK_ROWS = tuple((k + 1, f"EP{k + 1:02d}_01", None, 9, 10, 12, None, "4+L12", "disgust") for k in range(4))
 SHEET = "xl/worksheets/sheet1.xml"
 
@@ -195,7 +185,7 @@ def workbooks(root: Path, rng: np.random.Generator) -> Iterator[Case]:
 def _book(change: Callable[[Any], None] = lambda sheet: None) -> bytes:
     made = Workbook()
     sheet = made.active
-    for row in (BOOK_HEADER, *BOOK_ROWS):
+    for row in (CASME2_HEADER, *BOOK_ROWS):
         sheet.append(list(row))
     change(sheet)
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Small whole inputs: a simulated face as frames and videos, a result, a store."""
+"""Small whole inputs: a simulated face as frames and videos, a result."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,10 +10,7 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
-from openmer.clip import Clip
-from openmer.clips.store import ClipStore, digest_of
 from openmer.simulator.recording import draw_person, draw_recording
 from openmer.timeline import Interval, Timeline, Window
 
@@ -95,31 +92,3 @@ def result(folder: Path) -> Path:
     (folder / "timeline.json").write_text(timeline().to_json() + "\n")
     (folder / "timeline.csv").write_text(timeline().to_csv())
     return folder
-
-
-def store(root: Path, subjects: int = 3) -> ClipStore:
-    """Textures that shift to the right or to the left, one pixel a frame."""
-    made = ClipStore.create(root, {"kind": "shifting", "seed": 0})
-    rng = np.random.default_rng(0)
-    for subject in range(subjects):
-        clips = [_shifting(rng, label, f"s{subject}") for label in ("left", "right")]
-        made.add(digest_of([0, subject]), clips, dataset="shifting", samples=["v0", "v1"])
-    return ClipStore(root)
-
-
-def _shifting(rng: np.random.Generator, label: str, subject: str) -> Clip:
-    texture = gaussian_filter(rng.standard_normal((144, 144)), 2.0)
-    texture = 128 + 40 * texture / texture.std()
-    step = 1 if label == "right" else -1
-    frames = np.stack([np.roll(texture, k * step, 1) for k in range(8)])
-    flow = np.zeros((7, 2, 144, 144), np.float32)
-    flow[:, 0] = step
-    landmarks = rng.uniform(40, 100, (68, 2)) + np.arange(8)[:, None, None] * np.array([step, 0.0])
-    return Clip(
-        frames=np.clip(np.rint(frames), 0, 255).astype(np.uint8),
-        times_s=np.arange(8) / 30,
-        subject=subject,
-        label=label,
-        landmarks=landmarks.astype(np.float32),
-        flow=flow,
-    )

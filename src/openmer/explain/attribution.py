@@ -80,6 +80,18 @@ class Channel:
     change: Array
 
 
+def need_captum() -> None:
+    """See that captum is there.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import captum.attr  # noqa: F401
+    except ImportError as error:
+        raise InputError("explaining needs captum; run `pip install 'openmer[explain]'`") from error
+
+
 def attribute(
     model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, method: Method = "integrated"
 ) -> Attribution:
@@ -100,10 +112,9 @@ def attribute(
     """
     if target not in classes:
         raise InputError(f"the network has no class {target!r}; there are {', '.join(classes)}")
-    try:
-        from captum.attr import IntegratedGradients, Occlusion
-    except ImportError as error:
-        raise InputError("captum is not installed; run `pip install 'openmer[explain]'`") from error
+    need_captum()
+    from captum.attr import IntegratedGradients, Occlusion
+
     clip, still = _clips(model, crops_TCC)
 
     def log_odds(clips: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from openmer.clip import Array, Gray
 from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import CROP_PX
-from openmer.errors import InputError
 from openmer.explain.attribution import Attribution, Channel, Method, attribute, strongest_channels
 from openmer.explain.units import LikelyUnit, likely_units
 from openmer.labels import UNIT_NAMES
@@ -190,19 +189,3 @@ def explained_figure(explanation: Explanation, crops_TCC: Gray, times_s: Sequenc
         axes.set_title(f"channel {channel.number}: {channel.share:.0%}", fontsize=9)
         axes.set_axis_off()
     return figure_uri(figure)
-
-
-def checked_for_explaining(engine: Engine | None) -> Engine:
-    """The engine, if it can be explained.
-
-    Raises:
-        InputError: there is no network, it runs in onnxruntime, or captum is not installed.
-    """
-    if engine is None:
-        raise InputError("the classical engine decides by motion alone, which the report shows; choose a network")
-    _ = engine.model
-    try:
-        import captum.attr  # noqa: F401
-    except ImportError as error:
-        raise InputError("explaining needs captum; run `pip install 'openmer[explain]'`") from error
-    return engine

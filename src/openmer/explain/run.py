@@ -8,11 +8,12 @@ from rich.console import Console
 
 from openmer.clip import Array, Gray
 from openmer.errors import InputError
-from openmer.explain.attribution import METHODS, Method
-from openmer.explain.moment import checked_for_explaining, explain_window, explained_figure
+from openmer.explain.attribution import METHODS, Method, need_captum
+from openmer.explain.moment import explain_window, explained_figure
+from openmer.models.weights import read_record
 from openmer.progress import Watch
 from openmer.video.analyze import CLASSICAL, Analysis, AnalyzeSettings, analyze_whole
-from openmer.video.recognition import Engine, load_engine
+from openmer.video.recognition import Engine
 from openmer.video.report import Explained
 
 MARGIN_S = 2.0  # of video that is looked at around what is asked for: the spotter needs a context
@@ -72,8 +73,12 @@ def explain(
         raise InputError(f"there is no method {settings.method!r}; choose {', '.join(METHODS)}")
     if any(not moment >= 0 for moment in settings.at_s):
         raise InputError(f"moments are seconds from the first frame, got {', '.join(map(str, settings.at_s))}")
-    engine = None if analysis.engine == CLASSICAL else load_engine(analysis.engine, analysis.device, analysis.runtime)
-    classes = checked_for_explaining(engine).record.classes
+    if analysis.engine == CLASSICAL:
+        raise InputError("the classical engine decides by motion alone, which the report shows; choose a network")
+    if analysis.runtime == "onnx" or Path(analysis.engine).suffix == ".onnx":
+        raise InputError("explaining needs weights in torch, not ONNX: a graph has no gradients")
+    need_captum()
+    classes = read_record(analysis.engine).classes
     if settings.target is not None and settings.target not in classes:
         raise InputError(f"the network has no class {settings.target!r}; there are {', '.join(classes)}")
     if settings.at_s and not analysis.start_s and analysis.end_s is None:

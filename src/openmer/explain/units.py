@@ -86,7 +86,7 @@ def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
     weights = fit.fit(columns, target).coef_.reshape(len(units), 2)
     found = []
     for k, unit in enumerate(units):
-        part = np.einsum("s,nsd->nd", weights[k], columns.reshape(-1, 2, len(units), 2)[:, :, k].transpose(0, 2, 1))
+        part = (columns[:, 2 * k : 2 * k + 2] @ weights[k]).reshape(-1, 2)
         reach = float(np.linalg.norm(part, axis=1).max())
         if reach > 0:
             sides = signatures()[unit]

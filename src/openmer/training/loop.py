@@ -1,23 +1,16 @@
 """The training loop: one function to read from top to bottom.
 
 Lightning Fabric places the model on devices, chooses the precision and joins several GPUs; everything else is here.
-A run is a folder:
-
-    OUT/run.json             settings, data, versions, commit
-    OUT/checkpoint.pt        model, optimiser, random state; tensors and plain values only
-    OUT/log.csv              a row every few steps; OUT/tensorboard/ holds the same
-    OUT/model.safetensors    the weights at the end, OUT/model.json their record
+A run is a folder (`training/run.py`), to which the weights are added at the end: OUT/model.safetensors, and their
+record OUT/model.json.
 
 A run that was stopped goes on from its checkpoint as if it had never stopped: batches follow from (seed, step), and the
 random state of dropout is kept.
 """
 
-import csv
-import io
 import json
 import math
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,20 +22,19 @@ from torch import Tensor, nn
 
 from openmer.clips.store import digest_of
 from openmer.clips.transforms import TRAIN, TransformSettings
-from openmer.errors import InputError, OutputError
-from openmer.files import write_atomic
+from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
 from openmer.models.mol import HEADS, MOL, PRESETS, Head, MOLOutput, create_model
 from openmer.models.weights import load_model, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
 from openmer.training.losses import LOSSES, LossSettings, total_loss
+from openmer.training.run import Run, Validate
 from openmer.version import __version__, commit
 
 BASELINES = ("ststnet", "off-apexnet", "constant")
 MODELS = (*PRESETS, *BASELINES)
 PARTS = ("all", "backbone", *HEADS)
-SCHEMA = "openmer.run/1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,9 +189,6 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
     return settings.lr * rise * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-Validate = Callable[[nn.Module], Mapping[str, float]]
-
-
 def train(
     settings: TrainSettings,
     data: ClipData,
@@ -247,7 +236,7 @@ def train(
     if not learning:
         raise InputError("everything is frozen, so nothing can be learned")
     optimizer = torch.optim.AdamW(learning, lr=settings.lr, weight_decay=settings.weight_decay)
-    run = _Run(out, settings, data, digest, main=fabric.is_global_zero)
+    run = Run(out, settings, data, digest, main=fabric.is_global_zero)
     torch.manual_seed(settings.seed + 1 + fabric.global_rank)
     start = run.resume(model, optimizer)
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -354,155 +343,6 @@ PREPROCESSING = {
     "flow": "(dx, dy) px of the crop, frame k to k+1",
     "landmarks": "(x, y) px of the crop, iBUG 68, frames 2 to T",
 }
-
-
-class _Run:
-    """The folder of a run."""
-
-    def __init__(self, out: Path | None, settings: TrainSettings, data: ClipData, digest: str, *, main: bool) -> None:
-        self.best: dict[str, Tensor] | None = None
-        self._best_score = -math.inf
-        self._digest = digest
-        self._out = out
-        self._writes = out is not None and main
-        self._rows: list[dict[str, float]] = []
-        self._board: Any = None
-        if out is None or not main:
-            return
-        path = out / "run.json"
-        try:
-            if path.exists():
-                found = json.loads(path.read_text())
-                if not isinstance(found, dict):
-                    raise ValueError(f"{path} is no record of a run")
-                if found.get("digest") != digest:
-                    raise InputError(
-                        f"{out} holds a run with other settings or data ({_changed(found, settings)}); "
-                        "choose another --out, or remove it"
-                    )
-            elif out.exists() and any(out.iterdir()):
-                raise OutputError(f"{out} holds files but no run.json, so it is no run and is left alone")
-            else:
-                out.mkdir(parents=True, exist_ok=True)
-                content = {
-                    "schema": SCHEMA,
-                    "digest": digest,
-                    "settings": settings.to_json(),
-                    "store": dict(data.store.settings),
-                    "clips": data.counts(),
-                    "subjects": len({e.person for e in data.entries}),
-                    "openmer": __version__,
-                    "commit": commit(),
-                    "torch": torch.__version__,
-                    "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-                }
-                write_atomic(path, json.dumps(content, indent=2) + "\n")
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"cannot read {path}: {error}; choose another --out, or remove it") from error
-        except OSError as error:
-            raise OutputError(f"cannot write the run {out}: {error}") from error
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._board = SummaryWriter(str(out / "tensorboard"))
-
-    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """The number of steps that are done; model, optimiser and random state are put back."""
-        path = None if self._out is None else self._out / "checkpoint.pt"
-        if path is None or not path.exists():
-            return 0
-        try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-            if found["digest"] != self._digest:
-                raise InputError(f"the checkpoint {path} belongs to a run with other settings or data")
-            model.load_state_dict(found["model"])
-            optimizer.load_state_dict(found["optimizer"])
-            torch.set_rng_state(found["random"])
-            if found["random_cuda"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(found["random_cuda"])
-            self.best, self._best_score = found["best"], float(found["best_score"])
-            if self.best is not None and _shapes(self.best) != _shapes(model.state_dict()):
-                raise ValueError("the best weights are of another network")
-            self._rows, step = found["rows"], found["step"]
-            if type(step) is not int or step < 0 or not all(isinstance(row, dict) for row in self._rows):
-                raise TypeError("steps are counted, and the log has rows")
-            return step
-        except InputError:
-            raise
-        except Exception as error:  # a damaged file can raise anything; torch's own advice would be to run it
-            raise InputError(
-                f"the checkpoint {path} cannot be read: it is damaged, or holds something other than tensors, which is "
-                f"never run ({type(error).__name__}); remove it to begin anew"
-            ) from error
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """A row of log.csv and of TensorBoard."""
-        self._rows.append({"step": step, **values})
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"train/{name}", value, step)
-
-    def validated(self, step: int, model: nn.Module, validate: Validate) -> None:
-        """Score the model and keep it if it is the best so far."""
-        model.eval()
-        with torch.no_grad():
-            scores = dict(validate(model))
-        self._rows.append({"step": step, **{f"validation_{k}": v for k, v in scores.items()}})
-        if self._board is not None:
-            for name, value in scores.items():
-                self._board.add_scalar(f"validation/{name}", value, step)
-        if scores["score"] > self._best_score:
-            self._best_score = scores["score"]
-            self.best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-
-    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Write the checkpoint and the log beside, then rename."""
-        if not self._writes or self._out is None:
-            return
-        buffer = io.BytesIO()
-        content = {
-            "digest": self._digest,
-            "step": step,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "best": self.best,
-            "best_score": self._best_score,
-            "rows": self._rows,
-        }
-        torch.save(content, buffer)
-        try:
-            write_atomic(self._out / "checkpoint.pt", buffer.getvalue())
-            write_atomic(self._out / "log.csv", _table(self._rows))
-        except OSError as error:
-            raise OutputError(f"cannot write the checkpoint in {self._out}: {error.strerror or error}") from error
-
-    def close(self) -> None:
-        """End TensorBoard's file."""
-        if self._board is not None:
-            self._board.close()
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: value.shape for name, value in state.items()}
-
-
-def _changed(found: Mapping[str, Any], settings: TrainSettings) -> str:
-    """Which settings differ, or that it is the data."""
-    before, now = found.get("settings"), settings.to_json()
-    if not isinstance(before, dict):
-        return "its settings are damaged"
-    names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    return ", ".join(names) or "the clips differ"
-
-
-def _table(rows: list[dict[str, float]]) -> str:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns or ["step"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 __all__ = ["BASELINES", "MODELS", "PAPER", "TrainSettings", "initialise", "make_model", "train"]
