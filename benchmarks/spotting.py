@@ -18,10 +18,12 @@ import tyro
 from rich.console import Console
 
 from openmer.evaluation.spotting import match_intervals, score_spotting, total_score
+from openmer.models.weights import read_record
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.generate import SimulateSettings, write_video
 from openmer.timeline import Interval, Timeline, read_timeline
+from openmer.version import commit
 from openmer.video.analyze import CLASSICAL, AnalyzeSettings, analyze
 
 SIZES = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.1))
@@ -39,6 +41,8 @@ def main(
 ) -> None:
     """Simulate, analyse, compare, write. What is simulated or analysed already is kept, so a run can be stopped.
 
+    Videos belong to their settings, timelines also to the weights and the commit.
+
     Args:
         out: where videos and timelines lie.
         engine: weights by name or file, or classical.
@@ -49,16 +53,17 @@ def main(
         processes: at once.
     """
     settings = SimulateSettings(subjects=videos, samples=1, fps=fps, seed=seed, size=256, minutes=minutes)
-    root = out / f"set-{seed}"
+    root = out / f"set-{seed}-{minutes:g}min-{fps:g}fps"
+    # Of these weights and this code: an older timeline is not taken for theirs.
+    weights = CLASSICAL if engine == CLASSICAL else f"{Path(engine).stem}-{read_record(engine).sha256[:8]}"
+    results = out / f"{weights}-{commit()}-{root.name}"
     console = Console(stderr=True)
     with worker_pool(processes, one_thread=True) as pool, progress(console, "Videos", videos, "videos/s") as step:
-        done = {
-            pool.submit(_done, root, out / f"{Path(engine).stem}-{seed}", settings, k, engine) for k in range(videos)
-        }
+        done = {pool.submit(_done, root, results, settings, k, engine) for k in range(videos)}
         for each in as_completed(done):
             each.result()
             step()
-    found = [read_timeline(_result(out / f"{Path(engine).stem}-{seed}", k) / "timeline.json") for k in range(videos)]
+    found = [read_timeline(_result(results, k) / "timeline.json") for k in range(videos)]
     pairs = [(timeline, read_timeline(_truth(root, k))) for k, timeline in enumerate(found)]
     thresholds = (0.0,) if engine == CLASSICAL else THRESHOLDS
     figures = {f"least_expression {t:g}": judge([(_kept(f, t), truth) for f, truth in pairs]) for t in thresholds}

@@ -5,7 +5,6 @@ after warming up; the share of peak compares the network's operations a second w
 """
 
 import json
-import multiprocessing
 import os
 import platform
 import resource
@@ -32,6 +31,7 @@ from openmer.files import write_atomic
 from openmer.models.mol import MOL, Head, MOLOutput, create_model
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import read_record, save_model
+from openmer.processes import worker_pool
 from openmer.version import __version__
 
 DType = Literal["float32", "bfloat16"]
@@ -73,9 +73,8 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
         raise InputError("there is no CUDA device here; leave --device away to measure on the CPU")
     if settings.onnx and (settings.device != "cpu" or settings.dtype != "float32"):
         raise InputError("onnxruntime is measured on the CPU in float32: leave --device and --dtype away, or --onnx")
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(measure, (settings,))
+    with worker_pool(1) as pool:
+        return pool.submit(measure, settings).result()
 
 
 def measure(settings: BenchSettings) -> dict[str, Any]:

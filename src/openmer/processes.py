@@ -5,8 +5,6 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import connection, get_context, parent_process
 
-import cv2
-
 
 def worker_pool(count: int, *, one_thread: bool = False) -> ProcessPoolExecutor:
     """A pool of fresh processes (spawn: threads and GPUs do not survive a fork).
@@ -23,6 +21,8 @@ def worker_pool(count: int, *, one_thread: bool = False) -> ProcessPoolExecutor:
 
 def _begin(one_thread: bool) -> None:
     if one_thread:
+        import cv2  # only here: not all that runs in a worker needs it
+
         cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, name="openmer-parent", daemon=True).start()
 
