@@ -47,6 +47,7 @@ def main(
     steps: int = 300,
     batch: int = 16,
     seeds: tuple[int, ...] = (0,),
+    variants: tuple[str, ...] = tuple(VARIANTS),
     precision: str = "bf16-mixed",
     device: str = "auto",
 ) -> None:
@@ -60,6 +61,7 @@ def main(
         steps: of each training.
         batch: clips a step.
         seeds: of repeated trainings.
+        variants: by name, all unless some are chosen.
         precision: of Fabric.
         device: auto, cpu or cuda.
     """
@@ -69,18 +71,18 @@ def main(
     )
     base = TrainSettings(model=model, steps=steps, batch=batch, lr=1.5e-3, precision=precision, checkpoint_every=50)
     rows = {}
-    with progress(console, "Variants", len(VARIANTS) * len(seeds), "variants/s") as step:
-        for name, switches in VARIANTS.items():
+    with progress(console, "Variants", len(variants) * len(seeds), "variants/s") as step:
+        for name in variants:
             runs = []
             for seed in seeds:
-                settings = replace(base, switches=switches, seed=seed)
+                settings = replace(base, switches=VARIANTS[name], seed=seed)
                 folder = out / "runs" / f"{name.replace(' ', '-')}-{seed}"
                 runs.append(_judged(settings, learn, judge, folder, device))
                 step(name)
             rows[name] = {key: spread([run[key] for run in runs]) for key in runs[0]}
-    console.print(_table(rows))
     settings_ = {"model": model, "subjects": subjects, "held_out": held_out, "steps": steps, "batch": batch}
     record.write("ablation", {**settings_, "seeds": list(seeds), "precision": precision}, rows)
+    console.print(_table(rows))
 
 
 def _clips(root: Path, subjects: int, seed: int) -> ClipData:
@@ -105,20 +107,19 @@ def _judged(settings: TrainSettings, learn: ClipData, data: ClipData, folder: Pa
     return scores
 
 
-def _table(rows: dict[str, dict[str, dict[str, float]]]) -> Table:
+def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> Table:
     table = Table("variant", "accuracy", "UF1", "detection", "EPE moving, px", "NME, %")
     for name, scores in rows.items():
-        cells = [(scores[key], 3) for key in ("accuracy", "uf1", "detection", "epe_moving_px")]
-        percent = {k: 100 * v if k != "n" else v for k, v in scores["nme"].items()}
-        table.add_row(name, *(_cell(value, digits) for value, digits in [*cells, (percent, 2)]))
+        cells = [_cell(scores[key], 3) for key in ("accuracy", "uf1", "detection", "epe_moving_px")]
+        table.add_row(name, *cells, _cell(scores["nme"], 2, times=100))
     return table
 
 
-def _cell(value: dict[str, float], digits: int) -> str:
-    if value["mean"] != value["mean"]:
+def _cell(value: dict[str, float | None], digits: int, times: float = 1) -> str:
+    mean, deviation = value["mean"], value["sd"]
+    if mean is None or mean != mean:
         return "-"
-    deviation = f" ± {value['sd']:.{digits}f}" if value["n"] > 1 else ""
-    return f"{value['mean']:.{digits}f}{deviation}"
+    return f"{times * mean:.{digits}f}" + (f" ± {times * deviation:.{digits}f}" if deviation is not None else "")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Callable[[], Page]]:
     for page in pages:
         page.context.close()
     assert problems == []
-    wait_for(lambda: not server.kept() and not server.workers(), 30)  # nothing is left of those who went
+    server.wait_until_empty()  # nothing is left of those who went
 
 
 def _elsewhere(url: str, server: Server) -> bool:
@@ -274,7 +274,7 @@ def test_closing_the_page_ends_the_analysis_and_deletes_the_files(
     expect(page.locator(".om-status")).to_contain_text("Measuring", timeout=60_000)
     assert "still.mp4" in server.kept() and len(server.workers()) == 1
     page.close()
-    wait_for(lambda: not server.kept() and not server.workers(), 30)
+    server.wait_until_empty()
 
 
 def test_a_webcam_is_recorded_and_analysed(visit: Callable[[], Page]) -> None:

@@ -48,6 +48,13 @@ class Server:
         rows = [re.split(r"\s+", line.strip(), maxsplit=2) for line in found.splitlines()[1:]]
         return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
 
+    def wait_until_empty(self, seconds: float = 30) -> None:
+        """Wait until no user's file is kept and no analysis runs; fail with what is left and what the server said."""
+        try:
+            wait_for(lambda: not self.kept() and not self.workers(), seconds)
+        except AssertionError as error:
+            raise AssertionError(f"left: {self.kept()}, {self.workers()}; {self.log.read_text()[-2000:]}") from error
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it; its exit code."""
         self.process.send_signal(number)
