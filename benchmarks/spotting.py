@@ -17,16 +17,19 @@ import torch
 import tyro
 from rich.console import Console
 
+from openmer.evaluation.metrics import strs
 from openmer.evaluation.spotting import match_intervals, score_spotting, total_score
 from openmer.models.weights import read_record
 from openmer.processes import worker_pool
 from openmer.progress import progress
-from openmer.simulator.generate import SimulateSettings, write_video
+from openmer.simulator.generate import SimulateSettings, draw_video, write_video
+from openmer.simulator.motion import THREE_CLASS
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import commit
 from openmer.video.analyze import CLASSICAL, AnalyzeSettings, analyze
 
 SIZES = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.1))
+CLASSES = tuple(sorted(set(THREE_CLASS.values())))  # negative, positive, surprise
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -66,9 +69,10 @@ def main(
     found = [read_timeline(_result(results, k) / "timeline.json") for k in range(videos)]
     pairs = [(timeline, read_timeline(_truth(root, k))) for k, timeline in enumerate(found)]
     thresholds = (0.0,) if engine == CLASSICAL else THRESHOLDS
-    figures = {f"least_expression {t:g}": judge([(_kept(f, t), truth) for f, truth in pairs]) for t in thresholds}
+    said = [_said(settings, k) for k in range(videos)]
+    figures = {f"least_expression {t:g}": judge([(_kept(f, t), truth) for f, truth in pairs], said) for t in thresholds}
     for name, values in figures.items():
-        print(name, {k: values[k] for k in ("recall", "precision", "f1", "false_alarms_per_minute")})
+        print(name, {k: values[k] for k in ("recall", "precision", "f1", "strs", "false_alarms_per_minute")})
     settings_ = {"engine": engine, "videos": videos, "minutes": minutes, "fps": fps, "seed": seed}
     record.write(f"spotting-{seed}", settings_, figures)
 
@@ -98,8 +102,18 @@ def _kept(timeline: Timeline, least: float) -> Timeline:
     return replace(timeline, intervals=tuple(kept))
 
 
-def judge(pairs: Sequence[tuple[Timeline, Timeline]]) -> dict[str, object]:
-    """MEGC's rule on micro-expressions; what false alarms were; recall by size."""
+def _said(settings: SimulateSettings, subject: int) -> list[str]:
+    """The class of each micro-expression of a video, by time."""
+    micro = [e for e in draw_video(settings, subject, 0).events if e.kind == "micro"]
+    return [THREE_CLASS[e.emotion] for e in sorted(micro, key=lambda e: e.onset_s)]
+
+
+def judge(pairs: Sequence[tuple[Timeline, Timeline]], said: Sequence[Sequence[str]]) -> dict[str, object]:
+    """MEGC's rule on micro-expressions, and its STRS; what false alarms were; recall by size.
+
+    STRS takes the network's most probable expression; a hit without an opinion (near an end of the video) has no
+    class and is left out of the recognition.
+    """
     total = total_score(
         score_spotting(found.labelled("candidate"), truth.labelled("micro"), found.end_s - found.start_s)
         for found, truth in pairs
@@ -107,7 +121,9 @@ def judge(pairs: Sequence[tuple[Timeline, Timeline]]) -> dict[str, object]:
     instead: Counter[str] = Counter()
     sizes: dict[str, list[bool]] = {f"{low} to {high} px": [] for low, high in SIZES}
     touched = 0
-    for found, truth in pairs:
+    true_classes: list[int] = []
+    named: list[int] = []
+    for (found, truth), classes in zip(pairs, said, strict=True):
         candidates, micro = found.labelled("candidate"), truth.labelled("micro")
         matched = match_intervals(candidates, micro)
         for k, interval in enumerate(micro):
@@ -115,6 +131,11 @@ def judge(pairs: Sequence[tuple[Timeline, Timeline]]) -> dict[str, object]:
             for (low, high), hits in zip(SIZES, sizes.values(), strict=True):
                 if low <= (interval.peak_px or 0) < high:
                     hits.append(any(b == k for _, b in matched))
+        for a, b in matched:
+            opinion = candidates[a].probabilities
+            if opinion:
+                true_classes.append(CLASSES.index(classes[b]))
+                named.append(max(range(len(CLASSES)), key=lambda c: opinion[CLASSES[c]]))
         right = {a for a, _ in matched}
         instead.update(_what(c, truth) for k, c in enumerate(candidates) if k not in right)
     return {
@@ -123,6 +144,8 @@ def judge(pairs: Sequence[tuple[Timeline, Timeline]]) -> dict[str, object]:
         "recall_any_overlap": round(touched / max(1, total.hits + total.misses), 3),
         "precision": round(total.precision, 3),
         "f1": round(total.f1, 3),
+        "strs": round(strs(total.f1, true_classes, named, len(CLASSES)), 3) if named else None,
+        "hits_named": [sum(t == n for t, n in zip(true_classes, named, strict=True)), len(named)],
         "false_alarms_per_minute": round(total.false_alarms_per_minute, 2),
         "recall_by_peak": {k: [round(sum(v) / len(v), 3), len(v)] for k, v in sizes.items() if v},
         "false_alarms_were": dict(instead.most_common()),
