@@ -48,10 +48,10 @@ def main(count: int = 20, engine: str = "mol-lite", seconds: float | None = None
 
 def _beginning(video: Path, out: Path, seconds: float) -> Path:
     reader = VideoReader(video, end_s=seconds)
-    width, height, fps = reader.info.width, reader.info.height, reader.info.fps
-    with VideoWriter(out, width, height, fps or Fraction(30)) as writer:
+    width, height = reader.info.width // 2 * 2, reader.info.height // 2 * 2  # H.264 takes even sides
+    with VideoWriter(out, width, height, reader.info.fps or Fraction(30)) as writer:
         for frame in reader:
-            writer.write(frame.image, frame.time_s)
+            writer.write(frame.image[:height, :width], frame.time_s)
     return out
 
 
