@@ -50,6 +50,7 @@ def main(
     variants: tuple[str, ...] = tuple(VARIANTS),
     precision: str = "bf16-mixed",
     device: str = "auto",
+    name: str = "ablation",
 ) -> None:
     """Train, judge, print, write.
 
@@ -64,24 +65,25 @@ def main(
         variants: by name, all unless some are chosen.
         precision: of Fabric.
         device: auto, cpu or cuda.
+        name: of the file of results.
     """
     console = Console()
     learn, judge = (
-        _clips(out / name, people, seed) for name, people, seed in (("train", subjects, 0), ("held-out", held_out, 77))
+        _clips(out / part, people, seed) for part, people, seed in (("train", subjects, 0), ("held-out", held_out, 77))
     )
     base = TrainSettings(model=model, steps=steps, batch=batch, lr=1.5e-3, precision=precision, checkpoint_every=50)
     rows = {}
     with progress(console, "Variants", len(variants) * len(seeds), "variants/s") as step:
-        for name in variants:
+        for variant in variants:
             runs = []
             for seed in seeds:
-                settings = replace(base, switches=VARIANTS[name], seed=seed)
-                folder = out / "runs" / f"{name.replace(' ', '-')}-{seed}"
+                settings = replace(base, switches=VARIANTS[variant], seed=seed)
+                folder = out / "runs" / f"{variant.replace(' ', '-')}-{seed}"
                 runs.append(_judged(settings, learn, judge, folder, device))
-                step(name)
-            rows[name] = {key: spread([run[key] for run in runs]) for key in runs[0]}
+                step(variant)
+            rows[variant] = {key: spread([run[key] for run in runs]) for key in runs[0]}
     settings_ = {"model": model, "subjects": subjects, "held_out": held_out, "steps": steps, "batch": batch}
-    record.write("ablation", {**settings_, "seeds": list(seeds), "precision": precision}, rows)
+    record.write(name, {**settings_, "seeds": list(seeds), "precision": precision}, rows)
     console.print(_table(rows))
 
 
