@@ -7,6 +7,7 @@ again.
 """
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def main(
     device: str = "auto",
     name: str = "ablation",
 ) -> None:
-    """Train, judge, print, write.
+    """Train, judge, write, print.
 
     Args:
         out: where stores and runs lie.
@@ -67,6 +68,9 @@ def main(
         device: auto, cpu or cuda.
         name: of the file of results.
     """
+    unknown = sorted(set(variants) - set(VARIANTS))
+    if unknown or not variants or not seeds:
+        sys.exit(f"there is no variant {', '.join(unknown) or '(none is given)'}; choose from {', '.join(VARIANTS)}")
     console = Console()
     learn, judge = (
         _clips(out / part, people, seed) for part, people, seed in (("train", subjects, 0), ("held-out", held_out, 77))
@@ -103,8 +107,10 @@ def _judged(settings: TrainSettings, learn: ClipData, data: ClipData, folder: Pa
     predictions = predict(model, data)
     four, two = class_scores(predictions, len(CLASSES)), detection_scores(predictions, CLASSES.index("none"))
     scores = {"accuracy": four.accuracy, "uf1": four.uf1, "detection": two.accuracy}
-    scores["epe_moving_px"] = judge_flow(model, data, methods=())["moving"]["network"] if model.flow else float("nan")
-    scores["nme"] = judge_landmarks(model, data)["nme_mean"] if model.landmarks else float("nan")
+    if model.flow:
+        scores["epe_moving_px"] = judge_flow(model, data, methods=())["moving"]["network"]
+    if model.landmarks:
+        scores["nme"] = judge_landmarks(model, data)["nme_mean"]
     write_atomic(kept, json.dumps(scores) + "\n")
     return scores
 
@@ -112,16 +118,15 @@ def _judged(settings: TrainSettings, learn: ClipData, data: ClipData, folder: Pa
 def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> Table:
     table = Table("variant", "accuracy", "UF1", "detection", "EPE moving, px", "NME, %")
     for name, scores in rows.items():
-        cells = [_cell(scores[key], 3) for key in ("accuracy", "uf1", "detection", "epe_moving_px")]
-        table.add_row(name, *cells, _cell(scores["nme"], 2, times=100))
+        cells = [_cell(scores.get(key), 3) for key in ("accuracy", "uf1", "detection", "epe_moving_px")]
+        table.add_row(name, *cells, _cell(scores.get("nme"), 2, times=100))
     return table
 
 
-def _cell(value: dict[str, float | None], digits: int, times: float = 1) -> str:
-    mean, deviation = value["mean"], value["sd"]
-    if mean is None or mean != mean:
-        return "-"
-    return f"{times * mean:.{digits}f}" + (f" ± {times * deviation:.{digits}f}" if deviation is not None else "")
+def _cell(value: dict[str, float | None] | None, digits: int, times: float = 1) -> str:
+    """Mean and deviation; a dash where the variant has no such head, no deviation from a single seed."""
+    shown = [f"{times * v:.{digits}f}" for k in ("mean", "sd") if value and (v := value[k]) is not None]
+    return " ± ".join(shown) or "-"
 
 
 if __name__ == "__main__":

@@ -26,13 +26,14 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "analyze": ("{here}/analyze.py",),
     "stream": ("{here}/stream.py",),
     "simulator": ("{here}/simulator.py",),
-    "serve": ("{here}/serve.py", "--count", "200"),
+    "serve": ("{here}/serve.py", "--count", "200", "--engine", "classical", "--seconds", "1"),
     "kill": ("{here}/kill.py",),
     "kill-ray": ("{here}/kill.py", "--ray"),
     "attribution": ("{here}/attribution.py",),
     "prepare": ("{here}/prepare.py",),
     "spotting": ("{here}/spotting.py", "--out", "{runs}/spotting"),
-    "ablation": ("{here}/ablation.py", "--out", "{runs}/ablation"),
+    "spotting-200": ("{here}/spotting.py", "--out", "{runs}/spotting", "--seed", "200", "--videos", "6"),
+    "ablation": ("{here}/ablation.py", "--out", "{runs}/ablation", "--steps", "150"),
 }
 
 

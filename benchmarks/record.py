@@ -11,6 +11,8 @@ from typing import Any
 from openmer.bench import cpu_name
 from openmer.version import commit
 
+COMMIT = commit()  # as the run begins: the tree may change while it lasts
+PACKAGES = ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -20,7 +22,9 @@ def machine() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {n: version(n) for n in ("openmer", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")},
+        "versions": {
+            n: version(n) for n in ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")
+        },
     }
 
 
@@ -31,12 +35,12 @@ def write(name: str, settings: dict[str, Any], figures: dict[str, Any]) -> Path:
     content = {
         "name": name,
         "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": COMMIT,
         "machine": machine(),
         "settings": settings,
         "figures": figures,
     }
     path = RESULTS / f"{name}-{now:%Y-%m-%d}.json"
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     print(f"wrote {path}")
     return path

@@ -7,7 +7,7 @@ classical spotter. A threshold has to be chosen on another seed than the one it 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -102,13 +102,12 @@ def _kept(timeline: Timeline, least: float) -> Timeline:
     return replace(timeline, intervals=tuple(kept))
 
 
-def _said(settings: SimulateSettings, subject: int) -> list[str]:
-    """The class of each micro-expression of a video, by time."""
-    micro = [e for e in draw_video(settings, subject, 0).events if e.kind == "micro"]
-    return [THREE_CLASS[e.emotion] for e in sorted(micro, key=lambda e: e.onset_s)]
+def _said(settings: SimulateSettings, subject: int) -> dict[float, str]:
+    """The class of each micro-expression of a video, by its onset in seconds."""
+    return {e.onset_s: THREE_CLASS[e.emotion] for e in draw_video(settings, subject, 0).events if e.kind == "micro"}
 
 
-def judge(pairs: Sequence[tuple[Timeline, Timeline]], said: Sequence[Sequence[str]]) -> dict[str, object]:
+def judge(pairs: Sequence[tuple[Timeline, Timeline]], said: Sequence[Mapping[float, str]]) -> dict[str, object]:
     """MEGC's rule on micro-expressions, and its STRS; what false alarms were; recall by size.
 
     STRS takes the network's most probable expression; a hit without an opinion (near an end of the video) has no
@@ -134,7 +133,7 @@ def judge(pairs: Sequence[tuple[Timeline, Timeline]], said: Sequence[Sequence[st
         for a, b in matched:
             opinion = candidates[a].probabilities
             if opinion:
-                true_classes.append(CLASSES.index(classes[b]))
+                true_classes.append(CLASSES.index(classes[micro[b].onset_s]))
                 named.append(max(range(len(CLASSES)), key=lambda c: opinion[CLASSES[c]]))
         right = {a for a, _ in matched}
         instead.update(_what(c, truth) for k, c in enumerate(candidates) if k not in right)

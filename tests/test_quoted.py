@@ -27,38 +27,41 @@ GIVEN = "given"
 
 
 @dataclass(frozen=True)
-class Exact:
-    """A part of a document in which the origin of every number is known.
+class Part:
+    """A part of a document.
 
     Attributes:
         document: its path.
         start: text at which the part begins.
         end: text at which it ends.
-        numbers: in the order of the text, `FILE/path/to/value`, or `given` for a setting; a file by its alias.
     """
 
     document: str
     start: str
     end: str
+
+
+@dataclass(frozen=True)
+class Exact(Part):
+    """One in which the origin of every number is known.
+
+    Attributes:
+        numbers: in the order of the text, `FILE/path/to/value`, or `given` for a setting; a file by its alias.
+    """
+
     numbers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Tables:
-    """A part of a document with long tables.
+class Tables(Part):
+    """One with long tables.
 
     Attributes:
-        document: its path.
-        start: text at which the part begins.
-        end: text at which it ends.
         sources: files of benchmarks/results, by alias.
         derived: number as quoted -> two paths whose ratio it is.
         given: numbers that are no measurement, with the reason.
     """
 
-    document: str
-    start: str
-    end: str
     sources: tuple[str, ...]
     derived: dict[str, tuple[str, str]] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
@@ -105,6 +108,8 @@ EXACT = (
             f"{HOUR} 0.5/false_alarms_per_minute",
             f"{HOUR} 0/f1",
             f"{HOUR} 0.5/f1",
+            f"{HOUR} 0/recall",
+            f"{HOUR} 0.5/recall",
             "lite/figures/lively/recognition/accuracy/mean",
             "real/figures/nme_against_dlib/mean",
         ),
@@ -195,7 +200,7 @@ def values(content: Any) -> Iterator[float]:
         yield float(content)
 
 
-def part_of(quotes: Exact | Tables) -> str:
+def part_of(quotes: Part) -> str:
     """The text between the marks; an error where it is no longer there."""
     text = (ROOT / quotes.document).read_text()
     begin = text.index(quotes.start)

@@ -1,0 +1,65 @@
+"""What the benchmarks count, by hand: figures that are quoted rest on it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+import ablation
+from spotting import judge
+
+from openmer.timeline import Interval, Timeline
+
+
+def interval(onset_s: float, label: str, **opinion: float) -> Interval:
+    return Interval(
+        onset_s=onset_s,
+        offset_s=onset_s + 0.4,
+        label=label,
+        peak_px=0.7,
+        probabilities={"none": 0.0, "negative": 0.0, "positive": 0.0, "surprise": 0.0} | opinion if opinion else None,
+    )
+
+
+def timeline(*intervals: Interval) -> Timeline:
+    return Timeline(intervals=intervals, start_s=0.0, end_s=60.0)
+
+
+def test_the_judge_of_spotting_by_hand() -> None:
+    """Three of four are found, one of them named wrongly; one false alarm is a syllable, one is nothing."""
+    truth = timeline(
+        interval(2, "micro"), interval(4, "micro"), interval(6, "micro"), interval(8, "micro"), interval(12, "speech")
+    )
+    found = timeline(
+        interval(2, "candidate", positive=0.6),
+        interval(4, "candidate", none=0.6, surprise=0.4),
+        interval(6, "candidate", positive=0.9),
+        interval(12.1, "candidate", none=1.0),
+        interval(20, "candidate"),
+    )
+    figures = judge([(found, truth)], [{2: "positive", 4: "surprise", 6: "negative", 8: "negative"}])
+    assert figures["recall"] == 3 / 4 and figures["precision"] == 3 / 5 and figures["f1"] == 0.667
+    assert figures["false_alarms_per_minute"] == 2 and figures["false_alarms_were"] == {"speech": 1, "nothing": 1}
+    # Macro precision (0 + 1/2 + 1) / 3, macro recall (0 + 1 + 1) / 3; their harmonic mean 4/7; 2/3 * 4/7 = 0.381.
+    assert figures["hits_named"] == [2, 3] and figures["strs"] == 0.381
+    assert figures["recall_by_peak"] == {"0.5 to 1.0 px": [0.75, 4]}
+
+
+def test_classes_of_another_video_are_not_taken_for_this_ones() -> None:
+    pair = timeline(interval(2, "candidate", positive=1.0)), timeline(interval(2, "micro"))
+    with pytest.raises(KeyError):
+        judge([pair], [{3: "positive"}])
+
+
+def test_the_table_of_the_ablation_says_what_was_not_measured() -> None:
+    assert ablation._cell(None, 2) == "-"
+    assert ablation._cell({"mean": 0.0458, "sd": None, "n": 1}, 2, times=100) == "4.58"
+    assert ablation._cell({"mean": 0.5, "sd": 0.25, "n": 2}, 3) == "0.500 ± 0.250"
+
+
+def test_an_unknown_variant_is_said_before_anything_is_rendered(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no variant without FFC; choose from whole, without FCC"):
+        ablation.main(tmp_path / "out", variants=("without FFC",))
+    assert not (tmp_path / "out").exists()
