@@ -29,7 +29,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "serve": ("{here}/serve.py", "--count", "200", "--engine", "classical", "--seconds", "1"),
     "kill": ("{here}/kill.py",),
     "kill-ray": ("{here}/kill.py", "--ray"),
-    "attribution": ("{here}/attribution.py",),
+    "attribution": ("{here}/attribution.py", "--methods", "integrated", "held"),
     "prepare": ("{here}/prepare.py",),
     "spotting": ("{here}/spotting.py", "--out", "{runs}/spotting"),
     "spotting-200": ("{here}/spotting.py", "--out", "{runs}/spotting", "--seed", "200", "--videos", "6"),
