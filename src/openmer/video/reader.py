@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -32,6 +33,8 @@ _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 POINTING = frozenset(
     {"hls", "dash", "concat", "imf", "sdp", "rtsp", "avisynth", "vapoursynth", "lavfi", "webm_dash_manifest"}
 )
+# A title in another encoding is no reason to stop. PyAV 19 reads any without being told, and knows no such argument.
+ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ class VideoReader:
         with _opened(source) as container:
             stream = _picture_stream(container, source)
             rate = stream.average_rate or stream.guessed_rate
-            fps = self._fps or (Fraction(rate) if rate else None)
+            fps = self._fps or (Fraction(rate.numerator, rate.denominator) if rate else None)
             count = stream.frames or None
             if count is None and container.duration and fps:
                 count = round(container.duration / av.time_base * fps)
@@ -166,7 +169,7 @@ class VideoReader:
             for picture in _decoded(container, stream, self.problems):
                 if self._fps is not None:
                     time_s = float(index / self._fps)
-                elif picture.pts is not None and picture.time_base is not None:
+                elif picture.pts is not None and picture.time_base:
                     stamp = picture.pts * picture.time_base
                     origin = stamp if origin is None else origin
                     time_s = float(stamp - origin)
@@ -215,12 +218,17 @@ class VideoReader:
             yield Frame(index, time_s, image)
 
 
+def open_file(path: Path, **options: str) -> "av.container.InputContainer":
+    """The container of a file, with FFmpeg's options; nothing but files is opened, whatever a playlist says."""
+    # `file:`, or `12:30.mp4` would be taken for a protocol.
+    allowed = {"protocol_whitelist": "file", **options}
+    container: av.container.InputContainer = av.open(f"file:{path.absolute()}", options=allowed, **ENCODING)
+    return container
+
+
 def _opened(source: Path) -> "av.container.InputContainer":
     try:
-        # `file:`, or `12:30.mp4` would be taken for a protocol; a title in another encoding is no reason to stop.
-        # Nothing but files is opened, whatever a playlist says; a playlist itself is refused below.
-        options = {"protocol_whitelist": "file"}
-        container = av.open(f"file:{source.absolute()}", options=options, metadata_errors="replace")
+        container = open_file(source)
     except (av.error.FFmpegError, OSError) as error:
         size = source.stat().st_size
         hint = "the file is empty" if size == 0 else "is it a video, and complete?"

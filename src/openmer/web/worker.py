@@ -120,20 +120,20 @@ def check(video: Path, max_seconds: float) -> None:
 
     The length is taken from the packets: files that a browser records state none, and a header may say anything.
     """
-    import av
     import av.error
     from av.stream import Disposition
 
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    from openmer.video.reader import open_file
+
     try:
-        with av.open(f"file:{video.absolute()}", options=options, metadata_errors="replace") as container:
+        with open_file(video, format_whitelist=FORMATS) as container:
             pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not pictures:
                 raise InputError(f"{video.name} has no pictures")
             first, last = None, 0.0
             for packet in container.demux(pictures[0]):
                 stamp = packet.dts if packet.pts is None else packet.pts
-                if stamp is None or packet.time_base is None:
+                if stamp is None or not packet.time_base:
                     continue
                 at = float(stamp * packet.time_base)
                 first = at if first is None else min(first, at)
