@@ -17,9 +17,11 @@ from openmer import InputError, OutputError
 from openmer.cli import main
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
-from openmer.evaluation.loso import LosoSettings, read_predictions, run_loso
+from openmer.evaluation.loso import LosoSettings, read_predictions, run_loso, summarise
+from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import write_evaluation
 from openmer.models.mol import create_model
+from openmer.models.weights import save_model
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings
 
@@ -71,16 +73,16 @@ def test_the_same_clips_under_another_protocol_are_another_evaluation(data: Clip
     settings = LosoSettings(training=QUICK)
     run_loso(data.store, data, settings, tmp_path / "out", protocol={"name": "samm-3"})
     page = (tmp_path / "out" / "metrics.json").read_text()
-    with pytest.raises(InputError, match=r"another evaluation \(protocol differ\)"):
+    with pytest.raises(InputError, match=r"another evaluation; what differs: protocol"):
         run_loso(data.store, data, settings, tmp_path / "out", protocol={"name": "casme2-3"})
     assert (tmp_path / "out" / "metrics.json").read_text() == page
 
 
 def test_another_evaluation_in_the_same_folder_is_refused(data: ClipData, tmp_path: Path) -> None:
     run(data, LosoSettings(training=QUICK), tmp_path / "out")
-    with pytest.raises(InputError, match=r"another evaluation \(settings differ\)"):
+    with pytest.raises(InputError, match=r"another evaluation; what differs: lr"):
         run(data, LosoSettings(training=replace(QUICK, lr=1e-4)), tmp_path / "out")
-    with pytest.raises(InputError, match="clips, folds differ"):
+    with pytest.raises(InputError, match="what differs: clips, folds"):
         run(data.subset(range(8)), LosoSettings(training=QUICK), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("x")
@@ -115,6 +117,53 @@ def test_a_planted_twin_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="same frames are on both sides"):
         run(data, LosoSettings(training=QUICK), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_initial_weights_that_have_seen_who_is_judged_are_refused(data: ClipData, tmp_path: Path) -> None:
+    """Held out of the folds, but not of the training before."""
+    weights = tmp_path / "seen.safetensors"
+    clips = ClipData(data.store, data.entries, CLASSES)
+    tuned = LosoSettings(training=replace(QUICK, model="mol-lite", init=str(weights), steps=1, batch=2))
+    network = create_model("mol-lite", num_classes=2)
+    save_model(network, weights, classes=CLASSES, trained_on="others", people=("shifting/s1", "elsewhere/*"))
+    with pytest.raises(InputError, match=r"trained on people who would be judged here \(shifting/s1\)"):
+        run(clips, tuned, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_report_shows_no_network_on_people_whom_it_has_seen(
+    data: ClipData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(data, LosoSettings(training=QUICK), tmp_path / "out")
+    before = (tmp_path / "out" / "loso.json").read_text()
+    network = create_model("mol-lite", num_classes=2)
+    for people in (("shifting/*",), None, ("elsewhere/*",)):
+        save_model(network, tmp_path / "w.safetensors", classes=CLASSES, trained_on="others & more", people=people)
+        given = ["--weights", str(tmp_path / "w.safetensors"), "--store", str(data.store.root)]
+        monkeypatch.setattr(sys, "argv", ["openmer", "report", str(tmp_path / "out"), *given])
+        if people == ("shifting/*",):
+            with pytest.raises(SystemExit):
+                main()
+            assert "trained on people who would be judged here" in " ".join(capsys.readouterr().err.split())
+            assert not (tmp_path / "out" / "report.html").exists()
+            continue
+        main()
+        page = (tmp_path / "out" / "report.html").read_text()
+        assert "w.safetensors, which was trained on others &amp; more" in page
+        assert ("its record does not say" in page) == (people is None)
+    assert (tmp_path / "out" / "loso.json").read_text() == before
+
+
+def test_beside_the_scores_stands_what_one_answer_for_all_would_get(tmp_path: Path) -> None:
+    """Eight videos: 1 none, 4 left, 3 right. Always `left` is right in 4 of 8; expression or none in 7 of 8."""
+    rows = [
+        Prediction(dataset="d", subject=f"s{k}", sample="v", truth=truth, probabilities=(1.0, 0.0, 0.0))
+        for k, truth in enumerate([0, 1, 1, 1, 1, 2, 2, 2])
+    ]
+    found = summarise(rows, ("none", "left", "right"), (0,))["most_frequent_class"]
+    assert found["class"] == "left" and found["scores"]["accuracy"] == 0.5 and found["scores"]["uar"] == 1 / 3
+    assert found["scores"]["uf1"] == pytest.approx((2 * 4 / 12) / 3), "F1 of left is 2/3, of the others 0"
+    assert found["detection"]["accuracy"] == 7 / 8 and found["detection"]["uf1"] == pytest.approx((14 / 15) / 2)
 
 
 def test_a_class_that_only_the_held_out_subject_shows_is_refused(data: ClipData, tmp_path: Path) -> None:

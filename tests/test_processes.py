@@ -24,6 +24,10 @@ if __name__ == "__main__":
 """
 
 
+# As `openmer` does, which clears away what is half written.
+ENDS_POLITELY = "import signal, sys; signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))\n"
+
+
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -33,19 +37,39 @@ def _runs(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into Linux's /proc")
-def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path) -> None:
-    script, said = tmp_path / "parent.py", tmp_path / "pid"
-    script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, str(script), str(said)])
+def _started(script: Path, said: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A parent, and the number of its worker, which is busy."""
+    parent = subprocess.Popen([sys.executable, str(script), str(said)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (said.is_file() and said.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     worker = int(said.read_text())
     assert _runs(worker)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
+    return parent, worker
+
+
+def _ends(worker: int) -> bool:
     deadline = time.monotonic() + 20
     while _runs(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _runs(worker)
+    return not _runs(worker)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into Linux's /proc")
+def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent, worker = _started(script, tmp_path / "pid")
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert _ends(worker)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks into Linux's /proc")
+def test_a_parent_that_is_told_to_end_does_not_wait_for_its_workers(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(ENDS_POLITELY + PARENT)
+    parent, worker = _started(script, tmp_path / "pid")
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(20) == 128 + signal.SIGTERM, "the worker sleeps for a minute"
+    assert _ends(worker)

@@ -227,6 +227,24 @@ def test_initial_weights_are_taken_by_part(tmp_path: Path) -> None:
         initialise(create_model("mol-lite", flow=False), source, ("flow",))
 
 
+def test_weights_record_whom_they_and_their_beginnings_have_seen(data: ClipData, tmp_path: Path) -> None:
+    everyone = tuple(sorted({f"shifting/{e.subject}" for e in data.entries}))
+    train(replace(LITE, steps=1), data, tmp_path / "first")
+    first = read_record(tmp_path / "first" / "model.safetensors")
+    assert first.people == everyone
+    for people, after in ((("elsewhere/x",), ("elsewhere/x", *everyone)), (None, None)):
+        save_model(
+            create_model("mol-lite"),
+            tmp_path / "w.safetensors",
+            classes=("a", "b", "c"),
+            trained_on="fog",
+            people=people,
+        )
+        train(replace(LITE, steps=1, init=str(tmp_path / "w.safetensors")), data, tmp_path / str(people))
+        record = read_record(tmp_path / str(people) / "model.safetensors")
+        assert record.people == after and record.trained_on.endswith("begun from weights trained on fog")
+
+
 def test_learning_rate_by_hand() -> None:
     settings = TrainSettings(steps=110, warmup=10, lr=1.0)
     assert learning_rate(0, settings) == pytest.approx(0.1) and learning_rate(9, settings) == 1
@@ -237,7 +255,7 @@ def test_learning_rate_by_hand() -> None:
 
 
 def test_settings_are_checked() -> None:
-    for wrong in ({"model": "resnet"}, {"steps": 0}, {"freeze": ("eyes",)}, {"init_parts": ("nose",)}):
+    for wrong in ({"model": "resnet"}, {"steps": 0}, {"warmup": -1}, {"freeze": ("eyes",)}, {"init_parts": ("nose",)}):
         with pytest.raises(InputError):
             TrainSettings(**wrong)  # type: ignore[arg-type]
 

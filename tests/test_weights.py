@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,31 @@ def test_weights_come_back_bit_for_bit_with_their_record(tmp_path: Path) -> None
         assert torch.equal(tensor, again.state_dict()[name])
     assert read_record(path) == read_record(path.with_suffix(".json")) == written
     assert again.config == model.config
+
+
+def test_a_record_knows_whom_the_weights_have_seen(saved: Path) -> None:
+    record = replace(read_record(saved), people=("casme2/sub01", "simulated/p0-*"))
+    people = [
+        ("casme2", "sub01"),
+        ("casme2", "sub011"),
+        ("samm", "sub01"),
+        ("simulated", "p0-7"),
+        ("simulated", "p10-7"),
+    ]
+    assert record.known(people) == ["casme2/sub01", "simulated/p0-7"]
+    assert replace(record, people=None).known(people) == [], "nobody knows"
+    content = json.loads(saved.with_suffix(".json").read_text())
+    del content["people"]
+    saved.with_suffix(".json").write_text(json.dumps(content))
+    assert read_record(saved).people is None, "as in older records"
+    saved.with_suffix(".json").write_text(json.dumps(content | {"people": "casme2/sub01"}))
+    with pytest.raises(InputError, match="people must be a list of names"):
+        read_record(saved)
+
+
+def test_the_shipped_weights_have_seen_simulated_people_of_two_seeds() -> None:
+    known = read_record("mol-lite").known(("simulated", f"p{seed}-00000") for seed in (0, 1, 2, 10, 77, 78))
+    assert known == ["simulated/p0-00000", "simulated/p1-00000"]
 
 
 def damaged(saved: Path, what: str) -> None:

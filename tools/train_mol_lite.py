@@ -240,6 +240,7 @@ def _pack(model: MOL, scores: dict[str, Any]) -> None:
         preprocessing=PREPROCESSING,
         licence="Apache-2.0",
         notes=f"openmer {__version__}, {scores['commit']}; docs/models/mol-lite.md says how it was made",
+        people=tuple(f"simulated/p{settings.seed}-*" for settings in (CALM, MIXED)),
     )
 
 

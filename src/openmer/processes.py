@@ -2,21 +2,34 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import connection, get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import active_children, connection, get_context, parent_process
 
 
-def worker_pool(count: int, *, one_thread: bool = False) -> ProcessPoolExecutor:
+@contextmanager
+def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes (spawn: threads and GPUs do not survive a fork).
 
     A worker ends when its parent has died, even by SIGKILL; left alone it would finish what it does, wait for more, and
-    hold its memory for ever.
+    hold its memory for ever. Where the parent is told to end, workers end at once too: after an error of one they may
+    finish what they have begun, which is then kept.
 
     Args:
         count: of processes.
         one_thread: whether OpenCV keeps to one thread in each, where together they have all cores busy.
     """
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin, initargs=(one_thread,))
+    others = set(active_children())
+    context = get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(one_thread,)) as pool:
+        try:
+            yield pool
+        except (KeyboardInterrupt, SystemExit):
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(active_children()) - others:
+                child.terminate()
+            raise
 
 
 def _begin(one_thread: bool) -> None:

@@ -1,5 +1,6 @@
 """One progress bar for everything that takes more than two seconds."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ from rich.text import Text
 
 # What is being done, how much of it is done, and of how much (None where nobody knows).
 Watch = Callable[[str, int, int | None], None]
+
+PLAIN_S = 30.0  # between lines where there is no terminal: in a file a bar would show nothing until the end
 
 
 class _Speed(ProgressColumn):
@@ -46,6 +49,8 @@ def progress(
 ) -> Iterator[Callable[..., None]]:
     """Show a bar; yields the function to call after each step, with a note to show behind the bar if there is one.
 
+    Where there is no terminal, as in a log, a plain line now and then says how far it is.
+
     Args:
         console: where.
         what: is being done.
@@ -64,11 +69,18 @@ def progress(
     )
     with Progress(*columns, console=console, speed_estimate_period=10) as bar:
         task = bar.add_task(what, total=total, completed=done, note="", done=done)
+        plain, told = not (console.is_terminal or console.is_jupyter), time.monotonic()
 
         def step(note: str = "") -> None:
+            nonlocal told
             bar.advance(task)
             if note:
                 bar.update(task, note=note)
+            if plain and time.monotonic() - told >= PLAIN_S:
+                told = time.monotonic()
+                row = bar.tasks[0]
+                of = "" if total is None else f"/{total}"
+                console.print(f"{what} {row.completed:.0f}{of} {row.fields['note']}".rstrip(), highlight=False)
             tell()
 
         def tell() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from openmer.errors import InputError
+from openmer.labels import NONE
 
 SCHEMA = "openmer.timeline/1"
 MOST_S = 1e9  # some thirty years; a time beyond is damage, and milliseconds of it would not be numbers any more
@@ -83,8 +84,13 @@ class Interval:
 
     @property
     def expression(self) -> str | None:
-        """The class with the largest probability, or None."""
-        return max(self.probabilities, key=self.probabilities.__getitem__) if self.probabilities else None
+        """The most probable class, or None; `none` only where it is likelier than all expressions together."""
+        if not self.probabilities:
+            return None
+        shown = dict(self.probabilities)
+        if shown.get(NONE, 1.0) <= sum(shown.values()) / 2 and len(shown) > 1:
+            del shown[NONE]
+        return max(shown, key=shown.__getitem__)
 
     def overlap(self, other: "Interval") -> float:
         """Seconds that both intervals share; 0 where they only touch or lie apart."""

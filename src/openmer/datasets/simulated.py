@@ -15,10 +15,11 @@ import numpy.typing as npt
 from openmer.clip import Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
+from openmer.labels import NONE
 from openmer.processes import worker_pool
 from openmer.simulator.generate import SimulateSettings, draw_sample
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
-from openmer.simulator.recording import NONE, Head, Recording
+from openmer.simulator.recording import Head, Recording
 
 NEGATIVE = tuple(e for e in EMOTIONS if THREE_CLASS[e] == "negative")
 # Four classes in turn, so that each has as many recordings.

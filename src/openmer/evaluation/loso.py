@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from openmer.bench import cpu_name
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.judge import predict, validation
-from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
+from openmer.evaluation.metrics import ClassScores, Prediction, bootstrap, class_scores, detection_scores, spread
 from openmer.evaluation.splits import (
     Fold,
     check_leak,
@@ -38,6 +40,8 @@ from openmer.evaluation.splits import (
     subject_kfold,
 )
 from openmer.files import write_atomic
+from openmer.labels import NONE
+from openmer.models.weights import WeightsRecord, read_record
 from openmer.processes import worker_pool
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
@@ -45,7 +49,6 @@ from openmer.version import __version__, commit
 
 SCHEMA = "openmer.loso/1"
 Executor = Literal["processes", "ray"]
-NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,8 @@ def run_loso(
         OutputError: the folder cannot be written, or a worker died (run it again: it goes on).
     """
     folds = settings.folds(data)
+    if settings.training.init is not None:
+        check_unseen(read_record(settings.training.init), settings.training.init, data)
     _claim(out, settings, data, folds, None if protocol is None else str(protocol["name"]))
     tasks = [_task(store, data, settings, fold, seed, out, device) for seed in settings.seeds for fold in folds]
     open_tasks = [task for task in tasks if not _is_finished(task)]
@@ -168,6 +173,22 @@ def run_loso(
     except OSError as error:
         raise OutputError(f"cannot write the result in {out}: {error.strerror or error}") from error
     return metrics
+
+
+def check_unseen(record: WeightsRecord, name: str, data: ClipData) -> None:
+    """Refuse to judge on people whom the weights have seen.
+
+    Raises:
+        InputError: there are such.
+    """
+    known = record.known(data.people)
+    if known:
+        more = f" and {len(known) - 3} more" if len(known) > 3 else ""
+        raise InputError(
+            f"{name} was trained on people who would be judged here ({', '.join(known[:3])}{more}), so the scores "
+            "would be of faces that it knows; take other weights, or clips of others (openmer prepare-simulated draws "
+            "other people with another --seed)"
+        )
 
 
 def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -205,7 +226,25 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: 
     if NONE in classes:
         detected = [detection_scores(part, list(classes).index(NONE)) for part in of_seeds]
         content["detection"] = {n: spread([d.summary()[n] for d in detected]) for n in ("accuracy", "uf1")}
+    content["most_frequent_class"] = _guessed(scores[0].counts, classes)
     return content
+
+
+def _guessed(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
+    """What a guesser gets who gives one answer for every video: the class that is most frequent among them."""
+    frequent = counts.sum(1)
+    found = {"class": classes[int(frequent.argmax())], "scores": _always(frequent).summary()}
+    if NONE in classes:
+        none = int(frequent[list(classes).index(NONE)])
+        found["detection"] = _always(np.array([none, int(frequent.sum()) - none])).summary()
+    return found
+
+
+def _always(frequent: npt.NDArray[np.int64]) -> ClassScores:
+    """(K,) videos of each class, all of them taken for the most frequent one."""
+    counts = np.zeros((len(frequent), len(frequent)), np.int64)
+    counts[:, frequent.argmax()] = frequent
+    return ClassScores(counts)
 
 
 def _of_dataset(of_seeds: Sequence[Sequence[Prediction]], classes: int) -> dict[str, Any]:
@@ -268,7 +307,10 @@ def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fo
                 raise ValueError(f"{path} is no record of an evaluation")
             changed = [name for name in same if found.get(name) != content[name]]
             if changed:
-                raise InputError(f"{out} holds another evaluation ({', '.join(changed)} differ); choose another --out")
+                named = [found_in for name in changed for found_in in _differing(name, found.get(name), content[name])]
+                raise InputError(
+                    f"{out} holds another evaluation; what differs: {', '.join(named)}; choose another --out"
+                )
             return
         if out.exists() and any(out.iterdir()):
             raise OutputError(f"{out} holds files but no loso.json, so it is no evaluation and is left alone")
@@ -278,6 +320,16 @@ def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fo
         raise InputError(f"cannot read {path}: {error}; choose another --out, or remove it") from error
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error}") from error
+
+
+def _differing(name: str, before: Any, now: Any) -> list[str]:
+    """What differs in a value, down to the settings' own names."""
+    if name != "settings" or not isinstance(before, dict):
+        return [name]
+    trained = before.get("training")
+    pairs = {**now, **now["training"]}
+    old = {**before, **(trained if isinstance(trained, dict) else {})}
+    return sorted(k for k in pairs if k != "training" and old.get(k) != pairs[k]) or [name]
 
 
 def _task(
@@ -319,8 +371,6 @@ def _is_finished(task: _Task) -> bool:
 
 def _run_task(task: _Task) -> str:
     """One fold of one seed: train, judge, write; the fold's name."""
-    import torch
-
     if task.threads:
         torch.set_num_threads(task.threads)
     store = ClipStore(task.store)
@@ -373,7 +423,7 @@ def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, d
         return
     gpus = _gpus(device)
     workers = min(workers or max(1, gpus), len(tasks))
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, torch.get_num_threads() // workers)  # OMP_NUM_THREADS counts
     placed = [replace(t, threads=threads, device=f"cuda:{k % gpus}" if gpus else "cpu") for k, t in enumerate(tasks)]
     with worker_pool(workers) as pool:
         waiting = {pool.submit(_run_task, task) for task in placed}
@@ -426,8 +476,6 @@ def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device:
 def _gpus(device: str) -> int:
     if device == "cpu":
         return 0
-    import torch
-
     count = torch.cuda.device_count()
     if device == "cuda" and not count:
         raise InputError("--device cuda, but no GPU can be used here")

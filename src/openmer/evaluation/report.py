@@ -42,13 +42,14 @@ class Example:
     pictures: tuple[tuple[str, str], ...]
 
 
-def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData | None = None) -> Path:
+def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData | None = None, about: str = "") -> Path:
     """Write `report.html`, `report.md` and `report.json` beside a finished evaluation.
 
     Args:
         folder: of `openmer loso`.
         model: whose flow and landmarks are shown; none are shown without it.
         data: clips to show them on.
+        about: which network and clips those are.
 
     Returns:
         The page.
@@ -60,7 +61,7 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
     run, metrics = _read(folder / "loso.json"), _read(folder / "metrics.json")
     shown = [] if model is None or data is None else examples(model, data)
     try:
-        pages = _pages(folder, run, metrics, shown)
+        pages = _pages(folder, run, metrics, shown, about)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
         raise InputError(
             f"the evaluation in {folder} is damaged, or of another version ({error!r:.200}); give its openmer loso "
@@ -75,7 +76,7 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
 
 
 def _pages(
-    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[Example]
+    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[Example], about: str
 ) -> dict[str, str]:
     """Name -> content of the files."""
     rows = _first_seed(folder / "predictions.csv", metrics)
@@ -85,12 +86,14 @@ def _pages(
         "commit": run["commit"],
         "openmer": run["openmer"],
         "model": training["model"],
-        "changed from the preset": training["switches"] or "nothing",
-        "steps, batch, learning rate": f"{training['steps']}, {training['batch']}, {training['lr']:g}",
-        "losses": training["losses"],
+        "changed from the preset": _listed(training["switches"]) or "nothing",
+        "steps, batch": f"{training['steps']}, {training['batch']}",
+        "learning rate, schedule, warm-up steps": f"{training['lr']:g}, {training['schedule']}, {training['warmup']}",
+        "losses": _listed(training["losses"]),
         "initial weights": training["init"] or "random",
-        "clips": run["clips"],
-        "store": run["store"],
+        "frozen": ", ".join(training["freeze"]) or "nothing",
+        "clips": _listed(run["clips"]),
+        "store": _listed(run["store"]),
         "machine": metrics.get("machine", "unknown"),
     }
     page = render(
@@ -106,6 +109,7 @@ def _pages(
         subjects=figure_uri(_subjects_figure(rows)),
         curves=_curves(folder),
         examples=shown,
+        about=about,
         wheel=image_uri(colour_wheel(96)),
         made=made,
     )
@@ -116,6 +120,12 @@ def _pages(
     }
 
 
+def _listed(values: Mapping[str, Any]) -> str:
+    """Names with their values, as a line to read."""
+    plain = {k: ", ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in values.items()}
+    return "; ".join(f"{k}: {v}" for k, v in plain.items())
+
+
 def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     """The tables, for a README or a paper's draft."""
     lines = [
@@ -124,13 +134,14 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
         f"{_protocol(metrics)}, {metrics['videos']} videos of {metrics['subjects']} subjects",
         "",
     ]
-    lines += ["| | mean | sd | 95 % over subjects |", "|---|---|---|---|"]
-    for name, s in metrics["scores"].items():
-        interval = s.get("interval_95_over_subjects")
-        shown = "" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
-        lines.append(f"| {NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | {shown} |")
-    for name, s in metrics.get("detection", {}).items():
-        lines.append(f"| expression or none: {NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | |")
+    lines += ["| | mean | sd | 95 % over subjects | always the most frequent class |", "|---|---|---|---|---|"]
+    guess = metrics.get("most_frequent_class", {})
+    for part, before in (("scores", ""), ("detection", "expression or none: ")):
+        for name, s in metrics.get(part, {}).items():
+            interval = s.get("interval_95_over_subjects")
+            shown = "–" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+            without = _number(guess.get(part, {}).get(name))
+            lines.append(f"| {before}{NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | {shown} | {without} |")
     shares = metrics.get("datasets", {})
     if shares:
         lines += ["", "| dataset | videos | accuracy | UF1 | UAR |", "|---|---|---|---|---|"]
@@ -151,7 +162,7 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
 
 
 def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
-    """Rows the truth, columns what was said; colour is the share of the row."""
+    """Rows the truth, columns the prediction; colour is the share of the row."""
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(1.6 + 0.9 * len(classes), 1.2 + 0.8 * len(classes)), layout="constrained")
     axis = figure.subplots()
@@ -163,7 +174,7 @@ def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> F
     names = [_plain(name) for name in classes]
     axis.set_xticks(range(len(classes)), names)
     axis.set_yticks(range(len(classes)), names)
-    axis.set_xlabel("said")
+    axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     return figure
 
@@ -229,14 +240,18 @@ def _subjects_figure(rows: Sequence[Prediction]) -> Figure:
     for row in rows:
         right[f"{row.dataset}/{row.subject}"].append(row.predicted == row.truth)
     names = sorted(right)
-    figure = Figure(figsize=(max(6.0, 0.28 * len(names)), 3.2), layout="constrained")
+    shares = [float(np.mean(right[n])) for n in names]
+    alone = len({name.partition("/")[0] for name in names}) == 1  # one dataset: it need not be said at every bar
+    labels = [name.partition("/")[2] if alone else name for name in names]
+    figure = Figure(figsize=(max(11.0, 0.28 * len(names)), 3.0), layout="constrained")
     axis = figure.subplots()
-    axis.bar(range(len(names)), [np.mean(right[n]) for n in names], color=ACCENT)
-    for k, name in enumerate(names):
-        axis.text(k, 0.02, str(len(right[name])), ha="center", color="white", fontsize=7)
-    axis.set_xticks(range(len(names)), [_plain(name) for name in names], rotation=90, fontsize=7)
+    axis.bar(range(len(names)), shares, color=ACCENT)
+    for k, (name, share) in enumerate(zip(names, shares, strict=True)):
+        colour = "white" if share > 0.1 else INK
+        axis.text(k, 0.02, str(len(right[name])), ha="center", color=colour, fontsize=8)
+    axis.set_xticks(range(len(names)), [_plain(label) for label in labels], rotation=90, fontsize=8)
     axis.set_ylim(0, 1)
-    axis.set_ylabel("share right")
+    axis.set_ylabel("share correct")
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -247,13 +262,13 @@ def _curves(folder: Path) -> str:
     names = [n for n in ("loss", "mer", "flow", "landmarks") if any(n in log for log in logs)]
     if not names:
         return ""
-    figure = Figure(figsize=(3.2 * len(names), 2.6), layout="constrained")
+    figure = Figure(figsize=(11.0, 2.6), layout="constrained")
     for axis, name in zip(np.ravel(figure.subplots(1, len(names))), names, strict=True):
         curves = [log.set_index("step")[name].dropna() for log in logs if name in log]
         for curve in curves:
             axis.plot(curve.index, curve.to_numpy(), color=ACCENT, alpha=0.25, linewidth=0.6)
         middle = pd.concat(curves, axis=1).median(axis=1)
-        axis.plot(middle.index, middle.to_numpy(), color=INK, linewidth=1.4)
+        axis.plot(middle.index, middle.to_numpy(), color=INK, linewidth=1.4, marker="o" if len(middle) < 3 else "")
         axis.set_title(name, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
@@ -298,4 +313,4 @@ def _protocol(metrics: Mapping[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or not np.isfinite(value) else f"{value:.3f}"
+    return "–" if value is None or not np.isfinite(value) else f"{value:.3f}"

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterable
 
+from openmer.labels import NONE
 from openmer.timeline import Interval, Timeline
 
 CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION = "candidate", "set_aside", "blink", "large_motion"
 USUAL = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # what `openmer analyze` can say, written even where it did not
-NONE = "none"
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

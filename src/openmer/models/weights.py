@@ -6,7 +6,7 @@ the tensors, so that neither can be changed or exchanged unnoticed.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -36,6 +36,8 @@ class WeightsRecord:
         preprocessing: how frames become the network's input.
         licence: of the weights.
         notes: whatever else a user should know.
+        people: whom the weights have seen, as `dataset/subject`, or the beginning of such names and `*`; None where it
+            is not known.
     """
 
     file: str
@@ -47,6 +49,14 @@ class WeightsRecord:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "unknown"
     notes: str = ""
+    people: tuple[str, ...] | None = None
+
+    def known(self, people: Iterable[tuple[str, str]]) -> list[str]:
+        """Those of some people, (dataset, subject), whom the weights have seen; none where that is not recorded."""
+        seen = self.people or ()
+        exact, beginnings = set(seen), tuple(name[:-1] for name in seen if name.endswith("*"))
+        names = sorted("/".join(person) for person in people)
+        return [name for name in names if name in exact or name.startswith(beginnings)]
 
 
 def save_model(
@@ -59,6 +69,7 @@ def save_model(
     preprocessing: Mapping[str, Any] | None = None,
     licence: str = "unknown",
     notes: str = "",
+    people: tuple[str, ...] | None = None,
 ) -> WeightsRecord:
     """Write `path` (.safetensors) and its record (.json).
 
@@ -82,6 +93,7 @@ def save_model(
         preprocessing=preprocessing or {},
         licence=licence,
         notes=notes,
+        people=people,
     )
     try:
         text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2, allow_nan=False) + "\n"
@@ -129,8 +141,12 @@ def record_from(content: Any, path: Path) -> WeightsRecord:
         unknown = set(config) - {f.name for f in fields(MOLConfig)}
         if unknown:
             raise InputError(f"{path} has settings that this version does not know: {', '.join(sorted(unknown))}")
-        values = {f.name: content[f.name] for f in fields(WeightsRecord)}
+        people = content.get("people")  # older records do not say
+        if not isinstance(people, list | None):
+            raise TypeError(f"people must be a list of names, got {people!r:.40}")
+        values = {f.name: content[f.name] for f in fields(WeightsRecord) if f.name != "people"}
         values |= {"config": MOLConfig(**config), "classes": tuple(content["classes"])}
+        values["people"] = None if people is None else tuple(people)
         record = WeightsRecord(**values)
         _check_types(record)
     except (KeyError, TypeError) as error:
@@ -151,9 +167,10 @@ def _check_types(record: WeightsRecord) -> None:
     for name in ("scores", "preprocessing"):
         if not isinstance(getattr(record, name), Mapping):
             raise TypeError(f"{name} must be names with values, got {getattr(record, name)!r:.40}")
-    odd = [name for name in record.classes if not isinstance(name, str)]
-    if odd:
-        raise TypeError(f"classes must be names, got {odd[0]!r:.40}")
+    for what, names in (("classes", record.classes), ("people", record.people or ())):
+        odd = [name for name in names if not isinstance(name, str)]
+        if odd:
+            raise TypeError(f"{what} must be names, got {odd[0]!r:.40}")
 
 
 def load_model(name_or_path: Path | str) -> MOL:

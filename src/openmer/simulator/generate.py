@@ -34,10 +34,11 @@ import numpy.typing as npt
 from openmer.clip import Array, Clip
 from openmer.errors import InputError
 from openmer.files import new_directory
+from openmer.labels import NONE
 from openmer.processes import worker_pool
 from openmer.simulator.head import head_model
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
-from openmer.simulator.recording import NONE, Head, Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__, commit
 from openmer.writer import VideoWriter

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from openmer.clip import Array, Times
+from openmer.labels import NONE
 from openmer.simulator.camera import Camera, Pose, Surface, exact_flow, rasterize
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import (
@@ -33,7 +34,6 @@ from openmer.simulator.render import SKIN, Image, Look, Scene, crop_camera, draw
 Head = Literal["calm", "lively", "mixed"]
 ALIGNED_PX = 144
 SUPERSAMPLING = 2  # once is clearly worse, four times barely better
-NONE = "none"
 FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
 LONG_MARGIN = 1.25  # a long video shows more than the aligned square
 STRONGEST = 1.1  # of a unit, where 1 is a full expression
@@ -324,7 +324,6 @@ def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:
 
 __all__ = [
     "EMOTIONS",
-    "NONE",
     "Head",
     "Person",
     "Recording",

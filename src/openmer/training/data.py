@@ -87,6 +87,11 @@ class ClipData:
         found = Counter(self.labels.tolist())
         return {name: found[k] for k, name in enumerate(self.classes)}
 
+    @property
+    def people(self) -> set[tuple[str, str]]:
+        """(dataset, subject) of everyone who is in the clips."""
+        return {e.person for e in self.entries}
+
     def class_weights(self) -> Tensor:
         """(K,) inverse frequencies with mean 1 over the clips; 0 for a class that is absent."""
         counts = np.array(list(self.counts().values()), np.float64)

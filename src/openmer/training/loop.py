@@ -25,7 +25,7 @@ from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
 from openmer.models.mol import HEADS, MOL, PRESETS, Head, MOLOutput, create_model
-from openmer.models.weights import load_model, save_model
+from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
 from openmer.training.losses import LOSSES, LossSettings, total_loss
@@ -90,6 +90,8 @@ class TrainSettings:
             raise InputError(f"there is no model {self.model!r}; choose {', '.join(MODELS)}")
         if self.steps < 1 or self.batch < 1 or self.lr <= 0 or self.checkpoint_every < 1 or self.log_every < 1:
             raise InputError("steps, batch, lr, checkpoint_every and log_every must be above 0")
+        if self.warmup < 0:
+            raise InputError(f"warmup must not be negative, got {self.warmup}")
         for name, given in (("init_parts", self.init_parts), ("freeze", self.freeze)):
             unknown = [part for part in given if part not in PARTS]
             if unknown:
@@ -326,15 +328,32 @@ def _finished(
 ) -> nn.Module:
     """Write the weights; those of a baseline stay in the checkpoint."""
     if out is not None and isinstance(model, MOL):
+        begun = None if settings.init is None else read_record(settings.init)
+        data_said = f"{data.store.settings.get('kind', 'clips')} ({len(data)} clips)"
+        if begun is not None:
+            data_said += f"; begun from weights trained on {begun.trained_on}"
         save_model(
             model,
             out / "model.safetensors",
             classes=data.classes,
-            trained_on=trained_on or f"{data.store.settings.get('kind', 'clips')} ({len(data)} clips)",
+            trained_on=trained_on or data_said,
             preprocessing=PREPROCESSING,
             notes=f"openmer {__version__}, {commit() or 'no commit known'}, {settings.steps} steps",
+            people=_seen(data, begun),
         )
     return model
+
+
+def _seen(data: ClipData, begun: WeightsRecord | None) -> tuple[str, ...] | None:
+    """Whom weights have seen, with those whom the weights that they began from had; None where these do not say."""
+    names = {"/".join(person) for person in data.people}
+    if data.store.settings.get("kind") == "simulated":  # a line for each seed, not for each of thousands
+        names = {f"{name.rpartition('-')[0]}-*" for name in names}
+    if begun is not None:
+        if begun.people is None:
+            return None
+        names |= set(begun.people)
+    return tuple(sorted(names))
 
 
 PREPROCESSING = {

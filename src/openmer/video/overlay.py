@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from openmer.clip import Array
 from openmer.clips.flow import flow_to_colour
 from openmer.face.align import Alignment
+from openmer.labels import NONE
 from openmer.timeline import Interval, Timeline, Window
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES
@@ -30,7 +31,7 @@ COLOURS = {
     "no_face": "#dddddd",
 }
 # Of classes, as far as they are known; others take what is left.
-CLASS_COLOURS = {"none": "#eeeeee", "negative": "#0072b2", "positive": "#009e73", "surprise": "#cc79a7"}
+CLASS_COLOURS = {NONE: "#eeeeee", "negative": "#0072b2", "positive": "#009e73", "surprise": "#cc79a7"}
 SPARE_COLOURS = ("#e69f00", "#f0e442", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#000000")
 NETWORK_RGB = (255, 190, 60)
 FULL_COLOUR_PX = 2.0  # motion that is drawn in full colour, px of the crop
@@ -123,7 +124,7 @@ class OverlayPainter:
         window = self._window(time_s)
         if window is not None:
             name = max(window.probabilities, key=window.probabilities.__getitem__)
-            if name != "none" and window.probabilities[name] > SURE:
+            if name != NONE and window.probabilities[name] > SURE:
                 text = f"network, trained on {self._trained_on()}: {name} {window.probabilities[name]:.2f}"
                 _write(picture, text, self._picture[1] - 12, class_colours(window.probabilities)[name])
 
@@ -172,7 +173,7 @@ def draw_probabilities(axes: Axes, timeline: Timeline, *, legend: bool = True) -
     middles = np.array([(w.start_s + w.end_s) / 2 for w in timeline.windows])
     step = float(np.median(np.diff(middles))) if len(middles) > 1 else timeline.windows[0].end_s - middles[0]
     colours = class_colours(timeline.windows[0].probabilities)
-    order = sorted(colours, key=lambda name: name == "none")  # none on top, so that expressions stand on the ground
+    order = sorted(colours, key=lambda name: name == NONE)  # none on top, so that expressions stand on the ground
     below = np.zeros(len(middles))
     for name in order:
         height = np.array([w.probabilities[name] for w in timeline.windows])

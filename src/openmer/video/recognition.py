@@ -28,6 +28,7 @@ from openmer.clips.transforms import CROP_PX, evaluation_input, normalized
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align_clip
 from openmer.face.detect import Face
+from openmer.labels import NONE
 from openmer.models.mol import MOL
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import WeightsRecord, load_model, read_record
@@ -65,7 +66,7 @@ class Engine:
     @property
     def none(self) -> str | None:
         """The class that stands for no expression, if the network has one."""
-        return "none" if "none" in self.record.classes else None
+        return NONE if NONE in self.record.classes else None
 
     @property
     def model(self) -> MOL:

@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
+from openmer.labels import NONE
 from openmer.page import image_uri, render
 from openmer.timeline import Interval, Timeline
 from openmer.video.analyze import Analysis
@@ -167,7 +168,7 @@ def probabilities(timeline: Timeline, start: float, end: float) -> list[tuple[st
     colours = class_colours(first.probabilities)
     floor = np.full(len(middles), 100.0)
     paths = []
-    for name in sorted(colours, key=lambda name: name == "none"):
+    for name in sorted(colours, key=lambda name: name == NONE):
         height = 100 * np.array([w.probabilities[name] for w in timeline.windows])
         paths.append(
             (
