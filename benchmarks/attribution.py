@@ -34,6 +34,8 @@ from openmer.video.recognition import Engine, load_engine
 
 ACTIVE = 1 / 3  # of the largest motion of the active units
 SMOOTH_PX = 3.0
+# Units named from the motion of regions; the same with exact flow of the expression; the network's three likeliest.
+UNIT_KINDS = ("", "exact flow, ", "network, ")
 ROOM = 8  # px between the stored square and the crop
 
 
@@ -61,7 +63,7 @@ def main(
     engines = {n: load_engine(w, "cpu") for n, w in zip(names or [str(w) for w in weights], weights, strict=True)}
     settings = SimulatedClips(subjects=subjects, seed=seed)
     rows: dict[str, dict[str, list[float]]] = {}
-    unit_hits: dict[str, list[float]] = {"first": [], "any": [], "exact flow, first": [], "exact flow, any": []}
+    unit_hits: dict[str, list[float]] = {f"{kind}{which}": [] for kind in UNIT_KINDS for which in ("first", "any")}
     with progress(console, "Attributing", subjects * settings.samples, "clips/s") as step:
         for subject in range(subjects):
             for sample in range(settings.samples):
@@ -106,9 +108,11 @@ def _one(
             _note(rows, f"{name}, {method}", subject, found.share(region), _hit(found.map, region))
     if unit_hits is not None and engines:
         shown = {unit for unit, strength in event.units.items() if max(strength) > 0}
-        named = [u.unit for u in explain_window(next(iter(engines.values())), crops, points).units]
+        seen = explain_window(next(iter(engines.values())), crops, points)
+        by_regions = [u.unit for u in seen.units]
+        by_network = [int(name[2:]) for name, p in sorted((seen.named or {}).items(), key=lambda row: -row[1])][:3]
         exact = [u.unit for u in likely_units(region_flow(displaced, points))]
-        for kind, guess in (("", named), ("exact flow, ", exact)):
+        for kind, guess in zip(UNIT_KINDS, (by_regions, exact, by_network), strict=True):
             unit_hits[f"{kind}first"].append(float(bool(guess) and guess[0] in shown))
             unit_hits[f"{kind}any"].append(float(bool(shown & set(guess))))
 

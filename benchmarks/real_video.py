@@ -47,7 +47,8 @@ def main(video: Path | None = None, weights: str = "mol-lite", overlay: Path | N
         points = np.stack([faces[k].landmarks for k in rows])  # type: ignore[union-attr]
         clip = build_clip([seen[k][0] for k in rows], points, np.array([seen[k][1] for k in rows]))
         crops, dlib_points = middle(clip.frames), np.asarray(clip.landmarks) - 8
-        flow, network_points, _ = look(engine, crops)
+        answer = look(engine, crops)
+        flow, network_points = answer.flow, answer.landmarks
         if flow is None or network_points is None:
             raise SystemExit("these weights have no flow or no landmarks")
         errors.append(landmark_errors(network_points, dlib_points[1:]))
@@ -94,7 +95,7 @@ def _jitter(engine: Engine, gray: Gray, tracker: FaceTracker, times: int = 32) -
     in_crop = align(home[0], size=CROP_PX).to_crop(points)
     length = engine.frames
     crops = middle(clip.frames)
-    network = [look(engine, crops[k : k + length])[1] for k in range(0, times - length + 1, length - 1)]
+    network = [look(engine, crops[k : k + length]).landmarks for k in range(0, times - length + 1, length - 1)]
     found = np.concatenate([n for n in network if n is not None])
     return {
         "dlib": round(float(np.linalg.norm(in_crop.std(0), axis=1).mean()), 3),

@@ -66,7 +66,7 @@ def test_damage_ends_with_a_line_and_loses_nothing(kind: str, tmp_path: Path, mo
     root = tmp_path / "corpus"
     if kind in ("records", "checkpoints"):
         root.mkdir()
-    cases = list(make(root, np.random.default_rng(0)))
+    cases = list(make(root, np.random.default_rng(2)))  # a seed in whose corpus each of `known` comes
     named = {name: [case for case in cases if name in case.name][:3] for name in known}
     assert all(named.values()), "every kind that was mended is still in the corpus"
     chosen = dict.fromkeys([*(case for found in named.values() for case in found), *cases[::step]])

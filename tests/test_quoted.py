@@ -75,6 +75,7 @@ FILES = {
     "hour": "spotting-100-2026-11-25",
     "seen": "attribution-2026-11-25",
     "models": "models-cpu-2026-11-25",
+    "units": "units-2026-11-25",
 }
 SCORES = "lite/figures/recognition"
 BASE = "lite/figures/baselines"
@@ -87,6 +88,13 @@ def _share(row: str) -> tuple[str, ...]:
     return f"{f}/share/mean", f"{f}/share/interval_95/0", f"{f}/share/interval_95/1", f"{f}/hit/mean"
 
 
+def _units(head: str) -> tuple[str, ...]:
+    """A row: how often the likeliest is shown, by the network and by regions; F1 of each."""
+    f = f"units/figures/{head}"
+    shares = (f"{f}/first_right/mean", f"{f}/first_right_by_regions")
+    return *shares, *(f"{f}/f1/{unit}/mean" for unit in (1, 2, 4, 6, 12, 26))
+
+
 EXACT = (
     Exact(
         "README.md",
@@ -97,13 +105,17 @@ EXACT = (
             f"{SCORES}/accuracy/sd",
             f"{BASE}/off-apexnet/accuracy/mean",
             f"{BASE}/ststnet/accuracy/mean",
+            f"{BASE}/constant/accuracy/mean",
             f"{SCORES}/detection_accuracy/mean",
             f"{SCORES}/detection_accuracy/sd",
             f"{BASE}/off-apexnet/detection_accuracy/mean",
             f"{BASE}/ststnet/detection_accuracy/mean",
+            f"{BASE}/constant/detection_accuracy/mean",
             "lite/figures/flow_px/moving/network",
             "lite/figures/flow_px/moving/tvl1",
             "lite/figures/landmarks/nme_mean",
+            "units/figures/calm/first_right/mean",
+            "units/figures/calm/first_right_by_regions",
             f"{HOUR} 0/false_alarms_per_minute",
             f"{HOUR} 0.5/false_alarms_per_minute",
             f"{HOUR} 0/f1",
@@ -132,7 +144,7 @@ EXACT = (
     Exact(
         "docs/explain.md",
         "| | share of the attribution",
-        "An attribution says",
+        "The same for the eight",
         (
             *_share("chance: share of the crop"),
             *_share("change of gray"),
@@ -143,6 +155,12 @@ EXACT = (
             "seen/figures/action units/exact flow, first/mean",
             "seen/figures/action units/exact flow, any/mean",
         ),
+    ),
+    Exact(
+        "docs/explain.md",
+        "| calm |",
+        "A clip counts",
+        tuple(path for head in ("calm", "lively") for path in _units(head)),
     ),
     Exact(
         "docs/model.md",

@@ -11,6 +11,7 @@ of the joint trainings and half an hour for each seed of the recognition head.
     OUT/joint-wild                   goes on with mixed clips, turned, stretched, swayed and blurred
     OUT/landmarks                    the landmark head alone, on clips that are changed less
     OUT/recognition-SEED             the recognition head on top of it, the rest frozen
+    OUT/units-SEED                   action units, read from what the recognition head sees
     OUT/baselines                    STSTNet, Off-ApexNet and the constant guesser on the same clips
     OUT/scores.json                  what was measured on the held-out people
     src/openmer/weights/             with --pack: the first seed's weights and their record
@@ -34,7 +35,7 @@ from openmer.bench import cpu_name
 from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import WILD, middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
+from openmer.evaluation.judge import judge_flow, judge_landmarks, judge_units, predict
 from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
 from openmer.files import write_atomic
 from openmer.models.mol import MOL
@@ -78,6 +79,18 @@ RECOGNITION = TrainSettings(
     freeze=("backbone", "flow", "landmarks"),
     losses=LossSettings(flow=0.0, landmarks=0.0, label_smoothing=0.05),
 )
+# Of the units that the simulator shows often enough, those that a reading of the recognition head can tell.
+UNITS = (1, 2, 4, 6, 12, 26)
+UNITS_HEAD = TrainSettings(
+    switches={"units": UNITS},
+    lr=5e-3,
+    batch=32,
+    steps=400,
+    transforms=RECOGNITION.transforms,
+    checkpoint_every=50,
+    freeze=("backbone", "mer", "flow", "landmarks"),
+    losses=LossSettings(mer=0.0, flow=0.0, landmarks=0.0),
+)
 MOTIONS = (0.0, 0.5, 1.0, 2.0, 3.0, 100.0)
 BASELINES = {
     "ststnet": TrainSettings(model="ststnet", lr=2e-3, batch=32, steps=1500),
@@ -106,7 +119,9 @@ def main(out: Path, seeds: tuple[int, ...] = (0, 1, 2), pack: bool = False) -> N
     models = []
     for seed in seeds:
         settings = replace(RECOGNITION, seed=seed, init=str(out / "landmarks" / "model.safetensors"))
-        models.append(train(settings, learn, out / f"recognition-{seed}", trained_on=TRAINED_ON, console=console))
+        train(settings, learn, out / f"recognition-{seed}", trained_on=TRAINED_ON, console=console)
+        settings = replace(UNITS_HEAD, seed=seed, init=str(out / f"recognition-{seed}" / "model.safetensors"))
+        models.append(train(settings, learn, out / f"units-{seed}", trained_on=TRAINED_ON, console=console))
     held_out, lively = (_clips(out / name, settings, console) for name, settings in JUDGED.items())
     scores = judged(models, seeds, held_out, console)
     scores["lively"] = judged(models, seeds, lively, console)
@@ -114,7 +129,7 @@ def main(out: Path, seeds: tuple[int, ...] = (0, 1, 2), pack: bool = False) -> N
     write_atomic(out / "scores.json", json.dumps(scores, indent=2) + "\n")
     console.print_json(json.dumps(scores))
     if pack:
-        _pack(load_model(out / f"recognition-{seeds[0]}" / "model.safetensors"), scores)
+        _pack(load_model(out / f"units-{seeds[0]}" / "model.safetensors"), scores)
 
 
 def _clips(root: Path, settings: SimulatedClips, console: Console) -> ClipData:
@@ -136,6 +151,7 @@ def judged(models: list[nn.Module], seeds: tuple[int, ...], data: ClipData, cons
         "heads": data.store.settings["head"],
         "recognition": _recognition(runs),
         "recall_by_motion": _by_motion(runs, data),
+        "units": _units([m for m in models if isinstance(m, MOL)], data),
         "flow_px": flow,
         "landmarks": judge_landmarks(first, data),
         "seconds_a_pair": _speed(first, data),
@@ -158,6 +174,18 @@ def _recognition(runs: list[list[Prediction]]) -> dict[str, Any]:
         "detection_accuracy": spread([s.accuracy for s in two]),
         "detection_uf1": spread([s.uf1 for s in two]),
         "confusion_of_the_first_seed": {"classes": list(CLASSES), "rows_are_true": four[0].counts.tolist()},
+    }
+
+
+def _units(models: list[MOL], data: ClipData) -> dict[str, Any]:
+    """Action units: F1 of each that at least ten clips show, and how often the most probable one is shown."""
+    found = [judge_units(model, data) for model in models]
+    first = found[0]
+    return {
+        "first_unit_right": spread([f["first_right"] for f in found]),
+        "f1_mean": spread([float(np.mean([f["f1"][unit] for unit in first["f1"]])) for f in found]),
+        "f1": {unit: spread([f["f1"][unit] for f in found]) for unit in first["f1"]},
+        "shown_in_clips": first["shown"],
     }
 
 

@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float32]
 Times = npt.NDArray[np.float64]
 
 NUM_LANDMARKS = 68
+NONE = "none"  # the label of a clip without an expression
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ class Clip:
         offset: index of the last frame, or None.
         landmarks: (T, 68, 2) pixels (x, y) of the frames, or None. NaN where unknown.
         flow: (T-1, 2, H, W) pixels (dx, dy), from frame k to k+1, or None.
+        units: FACS action units that are shown, or None where that is not known.
 
     Raises:
         InputError: shapes, types or the order of times do not fit together.
@@ -90,6 +92,7 @@ class Clip:
     offset: int | None = None
     landmarks: Array | None = field(default=None)
     flow: Array | None = field(default=None)
+    units: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 3 or self.frames.dtype != np.uint8:

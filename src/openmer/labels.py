@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from openmer.clip import Sample
 from openmer.errors import InputError
 
-NONE = "none"  # the class of a clip without an expression
 THREE = ("negative", "positive", "surprise")
 _SPELLINGS = {"other": "others", "happy": "happiness", "sad": "sadness", "surprised": "surprise", "fearful": "fear"}
 

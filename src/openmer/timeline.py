@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from openmer.clip import NONE as NONE
 from openmer.errors import InputError
-from openmer.labels import NONE
 
 SCHEMA = "openmer.timeline/1"
 MOST_S = 1e9  # some thirty years; a time beyond is damage, and milliseconds of it would not be numbers any more
@@ -52,6 +52,7 @@ class Interval:
         apex_frame: index of the frame at the apex, or None.
         offset_frame: index of the frame at the offset, or None.
         probabilities: what a network makes of it: class -> 0 to 1, or None where none was asked.
+        units: action unit, such as `AU12` -> 0 to 1, each by itself; None where no network names any.
 
     Raises:
         InputError: a time is not finite or beyond `MOST_S`, the offset is not after the onset, or the apex is outside.
@@ -68,6 +69,7 @@ class Interval:
     apex_frame: int | None = None
     offset_frame: int | None = None
     probabilities: Mapping[str, float] | None = None
+    units: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not (abs(self.onset_s) <= MOST_S and abs(self.offset_s) <= MOST_S):
@@ -76,6 +78,12 @@ class Interval:
             raise InputError(f"an interval must end after it begins, got {self.onset_s} to {self.offset_s}")
         if self.apex_s is not None and not self.onset_s <= self.apex_s <= self.offset_s:
             raise InputError(f"apex {self.apex_s} lies outside {self.onset_s} to {self.offset_s}")
+
+    @property
+    def shown_units(self) -> tuple[str, ...]:
+        """Action units that the network takes to be shown rather than not, the most probable first."""
+        found = [(share, name) for name, share in (self.units or {}).items() if share >= 0.5]
+        return tuple(name for _, name in sorted(found, key=lambda f: (-f[0], f[1])))
 
     @property
     def duration_s(self) -> float:
@@ -88,7 +96,7 @@ class Interval:
         if not self.probabilities:
             return None
         shown = dict(self.probabilities)
-        if shown.get(NONE, 1.0) <= sum(shown.values()) / 2 and len(shown) > 1:
+        if NONE in shown and len(shown) > 1 and shown[NONE] <= sum(shown.values()) / 2:
             del shown[NONE]
         return max(shown, key=shown.__getitem__)
 
@@ -116,6 +124,7 @@ class Window:
         start_frame: index of the first frame.
         end_frame: index of the last frame.
         probabilities: class -> 0 to 1.
+        units: action unit, such as `AU12` -> 0 to 1, each by itself; None where the network names none.
     """
 
     start_s: float
@@ -123,6 +132,7 @@ class Window:
     start_frame: int
     end_frame: int
     probabilities: Mapping[str, float]
+    units: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,11 +212,12 @@ class Timeline:
     def to_csv(self) -> str:
         """One row an interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown.
 
-        Where a network spoke, a column `p_CLASS` for each of its classes follows.
+        Where a network spoke, a column `p_CLASS` for each of its classes follows, and `action_units` if it names any.
         """
         buffer = io.StringIO()
         classes = dict.fromkeys(name for i in self.intervals for name in i.probabilities or ())
-        columns = (*_CSV_COLUMNS, *(f"p_{name}" for name in classes))
+        units = ["action_units"] if any(i.units for i in self.intervals) else []
+        columns = (*_CSV_COLUMNS, *(f"p_{name}" for name in classes), *units)
         writer = csv.DictWriter(buffer, columns, lineterminator="\n")
         writer.writeheader()
         for interval in self.intervals:
@@ -214,6 +225,7 @@ class Timeline:
             row |= {"schema": SCHEMA, "duration_s": round(interval.duration_s, 6)}
             row |= {"label": one_line(interval.label), "regions": one_line("+".join(interval.regions))}
             row["expression"] = interval.expression
+            row["action_units"] = one_line("+".join(interval.shown_units))
             row |= {f"p_{name}": p for name, p in (interval.probabilities or {}).items()}
             writer.writerow({key: "" if row.get(key) is None else row[key] for key in columns})
         return buffer.getvalue()
@@ -280,6 +292,7 @@ _INTERVAL: dict[str, Callable[[Any], Any]] = {
     "apex_frame": _or_none(_index),
     "offset_frame": _or_none(_index),
     "probabilities": _or_none(_shares),
+    "units": _or_none(_shares),
 }
 _WINDOW: dict[str, Callable[[Any], Any]] = {
     "start_s": _seconds,
@@ -287,6 +300,7 @@ _WINDOW: dict[str, Callable[[Any], Any]] = {
     "start_frame": _index,
     "end_frame": _index,
     "probabilities": _shares,
+    "units": _or_none(_shares),
 }
 
 

@@ -16,7 +16,7 @@ def export(
     to: Literal["elan", "boris", "csv", "parquet", "onnx"],
     out: Path,
     video: Path | None = None,
-    heads: tuple[Literal["mer", "flow", "landmarks"], ...] = (),
+    heads: tuple[Literal["mer", "flow", "landmarks", "units"], ...] = (),
     overwrite: bool = False,
 ) -> None:
     """Write a result for another program: ELAN, BORIS, a spreadsheet, or Parquet; or a network as ONNX.

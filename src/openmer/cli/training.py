@@ -34,9 +34,10 @@ class Training:
         warmup: Steps in which the learning rate rises; by default 50, but no more than a quarter of all; 0 with paper.
         balance: Classes as they come, weighed in the loss, or drawn with equal chance.
         init: Weights to begin from: shipped ones by name, or a .safetensors file.
-        init_parts: What is taken from them: all, backbone, mer, flow, landmarks.
+        init_parts: What is taken from them: all, backbone, mer, flow, landmarks, units.
         freeze: Parts that stay as they are.
         heads: Which heads have a loss.
+        units: Action units that a further head learns to name, such as 1 2 4 12; where the clips say which they show.
         augment: How clips are changed: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
         precision: Such as 32-true, bf16-mixed.
         validate_every: Steps between looks at clips held out of training; the best weights are kept.
@@ -54,7 +55,8 @@ class Training:
     init: str | None = None
     init_parts: tuple[str, ...] = ("all",)
     freeze: tuple[str, ...] = ()
-    heads: tuple[Literal["mer", "flow", "landmarks"], ...] = ("mer", "flow", "landmarks")
+    heads: tuple[Literal["mer", "flow", "landmarks", "units"], ...] = ("mer", "flow", "landmarks", "units")
+    units: tuple[int, ...] = ()
     augment: Literal["usual", "wild"] = "usual"
     precision: str = "32-true"
     validate_every: int = 0
@@ -63,16 +65,17 @@ class Training:
     def settings(self, seed: int) -> "TrainSettings":
         """For the loop."""
         from openmer.clips.transforms import WILD
+        from openmer.models.mol import HEADS
         from openmer.training.loop import BASELINES, PAPER, TrainSettings
 
-        if self.model in BASELINES and (self.without or self.init or self.freeze):
-            raise InputError(f"--without, --init and --freeze are for MOL, not for {self.model}")
+        if self.model in BASELINES and (self.without or self.init or self.freeze or self.units):
+            raise InputError(f"--without, --init, --freeze and --units are for MOL, not for {self.model}")
         base = PAPER if self.recipe == "paper" else TrainSettings(lr=1.5e-3)
-        silent: dict[str, Any] = dict.fromkeys({"mer", "flow", "landmarks"} - set(self.heads), 0.0)
+        silent: dict[str, Any] = dict.fromkeys(set(HEADS) - set(self.heads), 0.0)
         return replace(
             base,
             model=self.model,
-            switches=dict.fromkeys(self.without, False),
+            switches=dict.fromkeys(self.without, False) | ({"units": self.units} if self.units else {}),
             steps=self.steps,
             batch=self.batch,
             lr=base.lr if self.lr is None else self.lr,
@@ -109,6 +112,8 @@ def train(
       openmer prepare-simulated --out simulated-store
       openmer train simulated-store --out runs/lite --steps 900
       openmer train my-store --out runs/tuned --init runs/lite/model.safetensors --init-parts backbone flow --steps 200
+      openmer train my-store --out runs/units --init mol-lite --freeze backbone mer flow landmarks --heads units \
+        --units 1 2 4 12
 
     Args:
         store: Made by `openmer prepare` or `openmer prepare-simulated`.
@@ -127,6 +132,9 @@ def train(
         raise InputError("--validate-every is for openmer loso, which holds subjects out of the training side")
     run(settings, data, out, console=console, devices=devices)
     console.print(f"trained on {len(data)} clips; [bold]{escape(str(out))}[/]")
+    if settings.kind == "clip":
+        weights = escape(str(out / "model.safetensors"))
+        console.print(f"next: openmer analyze VIDEO --out RESULT --engine {weights}", highlight=False, soft_wrap=True)
 
 
 def loso(

@@ -104,7 +104,7 @@ def analyze(
     found = f"{count} candidate{'' if count == 1 else 's'} in {frames} frames with a face"
     if timeline.windows:
         found += f", {aside} more set aside by the network, which was trained on {timeline.provenance['trained_on']}"
-    console.print(f"{found}; [bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+    console.print(f"{escape(found)}\n[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
 
 
 def explain(

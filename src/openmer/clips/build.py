@@ -21,6 +21,7 @@ def build_clip(
     device: FlowDevice = "cpu",
     subject: str = "",
     label: str | None = None,
+    units: tuple[int, ...] | None = None,
 ) -> Clip:
     """Aligned frames of 144 px, with the landmarks in them and, if asked for, a teacher's flow.
 
@@ -34,6 +35,7 @@ def build_clip(
         device: where TV-L1 flow is solved.
         subject: of the clip.
         label: of the clip.
+        units: FACS action units that it shows, or None where that is not known.
 
     Raises:
         InputError: the numbers of images, landmarks and times differ, or too many frames have no face.
@@ -51,6 +53,7 @@ def build_clip(
         times_s=times_s,
         subject=subject,
         label=label,
+        units=units,
         landmarks=points,
         flow=None if flow is None else clip_flow(frames, flow, device),
     )

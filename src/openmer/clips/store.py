@@ -42,6 +42,7 @@ class Entry:
         sample: the recording's name, unique within the subject.
         label: name of the class, or None.
         frames_digest: of the clip's pixels, by which copies under another name are found.
+        units: FACS action units that are shown, or None where that is not known.
 
     Raises:
         InputError: a value is of another type.
@@ -54,12 +55,15 @@ class Entry:
     sample: str
     label: str | None
     frames_digest: str
+    units: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         names = (self.key, self.dataset, self.subject, self.sample, self.frames_digest)
         named = all(isinstance(name, str) for name in names) and isinstance(self.label, str | None)
         if not named or type(self.number) is not int:
             raise InputError(f"a clip is named by text and numbered by a whole number, got {self!r:.300}")
+        if self.units is not None and not all(type(unit) is int for unit in self.units):
+            raise InputError(f"action units are whole numbers, got {self.units!r:.100}")
 
     @property
     def person(self) -> tuple[str, str]:
@@ -206,6 +210,7 @@ class ClipStore:
                     sample=sample,
                     label=clip.label,
                     frames_digest=hashlib.sha256(np.ascontiguousarray(clip.frames).tobytes()).hexdigest()[:32],
+                    units=clip.units,
                 )
             )
         buffer = io.BytesIO()
@@ -251,7 +256,7 @@ class ClipStore:
     def _index(self, path: Path) -> list[Entry]:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = [Entry(**row) for row in json.loads(str(stored["index"]))]
+                found = [_entry(row) for row in json.loads(str(stored["index"]))]
         except Exception as error:  # as above
             raise InputError(f"the clip file {path} is damaged ({error}); remove it and prepare it again") from error
         if any(entry.key != path.stem for entry in found):
@@ -294,3 +299,9 @@ __all__ = [
     "digest_of",
     "relabelled",
 ]
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    """From plain values; clips of older stores do not say their action units."""
+    units = row.get("units")
+    return Entry(**{**row, "units": None if units is None else tuple(units)})

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import Array, Clip, Gray, Sample, Times
+from openmer.clip import NONE, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
 from openmer.clips.flow import FlowDevice, FlowMethod
 from openmer.clips.sampling import Sampling, cover, phases
@@ -25,6 +25,7 @@ from openmer.datasets.base import frame_files
 from openmer.errors import InputError, OutputError
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.labels import parse_action_units
 from openmer.processes import worker_pool
 from openmer.video.reader import VideoReader, as_gray
 
@@ -185,9 +186,16 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
             device=settings.device,
             subject=sample.subject,
             label=sample.label,
+            units=_units(sample),
         )
         for row in chosen
     ]
+
+
+def _units(sample: Sample) -> tuple[int, ...] | None:
+    """Action units of which the coder was certain; where there are none, only `none` says that none is shown."""
+    found = {u.number for u in parse_action_units("+".join(sample.action_units)) if u.certain}
+    return tuple(sorted(found)) if found or sample.label == NONE else None
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import Clip
+from openmer.clip import NONE, Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
-from openmer.labels import NONE
 from openmer.processes import worker_pool
 from openmer.simulator.generate import SimulateSettings, draw_sample
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
@@ -107,6 +106,7 @@ def draw_clip(settings: SimulatedClips, subject: int, sample: int) -> tuple[Clip
         label=THREE_CLASS.get(emotion, NONE),
         landmarks=np.stack([recording.landmarks(int(k)) for k in chosen]),
         flow=np.stack([recording.flow(int(a), int(b))[0] for a, b in pairwise(chosen)]),
+        units=() if event is None else tuple(sorted(unit for unit, sides in event.units.items() if max(sides) > 0)),
     )
     return clip, emotion
 

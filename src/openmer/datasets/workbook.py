@@ -124,8 +124,8 @@ def _refuse_huge(path: Path) -> None:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MOST_BYTES:
         raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, which is no annotation")
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    try:
+    with path.open("rb") as file:  # openpyxl 3.1.0 leaves one that it has opened itself open where it is damaged
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         for sheet in book.worksheets:
             sheet.reset_dimensions()  # what the sheet says of its size is not to be believed
             width = 0
@@ -139,8 +139,6 @@ def _refuse_huge(path: Path) -> None:
                         f"the sheet {sheet.title} of {path} has a value in row {number} and one in column {width}, "
                         "which is no annotation; delete what lies far away"
                     )
-    finally:
-        book.close()
 
 
 def read_table(

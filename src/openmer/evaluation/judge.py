@@ -12,6 +12,7 @@ from torch import nn
 from openmer.clip import Array
 from openmer.clips.flow import FlowMethod, optical_flow
 from openmer.clips.transforms import middle
+from openmer.errors import InputError
 from openmer.evaluation.metrics import (
     Prediction,
     class_scores,
@@ -149,6 +150,47 @@ def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str,
         "nme_median": float(np.median(joined)) if len(joined) else float("nan"),
         "failures_at_10_percent": failure_rate(joined),
         "frames": len(joined),
+    }
+
+
+def judge_units(model: MOL, data: ClipData, *, batch: int = 16, least: int = 10) -> dict[str, Any]:
+    """How well a network names action units, on clips that say which they show.
+
+    Args:
+        model: with a head for action units.
+        data: clips.
+        batch: of the network.
+        least: a unit that fewer clips show has no F1 of its own.
+
+    Returns:
+        `first_right`: of the clips that show any unit at all, even one that the network does not know, the share in
+        which its most probable one is shown; `f1`: unit -> F1 of its presence; `shown`: unit -> clips that show it;
+        `clips`: how many were judged.
+
+    Raises:
+        InputError: the network has no such head, or no clip says what it shows.
+    """
+    units = model.config.units
+    known = np.flatnonzero([e.units is not None for e in data.entries])
+    if not units or not len(known):
+        raise InputError("action units are judged of a network that names them, on clips that say which they show")
+    said, truth = [], []
+    for start in range(0, len(known), batch):
+        part = data.evaluation_batch(known[start : start + batch], units)
+        with torch.inference_mode():
+            said.append(model(part.inputs, ("units",)).units.float().numpy())
+        truth.append(part.units.numpy() > 0)
+    logits, shown = np.concatenate(said), np.concatenate(truth)
+    any_shown = np.array([bool(data.entries[int(k)].units) for k in known])
+    first = shown[np.arange(len(shown)), logits.argmax(1)][any_shown]
+    right = ((logits > 0) & shown).sum(0)
+    f1 = 2 * right / np.maximum((logits > 0).sum(0) + shown.sum(0), 1)
+    frequent = [k for k in range(len(units)) if shown[:, k].sum() >= least]
+    return {
+        "first_right": _mean(first.tolist()),
+        "f1": {str(units[k]): float(f1[k]) for k in frequent},
+        "shown": {str(unit): int(count) for unit, count in zip(units, shown.sum(0), strict=True)},
+        "clips": len(known),
     }
 
 

@@ -28,6 +28,7 @@ import numpy.typing as npt
 import torch
 
 from openmer.bench import cpu_name
+from openmer.clip import NONE
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.judge import predict, validation
@@ -40,7 +41,6 @@ from openmer.evaluation.splits import (
     subject_kfold,
 )
 from openmer.files import write_atomic
-from openmer.labels import NONE
 from openmer.models.weights import WeightsRecord, read_record
 from openmer.processes import worker_pool
 from openmer.training.data import ClipData

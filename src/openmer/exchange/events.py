@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from openmer.labels import NONE
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import NONE, Interval, Timeline
 
 CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION = "candidate", "set_aside", "blink", "large_motion"
 USUAL = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # what `openmer analyze` can say, written even where it did not

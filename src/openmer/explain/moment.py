@@ -37,7 +37,8 @@ class Explanation:
         channels: of F(g), the strongest first.
         shares: how much of the attribution lies in each region, and elsewhere; they sum to 1.
         motion: (R, 2) px of the crop, regions less the head's motion, from the window's first frame to `apex`.
-        units: that may have moved.
+        units: that may have moved, by the motion of the regions.
+        named: action units, such as `AU12`, with the network's probabilities; None where it names none.
         apex: number of the frame within the window at which regions are farthest from where they began.
     """
 
@@ -47,20 +48,29 @@ class Explanation:
     shares: dict[str, float]
     motion: Array
     units: tuple[LikelyUnit, ...]
+    named: dict[str, float] | None
     apex: int
 
     def sentence(self) -> str:
         """In words."""
         a = self.attribution
         said = (
-            f"{a.target} {self.probabilities[a.target]:.2f}: compared with the same face standing still, its log-odds "
-            f"{'rose' if a.moving >= a.still else 'fell'} from {a.still:.1f} to {a.moving:.1f}."
+            f"{a.target} {self.probabilities[a.target]:.2f} in this one window: compared with the same face standing "
+            f"still, its log-odds {'rose' if a.moving >= a.still else 'fell'} from {a.still:.1f} to {a.moving:.1f}."
         )
         inside = sorted(((v, k) for k, v in self.shares.items() if k != ELSEWHERE), reverse=True)[:3]
         said += " Most of what mattered lies at " + ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in inside)
         said += f"; {self.shares[ELSEWHERE]:.0%} outside of all regions."
+        return said + self._said_of_units()
+
+    def _said_of_units(self) -> str:
+        said = ""
+        if self.named is not None:
+            sure = sorted(((p, name) for name, p in self.named.items() if p >= 0.5), reverse=True)
+            shown = ", ".join(f"{name} {UNIT_NAMES[int(name[2:])]} ({p:.2f})" for p, name in sure)
+            said = f" Action units that the network sees: {shown or 'none'}."
         if not self.units:
-            return said + " Too little moved to name action units."
+            return said + " Too little moved to name action units by the motion of the regions."
         named = ", ".join(f"AU{u.unit} {UNIT_NAMES[u.unit]} ({u.px:.1f} px{_side(u)})" for u in self.units)
         return said + f" Action units that would move the regions so: {named}."
 
@@ -75,6 +85,7 @@ class Explanation:
             "share_of_frames": [round(float(v), 4) for v in a.frames],
             "share_of_regions": {k: round(v, 4) for k, v in self.shares.items()},
             "motion_px": {n: [round(float(v), 4) for v in m] for n, m in zip(REGION_NAMES, self.motion, strict=True)},
+            "network_units": self.named,
             "likely_units": [
                 {"unit": u.unit, "name": UNIT_NAMES[u.unit], "px": round(u.px, 4), "right": round(u.right, 3)}
                 for u in self.units
@@ -110,20 +121,35 @@ def explain_window(
         InputError: the class is unknown, captum is not installed, or the network runs in onnxruntime.
     """
     model, classes = engine.model, tuple(engine.record.classes)
-    _, _, probabilities = look(engine, crops_TCC)
+    answer = look(engine, crops_TCC)
+    probabilities = answer.probabilities
     target = target or classes[int(probabilities.argmax())]
     attribution = attribute(model, crops_TCC, classes, target, method=method)
-    moved = np.stack([region_flow(optical_flow(crops_TCC[0], crop, "tvl1"), landmarks) for crop in crops_TCC[1:]])
-    apex = int(np.linalg.norm(moved, axis=2).max(1).argmax())
+    motion, apex = window_motion(crops_TCC, landmarks)
     return Explanation(
         probabilities={c: round(float(p), 4) for c, p in zip(classes, probabilities, strict=True)},
         attribution=attribution,
         channels=strongest_channels(model, crops_TCC, classes, target),
         shares=region_shares(attribution, landmarks),
-        motion=moved[apex],
-        units=likely_units(moved[apex]),
-        apex=apex + 1,
+        motion=motion,
+        units=likely_units(motion),
+        named=None
+        if answer.units is None
+        else {f"AU{u}": round(float(p), 4) for u, p in zip(engine.record.config.units, answer.units, strict=True)},
+        apex=apex,
     )
+
+
+def window_motion(crops_TCC: Gray, landmarks: Array) -> tuple[Array, int]:
+    """How far regions are from where they began when they are farthest, (R, 2) px of the crop; and in which frame.
+
+    Args:
+        crops_TCC: (T, C, C) gray levels.
+        landmarks: (68, 2) px of the crop.
+    """
+    moved = np.stack([region_flow(optical_flow(crops_TCC[0], crop, "tvl1"), landmarks) for crop in crops_TCC[1:]])
+    apex = int(np.linalg.norm(moved, axis=2).max(1).argmax())
+    return moved[apex], apex + 1
 
 
 def region_shares(attribution: Attribution, landmarks: Array) -> dict[str, float]:

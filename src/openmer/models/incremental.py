@@ -1,7 +1,8 @@
 """MOL on a stream of frames: each new frame costs one pair, not a whole clip.
 
-Everything but the recognition head works on pairs of frames, so what a pair gave is kept until it leaves the window.
-For frames that are normalised alike, the answer equals that of the whole network on the last T frames; a test holds it.
+Everything but the heads of the class and of the action units works on pairs of frames, so what a pair gave is kept
+until it leaves the window. For frames that are normalised alike, the answer equals that of the whole network on the
+last T frames; a test holds it.
 """
 
 from collections import deque
@@ -48,8 +49,8 @@ class Incremental:
             frame_HW: float, on the network's device.
 
         Returns:
-            Flow (1, 1, 2, H, W) and landmarks (1, 1, 68, 2) of the new pair, and logits (1, K) of the last T frames as
-            soon as there are so many; None for the first frame.
+            Flow (1, 1, 2, H, W) and landmarks (1, 1, 68, 2) of the new pair, and logits (1, K) and action units (1, U)
+            of the last T frames as soon as there are so many; None for the first frame.
         """
         size = self._model.config.size
         if tuple(frame_HW.shape) != (size, size):
@@ -62,9 +63,9 @@ class Incremental:
             clip = torch.stack([last[0], frame_HW])[None]
             pair = self._model.encode(last[1], features, clip, self._wanted)
             self._pairs.append(pair)
-            full = len(self._pairs) == self._pairs.maxlen and "mer" in self._wanted
-            logits = self._model.decide(self._window(), self._wanted).logits if full else None
-            return MOLOutput(logits, pair.flow, pair.landmarks)
+            full = len(self._pairs) == self._pairs.maxlen
+            whole = self._model.decide(self._window(), self._wanted) if full else MOLOutput()
+            return MOLOutput(whole.logits, pair.flow, pair.landmarks, whole.units)
 
     def _window(self) -> Encoded:
         moved = [pair.moved for pair in self._pairs if pair.moved is not None]

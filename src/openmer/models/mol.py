@@ -21,8 +21,9 @@ from openmer.models.f5c import CCC, F5C, FCC, Graph
 from openmer.models.flow_head import FlowNetHead, LiteFlowHead
 from openmer.models.motion import LucasKanade, Pairs, PairsOf, affine_part, middle_of, warp
 
-Head = Literal["mer", "flow", "landmarks"]
+Head = Literal["mer", "flow", "landmarks", "units"]
 HEADS: tuple[Head, ...] = get_args(Head)
+CLIP_HEADS: frozenset[Head] = frozenset({"mer", "units"})  # read a whole clip; the others read pairs
 
 CHANNELS = 128
 _CHOICES = {
@@ -32,6 +33,7 @@ _CHOICES = {
 }
 NUM_LANDMARKS = 68
 MOTION_CHANNELS = 6  # dx, dy and a confidence from windows of two sizes
+HIDDEN, MOTION_HIDDEN = 256, 128  # features that the class is read from: of F(g), of the closed-form motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ class MOLConfig:
         flow_head: `flownet` or `lite`.
         landmark_head: `dense` (two fully connected layers) or `heatmap`.
         motion: whether the classifier also reads windowed least-squares flow of each pair, beside F(g).
+        units: FACS action units that a further head names, from what the classifier sees; none by default.
     """
 
     preset: str = "mol"
@@ -75,6 +78,7 @@ class MOLConfig:
     flow_head: Literal["flownet", "lite"] = "flownet"
     landmark_head: Literal["dense", "heatmap"] = "dense"
     motion: bool = False
+    units: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions")
@@ -82,6 +86,9 @@ class MOLConfig:
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
                 raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
+        known = isinstance(self.units, tuple) and all(type(unit) is int and 0 < unit < 100 for unit in self.units)
+        if not known or len(set(self.units)) < len(self.units):
+            raise InputError(f"units must be numbers of action units, each once, got {self.units!r:.40}")
         if not isinstance(self.preset, str):
             raise InputError(f"preset must be a name, got {self.preset!r:.40}")
         if not 0 <= self.graph_subtractions <= 8:
@@ -134,11 +141,13 @@ class MOLOutput(NamedTuple):
         logits: (B, classes), before softmax.
         flow: (B, P, 2, H, W) px, (dx, dy) from frame k to k+1.
         landmarks: (B, P, 68, 2) px (x, y), of frames 2 to T.
+        units: (B, U), before the sigmoid: whether each action unit of the config is shown in the clip.
     """
 
     logits: Tensor | None = None
     flow: Tensor | None = None
     landmarks: Tensor | None = None
+    units: Tensor | None = None
 
 
 class Encoded(NamedTuple):
@@ -178,19 +187,24 @@ class MERHead(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(CHANNELS, 32, (2, 2, 5), (2, 2, 1))
         pooled = (config.side // 4) ** 2 * ((2 * (config.frames - 1) - 4) // 2)
-        self.hidden = nn.Linear(32 * pooled, 256)
-        self.classify = nn.Linear(256, config.num_classes)
+        self.hidden = nn.Linear(32 * pooled, HIDDEN)
+        self.classify = nn.Linear(HIDDEN, config.num_classes)
         self.motion = MotionOpinion(config) if config.motion else None
 
-    def forward(self, first_BPCSS: Tensor, second_BPCSS: Tensor, moved_BPMSS: Tensor | None = None) -> Tensor:
-        """Features of both frames of each pair, (B, P, C, S, S), and for the second opinion motion -> (B, classes)."""
+    def look(self, first_BPCSS: Tensor, second_BPCSS: Tensor, moved_BPMSS: Tensor | None = None) -> Tensor:
+        """What the class is read from: features of both frames of each pair, (B, P, C, S, S), and motion -> (B, D)."""
         # Interleaved in time: F1 of frame 1, F2 of frame 2, F1 of frame 2, F2 of frame 3, ...
         x = torch.stack([first_BPCSS, second_BPCSS], 2).flatten(1, 2)
         x = self.conv(x.permute(0, 2, 3, 4, 1))
         x = F.max_pool3d(x, 2).flatten(1)
         x = F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
-        out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
-        return out if self.motion is None else out + self.motion(moved_BPMSS, second_BPCSS)
+        return x if self.motion is None else torch.cat([x, self.motion(moved_BPMSS, second_BPCSS)], 1)
+
+    def forward(self, seen_BD: Tensor) -> Tensor:
+        """What `look` gives -> (B, classes)."""
+        seen_BD = F.dropout(seen_BD, 0.5, self.training)
+        out: Tensor = self.classify(seen_BD[:, :HIDDEN])
+        return out if self.motion is None else out + self.motion.classify(seen_BD[:, HIDDEN:])
 
 
 class MotionOpinion(nn.Module):
@@ -212,19 +226,17 @@ class MotionOpinion(nn.Module):
         )
         self.in_time = nn.Conv3d(2 * width, 2 * width, (3, 1, 1), padding=(1, 0, 0))
         self.of_clip = nn.Sequential(*_normed(nn.Conv2d(4 * width, 2 * width, 3, 2, 1)))
-        self.hidden = nn.Linear(2 * width * (config.side // 4) ** 2, 128)
-        self.classify = nn.Linear(128, config.num_classes)
+        self.hidden = nn.Linear(2 * width * (config.side // 4) ** 2, MOTION_HIDDEN)
+        self.classify = nn.Linear(MOTION_HIDDEN, config.num_classes)
 
     def forward(self, moved_BPMSS: Tensor, second_BPCSS: Tensor) -> Tensor:
-        """What `estimate` gives, (B, P, 6, S, S), and features (B, P, C, S, S) -> (B, classes)."""
+        """What `estimate` gives, (B, P, 6, S, S), and features (B, P, C, S, S) -> (B, 128), which `classify` reads."""
         pairs = second_BPCSS.shape[1]
         maps = moved_BPMSS.to(second_BPCSS.dtype).flatten(0, 1)
         x = self.of_pair(torch.cat([maps, self.context(second_BPCSS.flatten(0, 1))], 1)).unflatten(0, (-1, pairs))
         x = x + F.gelu(self.in_time(x.transpose(1, 2))).transpose(1, 2)
         x = self.of_clip(torch.cat([x.amax(1), x.mean(1)], 1)).flatten(1)
-        x = F.gelu(self.hidden(F.dropout(x, 0.5, self.training)))
-        out: Tensor = self.classify(F.dropout(x, 0.5, self.training))
-        return out
+        return F.gelu(self.hidden(F.dropout(x, 0.5, self.training)))
 
 
 def _normed(conv: nn.Conv2d) -> tuple[nn.Module, ...]:
@@ -255,6 +267,23 @@ class PairMotion(nn.Module):
                 moved, confidence = maps[:, 3 * k : 3 * k + 2], maps[:, 3 * k + 2 : 3 * k + 3]
                 parts += [4 * (moved - affine_part(moved, self.middle.float())), confidence]
         return torch.cat(parts, 1)
+
+
+class UnitsHead(nn.Module):
+    """Which action units a clip shows, each by itself: a linear reading of what the class is read from.
+
+    Not in the paper. What the recognition head has learned of classes tells units apart almost as well as a head of
+    their own (docs/LOG.md), so that this one is next to nothing and changes no other.
+    """
+
+    def __init__(self, config: MOLConfig) -> None:
+        super().__init__()
+        self.read = nn.Linear(HIDDEN + (MOTION_HIDDEN if config.motion else 0), len(config.units))
+
+    def forward(self, seen_BD: Tensor) -> Tensor:
+        """What the recognition head's `look` gives -> (B, U)."""
+        out: Tensor = self.read(seen_BD)
+        return out
 
 
 class LandmarkHead(nn.Module):
@@ -321,6 +350,7 @@ class MOL(nn.Module):
         self.mer = MERHead(config)
         self.landmarks: nn.Module | None = None
         self.flow: nn.Module | None = None
+        self.units = UnitsHead(config) if config.units else None
         self.pairs = PairsOf(config.size) if config.motion or (config.flow and config.flow_head == "lite") else None
         if config.landmarks:
             self.landmarks = LandmarkHead(config) if config.landmark_head == "dense" else HeatmapLandmarkHead(config)
@@ -334,7 +364,7 @@ class MOL(nn.Module):
     @property
     def heads(self) -> tuple[Head, ...]:
         """The heads that this network has."""
-        present = {"mer": self.mer, "flow": self.flow, "landmarks": self.landmarks}
+        present = {"mer": self.mer, "flow": self.flow, "landmarks": self.landmarks, "units": self.units}
         return tuple(h for h in HEADS if present[h] is not None)
 
     def forward(self, clip_BT1HW: Tensor, heads: Collection[Head] | None = None) -> MOLOutput:
@@ -342,7 +372,7 @@ class MOL(nn.Module):
 
         Args:
             clip_BT1HW: (B, T, 1, H, W) float gray frames, mean about 0 and size about 1.
-            heads: any of `mer`, `flow`, `landmarks`.
+            heads: any of `mer`, `flow`, `landmarks`, `units`.
 
         Raises:
             InputError: the clip has another shape than the network was made for, or a head is not there.
@@ -364,14 +394,14 @@ class MOL(nn.Module):
         shape = after.shape[:2]
         second = self.second(after.flatten(0, 1)).unflatten(0, shape)
         # Landmarks read the second alone.
-        first = self.first(before.flatten(0, 1)).unflatten(0, shape) if {"mer", "flow"} & set(wanted) else second
+        first = self.first(before.flatten(0, 1)).unflatten(0, shape) if {*CLIP_HEADS, "flow"} & set(wanted) else second
         seen = self.pairs(clip_BTHW) if self.pairs is not None and self._needs_pairs(wanted) else None
         motion = self.mer.motion
         flow_reads = seen if self.config.flow_head == "lite" else clip_BTHW
         return Encoded(
             first,
             second,
-            motion.estimate(seen).unflatten(0, shape) if motion is not None and "mer" in wanted else None,
+            motion.estimate(seen).unflatten(0, shape) if motion is not None and CLIP_HEADS & set(wanted) else None,
             self.flow(flow_reads, first, second) if self.flow is not None and "flow" in wanted else None,
             self.landmarks(second.flatten(0, 1)).unflatten(0, shape)
             if self.landmarks is not None and "landmarks" in wanted
@@ -379,12 +409,18 @@ class MOL(nn.Module):
         )
 
     def decide(self, encoded: "Encoded", wanted: Collection[Head]) -> MOLOutput:
-        """The class, from all pairs of a clip, beside what the pairs have given."""
-        logits = self.mer(encoded.first, encoded.second, encoded.moved) if "mer" in wanted else None
-        return MOLOutput(logits, encoded.flow, encoded.landmarks)
+        """The class and the action units, from all pairs of a clip, beside what the pairs have given."""
+        logits = units = None
+        if CLIP_HEADS & set(wanted):
+            seen = self.mer.look(encoded.first, encoded.second, encoded.moved)
+            logits = self.mer(seen) if "mer" in wanted else None
+            units = self.units(seen) if self.units is not None and "units" in wanted else None
+        return MOLOutput(logits, encoded.flow, encoded.landmarks, units)
 
     def _needs_pairs(self, wanted: Collection[Head]) -> bool:
-        return ("mer" in wanted and self.config.motion) or ("flow" in wanted and self.config.flow_head == "lite")
+        return (bool(CLIP_HEADS & set(wanted)) and self.config.motion) or (
+            "flow" in wanted and self.config.flow_head == "lite"
+        )
 
     def _checked(self, clip: Tensor, heads: Collection[Head] | None) -> set[Head]:
         expected = (self.config.frames, 1, self.config.size, self.config.size)

@@ -25,7 +25,7 @@ from openmer.models.weights import SCHEMA, WeightsRecord, record_from
 
 MISSING = "this needs onnx, onnxscript and onnxruntime: pip install 'openmer[onnx]'"
 METADATA = "openmer"
-OUTPUTS: dict[Head, str] = {"mer": "logits", "flow": "flow", "landmarks": "landmarks"}
+OUTPUTS: dict[Head, str] = {"mer": "logits", "flow": "flow", "landmarks": "landmarks", "units": "units"}
 INPUT = "clip"
 EXAMPLES = 3  # clips in the example that is traced; no number that stands anywhere in the network
 
@@ -142,6 +142,6 @@ class OnnxNetwork:
         self.record = record_from(content, path)
 
     def __call__(self, clips_BT1HW: Array) -> dict[Head, Array]:
-        """Float32 clips -> logits (B, K), flow (B, P, 2, H, W) and landmarks (B, P, 68, 2), of the heads there are."""
+        """Float32 clips -> logits (B, K), flow (B, P, 2, H, W), landmarks (B, P, 68, 2), units (B, U): of its heads."""
         found = self._session.run([OUTPUTS[head] for head in self.heads], {INPUT: np.ascontiguousarray(clips_BT1HW)})
         return dict(zip(self.heads, found, strict=True))

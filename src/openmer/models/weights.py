@@ -145,7 +145,8 @@ def record_from(content: Any, path: Path) -> WeightsRecord:
         if not isinstance(people, list | None):
             raise TypeError(f"people must be a list of names, got {people!r:.40}")
         values = {f.name: content[f.name] for f in fields(WeightsRecord) if f.name != "people"}
-        values |= {"config": MOLConfig(**config), "classes": tuple(content["classes"])}
+        units = {"units": tuple(config.get("units", ()))}  # older records have none
+        values |= {"config": MOLConfig(**{**config, **units}), "classes": tuple(content["classes"])}
         values["people"] = None if people is None else tuple(people)
         record = WeightsRecord(**values)
         _check_types(record)

@@ -31,10 +31,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import Array, Clip
+from openmer.clip import NONE, Array, Clip
 from openmer.errors import InputError
 from openmer.files import new_directory
-from openmer.labels import NONE
 from openmer.processes import worker_pool
 from openmer.simulator.head import head_model
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from openmer.clip import Array, Times
-from openmer.labels import NONE
+from openmer.clip import NONE, Array, Times
 from openmer.simulator.camera import Camera, Pose, Surface, exact_flow, rasterize
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import (

@@ -35,17 +35,20 @@ class Batch:
         labels: (B,) class numbers, -1 where unknown.
         flow: (B, T-1, 2, C, C) px, or None where not all clips have it.
         landmarks: (B, T, 68, 2) px, NaN where unknown.
+        units: (B, U) whether each action unit that was asked for is shown, NaN where that is not known.
     """
 
     inputs: Tensor
     labels: Tensor
     flow: Tensor | None
     landmarks: Tensor
+    units: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
         flow = None if self.flow is None else self.flow.to(device)
-        return Batch(self.inputs.to(device), self.labels.to(device), flow, self.landmarks.to(device))
+        rest = (self.landmarks.to(device), self.units.to(device))
+        return Batch(self.inputs.to(device), self.labels.to(device), flow, *rest)
 
 
 class ClipData:
@@ -125,18 +128,22 @@ class ClipData:
         settings: TransformSettings = TRAIN,
         part: tuple[int, int] = (0, 1),
         flow: bool = True,
+        units: Sequence[int] = (),
     ) -> Batch:
         """The batch of a step, cropped and changed at random; of several devices each takes its `part` (k of n).
 
-        Without `flow` none is read, which is faster where none is learned; all else is the same.
+        Without `flow` none is read, which is faster where none is learned; all else is the same. `units` are the
+        action units that are to be told of.
         """
         places = self.chosen(step, batch, seed=seed, balance=balance)
         mine = range(part[0], batch, part[1])
-        return self._batch(places[mine], [np.random.default_rng([seed, step, k, 4]) for k in mine], settings, flow)
+        rngs = [np.random.default_rng([seed, step, k, 4]) for k in mine]
+        return self._batch(places[mine], rngs, settings, flow, units)
 
-    def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
+    def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64], units: Sequence[int] = ()) -> Batch:
         """These clips, cut in the middle, nothing changed."""
-        return self._batch(np.asarray(indices, np.int64), [np.random.default_rng(0)] * len(indices), EVAL)
+        rngs = [np.random.default_rng(0)] * len(indices)
+        return self._batch(np.asarray(indices, np.int64), rngs, EVAL, units=units)
 
     def _batch(
         self,
@@ -144,11 +151,13 @@ class ClipData:
         rngs: Sequence[np.random.Generator],
         settings: TransformSettings,
         flow: bool = True,
+        units: Sequence[int] = (),
     ) -> Batch:
         labels = torch.from_numpy(self.labels[indices])
+        shown = torch.from_numpy(np.stack([self._shown(int(k), units) for k in indices]))
         if self.kind == "motion":
             motions = [self._changed_motion(int(k), settings, rng) for k, rng in zip(indices, rngs, strict=True)]
-            return Batch(torch.from_numpy(np.stack(motions)), labels, None, torch.zeros(len(indices), 1, 68, 2))
+            return Batch(torch.from_numpy(np.stack(motions)), labels, None, torch.zeros(len(indices), 1, 68, 2), shown)
         read = [self.store.read(self.entries[int(k)], flow=flow) for k in indices]
         examples = [transform(clip, settings, rng) for clip, rng in zip(read, rngs, strict=True)]
         flows = [e.flow for e in examples if e.flow is not None]
@@ -157,7 +166,13 @@ class ClipData:
             labels,
             torch.from_numpy(np.stack(flows)) if len(flows) == len(examples) else None,
             torch.from_numpy(np.stack([e.landmarks for e in examples])),
+            shown,
         )
+
+    def _shown(self, index: int, units: Sequence[int]) -> Array:
+        """(U,)."""
+        there = self.entries[index].units
+        return np.array([np.nan if there is None else unit in there for unit in units], np.float32)
 
     def _changed_motion(self, index: int, settings: TransformSettings, rng: np.random.Generator) -> Array:
         """Kept once it is computed; of the changes only the mirror image applies."""

@@ -238,6 +238,8 @@ def train(
     if not learning:
         raise InputError("everything is frozen, so nothing can be learned")
     optimizer = torch.optim.AdamW(learning, lr=settings.lr, weight_decay=settings.weight_decay)
+    if isinstance(model, MOL) and model.units is not None and settings.losses.units:
+        _check_units(data, model.config.units)
     run = Run(out, settings, data, digest, main=fabric.is_global_zero)
     torch.manual_seed(settings.seed + 1 + fabric.global_rank)
     start = run.resume(model, optimizer)
@@ -255,6 +257,7 @@ def train(
             settings=settings.transforms,
             part=part,
             flow=heads is not None and "flow" in heads,
+            units=model.config.units if isinstance(model, MOL) else (),
         )
 
     last = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
@@ -273,7 +276,9 @@ def train(
                 group["lr"] = learning_rate(step, settings)
             _learns(wrapped, model)
             answer = wrapped(batch.inputs) if heads is None else wrapped(batch.inputs, heads)
-            losses = total_loss(answer, batch.labels, batch.flow, batch.landmarks, settings.losses, weights)
+            losses = total_loss(
+                answer, batch.labels, batch.flow, batch.landmarks, settings.losses, weights, batch.units
+            )
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(losses["loss"])
             if settings.clip_norm:
@@ -302,6 +307,17 @@ def train(
     if fabric.is_global_zero and last == settings.steps:
         return _finished(model, settings, data, out, trained_on)
     return model
+
+
+def _check_units(data: ClipData, units: tuple[int, ...]) -> None:
+    """There must be something to learn each action unit from."""
+    known = [set(e.units) for e in data.entries if e.units is not None]
+    missing = [unit for unit in units if not any(unit in shown for shown in known)]
+    if missing:
+        raise InputError(
+            f"no clip in {data.store.root} is known to show action unit {', '.join(map(str, missing))}; there are "
+            f"{', '.join(map(str, sorted(set().union(*known)))) or 'none: prepare the store again'}"
+        )
 
 
 def _heads(model: nn.Module, losses: LossSettings) -> tuple[Head, ...] | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from openmer.errors import InputError
-from openmer.models.mol import MOLOutput
+from openmer.models.mol import HEADS, MOLOutput
 
 FlowLoss = Literal["mse", "epe", "relative"]
 
@@ -24,6 +24,7 @@ class LossSettings:
         mer: weight of the cross-entropy.
         flow: weight of the flow's loss.
         landmarks: weight of the landmarks' loss.
+        units: weight of the action units' loss.
         flow_kind: `mse` (the authors'), `epe` (end-point error) or `relative` (end-point error where things move).
         label_smoothing: of the cross-entropy.
     """
@@ -31,11 +32,12 @@ class LossSettings:
     mer: float = 1.0
     flow: float = 1.0
     landmarks: float = 1.0
+    units: float = 1.0
     flow_kind: FlowLoss = "relative"
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.mer, self.flow, self.landmarks) < 0 or not 0 <= self.label_smoothing < 1:
+        if min(self.mer, self.flow, self.landmarks, self.units) < 0 or not 0 <= self.label_smoothing < 1:
             raise InputError(f"weights of losses must not be negative: {self}")
 
 
@@ -89,6 +91,13 @@ def landmark_loss(points: Tensor, truth: Tensor) -> Tensor:
     return (error * known).sum(1) / known.sum(1).clamp_min(1)
 
 
+def units_loss(logits: Tensor, shown: Tensor) -> Tensor:
+    """Binary cross-entropy of each action unit, summed over those that are known: (B, U) twice -> (B,)."""
+    known = shown.isfinite()
+    each = F.binary_cross_entropy_with_logits(logits, shown.nan_to_num(), reduction="none")
+    return (each * known).sum(1)
+
+
 def total_loss(
     out: MOLOutput,
     labels: Tensor,
@@ -96,6 +105,7 @@ def total_loss(
     landmarks: Tensor,
     settings: LossSettings,
     class_weights: Tensor | None = None,
+    units: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The weighted sum and its parts, each the mean over the batch.
 
@@ -106,9 +116,10 @@ def total_loss(
         landmarks: (B, T, 68, 2); the network gives those of frames 2 to T.
         settings: weights.
         class_weights: (K,) factor of the cross-entropy of each class.
+        units: (B, U) whether each action unit is shown, NaN where unknown.
 
     Returns:
-        `loss` and those of `mer`, `flow`, `landmarks` that there are.
+        `loss` and those of `mer`, `flow`, `landmarks`, `units` that there are.
     """
     parts: dict[str, Tensor] = {}
     if out.logits is not None and settings.mer:
@@ -121,6 +132,9 @@ def total_loss(
         parts["flow"] = flow_loss(out.flow.float(), flow, settings.flow_kind).mean()
     if out.landmarks is not None and settings.landmarks:
         parts["landmarks"] = landmark_loss(out.landmarks.float(), landmarks[:, 1:]).mean()
-    weights = {"mer": settings.mer, "flow": settings.flow, "landmarks": settings.landmarks}
+    if out.units is not None and units is not None and settings.units:
+        clips = units.isfinite().any(1).sum().clamp_min(1)
+        parts["units"] = units_loss(out.units.float(), units).sum() / clips
+    weights: dict[str, float] = {name: getattr(settings, name) for name in HEADS}
     total = sum((weights[name] * value for name, value in parts.items()), torch.zeros((), device=labels.device))
     return {"loss": total, **parts}

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from openmer.clip import Array
+from openmer.clip import NONE, Array
 from openmer.clips.flow import flow_to_colour
 from openmer.face.align import Alignment
-from openmer.labels import NONE
 from openmer.timeline import Interval, Timeline, Window
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES

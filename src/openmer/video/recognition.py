@@ -15,21 +15,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
-from openmer.clip import Array, Gray
+from openmer.clip import NONE, Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.transforms import CROP_PX, evaluation_input, normalized
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align_clip
 from openmer.face.detect import Face
-from openmer.labels import NONE
-from openmer.models.mol import MOL
+from openmer.models.mol import HEADS, MOL
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import WeightsRecord, load_model, read_record
 from openmer.timeline import Interval, Window
@@ -79,18 +78,43 @@ class Engine:
             raise InputError("a stream needs weights in torch, not ONNX: an ONNX graph reads whole clips")
         return self.network
 
-    def ask(self, clips: Array) -> tuple[Array | None, Array | None, Array]:
-        """Clips (w, T, 1, C, C) -> flow (w, P, 2, C, C), landmarks (w, P, 68, 2), probabilities (w, K)."""
+    def ask(self, clips: Array) -> "Answer":
+        """What the network says of clips, (w, T, 1, C, C).
+
+        Raises:
+            InputError: it has no recognition head.
+        """
         if isinstance(self.network, MOL):
             with torch.inference_mode():
                 answer = self.network(torch.from_numpy(clips).to(next(self.network.parameters()).device))
-            logits, flow, points = (None if a is None else a.float().cpu().numpy() for a in answer)
+            logits, flow, points, units = (None if a is None else a.float().cpu().numpy() for a in answer)
         else:
             found = self.network(clips)
-            logits, flow, points = found.get("mer"), found.get("flow"), found.get("landmarks")
+            logits, flow, points, units = (found.get(head) for head in HEADS)
         if logits is None:
             raise InputError(f"{self.name} gives no class; a network with the recognition head is needed")
-        return flow, points, np.asarray(softmax(logits, axis=1), np.float32)
+        shown = None if units is None else np.asarray(expit(units), np.float32)
+        return Answer(np.asarray(softmax(logits, axis=1), np.float32), flow, points, shown)
+
+
+class Answer(NamedTuple):
+    """What a network says of w clips.
+
+    Attributes:
+        probabilities: (w, K) of the classes.
+        flow: (w, P, 2, C, C) px of the crop, from frame k to k+1, or None.
+        landmarks: (w, P, 68, 2) px of the crop, of frames 2 to T, or None.
+        units: (w, U) probabilities of the config's action units, or None.
+    """
+
+    probabilities: Array
+    flow: Array | None
+    landmarks: Array | None
+    units: Array | None
+
+    def of(self, k: int) -> "Answer":
+        """Of one clip alone, without the first dimension."""
+        return Answer(self.probabilities[k], *(None if part is None else part[k] for part in self[1:]))
 
 
 def load_engine(name_or_path: str | Path, device: str = "auto", runtime: Runtime = "torch") -> Engine:
@@ -147,6 +171,7 @@ class Verdict:
         probabilities: (K,).
         flow: (P, 2, C, C) px of the crop, from frame k to k+1.
         landmarks: (P, 68, 2) px of the crop, of frames 2 to T.
+        units: (U,) probabilities of action units.
         alignment: from the picture to the crop, one for the window.
     """
 
@@ -155,34 +180,43 @@ class Verdict:
     probabilities: Array
     flow: Array | None
     landmarks: Array | None
+    units: Array | None
     alignment: Alignment
 
-    def named(self, classes: Sequence[str]) -> dict[str, float]:
-        """Probabilities by class."""
-        return {name: round(float(p), 4) for name, p in zip(classes, self.probabilities, strict=True)}
+    def window(self, record: WeightsRecord) -> Window:
+        """As a timeline keeps it."""
+        return Window(
+            start_s=round(float(self.times_s[0]), 6),
+            end_s=round(float(self.times_s[-1]), 6),
+            start_frame=int(self.frames[0]),
+            end_frame=int(self.frames[-1]),
+            probabilities=_by_name(record.classes, self.probabilities),
+            units=None if self.units is None else _by_name([f"AU{u}" for u in record.config.units], self.units),
+        )
+
+
+def _by_name(names: Sequence[str], shares: Array) -> dict[str, float]:
+    return {name: round(float(p), 4) for name, p in zip(names, shares, strict=True)}
 
 
 def judge_windows(engine: Engine, windows: Sequence[Sequence[Held]]) -> list[Verdict]:
     """Run the network on windows of T frames each."""
     cut = [_cut(window) for window in windows]
-    flow, landmarks, probabilities = engine.ask(np.stack([frames for frames, _ in cut]))
+    answer = engine.ask(np.stack([frames for frames, _ in cut]))
     return [
         Verdict(
-            frames=np.array([held.index for held in window], np.int64),
-            times_s=np.array([held.time_s for held in window]),
-            probabilities=probabilities[k],
-            flow=None if flow is None else flow[k],
-            landmarks=None if landmarks is None else landmarks[k],
-            alignment=alignment,
+            np.array([held.index for held in window], np.int64),
+            np.array([held.time_s for held in window]),
+            *answer.of(k),
+            alignment,
         )
         for k, (window, (_, alignment)) in enumerate(zip(windows, cut, strict=True))
     ]
 
 
-def look(engine: Engine, crops_TCC: Gray) -> tuple[Array | None, Array | None, Array]:  # noqa: N803
-    """One window of crops that are cut already: flow (P, 2, C, C), landmarks (P, 68, 2), probabilities (K,)."""
-    flow, landmarks, probabilities = engine.ask(normalized(crops_TCC)[None])
-    return None if flow is None else flow[0], None if landmarks is None else landmarks[0], probabilities[0]
+def look(engine: Engine, crops_TCC: Gray) -> Answer:  # noqa: N803
+    """What the network says of one window of crops that are cut already, (T, C, C)."""
+    return engine.ask(normalized(crops_TCC)[None]).of(0)
 
 
 def _cut(window: Sequence[Held]) -> tuple[Array, Alignment]:
@@ -218,7 +252,7 @@ class Recognition:
 
     def of(self, interval: Interval) -> Mapping[str, float] | None:
         """Class probabilities of an interval."""
-        return interval_probabilities(interval, self.windows, self.classes)
+        return _means(w.probabilities for w in windows_of(interval, self.windows))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -226,12 +260,15 @@ class Recognition:
         return self.engine.record.classes
 
     def windows_csv(self) -> str:
-        """The content of `windows.csv`: a row a window, a column a class."""
+        """The content of `windows.csv`: a row a window, a column a class and an action unit."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["start_s", "end_s", "start_frame", "end_frame", *(f"p_{name}" for name in self.classes)])
+        units = [f"AU{unit}" for unit in self.engine.record.config.units]
+        names = [f"p_{name}" for name in (*self.classes, *units)]
+        writer.writerow(["start_s", "end_s", "start_frame", "end_frame", *names])
         for w in self.windows:
             shares = [f"{w.probabilities[name]:.4f}" for name in self.classes]
+            shares += [f"{(w.units or {})[name]:.4f}" for name in units]
             writer.writerow([f"{w.start_s:.6f}", f"{w.end_s:.6f}", w.start_frame, w.end_frame, *shares])
         return buffer.getvalue()
 
@@ -246,16 +283,17 @@ class Recognition:
         return buffer.getvalue()
 
 
-def interval_probabilities(
-    interval: Interval, windows: Iterable[Window], classes: Sequence[str]
-) -> Mapping[str, float] | None:
-    """The mean over the windows that have the interval's apex well inside; None where no window shows it."""
+def windows_of(interval: Interval, windows: Iterable[Window]) -> list[Window]:
+    """Those that have the interval's apex well inside, or else the first that has it at all."""
     apex = (interval.onset_s + interval.offset_s) / 2 if interval.apex_s is None else interval.apex_s
     around = [w for w in windows if w.start_s <= apex <= w.end_s]
-    inside = [w for w in around if _well_inside(w, apex)] or around[:1]
-    if not inside:
-        return None
-    return {name: round(float(np.mean([w.probabilities[name] for w in inside])), 4) for name in classes}
+    return [w for w in around if _well_inside(w, apex)] or around[:1]
+
+
+def _means(rows: Iterable[Mapping[str, float] | None]) -> dict[str, float] | None:
+    """Name by name; None where there is nothing."""
+    there = [row for row in rows if row is not None]
+    return {name: round(float(np.mean([row[name] for row in there])), 4) for name in there[0]} if there else None
 
 
 def _well_inside(window: Window, moment_s: float) -> bool:
@@ -289,14 +327,15 @@ def threshold_for(record: WeightsRecord, alarms_per_minute: float) -> float:
 
 
 def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, least_expression: float) -> Interval:
-    """A candidate with the network's probabilities; set aside where it sees too little of an expression."""
+    """A candidate with what the network says of it; set aside where it sees too little of an expression."""
     if interval.label != CANDIDATE:
         return interval
-    probabilities = interval_probabilities(interval, windows, engine.record.classes)
+    shown = windows_of(interval, windows)
+    probabilities, units = _means(w.probabilities for w in shown), _means(w.units for w in shown)
     if probabilities is None:
         return interval
     aside = engine.none is not None and 1 - probabilities[engine.none] < least_expression
-    return replace(interval, probabilities=probabilities, label=SET_ASIDE if aside else CANDIDATE)
+    return replace(interval, probabilities=probabilities, units=units, label=SET_ASIDE if aside else CANDIDATE)
 
 
 class Recognizer:
@@ -391,15 +430,7 @@ class Recognizer:
 
     def _take(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
-            self._windows.append(
-                Window(
-                    start_s=round(float(verdict.times_s[0]), 6),
-                    end_s=round(float(verdict.times_s[-1]), 6),
-                    start_frame=int(verdict.frames[0]),
-                    end_frame=int(verdict.frames[-1]),
-                    probabilities=verdict.named(self._engine.record.classes),
-                )
-            )
+            self._windows.append(verdict.window(self._engine.record))
             if verdict.landmarks is not None:
                 points = verdict.alignment.to_image(verdict.landmarks)
                 self._points |= {

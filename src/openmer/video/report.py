@@ -17,7 +17,7 @@ from openmer.face.align import Alignment
 from openmer.page import image_uri, render, svg_uri
 from openmer.timeline import Interval, Timeline, Window
 from openmer.video.measure import Measurements
-from openmer.video.motion import REGION_NAMES, relative_to_head
+from openmer.video.motion import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
 from openmer.video.reader import as_gray
 from openmer.video.recognition import Engine, look
@@ -182,7 +182,7 @@ class MomentPictures:
         if interval.label == LARGE_MOTION:  # beyond what flow between two frames can follow
             return pictures
         # The field's own picture: TV-L1 flow from onset to apex.
-        flow = relative_to_head(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
+        flow = _on_face(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
         reach = _reach(flow)
         times = max(1, round(2 * _ARROW_STEP / reach))
         further = round(_MAGNIFIED_PX / reach)
@@ -203,7 +203,8 @@ class MomentPictures:
         crops = self._window(k, moment)
         if self._engine is None or not crops:
             return []
-        flow, points, _ = look(self._engine, np.stack([gray for gray, _ in crops]))
+        answer = look(self._engine, np.stack([gray for gray, _ in crops]))
+        flow, points = answer.flow, answer.landmarks
         interval = moment.interval
         first = int(np.abs(np.subtract(moment.window, interval.onset_frame or 0)).argmin())
         apex = max(first + 1, int(np.abs(np.subtract(moment.window, interval.apex_frame or 0)).argmin()))
@@ -215,11 +216,17 @@ class MomentPictures:
                 cv2.circle(dotted, (round(float(x)), round(float(y))), 2, NETWORK_RGB, -1, cv2.LINE_AA)
             pictures.append(("the network's landmarks", image_uri(dotted)))
         if flow is not None and interval.label != LARGE_MOTION:
-            joined = relative_to_head(flow[first:apex].sum(0), moment.landmarks)
+            joined = _on_face(flow[first:apex].sum(0), moment.landmarks)
             reach = _reach(joined)
             caption = f"the network's flow, full colour = {reach:.1f} px"
             pictures.append((caption, image_uri(_coloured(joined, reach))))
         return pictures
+
+
+def _on_face(flow: Array, landmarks: Array) -> Array:
+    """Less the head's motion; 0 off the face, where a still background goes against the head, farther than any skin."""
+    skin = cv2.GaussianBlur(face_skin(landmarks).astype(np.float32), (0, 0), 2.0)  # no tear where the face ends
+    return np.asarray(relative_to_head(flow, landmarks) * skin, np.float32)
 
 
 def _reach(flow: Array) -> float:
@@ -312,6 +319,7 @@ def write_report(
         candidates=timeline.labelled(CANDIDATE),
         aside=timeline.labelled(SET_ASIDE),
         classes=timeline.provenance.get("classes", []),
+        units=any(i.units for i in timeline),
         blinks=timeline.labelled(BLINK),
         large=timeline.labelled(LARGE_MOTION),
         figure=svg_uri(timeline_figure(measured, timeline)),

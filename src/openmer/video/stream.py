@@ -266,7 +266,7 @@ class _RunningNetwork:
         answer = self._network.push(torch.from_numpy((crop.astype(np.float32) - mean) / spread).to(device))
         if answer is None:
             return None, None, None
-        logits, flow, points = (None if a is None else a.float().cpu() for a in answer)
+        logits, flow, points, _ = (None if a is None else a.float().cpu() for a in answer)
         return (
             None if logits is None else logits.softmax(1)[0].numpy(),
             None if flow is None else flow[0, 0].numpy(),

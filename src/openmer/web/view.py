@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
-from openmer.labels import NONE
+from openmer.clip import NONE
 from openmer.page import image_uri, render
 from openmer.timeline import Interval, Timeline
 from openmer.video.analyze import Analysis
