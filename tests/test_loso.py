@@ -129,6 +129,11 @@ def test_initial_weights_that_have_seen_who_is_judged_are_refused(data: ClipData
     with pytest.raises(InputError, match=r"trained on people who would be judged here \(shifting/s1\)"):
         run(clips, tuned, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    save_model(network, weights, classes=CLASSES, trained_on="fog", people=("elsewhere/*",))
+    metrics, _ = run(clips, replace(tuned, split="3"), tmp_path / "out")
+    assert metrics["initial_weights"] == {"trained_on": "fog", "people_are_recorded": True}
+    page = write_evaluation(tmp_path / "out").read_text()
+    assert "trained on fog; nobody whom they have seen is judged here" in page
 
 
 def test_the_report_shows_no_network_on_people_whom_it_has_seen(

@@ -150,8 +150,9 @@ def run_loso(
         OutputError: the folder cannot be written, or a worker died (run it again: it goes on).
     """
     folds = settings.folds(data)
-    if settings.training.init is not None:
-        check_unseen(read_record(settings.training.init), settings.training.init, data)
+    begun = None if settings.training.init is None else read_record(settings.training.init)
+    if begun is not None:
+        check_unseen(begun, str(settings.training.init), data)
     _claim(out, settings, data, folds, None if protocol is None else str(protocol["name"]))
     tasks = [_task(store, data, settings, fold, seed, out, device) for seed in settings.seeds for fold in folds]
     open_tasks = [task for task in tasks if not _is_finished(task)]
@@ -164,6 +165,8 @@ def run_loso(
     predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json", len(data.classes))]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
+    if begun is not None:
+        metrics["initial_weights"] = {"trained_on": begun.trained_on, "people_are_recorded": begun.people is not None}
     if protocol is not None:
         metrics["protocol"] = dict(protocol)
     metrics = {name: _plain(value) for name, value in metrics.items()}

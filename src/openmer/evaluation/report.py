@@ -90,7 +90,7 @@ def _pages(
         "steps, batch": f"{training['steps']}, {training['batch']}",
         "learning rate, schedule, warm-up steps": f"{training['lr']:g}, {training['schedule']}, {training['warmup']}",
         "losses": _listed(training["losses"]),
-        "initial weights": training["init"] or "random",
+        "initial weights": _begun(training["init"], metrics),
         "frozen": ", ".join(training["freeze"]) or "nothing",
         "clips": _listed(run["clips"]),
         "store": _listed(run["store"]),
@@ -118,6 +118,19 @@ def _pages(
         "report.md": markdown(title, metrics, made),
         "report.json": json.dumps({"title": title, "metrics": metrics, "made": made}, indent=2) + "\n",
     }
+
+
+def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
+    """What the trainings began from, and whether that can have seen who was judged."""
+    if init is None:
+        return "random"
+    known = metrics.get("initial_weights", {})
+    seen = (
+        "nobody whom they have seen is judged here"
+        if known.get("people_are_recorded")
+        else "their record does not say whom they have seen: they may know who is judged here"
+    )
+    return f"{init}, trained on {known.get('trained_on', 'unknown data')}; {seen}"
 
 
 def _listed(values: Mapping[str, Any]) -> str:

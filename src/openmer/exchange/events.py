@@ -30,6 +30,8 @@ def described(interval: Interval) -> str:
         said.append(f"{interval.peak_px:.2g} px" if interval.peak_px < 10 else f"{interval.peak_px:.0f} px")
     if interval.probabilities:
         said.append(_opinion(interval))
+    if interval.shown_units:
+        said.append("+".join(interval.shown_units))
     return f"{interval.label}: {', '.join(said)}" if said else interval.label
 
 

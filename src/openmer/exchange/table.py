@@ -15,16 +15,21 @@ LABEL = "annotated"  # where a table has no column for it
 
 
 def to_csv(timeline: Timeline) -> bytes:
-    """A row an interval; regions joined by `+`, `p_CLASS` for each class of a network, empty where unknown."""
+    """A row an interval; regions joined by `+`, `p_CLASS` for each class of a network, empty where unknown.
+
+    A network that names action units adds the column `action_units`, those that it takes to be shown, joined by `+`.
+    """
+    units = any(i.units for i in timeline)
     classes = dict.fromkeys(name for i in timeline for name in i.probabilities or ())
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *(f"p_{name}" for name in classes)])
+    writer.writerow([*COLUMNS, *(f"p_{name}" for name in classes), *(["action_units"] if units else [])])
     for i in timeline:
         shares = [(i.probabilities or {}).get(name) for name in classes]
         times = [_seconds(i.onset_s), _seconds(i.apex_s), _seconds(i.offset_s)]
         plain = [*times, one_line(i.label), one_line("+".join(i.regions))]
-        writer.writerow([*plain, i.peak_px, i.expression, *shares])
+        named = [one_line("+".join(i.shown_units))] if units else []
+        writer.writerow([*plain, i.peak_px, i.expression, *shares, *named])
     return buffer.getvalue().encode()
 
 
