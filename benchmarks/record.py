@@ -22,9 +22,7 @@ def machine() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {
-            n: version(n) for n in ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")
-        },
+        "versions": {n: version(n) for n in PACKAGES},
     }
 
 

@@ -21,9 +21,8 @@ from rich.table import Table
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.judge import judge_units
-from openmer.evaluation.loso import check_unseen
-from openmer.evaluation.metrics import spread
+from openmer.evaluation.judge import judge_units, units_over_seeds
+from openmer.evaluation.splits import check_unseen
 from openmer.explain.moment import window_motion
 from openmer.explain.units import likely_units
 from openmer.models.weights import load_model, read_record
@@ -54,16 +53,9 @@ def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"
             store = prepare_simulated(out / head, settings, processes=os.cpu_count() or 1, on_subject=step)
         data = ClipData(store, store.entries, read_record(weights[0]).classes)
         for name in weights:
-            check_unseen(read_record(name), name, data)
-        judged = [judge_units(load_model(name), data) for name in weights]
-        figures[head] = {
-            "first_right": spread([f["first_right"] for f in judged]),
-            "f1_mean": spread([float(np.mean(list(f["f1"].values()))) for f in judged]),
-            "f1": {unit: spread([f["f1"][unit] for f in judged]) for unit in judged[0]["f1"]},
-            "shown_in_clips": judged[0]["shown"],
-            "clips": judged[0]["clips"],
-            "first_right_by_regions": by_regions(store, console),
-        }
+            check_unseen(read_record(name), name, data.people)
+        figures[head] = units_over_seeds([judge_units(load_model(name), data) for name in weights])
+        figures[head]["first_right_by_regions"] = by_regions(store, console)
     console.print(_table(figures))
     record.write("units", {"weights": [Path(name).name for name in weights], "subjects": subjects or 60}, figures)
 

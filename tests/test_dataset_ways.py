@@ -9,9 +9,9 @@ import pytest
 
 import fakes
 from openmer.clips.store import ClipStore
-from openmer.evaluation.loso import summarise
 from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import markdown
+from openmer.evaluation.summary import summarise
 from openmer.labels import THREE
 from terminal import run
 

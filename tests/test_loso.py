@@ -17,9 +17,10 @@ from openmer import InputError, OutputError
 from openmer.cli import main
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
-from openmer.evaluation.loso import LosoSettings, read_predictions, run_loso, summarise
+from openmer.evaluation.loso import LosoSettings, run_loso
 from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import write_evaluation
+from openmer.evaluation.summary import read_predictions, summarise
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
 from openmer.training.data import ClipData

@@ -35,7 +35,7 @@ from openmer.bench import cpu_name
 from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import WILD, middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.judge import judge_flow, judge_landmarks, judge_units, predict
+from openmer.evaluation.judge import judge_flow, judge_landmarks, judge_units, predict, units_over_seeds
 from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
 from openmer.files import write_atomic
 from openmer.models.mol import MOL
@@ -79,7 +79,7 @@ RECOGNITION = TrainSettings(
     freeze=("backbone", "flow", "landmarks"),
     losses=LossSettings(flow=0.0, landmarks=0.0, label_smoothing=0.05),
 )
-# Of the units that the simulator shows often enough, those that a reading of the recognition head can tell.
+# Of the units that the simulator shows, those that a reading of the recognition head can tell (docs/LOG.md).
 UNITS = (1, 2, 4, 6, 12, 26)
 UNITS_HEAD = TrainSettings(
     switches={"units": UNITS},
@@ -151,7 +151,7 @@ def judged(models: list[nn.Module], seeds: tuple[int, ...], data: ClipData, cons
         "heads": data.store.settings["head"],
         "recognition": _recognition(runs),
         "recall_by_motion": _by_motion(runs, data),
-        "units": _units([m for m in models if isinstance(m, MOL)], data),
+        "units": units_over_seeds([judge_units(m, data) for m in models if isinstance(m, MOL)]),
         "flow_px": flow,
         "landmarks": judge_landmarks(first, data),
         "seconds_a_pair": _speed(first, data),
@@ -174,18 +174,6 @@ def _recognition(runs: list[list[Prediction]]) -> dict[str, Any]:
         "detection_accuracy": spread([s.accuracy for s in two]),
         "detection_uf1": spread([s.uf1 for s in two]),
         "confusion_of_the_first_seed": {"classes": list(CLASSES), "rows_are_true": four[0].counts.tolist()},
-    }
-
-
-def _units(models: list[MOL], data: ClipData) -> dict[str, Any]:
-    """Action units: F1 of each that at least ten clips show, and how often the most probable one is shown."""
-    found = [judge_units(model, data) for model in models]
-    first = found[0]
-    return {
-        "first_unit_right": spread([f["first_right"] for f in found]),
-        "f1_mean": spread([float(np.mean([f["f1"][unit] for unit in first["f1"]])) for f in found]),
-        "f1": {unit: spread([f["f1"][unit] for f in found]) for unit in first["f1"]},
-        "shown_in_clips": first["shown"],
     }
 
 
@@ -263,6 +251,8 @@ def _pack(model: MOL, scores: dict[str, Any]) -> None:
             "detection_accuracy": recognition["detection_accuracy"],
             "epe_moving_px": scores["flow_px"]["moving"],
             "landmark_nme_mean": scores["landmarks"]["nme_mean"],
+            "units_first_right": scores["units"]["first_right"],
+            "units_f1": {unit: value["mean"] for unit, value in scores["units"]["f1"].items()},
             "real_micro_expressions": None,
         },
         preprocessing=PREPROCESSING,

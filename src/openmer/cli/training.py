@@ -225,8 +225,8 @@ def report(
         weights: Whose flow and landmarks to show.
         store: Clips to show them on, of people that the weights have not seen.
     """
-    from openmer.evaluation.loso import check_unseen
     from openmer.evaluation.report import write_evaluation
+    from openmer.evaluation.splits import check_unseen
     from openmer.models.weights import load_model, read_record
 
     if (weights is None) != (store is None):
@@ -236,7 +236,7 @@ def report(
     about = ""
     if weights is not None and data is not None:
         record = read_record(weights)
-        check_unseen(record, weights, data)
+        check_unseen(record, weights, data.people)
         seen = "whom it has not seen" if record.people is not None else "whom it may have seen: its record does not say"
         about = (
             f"Of the network {Path(weights).name}, which was trained on {record.trained_on}, on clips of {store} with "

@@ -20,6 +20,7 @@ from openmer.evaluation.metrics import (
     failure_rate,
     landmark_errors,
     moving_pixels,
+    spread,
 )
 from openmer.models.mol import MOL
 from openmer.training.data import ClipData
@@ -191,6 +192,18 @@ def judge_units(model: MOL, data: ClipData, *, batch: int = 16, least: int = 10)
         "f1": {str(units[k]): float(f1[k]) for k in frequent},
         "shown": {str(unit): int(count) for unit, count in zip(units, shown.sum(0), strict=True)},
         "clips": len(known),
+    }
+
+
+def units_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `judge_units` gave for several seeds on the same clips: means with their spread."""
+    frequent = found[0]["f1"]
+    return {
+        "first_right": spread([f["first_right"] for f in found]),
+        "f1_mean": spread([_mean(list(f["f1"].values())) for f in found]),
+        "f1": {unit: spread([f["f1"][unit] for f in found]) for unit in frequent},
+        "shown_in_clips": found[0]["shown"],
+        "clips": found[0]["clips"],
     }
 
 

@@ -9,9 +9,7 @@ A fold that is finished, by the digest of everything it depends on, is not done 
 its checkpoint. Which step's weights are judged is fixed beforehand, or chosen on people held out of the training side.
 """
 
-import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -19,29 +17,28 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from openmer.bench import cpu_name
-from openmer.clip import NONE
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.judge import predict, validation
-from openmer.evaluation.metrics import ClassScores, Prediction, bootstrap, class_scores, detection_scores, spread
 from openmer.evaluation.splits import (
     Fold,
     check_leak,
+    check_unseen,
     leave_one_dataset_out,
     leave_one_subject_out,
     subject_kfold,
 )
+from openmer.evaluation.summary import predictions_table, read_predictions, summarise
 from openmer.files import write_atomic
-from openmer.models.weights import WeightsRecord, read_record
+from openmer.models.weights import read_record
 from openmer.processes import worker_pool
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
@@ -152,7 +149,7 @@ def run_loso(
     folds = settings.folds(data)
     begun = None if settings.training.init is None else read_record(settings.training.init)
     if begun is not None:
-        check_unseen(begun, str(settings.training.init), data)
+        check_unseen(begun, str(settings.training.init), data.people)
     _claim(out, settings, data, folds, None if protocol is None else str(protocol["name"]))
     tasks = [_task(store, data, settings, fold, seed, out, device) for seed in settings.seeds for fold in folds]
     open_tasks = [task for task in tasks if not _is_finished(task)]
@@ -171,121 +168,11 @@ def run_loso(
         metrics["protocol"] = dict(protocol)
     metrics = {name: _plain(value) for name, value in metrics.items()}
     try:
-        write_atomic(out / "predictions.csv", _predictions_table(predictions, data.classes))
+        write_atomic(out / "predictions.csv", predictions_table(predictions, data.classes))
         write_atomic(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write the result in {out}: {error.strerror or error}") from error
     return metrics
-
-
-def check_unseen(record: WeightsRecord, name: str, data: ClipData) -> None:
-    """Refuse to judge on people whom the weights have seen.
-
-    Raises:
-        InputError: there are such.
-    """
-    known = record.known(data.people)
-    if known:
-        more = f" and {len(known) - 3} more" if len(known) > 3 else ""
-        raise InputError(
-            f"{name} was trained on people who would be judged here ({', '.join(known[:3])}{more}), so the scores "
-            "would be of faces that it knows; take other weights, or clips of others (openmer prepare-simulated draws "
-            "other people with another --seed)"
-        )
-
-
-def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """Scores of each seed from pooled counts, their spread, intervals over people, and the classes' own."""
-    names = ("accuracy", "uf1", "uar", "wf1")
-    of_seeds = [[p for p in predictions if p.seed == seed] for seed in seeds]
-    scores = [class_scores(part, len(classes)) for part in of_seeds]
-    content: dict[str, Any] = {
-        "classes": list(classes),
-        "seeds": list(seeds),
-        "videos": len(of_seeds[0]),
-        "subjects": len({(p.dataset, p.subject) for p in of_seeds[0]}),
-        "scores": {name: spread([s.summary()[name] for s in scores]) for name in names},
-        "confusion": [s.counts.tolist() for s in scores],
-        "per_class": [
-            {
-                "class": name,
-                "videos": int(scores[0].counts.sum(1)[k]),
-                "precision": spread([float(s.precision[k]) for s in scores]),
-                "recall": spread([float(s.recall[k]) for s in scores]),
-                "f1": spread([float(s.f1[k]) for s in scores]),
-            }
-            for k, name in enumerate(classes)
-        ],
-    }
-    for name in ("accuracy", "uf1"):
-        low, high = bootstrap(of_seeds[0], lambda part, n=name: class_scores(part, len(classes)).summary()[n])  # type: ignore[misc]
-        content["scores"][name]["interval_95_over_subjects"] = [low, high]
-    datasets = sorted({p.dataset for p in predictions})
-    if len(datasets) > 1:
-        content["datasets"] = {
-            dataset: _of_dataset([[p for p in part if p.dataset == dataset] for part in of_seeds], len(classes))
-            for dataset in datasets
-        }
-    if NONE in classes:
-        detected = [detection_scores(part, list(classes).index(NONE)) for part in of_seeds]
-        content["detection"] = {n: spread([d.summary()[n] for d in detected]) for n in ("accuracy", "uf1")}
-    content["most_frequent_class"] = _guessed(scores[0].counts, classes)
-    return content
-
-
-def _guessed(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
-    """What a guesser gets who gives one answer for every video: the class that is most frequent among them."""
-    frequent = counts.sum(1)
-    found = {"class": classes[int(frequent.argmax())], "scores": _always(frequent).summary()}
-    if NONE in classes:
-        none = int(frequent[list(classes).index(NONE)])
-        found["detection"] = _always(np.array([none, int(frequent.sum()) - none])).summary()
-    return found
-
-
-def _always(frequent: npt.NDArray[np.int64]) -> ClassScores:
-    """(K,) videos of each class, all of them taken for the most frequent one."""
-    counts = np.zeros((len(frequent), len(frequent)), np.int64)
-    counts[:, frequent.argmax()] = frequent
-    return ClassScores(counts)
-
-
-def _of_dataset(of_seeds: Sequence[Sequence[Prediction]], classes: int) -> dict[str, Any]:
-    """One dataset's share of a joint evaluation, as the composite reports it beside the whole."""
-    scores = [class_scores(part, classes) for part in of_seeds]
-    named = {name: spread([s.summary()[name] for s in scores]) for name in ("accuracy", "uf1", "uar")}
-    return {"videos": len(of_seeds[0]), **named}
-
-
-def read_predictions(path: Path, classes: int | None = None) -> list[Prediction]:
-    """The rows that a finished fold wrote.
-
-    Args:
-        path: of its predictions.json.
-        classes: how many there are, where that is known.
-
-    Raises:
-        InputError: the file is not there or damaged.
-    """
-    try:
-        rows = json.loads(path.read_text())["predictions"]
-        return [_prediction(row, classes) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"cannot read the predictions {path}: {error}; remove the file, and openmer loso makes them again"
-        ) from error
-
-
-def _prediction(row: Mapping[str, Any], classes: int | None) -> Prediction:
-    found = Prediction(**{**row, "probabilities": tuple(float(p) for p in row["probabilities"])})
-    names = (found.dataset, found.subject, found.sample, found.fold)
-    whole = (found.truth, found.clips, found.seed)
-    if not all(isinstance(name, str) for name in names) or not all(type(number) is int for number in whole):
-        raise TypeError(f"names must be text and numbers whole, got {[*names, *whole]!r:.80}")
-    known = len(found.probabilities) if classes is None else classes
-    if not 0 <= found.truth < known or len(found.probabilities) != known or not np.isfinite(found.probabilities).all():
-        raise ValueError(f"{found.sample:.40} has a class or probabilities that do not fit {known} classes")
-    return found
 
 
 def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fold], protocol: str | None) -> None:
@@ -310,7 +197,7 @@ def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fo
                 raise ValueError(f"{path} is no record of an evaluation")
             changed = [name for name in same if found.get(name) != content[name]]
             if changed:
-                named = [found_in for name in changed for found_in in _differing(name, found.get(name), content[name])]
+                named = [part for name in changed for part in _differing(name, found.get(name), content[name])]
                 raise InputError(
                     f"{out} holds another evaluation; what differs: {', '.join(named)}; choose another --out"
                 )
@@ -483,21 +370,6 @@ def _gpus(device: str) -> int:
     if device == "cuda" and not count:
         raise InputError("--device cuda, but no GPU can be used here")
     return count
-
-
-def _predictions_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
-    """A row a video, seed after seed."""
-    plain = [f.name for f in fields(Prediction) if f.name not in ("truth", "probabilities")]
-    columns = [*plain, "truth", "predicted", *(f"p_{name}" for name in classes)]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    for p in predictions:
-        row: dict[str, Any] = {name: getattr(p, name) for name in plain}
-        row |= {"truth": classes[p.truth], "predicted": classes[p.predicted]}
-        row |= {f"p_{name}": round(v, 6) for name, v in zip(classes, p.probabilities, strict=True)}
-        writer.writerow(row)
-    return buffer.getvalue()
 
 
 def _plain(content: Any) -> Any:

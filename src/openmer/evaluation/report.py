@@ -19,7 +19,7 @@ from openmer.clips.transforms import EVAL, middle, transform
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.metrics import Prediction, endpoint_error, landmark_errors, moving_pixels
 from openmer.files import write_atomic
-from openmer.models.mol import MOL
+from openmer.models.mol import HEADS, MOL
 from openmer.page import figure_uri, image_uri, render
 from openmer.training.data import ClipData
 
@@ -272,7 +272,7 @@ def _subjects_figure(rows: Sequence[Prediction]) -> Figure:
 def _curves(folder: Path) -> str:
     """Learning curves of all folds, or nothing where none were kept."""
     logs = [pd.read_csv(path) for path in sorted(folder.glob("folds/*/*/log.csv"))]
-    names = [n for n in ("loss", "mer", "flow", "landmarks") if any(n in log for log in logs)]
+    names = [n for n in ("loss", *HEADS) if any(n in log for log in logs)]
     if not names:
         return ""
     figure = Figure(figsize=(11.0, 2.6), layout="constrained")

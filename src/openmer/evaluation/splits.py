@@ -3,7 +3,7 @@
 A person is known by (dataset, subject): all clips of a person move together.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.errors import InputError
+from openmer.models.weights import WeightsRecord
 
 Indices = npt.NDArray[np.int64]
 
@@ -98,6 +99,27 @@ def check_leak(clips: Sequence[Clipped], fold: Fold) -> None:
                 f"{fold.name}: the same frames are on both sides of the split, as {'/'.join(twin.person)} and as "
                 f"{'/'.join(clip.person)}"
             )
+
+
+def check_unseen(record: WeightsRecord, name: str, people: Iterable[tuple[str, str]]) -> None:
+    """Refuse to judge on people whom the weights have seen.
+
+    Args:
+        record: of the weights; one that does not say whom they have seen refuses nobody.
+        name: of the weights, for the message.
+        people: (dataset, subject) of everyone who would be judged.
+
+    Raises:
+        InputError: there are such.
+    """
+    known = record.known(people)
+    if known:
+        more = f" and {len(known) - 3} more" if len(known) > 3 else ""
+        raise InputError(
+            f"{name} was trained on people who would be judged here ({', '.join(known[:3])}{more}), so the scores "
+            "would be of faces that it knows; take other weights, or clips of others (openmer prepare-simulated draws "
+            "other people with another --seed)"
+        )
 
 
 def _folds(

@@ -1,0 +1,125 @@
+"""Predictions of all folds and seeds, pooled: the scores, what a guesser would get, and the table of all videos."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from openmer.clip import NONE
+from openmer.errors import InputError
+from openmer.evaluation.metrics import ClassScores, Prediction, bootstrap, class_scores, detection_scores, spread
+
+
+def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
+    """Scores of each seed from pooled counts, their spread, intervals over people, and the classes' own."""
+    names = ("accuracy", "uf1", "uar", "wf1")
+    of_seeds = [[p for p in predictions if p.seed == seed] for seed in seeds]
+    scores = [class_scores(part, len(classes)) for part in of_seeds]
+    content: dict[str, Any] = {
+        "classes": list(classes),
+        "seeds": list(seeds),
+        "videos": len(of_seeds[0]),
+        "subjects": len({(p.dataset, p.subject) for p in of_seeds[0]}),
+        "scores": {name: spread([s.summary()[name] for s in scores]) for name in names},
+        "confusion": [s.counts.tolist() for s in scores],
+        "per_class": [
+            {
+                "class": name,
+                "videos": int(scores[0].counts.sum(1)[k]),
+                "precision": spread([float(s.precision[k]) for s in scores]),
+                "recall": spread([float(s.recall[k]) for s in scores]),
+                "f1": spread([float(s.f1[k]) for s in scores]),
+            }
+            for k, name in enumerate(classes)
+        ],
+    }
+    for name in ("accuracy", "uf1"):
+        low, high = bootstrap(of_seeds[0], lambda part, n=name: class_scores(part, len(classes)).summary()[n])  # type: ignore[misc]
+        content["scores"][name]["interval_95_over_subjects"] = [low, high]
+    datasets = sorted({p.dataset for p in predictions})
+    if len(datasets) > 1:
+        content["datasets"] = {
+            dataset: _of_dataset([[p for p in part if p.dataset == dataset] for part in of_seeds], len(classes))
+            for dataset in datasets
+        }
+    if NONE in classes:
+        detected = [detection_scores(part, list(classes).index(NONE)) for part in of_seeds]
+        content["detection"] = {n: spread([d.summary()[n] for d in detected]) for n in ("accuracy", "uf1")}
+    content["most_frequent_class"] = _guessed(scores[0].counts, classes)
+    return content
+
+
+def _guessed(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
+    """What a guesser gets who gives one answer for every video: the class that is most frequent among them."""
+    frequent = counts.sum(1)
+    found = {"class": classes[int(frequent.argmax())], "scores": _always(frequent).summary()}
+    if NONE in classes:
+        none = int(frequent[list(classes).index(NONE)])
+        found["detection"] = _always(np.array([none, int(frequent.sum()) - none])).summary()
+    return found
+
+
+def _always(frequent: npt.NDArray[np.int64]) -> ClassScores:
+    """(K,) videos of each class, all of them taken for the most frequent one."""
+    counts = np.zeros((len(frequent), len(frequent)), np.int64)
+    counts[:, frequent.argmax()] = frequent
+    return ClassScores(counts)
+
+
+def _of_dataset(of_seeds: Sequence[Sequence[Prediction]], classes: int) -> dict[str, Any]:
+    """One dataset's share of a joint evaluation, as the composite reports it beside the whole."""
+    scores = [class_scores(part, classes) for part in of_seeds]
+    named = {name: spread([s.summary()[name] for s in scores]) for name in ("accuracy", "uf1", "uar")}
+    return {"videos": len(of_seeds[0]), **named}
+
+
+def read_predictions(path: Path, classes: int | None = None) -> list[Prediction]:
+    """The rows that a finished fold wrote.
+
+    Args:
+        path: of its predictions.json.
+        classes: how many there are, where that is known.
+
+    Raises:
+        InputError: the file is not there or damaged.
+    """
+    try:
+        rows = json.loads(path.read_text())["predictions"]
+        return [_prediction(row, classes) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"cannot read the predictions {path}: {error}; remove the file, and openmer loso makes them again"
+        ) from error
+
+
+def _prediction(row: Mapping[str, Any], classes: int | None) -> Prediction:
+    found = Prediction(**{**row, "probabilities": tuple(float(p) for p in row["probabilities"])})
+    names = (found.dataset, found.subject, found.sample, found.fold)
+    whole = (found.truth, found.clips, found.seed)
+    if not all(isinstance(name, str) for name in names) or not all(type(number) is int for number in whole):
+        raise TypeError(f"names must be text and numbers whole, got {[*names, *whole]!r:.80}")
+    known = len(found.probabilities) if classes is None else classes
+    if not 0 <= found.truth < known or len(found.probabilities) != known or not np.isfinite(found.probabilities).all():
+        raise ValueError(f"{found.sample:.40} has a class or probabilities that do not fit {known} classes")
+    return found
+
+
+def predictions_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
+    """A row a video, seed after seed."""
+    plain = [f.name for f in fields(Prediction) if f.name not in ("truth", "probabilities")]
+    columns = [*plain, "truth", "predicted", *(f"p_{name}" for name in classes)]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for p in predictions:
+        row: dict[str, Any] = {name: getattr(p, name) for name in plain}
+        row |= {"truth": classes[p.truth], "predicted": classes[p.predicted]}
+        row |= {f"p_{name}": round(v, 6) for name, v in zip(classes, p.probabilities, strict=True)}
+        writer.writerow(row)
+    return buffer.getvalue()
