@@ -76,9 +76,10 @@ FILES = {
     "seen": "attribution-2026-11-25",
     "models": "models-cpu-2026-11-25",
     "units": "units-2026-11-25",
+    "baselines": "baselines-2026-11-25",
 }
 SCORES = "lite/figures/recognition"
-BASE = "lite/figures/baselines"
+BASE = "baselines/figures/calm"
 HOUR = "hour/figures/least_expression"
 
 
@@ -104,12 +105,16 @@ EXACT = (
             f"{SCORES}/accuracy/mean",
             f"{SCORES}/accuracy/sd",
             f"{BASE}/off-apexnet/accuracy/mean",
+            f"{BASE}/off-apexnet/accuracy/sd",
             f"{BASE}/ststnet/accuracy/mean",
+            f"{BASE}/ststnet/accuracy/sd",
             f"{BASE}/constant/accuracy/mean",
             f"{SCORES}/detection_accuracy/mean",
             f"{SCORES}/detection_accuracy/sd",
             f"{BASE}/off-apexnet/detection_accuracy/mean",
+            f"{BASE}/off-apexnet/detection_accuracy/sd",
             f"{BASE}/ststnet/detection_accuracy/mean",
+            f"{BASE}/ststnet/detection_accuracy/sd",
             f"{BASE}/constant/detection_accuracy/mean",
             "lite/figures/flow_px/moving/network",
             "lite/figures/flow_px/moving/tvl1",
@@ -183,7 +188,7 @@ TABLES = (
         "docs/models/mol-lite.md",
         "Recognition, 3 seeds",
         "## On one real video",
-        ("lite", "first"),
+        ("lite", "first", "baselines"),
         derived={
             "0.57": (f"{FLOW}/network", f"{FLOW}/tvl1"),
             "0.74": (f"{LIVELY_FLOW}/network", f"{LIVELY_FLOW}/tvl1"),
