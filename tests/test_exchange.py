@@ -80,7 +80,7 @@ def written(path: Path, **more: str | None) -> Path:
             "x: 12 px, p(b)=0.70",
         ),
         (
-            Interval(onset_s=0, offset_s=1, label="x", units={"AU4": 0.4, "AU6": 0.6, "AU12": 0.9}),
+            Interval(onset_s=0, offset_s=1, label="x", action_units={"AU4": 0.4, "AU6": 0.6, "AU12": 0.9}),
             "x: AU12+AU6",
         ),
     ],
@@ -90,7 +90,7 @@ def test_an_interval_is_said_in_a_line(interval: Interval, words: str) -> None:
 
 
 def test_a_table_has_the_units_that_a_network_names() -> None:
-    named = Interval(onset_s=0, offset_s=1, label="x", units={"AU4": 0.4, "AU6": 0.6, "AU12": 0.9})
+    named = Interval(onset_s=0, offset_s=1, label="x", action_units={"AU4": 0.4, "AU6": 0.6, "AU12": 0.9})
     rows = list(csv.DictReader(io.StringIO(to_csv(Timeline(intervals=(named, LATER), start_s=0, end_s=9)).decode())))
     assert [row["action_units"] for row in rows] == ["AU12+AU6", ""]
     assert b"action_units" not in to_csv(timeline())

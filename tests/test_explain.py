@@ -145,6 +145,8 @@ def test_a_window_is_explained_in_words_and_numbers(smiling: tuple[np.ndarray, .
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert content["target"] == "positive" == max(content["probabilities"], key=content["probabilities"].get)
     assert 12 in [unit["unit"] for unit in content["likely_units"]]
+    seen = content["network_units"]
+    assert max(seen, key=seen.get) == "AU12" and seen["AU12"] > 0.5 > seen["AU4"]
     assert set(content["share_of_regions"]) == {*REGION_NAMES, ELSEWHERE}
     assert "AU12 lip corner puller" in found.sentence() and found.sentence().startswith("positive ")
 

@@ -1,8 +1,19 @@
+import cv2
 import numpy as np
 
 from footage import photograph
+from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
-from openmer.video.motion import REGION_NAMES, MotionMeter, eyes_open, head_motion, head_motion_field
+from openmer.video.motion import (
+    CROP_PX,
+    REGION_NAMES,
+    MotionMeter,
+    eyes_open,
+    face_skin,
+    head_motion,
+    head_motion_field,
+)
+from openmer.video.report import _on_face
 
 
 def test_head_motion_is_found_though_a_quarter_of_the_skin_moves_otherwise() -> None:
@@ -50,3 +61,19 @@ def test_without_a_face_nothing_is_said_and_the_next_face_starts_anew() -> None:
     assert meter.update(0.1, gray, None) is None
     again = meter.update(0.2, gray, face)
     assert again is not None and not again.standing.any()
+
+
+def test_pictures_of_flow_show_the_face_alone() -> None:
+    """A still background goes against the head: here by 5 px outside of the face, which itself stands still."""
+    gray = cv2.cvtColor(photograph(), cv2.COLOR_RGB2GRAY)
+    face = FaceTracker(DlibFaceModel()).update(gray)
+    assert face is not None
+    points = align(face.landmarks, size=CROP_PX).to_crop(face.landmarks)
+    skin = face_skin(points)
+    nose, corner = np.rint(points[30]).astype(int), (CROP_PX - 1, 0)
+    assert skin[nose[1], nose[0]] == 1 and skin[corner] == 0 and 0.3 < skin.mean() < 0.9
+    assert (face_skin(points, slice(1, 16)) <= skin).all(), "with less of the jaw it is a part"
+    flow = np.zeros((2, CROP_PX, CROP_PX), np.float32)
+    flow[0][skin == 0] = 5.0
+    shown = _on_face(flow, points)
+    assert np.abs(shown[:, corner[0], corner[1]]).max() < 0.05 and np.abs(shown[:, nose[1], nose[0]]).max() < 0.05

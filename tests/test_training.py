@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from clipsets import CLASSES, shifting_store
 from openmer import InputError, OutputError
+from openmer.cli.training import Training
 from openmer.clips.transforms import EVAL
 from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores
@@ -252,6 +254,14 @@ def test_learning_rate_by_hand() -> None:
         110, settings
     ) == pytest.approx(0.01)
     assert learning_rate(70, replace(settings, schedule="constant")) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [({}, 50), ({"steps": 60}, 15), ({"steps": 60, "warmup": 40}, 40), ({"recipe": "paper"}, 0)],
+)
+def test_a_short_training_spends_no_more_than_a_quarter_on_its_warm_up(given: dict[str, Any], steps: int) -> None:
+    assert Training(**given).settings(0).warmup == steps
 
 
 def test_settings_are_checked() -> None:

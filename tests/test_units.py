@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clipsets import CLASSES, shifting_clip
+from footage import smirk
 from openmer import InputError
 from openmer.clip import Sample
 from openmer.clips.store import ClipStore
@@ -19,12 +20,12 @@ from openmer.evaluation.judge import judge_units
 from openmer.models.incremental import Incremental
 from openmer.models.mol import MOL, MOLConfig, create_model
 from openmer.models.weights import load_model, read_record
-from openmer.simulator.generate import draw_sample
 from openmer.timeline import Interval, Timeline, Window
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
 from openmer.training.losses import LossSettings, units_loss
-from openmer.video.recognition import _means, windows_of
+from openmer.video.recognition import Recognition, _means, load_engine, windows_of
+from openmer.video.stream import StreamSettings, stream
 
 SHOWN: dict[str, tuple[int, ...] | None] = {"left": (4, 7), "right": (12,)}
 SMALL = TrainSettings(
@@ -81,11 +82,16 @@ def test_units_of_an_annotation(annotated: tuple[str, ...], label: str, known: t
 
 
 def test_a_simulated_clip_says_what_was_shown() -> None:
-    settings = SimulatedClips(subjects=1, samples=4, seed=3)
-    for sample in range(4):
-        _, event, _ = draw_sample(settings.recordings, 0, sample)
-        shown = () if event is None else tuple(sorted(u for u, sides in event.units.items() if max(sides) > 0))
-        assert draw_clip(settings, 0, sample)[0].units == shown
+    """A smile is AU12, often with 6, sometimes with 25; contempt 14 or 12, on one side; and nothing is nothing."""
+    settings = SimulatedClips(subjects=1, samples=9, seed=3, emotions=("happiness", "none", "contempt"))
+    for sample in range(9):
+        clip, emotion = draw_clip(settings, 0, sample)
+        assert clip.units is not None
+        shown = set(clip.units)
+        if emotion == "happiness":
+            assert {12} <= shown <= {6, 12, 25}
+        else:
+            assert shown == set() if emotion == "none" else shown in ({12}, {14})
 
 
 def test_loss_by_hand() -> None:
@@ -157,11 +163,12 @@ def test_a_stream_names_them_as_the_whole_clip_does() -> None:
 
 def test_a_timeline_carries_them_and_reads_older_ones() -> None:
     units = {"AU4": 0.25, "AU12": 0.75, "AU6": 0.75}
-    interval = Interval(label="candidate", onset_s=0, offset_s=1, probabilities={"none": 0.1, "a": 0.9}, units=units)
+    interval = Interval(
+        label="candidate", onset_s=0, offset_s=1, probabilities={"none": 0.1, "a": 0.9}, action_units=units
+    )
     assert interval.shown_units == ("AU12", "AU6")
     blink = Interval(label="blink", onset_s=2, offset_s=3)
-    window = Window(start_s=0, end_s=1, start_frame=0, end_frame=9, probabilities={"none": 1.0}, units=units)
-    timeline = Timeline(intervals=(interval, blink), start_s=0, end_s=4, windows=(window,))
+    timeline = Timeline(intervals=(interval, blink), start_s=0, end_s=4, windows=(window(0.0, units),))
     text = timeline.to_json()
     assert Timeline.from_json(text) == timeline
     rows = timeline.to_csv().splitlines()
@@ -170,19 +177,45 @@ def test_a_timeline_carries_them_and_reads_older_ones() -> None:
     )
     plain = Timeline(intervals=(blink,), start_s=0, end_s=4)
     assert "action_units" not in plain.to_csv()
-    without = plain.to_json().replace(',\n      "units": null', "")
-    assert '"units": null' not in without and Timeline.from_json(without) == plain
-    with pytest.raises(InputError, match="units: a finite number"):
+    without = plain.to_json().replace(',\n      "action_units": null', "")
+    assert '"action_units": null' not in without and Timeline.from_json(without) == plain
+    with pytest.raises(InputError, match="action_units: a finite number"):
         Timeline.from_json(text.replace("0.25", '"many"'))
 
 
-def test_an_interval_has_the_mean_of_its_windows() -> None:
-    windows = [
-        Window(start_s=k, end_s=k + 1, start_frame=0, end_frame=1, probabilities={"none": 1.0}, units={"AU4": share})
-        for k, share in ((0.0, 0.2), (0.1, 0.4), (5.0, 1.0))
+def window(start_s: float, action_units: dict[str, float] | None) -> Window:
+    shares = {"negative": 0.0, "none": 1.0, "positive": 0.0, "surprise": 0.0}
+    return Window(
+        start_s=start_s, end_s=start_s + 1, start_frame=0, end_frame=1, probabilities=shares, action_units=action_units
+    )
+
+
+def test_a_table_of_windows_has_units_where_the_network_was_asked_for_them() -> None:
+    """An ONNX graph can be written without the head that its record tells of."""
+    pairs, points = np.zeros((0, 2), np.int64), np.zeros((0, 68, 2), np.float32)
+    nothing = (pairs[:, 0], points, pairs, pairs.astype(float), points[:, :12])
+    engine = load_engine("mol-lite", "cpu")
+    row = "0.000000,1.000000,0,1,0.0000,1.0000,0.0000,0.0000"
+    asked, other = (Recognition(engine, (window(0.0, units),), *nothing) for units in ({"AU4": 0.25}, None))
+    assert asked.windows_csv().endswith(f"p_surprise,p_AU4\n{row},0.2500\n")
+    assert other.windows_csv().endswith(f"p_surprise\n{row}\n")
+
+
+def test_a_stream_gives_a_candidate_its_units() -> None:
+    frames = ((k / 30, image) for k, image in enumerate(smirk(30, 1.4, 0.3, 1.5, 4.0)))
+    candidates = [
+        i
+        for m in stream(frames, StreamSettings(device="cpu", least_expression=0.0))
+        for i in m.intervals
+        if i.label == "candidate"
     ]
+    assert candidates and set(candidates[0].action_units or ()) == {"AU1", "AU2", "AU4", "AU6", "AU12", "AU26"}
+
+
+def test_an_interval_has_the_mean_of_its_windows() -> None:
+    windows = [window(0.0, {"AU4": 0.2}), window(0.1, {"AU4": 0.4}), window(5.0, {"AU4": 1.0})]
     seen = windows_of(Interval(label="candidate", onset_s=0.4, offset_s=0.6), windows)
-    assert seen == windows[:2] and _means(w.units for w in seen) == {"AU4": pytest.approx(0.3)}
+    assert seen == windows[:2] and _means(w.action_units for w in seen) == {"AU4": pytest.approx(0.3)}
     assert _means([None, None]) is None and _means([]) is None
 
 

@@ -25,7 +25,7 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
     with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(one_thread,)) as pool:
         try:
             yield pool
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
             pool.shutdown(wait=False, cancel_futures=True)
             for child in set(active_children()) - others:
                 child.terminate()

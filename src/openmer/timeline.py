@@ -52,7 +52,7 @@ class Interval:
         apex_frame: index of the frame at the apex, or None.
         offset_frame: index of the frame at the offset, or None.
         probabilities: what a network makes of it: class -> 0 to 1, or None where none was asked.
-        units: action unit, such as `AU12` -> 0 to 1, each by itself; None where no network names any.
+        action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None where no network names any.
 
     Raises:
         InputError: a time is not finite or beyond `MOST_S`, the offset is not after the onset, or the apex is outside.
@@ -69,7 +69,7 @@ class Interval:
     apex_frame: int | None = None
     offset_frame: int | None = None
     probabilities: Mapping[str, float] | None = None
-    units: Mapping[str, float] | None = None
+    action_units: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not (abs(self.onset_s) <= MOST_S and abs(self.offset_s) <= MOST_S):
@@ -82,7 +82,7 @@ class Interval:
     @property
     def shown_units(self) -> tuple[str, ...]:
         """Action units that the network takes to be shown rather than not, the most probable first."""
-        found = [(share, name) for name, share in (self.units or {}).items() if share >= 0.5]
+        found = [(share, name) for name, share in (self.action_units or {}).items() if share >= 0.5]
         return tuple(name for _, name in sorted(found, key=lambda f: (-f[0], f[1])))
 
     @property
@@ -124,7 +124,7 @@ class Window:
         start_frame: index of the first frame.
         end_frame: index of the last frame.
         probabilities: class -> 0 to 1.
-        units: action unit, such as `AU12` -> 0 to 1, each by itself; None where the network names none.
+        action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None where the network names none.
     """
 
     start_s: float
@@ -132,7 +132,7 @@ class Window:
     start_frame: int
     end_frame: int
     probabilities: Mapping[str, float]
-    units: Mapping[str, float] | None = None
+    action_units: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +216,7 @@ class Timeline:
         """
         buffer = io.StringIO()
         classes = dict.fromkeys(name for i in self.intervals for name in i.probabilities or ())
-        units = ["action_units"] if any(i.units for i in self.intervals) else []
+        units = ["action_units"] if any(i.action_units for i in self.intervals) else []
         columns = (*_CSV_COLUMNS, *(f"p_{name}" for name in classes), *units)
         writer = csv.DictWriter(buffer, columns, lineterminator="\n")
         writer.writeheader()
@@ -292,7 +292,7 @@ _INTERVAL: dict[str, Callable[[Any], Any]] = {
     "apex_frame": _or_none(_index),
     "offset_frame": _or_none(_index),
     "probabilities": _or_none(_shares),
-    "units": _or_none(_shares),
+    "action_units": _or_none(_shares),
 }
 _WINDOW: dict[str, Callable[[Any], Any]] = {
     "start_s": _seconds,
@@ -300,7 +300,7 @@ _WINDOW: dict[str, Callable[[Any], Any]] = {
     "start_frame": _index,
     "end_frame": _index,
     "probabilities": _shares,
-    "units": _or_none(_shares),
+    "action_units": _or_none(_shares),
 }
 
 

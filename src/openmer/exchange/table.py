@@ -19,7 +19,7 @@ def to_csv(timeline: Timeline) -> bytes:
 
     A network that names action units adds the column `action_units`, those that it takes to be shown, joined by `+`.
     """
-    units = any(i.units for i in timeline)
+    units = any(i.action_units for i in timeline)
     classes = dict.fromkeys(name for i in timeline for name in i.probabilities or ())
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -21,7 +21,7 @@ from openmer.explain.units import LikelyUnit, likely_units
 from openmer.labels import UNIT_NAMES
 from openmer.page import figure_uri
 from openmer.video.motion import REGION_NAMES, region_discs, region_flow
-from openmer.video.recognition import Engine, look
+from openmer.video.recognition import Engine, by_name, look
 
 SMOOTH_PX = 3.0
 ELSEWHERE = "elsewhere"
@@ -133,9 +133,7 @@ def explain_window(
         shares=region_shares(attribution, landmarks),
         motion=motion,
         units=likely_units(motion),
-        named=None
-        if answer.units is None
-        else {f"AU{u}": round(float(p), 4) for u, p in zip(engine.record.config.units, answer.units, strict=True)},
+        named=None if answer.units is None else by_name(engine.record.config.unit_names, answer.units),
         apex=apex,
     )
 

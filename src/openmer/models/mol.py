@@ -119,6 +119,11 @@ class MOLConfig:
         """S."""
         return self.size // 8
 
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """The action units as results name them, such as `AU12`."""
+        return tuple(f"AU{unit}" for unit in self.units)
+
 
 PRESETS: dict[str, MOLConfig] = {
     "mol": MOLConfig(preset="mol"),

@@ -239,19 +239,23 @@ def _places(points: Array) -> tuple[tuple[npt.NDArray[np.intp], ...], npt.NDArra
     return tuple(discs), _rigid_skin(points, between_eyes)
 
 
-def face_skin(points: Array) -> npt.NDArray[np.uint8]:
-    """(CROP_PX, CROP_PX), 1 on the face up to the forehead's lower edge; `points` are the (68, 2) landmarks there."""
+def face_skin(points: Array, jaw: slice = slice(17)) -> npt.NDArray[np.uint8]:
+    """(CROP_PX, CROP_PX), 1 on the face up to the forehead's lower edge.
+
+    Args:
+        points: (68, 2) landmarks in the crop.
+        jaw: which of the jaw's 17 points bound it.
+    """
     between_eyes = float(np.linalg.norm(points[45] - points[36]))
+    upper = points[17:27] - np.array([0, 0.25 * between_eyes], np.float32)
     mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    _fill(mask, np.concatenate([points[:17], points[17:27] - np.array([0, 0.25 * between_eyes], np.float32)]), 1)
+    _fill(mask, np.concatenate([points[jaw], upper]), 1)
     return mask
 
 
 def _rigid_skin(points: Array, between_eyes: float) -> npt.NDArray[np.intp]:
     """Nose bridge, upper cheeks and the forehead's lower edge, every third pixel."""
-    upper = points[17:27] - np.array([0, 0.25 * between_eyes], np.float32)
-    mask = np.zeros((CROP_PX, CROP_PX), np.uint8)
-    _fill(mask, np.concatenate([points[1:16], upper]), 1)
+    mask = face_skin(points, slice(1, 16))
     moving = np.zeros_like(mask)
     for part in (points[17:22], points[22:27], points[36:42], points[42:48], points[48:60]):
         _fill(moving, part, 1)

@@ -190,12 +190,13 @@ class Verdict:
             end_s=round(float(self.times_s[-1]), 6),
             start_frame=int(self.frames[0]),
             end_frame=int(self.frames[-1]),
-            probabilities=_by_name(record.classes, self.probabilities),
-            units=None if self.units is None else _by_name([f"AU{u}" for u in record.config.units], self.units),
+            probabilities=by_name(record.classes, self.probabilities),
+            action_units=None if self.units is None else by_name(record.config.unit_names, self.units),
         )
 
 
-def _by_name(names: Sequence[str], shares: Array) -> dict[str, float]:
+def by_name(names: Sequence[str], shares: Array) -> dict[str, float]:
+    """Probabilities as results carry them."""
     return {name: round(float(p), 4) for name, p in zip(names, shares, strict=True)}
 
 
@@ -263,12 +264,12 @@ class Recognition:
         """The content of `windows.csv`: a row a window, a column a class and an action unit."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        units = [f"AU{unit}" for unit in self.engine.record.config.units]
+        units = dict.fromkeys(name for w in self.windows for name in w.action_units or ())
         names = [f"p_{name}" for name in (*self.classes, *units)]
         writer.writerow(["start_s", "end_s", "start_frame", "end_frame", *names])
         for w in self.windows:
             shares = [f"{w.probabilities[name]:.4f}" for name in self.classes]
-            shares += [f"{(w.units or {})[name]:.4f}" for name in units]
+            shares += [f"{(w.action_units or {})[name]:.4f}" for name in units]
             writer.writerow([f"{w.start_s:.6f}", f"{w.end_s:.6f}", w.start_frame, w.end_frame, *shares])
         return buffer.getvalue()
 
@@ -331,11 +332,11 @@ def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, leas
     if interval.label != CANDIDATE:
         return interval
     shown = windows_of(interval, windows)
-    probabilities, units = _means(w.probabilities for w in shown), _means(w.units for w in shown)
+    probabilities, units = _means(w.probabilities for w in shown), _means(w.action_units for w in shown)
     if probabilities is None:
         return interval
     aside = engine.none is not None and 1 - probabilities[engine.none] < least_expression
-    return replace(interval, probabilities=probabilities, units=units, label=SET_ASIDE if aside else CANDIDATE)
+    return replace(interval, probabilities=probabilities, action_units=units, label=SET_ASIDE if aside else CANDIDATE)
 
 
 class Recognizer:

@@ -319,7 +319,7 @@ def write_report(
         candidates=timeline.labelled(CANDIDATE),
         aside=timeline.labelled(SET_ASIDE),
         classes=timeline.provenance.get("classes", []),
-        units=any(i.units for i in timeline),
+        units=any(i.action_units for i in timeline),
         blinks=timeline.labelled(BLINK),
         large=timeline.labelled(LARGE_MOTION),
         figure=svg_uri(timeline_figure(measured, timeline)),

@@ -23,10 +23,11 @@ from openmer.errors import InputError
 from openmer.face.align import Alignment, AlignMode, SteadyAlignment
 from openmer.face.detect import DlibFaceModel, Face, FaceTracker
 from openmer.models.incremental import Incremental
+from openmer.models.mol import MOLOutput
 from openmer.timeline import Interval, Window
 from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.reader import Frame, as_gray
-from openmer.video.recognition import LONGEST_S, SPACING_S, Engine, Held, load_engine, reviewed
+from openmer.video.recognition import LONGEST_S, SPACING_S, Engine, Held, by_name, load_engine, reviewed
 from openmer.video.spotting import Signals, SpottingSettings, region_motion, spot
 
 CLASSICAL = "classical"
@@ -259,27 +260,18 @@ class _RunningNetwork:
                 self._push(alignment.warp(held.gray))
         return self._answer(self._push(crop), alignment)
 
-    def _push(self, crop: Gray) -> "tuple[Array | None, Array | None, Array | None]":
+    def _push(self, crop: Gray) -> MOLOutput:
         assert self._gray_scale is not None  # noqa: S101  (set before the first push)
         mean, spread = self._gray_scale
         device = next(self._engine.model.parameters()).device
-        answer = self._network.push(torch.from_numpy((crop.astype(np.float32) - mean) / spread).to(device))
-        if answer is None:
-            return None, None, None
-        logits, flow, points, _ = (None if a is None else a.float().cpu() for a in answer)
-        return (
-            None if logits is None else logits.softmax(1)[0].numpy(),
-            None if flow is None else flow[0, 0].numpy(),
-            None if points is None else points[0, 0].numpy(),
-        )
+        frame = torch.from_numpy((crop.astype(np.float32) - mean) / spread).to(device)
+        return self._network.push(frame) or MOLOutput()
 
-    def _answer(
-        self, answer: "tuple[Array | None, Array | None, Array | None]", alignment: Alignment
-    ) -> tuple[Array | None, Array | None]:
-        shares, flow, points = answer
-        if shares is not None:
-            names = self._engine.record.classes
-            self.probabilities = {n: round(float(p), 4) for n, p in zip(names, shares, strict=True)}
+    def _answer(self, answer: MOLOutput, alignment: Alignment) -> tuple[Array | None, Array | None]:
+        logits, flow, points, units = (None if a is None else a[0].float().cpu() for a in answer)
+        if logits is not None:
+            record = self._engine.record
+            self.probabilities = by_name(record.classes, logits.softmax(0).numpy())
             first, last = self._held[0], self._held[-1]
             self.windows.append(
                 Window(
@@ -288,11 +280,13 @@ class _RunningNetwork:
                     start_frame=first.index,
                     end_frame=last.index,
                     probabilities=self.probabilities,
+                    action_units=None if units is None else by_name(record.config.unit_names, units.sigmoid().numpy()),
                 )
             )
             while last.time_s - self.windows[0].end_s > MEMORY_S:
                 self.windows.popleft()
-        return flow, None if points is None else alignment.to_image(points)
+        newest = None if points is None else alignment.to_image(points[0].numpy())
+        return None if flow is None else flow[0].numpy(), newest
 
     def _forget(self) -> None:
         self._network.reset()

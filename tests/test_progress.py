@@ -1,0 +1,31 @@
+"""A bar on a terminal; in a log a line now and then."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from openmer import progress as module
+from openmer.progress import progress
+
+
+def said(monkeypatch: pytest.MonkeyPatch, seconds: list[float], *, terminal: bool) -> list[str]:
+    """The plain lines of three steps at these moments of a clock that begins at 0."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with progress(Console(file=out, force_terminal=terminal, width=200), "Training", 3, "steps/s") as step:
+        for k, now[0] in enumerate(seconds):
+            step(f"loss {k}")
+    return [
+        line.strip() for line in out.getvalue().splitlines() if line.startswith("Training ") and "steps/s" not in line
+    ]
+
+
+def test_a_log_gets_a_line_every_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(monkeypatch, [10.0, 31.0, 45.0], terminal=False) == ["Training 2/3 loss 1"]
+    assert said(monkeypatch, [30.0, 59.0, 60.0], terminal=False) == ["Training 1/3 loss 0", "Training 3/3 loss 2"]
+
+
+def test_a_terminal_gets_the_bar_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(monkeypatch, [10.0, 31.0, 45.0], terminal=True) == []
