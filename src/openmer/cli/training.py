@@ -36,6 +36,8 @@ class Training:
         init: Weights to begin from: shipped ones by name, or a .safetensors file.
         init_parts: What is taken from them: all, backbone, mer, flow, landmarks, units.
         freeze: Parts that stay as they are.
+        views: With a frozen backbone: encode so many changed views of each clip once (1 MB each, in the store; shared
+            by folds and seeds) and learn from those, which is faster; 0 encodes clips anew in each step.
         heads: Which heads have a loss.
         units: Action units that a further head learns to name, such as 1 2 4 12; where the clips say which they show.
         augment: How clips are changed: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
@@ -55,6 +57,7 @@ class Training:
     init: str | None = None
     init_parts: tuple[str, ...] = ("all",)
     freeze: tuple[str, ...] = ()
+    views: int = 0
     heads: tuple[Literal["mer", "flow", "landmarks", "units"], ...] = ("mer", "flow", "landmarks", "units")
     units: tuple[int, ...] = ()
     augment: Literal["usual", "wild"] = "usual"
@@ -84,6 +87,7 @@ class Training:
             init=self.init,
             init_parts=self.init_parts,
             freeze=self.freeze,
+            views=self.views,
             losses=replace(base.losses, **silent),
             transforms=WILD if self.augment == "wild" else base.transforms,
             precision=self.precision,
@@ -162,6 +166,7 @@ def loso(
 
       openmer loso my-store --out results/lite --steps 300 --seeds 0 1 2
       openmer loso casme2-store --out results/casme2 --protocol casme2-3 --init mol-lite --steps 200
+      openmer loso my-store --out results/head --init mol-lite --freeze backbone --views 4 --heads mer --steps 300
       openmer loso my-store --out results/ststnet --model ststnet --steps 300 --split 5
       openmer loso my-store --out results/ray --executor ray --address auto
 

@@ -24,6 +24,7 @@ from openmer.models.motion import LucasKanade, Pairs, PairsOf, affine_part, midd
 Head = Literal["mer", "flow", "landmarks", "units"]
 HEADS: tuple[Head, ...] = get_args(Head)
 CLIP_HEADS: frozenset[Head] = frozenset({"mer", "units"})  # read a whole clip; the others read pairs
+PARTS = ("all", "backbone", *HEADS)  # of the weights, by which they are taken over or frozen
 
 CHANNELS = 128
 _CHOICES = {
@@ -455,6 +456,12 @@ def _f5c(config: MOLConfig) -> F5C:
             mix=config.graph_mix,
         )
     return F5C(fcc, ccc)
+
+
+def within(name: str, parts: Collection[str]) -> bool:
+    """Whether a weight of this name belongs to one of the `PARTS`; the backbone is all that is no head."""
+    head = name.split(".")[0]
+    return any(part == "all" or part == head or (part == "backbone" and head not in HEADS) for part in parts)
 
 
 def create_model(preset: str = "mol", **switches: Any) -> MOL:

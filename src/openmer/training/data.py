@@ -6,6 +6,7 @@ of a sampler to lose.
 Shape legend: B clips, T frames, C = 128 px.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ class ClipData:
         units: Sequence[int] = (),
     ) -> Batch:
         labels = torch.from_numpy(self.labels[indices])
-        shown = torch.from_numpy(np.stack([self._shown(int(k), units) for k in indices]))
+        shown = self.shown(indices, units)
         if self.kind == "motion":
             motions = [self._changed_motion(int(k), settings, rng) for k, rng in zip(indices, rngs, strict=True)]
             return Batch(torch.from_numpy(np.stack(motions)), labels, None, torch.zeros(len(indices), 1, 68, 2), shown)
@@ -169,10 +170,11 @@ class ClipData:
             shown,
         )
 
-    def _shown(self, index: int, units: Sequence[int]) -> Array:
-        """(U,)."""
-        there = self.entries[index].units
-        return np.array([np.nan if there is None else unit in there for unit in units], np.float32)
+    def shown(self, indices: npt.NDArray[np.int64], units: Sequence[int]) -> Tensor:
+        """(B, U) whether these clips show each of the action units, NaN where that is not known."""
+        there = [self.entries[int(k)].units for k in indices]
+        rows = [[math.nan if known is None else float(unit in known) for unit in units] for known in there]
+        return torch.tensor(rows, dtype=torch.float32)
 
     def _changed_motion(self, index: int, settings: TransformSettings, rng: np.random.Generator) -> Array:
         """Kept once it is computed; of the changes only the mirror image applies."""

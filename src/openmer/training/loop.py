@@ -24,17 +24,17 @@ from openmer.clips.store import digest_of
 from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
-from openmer.models.mol import HEADS, MOL, PRESETS, Head, MOLOutput, create_model
+from openmer.models.mol import CLIP_HEADS, MOL, PARTS, PRESETS, Head, MOLOutput, create_model, within
 from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
+from openmer.training.encoded import Decision, EncodedClips
 from openmer.training.losses import LOSSES, LossSettings, total_loss
 from openmer.training.run import Run, Validate
 from openmer.version import __version__, commit
 
 BASELINES = ("ststnet", "off-apexnet", "constant")
 MODELS = (*PRESETS, *BASELINES)
-PARTS = ("all", "backbone", *HEADS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,8 @@ class TrainSettings:
         init: weights to begin from: the name of shipped ones or a path.
         init_parts: what is taken from them: `all`, `backbone`, or heads.
         freeze: parts that stay as they are.
+        views: with a frozen backbone, encode so many changed views of each clip once, beside the store, and learn from
+            those; 0 changes and encodes clips anew in each step.
         precision: of Fabric, such as `32-true`, `bf16-mixed`.
         checkpoint_every: steps.
         log_every: steps.
@@ -80,6 +82,7 @@ class TrainSettings:
     init: str | None = None
     init_parts: tuple[str, ...] = ("all",)
     freeze: tuple[str, ...] = ()
+    views: int = 0
     precision: str = "32-true"
     checkpoint_every: int = 200
     log_every: int = 10
@@ -96,6 +99,10 @@ class TrainSettings:
             unknown = [part for part in given if part not in PARTS]
             if unknown:
                 raise InputError(f"{name}: there is no part {', '.join(unknown)}; choose {', '.join(PARTS)}")
+        if self.views < 0 or (self.views and not {"all", "backbone"} & set(self.freeze)):
+            raise InputError(
+                "views are encoded once where the backbone is frozen; name it in freeze, or leave views at 0"
+            )
 
     @property
     def kind(self) -> Kind:
@@ -140,7 +147,7 @@ def make_model(settings: TrainSettings, classes: int) -> nn.Module:
     if settings.init is not None:
         initialise(model, load_model(settings.init), settings.init_parts)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not _within(name, settings.freeze))
+        parameter.requires_grad_(not within(name, settings.freeze))
     return model
 
 
@@ -168,18 +175,12 @@ def initialise(model: MOL, source: MOL, parts: tuple[str, ...] = ("all",)) -> li
     """
     have = source.state_dict()
     state = model.state_dict()
-    wanted = [name for name in state if _within(name, parts)]
+    wanted = [name for name in state if within(name, parts)]
     fitting = [name for name in wanted if name in have and have[name].shape == state[name].shape]
     if not fitting:
         raise InputError(f"none of {', '.join(parts)} of {source.config.preset} fits {model.config.preset}")
     model.load_state_dict({name: have[name] if name in fitting else value for name, value in state.items()})
     return [name for name in wanted if name not in fitting]
-
-
-def _within(name: str, parts: tuple[str, ...]) -> bool:
-    """Whether a parameter belongs to one of the parts; the backbone is all that is no head."""
-    head = name.split(".")[0]
-    return any(part == "all" or part == head or (part == "backbone" and head not in HEADS) for part in parts)
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -243,12 +244,21 @@ def train(
     run = Run(out, settings, data, digest, main=fabric.is_global_zero)
     torch.manual_seed(settings.seed + 1 + fabric.global_rank)
     start = run.resume(model, optimizer)
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    weights = data.class_weights().to(fabric.device) if settings.balance == "weights" else None
     part = (fabric.global_rank, fabric.world_size)
     heads = _heads(model, settings.losses)
+    units = model.config.units if isinstance(model, MOL) else ()
+    reads, encoded = model, None
+    if settings.views and isinstance(model, MOL):
+        reads, encoded = Decision(model), _encoded(model.to(fabric.device), data, settings, heads or (), part, console)
+        fabric.barrier()
+    wrapped, optimizer = fabric.setup(reads, optimizer)
+    weights = data.class_weights().to(fabric.device) if settings.balance == "weights" else None
 
     def fetch(step: int) -> Batch:
+        if encoded is not None:
+            return encoded.training_batch(
+                step, settings.batch, seed=settings.seed, balance=settings.balance, part=part, units=units
+            )
         return data.training_batch(
             step,
             settings.batch,
@@ -257,7 +267,7 @@ def train(
             settings=settings.transforms,
             part=part,
             flow=heads is not None and "flow" in heads,
-            units=model.config.units if isinstance(model, MOL) else (),
+            units=units,
         )
 
     last = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
@@ -307,6 +317,29 @@ def train(
     if fabric.is_global_zero and last == settings.steps:
         return _finished(model, settings, data, out, trained_on)
     return model
+
+
+def _encoded(
+    model: MOL,
+    data: ClipData,
+    settings: TrainSettings,
+    heads: tuple[Head, ...],
+    part: tuple[int, int],
+    console: Console,
+) -> EncodedClips:
+    """Views of all clips from the frozen backbone; those that are there already are taken."""
+    whole = [head for head in heads if head not in CLIP_HEADS]
+    if whole:
+        raise InputError(
+            f"views hold what mer and units read; {', '.join(whole)} would have nothing to learn from: give "
+            "their loss the weight 0, or leave views at 0"
+        )
+    encoded = EncodedClips(data, model, settings.transforms, settings.views)
+    mine = encoded.missing()[part[0] :: part[1]]
+    if mine:
+        with progress(console, "Encoding clips", len(mine), "clips/s") as step:
+            encoded.fill(mine, step)
+    return encoded
 
 
 def _check_units(data: ClipData, units: tuple[int, ...]) -> None:

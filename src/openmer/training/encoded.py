@@ -1,0 +1,163 @@
+"""What a frozen backbone makes of clips, computed once: a head is then learned for the cost of the head.
+
+    STORE/encoded/DIGEST/CLIP.npy   (V, P, 2 C + M, S, S) float16: V changed views of a clip; DIGEST of the backbone's
+                                    weights and of how clips are changed, so folds and seeds share what is there
+
+Shape legend: V views, P pairs, C = 128 features, M = 6 channels of closed-form motion (0 without), S side of F(g).
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from openmer.clips.store import Entry, digest_of
+from openmer.clips.transforms import TransformSettings, transform
+from openmer.errors import InputError, OutputError
+from openmer.files import write_atomic
+from openmer.models.mol import CHANNELS, CLIP_HEADS, MOL, Encoded, Head, MOLOutput, within
+from openmer.training.data import Balance, Batch, ClipData
+
+VERSION = 1  # of what is kept
+# Of the config, what does not change what a backbone makes of a clip.
+OF_HEADS = ("preset", "num_classes", "flow", "landmarks", "flow_head", "landmark_head", "units")
+
+
+class EncodedClips:
+    """Views of clips, as the heads that read a whole clip see them.
+
+    A clip's views do not depend on the run, so that trainings with the same frozen backbone share them.
+
+    Args:
+        data: the clips.
+        model: its backbone is frozen.
+        settings: how clips are changed.
+        views: of each clip.
+    """
+
+    def __init__(self, data: ClipData, model: MOL, settings: TransformSettings, views: int) -> None:
+        self._data = data
+        self._model = model
+        self._settings = settings
+        self._views = views
+        self._root = data.store.root / "encoded" / _digest(model, settings, views)
+
+    def missing(self) -> list[Entry]:
+        """The clips that are not encoded yet."""
+        return [entry for entry in self._data.entries if not self._path(entry).is_file()]
+
+    def fill(self, entries: Sequence[Entry], step: Callable[[], None] = lambda: None) -> None:
+        """Encode these clips.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        self._model.eval()
+        device = next(self._model.parameters()).device
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            for entry in entries:
+                buffer = io.BytesIO()
+                np.save(buffer, self._encode(entry, device), allow_pickle=False)
+                write_atomic(self._path(entry), buffer.getvalue())
+                step()
+        except OSError as error:
+            raise OutputError(f"cannot write encoded clips to {self._root}: {error.strerror or error}") from error
+
+    def training_batch(
+        self,
+        step: int,
+        batch: int,
+        *,
+        seed: int,
+        balance: Balance = "none",
+        part: tuple[int, int] = (0, 1),
+        units: Sequence[int] = (),
+    ) -> Batch:
+        """The clips of `ClipData.training_batch`, a view of each; `inputs` are (B, P, 2 C + M, S, S).
+
+        Raises:
+            InputError: an encoded clip is damaged.
+        """
+        mine = range(part[0], batch, part[1])
+        places = self._data.chosen(step, batch, seed=seed, balance=balance)[mine]
+        views = [int(np.random.default_rng([seed, step, k, 5]).integers(self._views)) for k in mine]
+        seen = [self._read(self._data.entries[int(k)], view) for k, view in zip(places, views, strict=True)]
+        return Batch(
+            torch.from_numpy(np.stack(seen)).float(),
+            torch.from_numpy(self._data.labels[places]),
+            None,
+            torch.zeros(len(places), 1, 68, 2),
+            self._data.shown(places, units),
+        )
+
+    def _encode(self, entry: Entry, device: torch.device) -> npt.NDArray[np.float16]:
+        clip = self._data.store.read(entry, flow=False)
+        source = int(entry.frames_digest[:8], 16)
+        views = [
+            transform(clip, self._settings, np.random.default_rng([source, entry.number, view])).frames
+            for view in range(self._views)
+        ]
+        with torch.inference_mode():
+            encoded = encode(self._model, torch.from_numpy(np.stack(views)).to(device))
+        return packed(encoded).cpu().numpy().astype(np.float16)
+
+    def _read(self, entry: Entry, view: int) -> npt.NDArray[np.float16]:
+        path = self._path(entry)
+        try:
+            kept = np.load(path, mmap_mode="r", allow_pickle=False)
+            if kept.dtype != np.float16 or kept.ndim != 5 or len(kept) != self._views:
+                raise ValueError(f"it holds {kept.shape} of {kept.dtype}")
+            return np.array(kept[view])
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"cannot read the encoded clip {path}: {error}; remove it to have it made again"
+            ) from error
+
+    def _path(self, entry: Entry) -> Path:
+        return self._root / f"{entry.key}-{entry.number}.npy"
+
+
+class Decision(nn.Module):
+    """A network from where its backbone ends: what `packed` gives, (B, P, 2 C + M, S, S) -> class and action units."""
+
+    def __init__(self, model: MOL) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, packed_BPDSS: Tensor, heads: Collection[Head]) -> MOLOutput:  # noqa: N803
+        """Only heads that read a whole clip."""
+        first, second, moved = torch.split(packed_BPDSS, [CHANNELS, CHANNELS, packed_BPDSS.shape[2] - 2 * CHANNELS], 2)
+        moved_or_none = moved if moved.shape[2] else None
+        return self.model.decide(Encoded(first, second, moved_or_none, None, None), heads)
+
+
+def encode(model: MOL, clip_BT1HW: Tensor) -> Encoded:  # noqa: N803
+    """What the heads that read a whole clip are given: (B, T, 1, H, W) gray frames."""
+    features = model.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, clip_BT1HW.shape[:2])
+    return model.encode(features[:, :-1], features[:, 1:], clip_BT1HW[:, :, 0], CLIP_HEADS)
+
+
+def packed(encoded: Encoded) -> Tensor:
+    """Features of both frames of each pair and its motion, one after another: (B, P, 2 C + M, S, S)."""
+    parts = (encoded.first, encoded.second, encoded.moved)
+    return torch.cat([part for part in parts if part is not None], 2)
+
+
+def _digest(model: MOL, settings: TransformSettings, views: int) -> str:
+    """Of what encoded clips depend on beside the clips: weights and config without the heads', and the changes."""
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if within(name, ("backbone",)):
+            total.update(name.encode() + value.detach().cpu().numpy().tobytes())
+    made_of = {name: value for name, value in asdict(model.config).items() if name not in OF_HEADS}
+    return digest_of([VERSION, total.hexdigest(), made_of, asdict(settings), views])
+
+
+__all__ = ["Decision", "EncodedClips", "encode", "packed"]
