@@ -365,3 +365,14 @@ def test_a_magnified_dot_lies_as_many_times_as_far() -> None:
     flow = np.stack([np.full((64, 64), 1, np.float32), np.full((64, 64), -0.5, np.float32)])  # of a grid half as fine
     y, x, _ = np.nonzero(magnified(image, flow, 3) > 128)
     assert (x.mean(), y.mean()) == pytest.approx((26, 37), abs=0.1)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["loso", "--help"], ["version"]])
+def test_a_reader_who_has_had_enough_ends_it_quietly(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "openmer", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # as `| head` does, before anything is written
+        said = process.stderr.read()
+    assert said == ""
+    assert process.returncode == 128 + 13

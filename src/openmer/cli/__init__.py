@@ -3,6 +3,7 @@
 Each verb is a function in the module of its kind; imports that cost time stand inside them, so that `--help` is quick.
 """
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -68,6 +69,10 @@ def main() -> None:
     try:
         app = _app(brief=sys.argv[1:2] in ([], ["-h"], ["--help"]))
         app.cli(prog="openmer", description="Facial micro-expressions: from a raw video to a timeline.")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads, such as head, had enough; what is buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OpenMERError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -42,7 +42,7 @@ def simulate(
 
     Args:
         out: The folder to make.
-        subjects: People.
+        subjects: How many people to make up.
         samples: Recordings of each; 10, or 1 with --long.
         fps: Frames a second; 200, or 30 with --long.
         seed: Everything drawn follows from it; people of another seed are other people. mol-lite was trained on those
@@ -104,8 +104,8 @@ def data(
       openmer data check composite /data
 
     Args:
-        action: What to do.
-        name: Of the dataset.
+        action: check: count what is there and compare it with the published counts.
+        name: Of the dataset, one of those above.
         root: The folder it was unpacked into, or one or two above.
         protocol: Whose counts decide the exit code; the dataset's usual one by default.
         frames: Raw pictures or cropped faces; raw ones by default, where they are there.
@@ -277,7 +277,7 @@ def prepare_simulated(out: Path, subjects: int = 800, samples: int = 4, seed: in
 
     Args:
         out: The store to fill; an interrupted run goes on.
-        subjects: People.
+        subjects: How many people to make up.
         samples: Recordings of each; four show each class once.
         seed: Everything drawn follows from it; people of another seed are other people. mol-lite was trained on those
             of 0 and 1.

@@ -30,12 +30,12 @@ def bench(
       openmer bench --device cuda --dtype bfloat16 --batch 32 --train-batch 32 --out cuda.json
 
     Args:
-        presets: Which networks.
+        presets: Networks to measure: mol, mol-authors, mol-lite.
         batch: Clips at once when estimating.
         train_batch: Clips in a training step; 0 leaves it out.
-        device: Where.
+        device: Where networks run; auto takes a GPU where there is one.
         dtype: Precision; bfloat16 by autocast.
-        compile: Through torch.compile.
+        compile: Measure them through torch.compile, which takes a minute more.
         repeats: Timed runs; the median is reported.
         onnx: Time the network in onnxruntime too; needs `pip install 'openmer[onnx]'`.
         out: Write the figures as JSON, with hardware, versions and commit.

@@ -79,7 +79,7 @@ def score(
         truth: An ELAN .eaf, a .csv with onset_s and offset_s, or a timeline .json.
         tier: Of the .eaf; else the label that counts. Needed where there are several.
         labels: What of the result counts as found.
-        iou: What a hit needs.
+        iou: A hit overlaps a true interval by at least this share of both together (MEGC: 0.5).
         out: Write counts, ratios and the table as JSON.
         overwrite: Replace an older file at OUT.
     """

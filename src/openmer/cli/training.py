@@ -28,20 +28,20 @@ class Training:
         model: mol, mol-authors, mol-lite, or a baseline: ststnet, off-apexnet, constant.
         recipe: openmer (ours) or paper (the authors': AdamW 1e-4, no schedule, their weights of the losses).
         without: Ablations: leave out fcc, ccc, flow, landmarks or motion.
-        steps: Of the optimiser.
-        batch: Clips a step.
+        steps: How many batches to learn from.
+        batch: Clips in a step.
         lr: Largest learning rate; by default 1.5e-3, and 1e-4 with the recipe paper.
         warmup: Steps in which the learning rate rises; by default 50, but no more than a quarter of all; 0 with paper.
         balance: Classes as they come, weighed in the loss, or drawn with equal chance.
         init: Weights to begin from: shipped ones by name, or a .safetensors file.
         init_parts: What is taken from them: all, backbone, mer, flow, landmarks, units.
-        freeze: Parts that stay as they are.
+        freeze: Parts that stay as they are: all, backbone, mer, flow, landmarks, units.
         views: With a frozen backbone: encode so many changed views of each clip once (1 MB each, in the store; shared
             by folds and seeds) and learn from those, which is faster; 0 encodes clips anew in each step.
         heads: Which heads have a loss.
         units: Action units that a further head learns to name, such as 1 2 4 12; where the clips say which they show.
         augment: How clips are changed: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
-        precision: Such as 32-true, bf16-mixed.
+        precision: Of the arithmetic, in Lightning's words: 32-true, or bf16-mixed on newer GPUs and CPUs.
         validate_every: Steps between looks at clips held out of training; the best weights are kept.
         checkpoint_every: Steps between checkpoints.
     """
@@ -124,7 +124,7 @@ def train(
         out: The run's folder.
         classes: Labels to learn, in this order; all by default.
         seed: Of initial weights, batches and dropout.
-        devices: GPUs, where there are any.
+        devices: How many GPUs to train on at once, where there are any.
         training: How.
     """
     from openmer.training.loop import train as run
@@ -172,15 +172,15 @@ def loso(
 
     Args:
         store: Made by `openmer prepare` or `openmer prepare-simulated`.
-        out: The folder.
+        out: The evaluation's folder.
         classes: Labels to judge, in this order; all by default.
         protocol: Of the literature, such as casme2-5, samm-3, composite: sets recordings and classes, checks counts.
         incomplete: Go on where a protocol's counts are not met; the result says so.
         split: subject (LOSO), dataset, or a number of groups of subjects.
-        seeds: Of repeated trainings.
+        seeds: Everything is repeated with each; the report then has means and standard deviations.
         inner: Share of the training subjects on which the best step is chosen; 0 takes the last step.
         workers: Trainings at once; 0 is one a GPU, or one on a CPU.
-        device: Where.
+        device: Where networks run; auto takes a GPU where there is one.
         executor: Processes here, or a Ray cluster.
         address: Of the Ray cluster; a local one by default.
         training: How.

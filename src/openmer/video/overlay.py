@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from openmer.clip import NONE, Array
 from openmer.clips.flow import flow_to_colour
@@ -36,6 +39,7 @@ NETWORK_RGB = (255, 190, 60)
 FULL_COLOUR_PX = 2.0  # motion that is drawn in full colour, px of the crop
 MOST_SHOWN_PX = 4.0  # the traces are cut off here
 STRIP_HEIGHT = 170
+LEGEND_PX = 150
 SURE = 0.5  # an expression with more than this is written on the picture
 
 
@@ -215,14 +219,16 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
     start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
     figure = Figure(figsize=(width / 100, STRIP_HEIGHT / 100), dpi=100)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.08, 0.2, 0.9, 0.64 if timeline.windows else 0.74))
+    left, right = 0.08, 0.98 - min(LEGEND_PX / width, 0.3)
+    axes = figure.add_axes((left, 0.2, right - left, 0.64 if timeline.windows else 0.74))
     times = measured.signals.times_s
     draw_marks(axes, (*timeline.gaps, *timeline.intervals), (end - start) / 300)
     motion = region_motion(measured.signals)
     for k in range(len(REGION_NAMES)):
         axes.plot(times, motion[:, k], lw=0.8, alpha=0.8)
+    figure.legend(handles=_legend(timeline), loc="center right", frameon=False, fontsize=7, labelspacing=0.2)
     if timeline.windows:
-        band = figure.add_axes((0.08, 0.86, 0.9, 0.1), sharex=axes)
+        band = figure.add_axes((left, 0.86, right - left, 0.1), sharex=axes)
         draw_probabilities(band, timeline, legend=False)
         band.set_axis_off()
     axes.set_xlim(start, end)
@@ -235,4 +241,13 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
     columns, rows = (round(v) for v in figure.bbox.size)
     pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(rows, columns, 4)[..., :3]
     strip = np.asarray(cv2.resize(pixels, (width, STRIP_HEIGHT)), np.uint8)
-    return strip, (0.08 * width, 0.98 * width, start, end)
+    return strip, (left * width, right * width, start, end)
+
+
+def _legend(timeline: Timeline) -> list[Artist]:
+    """What the colours of the strip mean, of those that are there."""
+    there = {interval.label for interval in (*timeline.gaps, *timeline.intervals)}
+    marks = [Patch(color=colour, label=name.replace("_", " ")) for name, colour in COLOURS.items() if name in there]
+    classes = class_colours(timeline.windows[0].probabilities) if timeline.windows else {}
+    said = [Patch(color=colour, label=f"network: {name}") for name, colour in classes.items()]
+    return [*said, *marks, Line2D([], [], color="#555555", lw=0.8, label="each region's motion")]
