@@ -17,8 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MOST_MB = 25.0
-# What needs an extra, by its name.
+# What needs an extra, by its name; in braces: a column of the simulated recording's row.
 EXTRAS = {
+    "explain": ("explain", "simulated/{source}", "--fps", "{fps}", "--at", "0.6", "--out", "why"),
     "web": ("serve",),
     "demo": ("demo", "--out", "demo"),
     "parquet": ("export", "result", "--to", "parquet", "--out", "frames.parquet"),
@@ -91,7 +92,8 @@ def use(folder: Path, wheel: Path) -> None:
     called(openmer, "export", "result", "--to", "elan", "--out", "result.eaf", cwd=folder)
     called(openmer, "prepare-simulated", "--out", "store", "--subjects", "3", "--processes", "1", cwd=folder)
     called(openmer, "loso", "store", "--out", "judged", "--model", "constant", "--device", "cpu", cwd=folder)
-    for extra, command in EXTRAS.items():
+    commands = {extra: [part.format(**row) for part in command] for extra, command in EXTRAS.items()}
+    for extra, command in commands.items():
         said = called(openmer, *command, cwd=folder, fails=True)
         if f"openmer[{extra}]" not in said:
             sys.exit(f"{said!r} does not name the extra {extra}")
@@ -106,7 +108,7 @@ def use(folder: Path, wheel: Path) -> None:
         f"{wheel}[{','.join(EXTRAS)}]",
         cwd=folder,
     )
-    for extra, command in EXTRAS.items():
+    for extra, command in commands.items():
         if extra == "web":
             called(python, "-c", SERVED, ROOT / "benchmarks", cwd=folder)
         else:

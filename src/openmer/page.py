@@ -2,10 +2,12 @@
 
 import base64
 import io
+import warnings
 from typing import Any
 
 import cv2
 import jinja2
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
@@ -32,8 +34,15 @@ def svg_uri(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
+def figure_svg(figure: Figure) -> bytes:
+    """A figure as a drawing whose text is text: whoever shows it has a font for names in any script."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of those that measure the text's place
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def figure_uri(figure: Figure) -> str:
     """A figure as a drawing in a data URI."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return svg_uri(buffer.getvalue())
+    return svg_uri(figure_svg(figure))

@@ -1,6 +1,5 @@
 """One self-contained HTML page: the timeline as a picture, the key moments with their flow, and the limits."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from openmer.clip import Array, Gray
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
-from openmer.page import image_uri, render, svg_uri
+from openmer.page import figure_svg, image_uri, render, svg_uri
 from openmer.timeline import Interval, Timeline, Window
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES, face_skin, relative_to_head
@@ -289,9 +288,7 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     head.set_ylabel("head\n(px a frame)", fontsize=8)
     head.set_ylim(bottom=0)
     head.set_xlabel("seconds")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    return figure_svg(figure)
 
 
 def on_even_grid(
