@@ -22,10 +22,11 @@ from openmer.simulator.generate import SimulateSettings, draw_video, generate, s
 from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, Event, action_weights, draw_expression
-from openmer.simulator.recording import Recording, draw_long, draw_person, draw_recording, unit_curves
-from openmer.simulator.render import crop_camera
+from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.simulator.render import crop_camera, expose, shade
 from openmer.timeline import read_timeline
 from openmer.video.reader import VideoReader
+from shading import shade_plainly
 
 SMALL = SimulateSettings(subjects=2, samples=2, fps=50, seed=3, emotions=("happiness", "none"))
 
@@ -47,6 +48,18 @@ def test_poses_turn_as_they_say() -> None:
     assert Pose(yaw=0.3).apply(nose[None])[0, 0] > 0, "to the subject's left, the image's right"
     assert Pose(pitch=0.3).apply(nose[None])[0, 2] < 0, "downwards"
     assert Pose(roll=0.3).apply(top[None])[0, 0] > 0, "clockwise in the image"
+
+
+@pytest.mark.parametrize(("seed", "head"), [(1, "calm"), (2, "lively"), (3, "lively"), (6, "calm")])
+def test_shading_is_that_of_its_plain_twin(seed: int, head: Head) -> None:
+    person = draw_person((seed,))
+    recording, _ = draw_recording((seed, 5), person, "happiness", size=256, head=head)
+    seen, vertices = recording._surface(3), recording.vertices(3)
+    pictures = [f(seen, vertices, person.look, recording.scene, 1.03) for f in (shade, shade_plainly)]
+    assert np.abs(pictures[0] - pictures[1]).max() < 1e-5
+    levels = [expose(p, recording.scene.clean, np.random.default_rng(0), times=2).astype(int) for p in pictures]
+    assert np.abs(levels[0] - levels[1]).max() <= 1  # of 255, where a value lies between two
+    assert (levels[0] != levels[1]).mean() < 1e-3
 
 
 def test_the_nearer_of_two_squares_hides_the_other() -> None:

@@ -9,6 +9,7 @@ Shape legend: V vertices, H rows, W columns of the picture; the atlas has its ow
 from dataclasses import dataclass, replace
 
 import cv2
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +21,8 @@ Image = npt.NDArray[np.uint8]
 
 ATLAS_H, ATLAS_W = 512, 768
 SKIN, CAVITY, EYE_LEFT, EYE_RIGHT = range(4)
+WHITE_RGB = (np.float32(0.42), np.float32(0.38), np.float32(0.35))  # of an eye, in the lids' shade
+CAVITY_RGB = (np.float32(0.05), np.float32(0.015), np.float32(0.012))
 
 
 def atlas_places(template: Array) -> Array:
@@ -254,44 +257,106 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
         light: factor on all lights, for changes and flicker.
     """
     model = head_model()
-    normal = surface.interpolate(vertex_normals(vertices), model.mesh_faces)
-    normal /= np.linalg.norm(normal, axis=2, keepdims=True) + 1e-9
-    template = surface.interpolate(model.mesh_template, model.mesh_faces)
-    column, row = np.moveaxis(atlas_places(template), -1, 0)
-    albedo = np.asarray(cv2.remap(look.albedo, column, row, cv2.INTER_LINEAR), np.float32)
-    part = model.mesh_part[model.mesh_faces[np.maximum(surface.triangle, 0), 0]]
-    _paint_eyes(albedo, part, template, look)
-    # The mouth's cavity is narrower than the mouth; beside it one would see the neck's skin through the lips.
-    x, y, z = np.moveaxis(template, -1, 0)
-    inside = (part == CAVITY) | ((part == SKIN) & (np.abs(x) < 46) & (y > -45) & (z > -80) & (z < -50))
-    albedo[inside] = (0.05, 0.015, 0.012)
-    albedo[part == GLASSES_PART] = look.frame
-    # Wrapped diffuse light, softer than Lambert's as skin is, and a little highlight.
-    toward = normal @ scene.lights.T
-    diffuse = (np.clip((toward + 0.3) / 1.3, 0, 1) ** 1.3) @ scene.strengths
-    half = scene.lights + np.array([0, -1, 0], np.float32)
-    half /= np.linalg.norm(half, axis=1, keepdims=True)
-    shiny = np.where(part >= EYE_LEFT, 0.2, np.where(inside, 0.0, look.shine))
-    highlight = (np.clip(normal @ half.T, 0, 1) ** 30) @ scene.strengths * shiny
-    lit = albedo * (light * diffuse + scene.ambient * light)[..., None] + light * highlight[..., None]
     height, width = surface.triangle.shape
     behind = cv2.resize(scene.background, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(surface.covered[..., None], lit, behind * light).astype(np.float32)
+    out = np.asarray(behind * np.float32(light), np.float32)
+    half = scene.lights + np.array([0, -1, 0], np.float32)
+    half /= np.linalg.norm(half, axis=1, keepdims=True)
+    _shade(
+        surface.triangle,
+        surface.weights,
+        model.mesh_faces,
+        model.mesh_part,
+        vertex_normals(vertices),
+        model.mesh_template.astype(np.float32),
+        (float(model.mean[:, 2].min()), float(model.mean[:, 2].max())),
+        _eye_middles(),
+        look.albedo,
+        look.iris,
+        look.frame,
+        np.float32(look.shine),
+        scene.lights,
+        half.astype(np.float32),
+        scene.strengths,
+        np.float32(scene.ambient),
+        np.float32(light),
+        out,
+    )
+    return out
 
 
-def _paint_eyes(albedo: Array, part: npt.NDArray[np.uint8], template: Array, look: Look) -> None:
-    mean = head_model().mean
-    for eye in (EYE_LEFT, EYE_RIGHT):
-        here = part == eye
-        if not here.any():
-            continue
-        ball = mean[head_model().part == eye]
-        middle = np.array([(ball[:, 0].min() + ball[:, 0].max()) / 2, 0, (ball[:, 2].min() + ball[:, 2].max()) / 2])
-        radius = np.hypot(template[here][:, 0] - middle[0], template[here][:, 2] - middle[2])
-        white = np.array([0.42, 0.38, 0.35], np.float32)  # in the lids' shade
-        ring = np.clip((6.0 - radius) / 0.8, 0, 1)[:, None]
-        pupil = np.clip((2.3 - radius) / 0.6, 0, 1)[:, None]
-        albedo[here] = (white * (1 - ring) + look.iris * ring) * (1 - pupil) + 0.005 * pupil
+def _eye_middles() -> Array:
+    """(2, 2) x and z in mm of the middles of the left and the right eye's ball, on the mean head."""
+    model = head_model()
+    balls = [model.mean[model.part == eye] for eye in (EYE_LEFT, EYE_RIGHT)]
+    return np.array([[(ball[:, k].min() + ball[:, k].max()) / 2 for k in (0, 2)] for ball in balls], np.float32)
+
+
+@numba.njit(cache=True, fastmath=True, error_model="numpy")
+def _shade(  # type: ignore[no-untyped-def]
+    triangle, weights, faces, parts, normals, template, extent, eyes, atlas, iris, frame, shine, lights, halves,
+    strengths, ambient, light, out,
+):  # fmt: skip
+    """Pixel by pixel, where there is a surface; `tests/shading.py` has the same in plain numpy."""
+    one, zero = np.float32(1), np.float32(0)
+    columns, rows = atlas.shape[1], atlas.shape[0]
+    a_turn, a_height = np.float32((columns - 1) / (2 * np.pi)), np.float32((rows - 1) / (extent[1] - extent[0]))
+    front, top = np.float32((columns - 1) / 2), np.float32(extent[1])
+    wrap, spread, power = np.float32(0.3), np.float32(1 / 1.3), np.float32(1.3)
+    for v in range(triangle.shape[0]):
+        for u in range(triangle.shape[1]):
+            t = triangle[v, u]
+            if t < 0:
+                continue
+            i, j, k = faces[t, 0], faces[t, 1], faces[t, 2]
+            wi, wj, wk = weights[v, u, 0], weights[v, u, 1], weights[v, u, 2]
+            nx = wi * normals[i, 0] + wj * normals[j, 0] + wk * normals[k, 0]
+            ny = wi * normals[i, 1] + wj * normals[j, 1] + wk * normals[k, 1]
+            nz = wi * normals[i, 2] + wj * normals[j, 2] + wk * normals[k, 2]
+            unit = one / (np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-9))
+            x = wi * template[i, 0] + wj * template[j, 0] + wk * template[k, 0]
+            y = wi * template[i, 1] + wj * template[j, 1] + wk * template[k, 1]
+            z = wi * template[i, 2] + wj * template[j, 2] + wk * template[k, 2]
+            part = parts[i]
+            # The mouth's cavity is narrower than the mouth; beside it one would see the neck's skin through the lips.
+            inside = part == CAVITY or (part == SKIN and abs(x) < 46 and y > -45 and -80 < z < -50)
+            if part == GLASSES_PART:
+                red, green, blue = frame[0], frame[1], frame[2]
+            elif inside:
+                red, green, blue = CAVITY_RGB
+            elif part in (EYE_LEFT, EYE_RIGHT):
+                radius = np.hypot(x - eyes[part - EYE_LEFT, 0], z - eyes[part - EYE_LEFT, 1])
+                ring = min(max((6 - radius) / np.float32(0.8), zero), one)
+                pupil = min(max((np.float32(2.3) - radius) / np.float32(0.6), zero), one)
+                black = np.float32(0.005) * pupil
+                red = (WHITE_RGB[0] * (one - ring) + iris[0] * ring) * (one - pupil) + black
+                green = (WHITE_RGB[1] * (one - ring) + iris[1] * ring) * (one - pupil) + black
+                blue = (WHITE_RGB[2] * (one - ring) + iris[2] * ring) * (one - pupil) + black
+            else:
+                column, row = np.arctan2(x, -y) * a_turn + front, (top - z) * a_height
+                c, r = min(max(int(column), 0), columns - 2), min(max(int(row), 0), rows - 2)
+                right, down = column - np.float32(c), row - np.float32(r)
+                a, b = (one - right) * (one - down), right * (one - down)
+                d, e = (one - right) * down, right * down
+                red = a * atlas[r, c, 0] + b * atlas[r, c + 1, 0] + d * atlas[r + 1, c, 0] + e * atlas[r + 1, c + 1, 0]
+                green = (
+                    a * atlas[r, c, 1] + b * atlas[r, c + 1, 1] + d * atlas[r + 1, c, 1] + e * atlas[r + 1, c + 1, 1]
+                )
+                blue = a * atlas[r, c, 2] + b * atlas[r, c + 1, 2] + d * atlas[r + 1, c, 2] + e * atlas[r + 1, c + 1, 2]
+            # Wrapped diffuse light, softer than Lambert's as skin is, and a little highlight.
+            diffuse = highlight = zero
+            for n in range(len(strengths)):
+                toward = ((nx * lights[n, 0] + ny * lights[n, 1] + nz * lights[n, 2]) * unit + wrap) * spread
+                if toward > 0:
+                    diffuse += strengths[n] * np.exp(power * np.log(min(toward, one)))
+                facing = (nx * halves[n, 0] + ny * halves[n, 1] + nz * halves[n, 2]) * unit
+                if facing > 0:
+                    highlight += strengths[n] * min(facing, one) ** 30
+            lit = light * (diffuse + ambient)
+            glow = light * highlight * (np.float32(0.2) if part >= EYE_LEFT else zero if inside else shine)
+            out[v, u, 0] = red * lit + glow
+            out[v, u, 1] = green * lit + glow
+            out[v, u, 2] = blue * lit + glow
 
 
 def expose(linear: Array, scene: Scene, rng: np.random.Generator, *, times: int) -> Image:
