@@ -85,6 +85,16 @@ def test_both_lids_are_a_blink_and_closing_eyes_are_too() -> None:
     assert [i.apex_s for i in marked] == pytest.approx([2.125, 5.15], abs=0.02)
 
 
+def test_lids_that_tremble_while_they_are_shut_do_not_blink() -> None:
+    s = signals()
+    s.eyes_open[(s.times_s > 3) & (s.times_s < 6)] = 0.1  # shut, or looking down, for three seconds
+    for at in (3.6, 4.3, 5.1):
+        s.eyes_open[:] *= 1 - 0.6 * bump(s, at, at + 0.2)[:, None]
+    s.eyes_open[:] *= 1 - 0.6 * bump(s, 7.0, 7.2)[:, None]
+    (blink,) = spot(s)
+    assert blink.label == "blink" and blink.apex_s == pytest.approx(7.1, abs=0.02)
+
+
 def test_a_mouth_that_moves_during_a_blink_stays_a_candidate() -> None:
     s = signals()
     s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)

@@ -140,7 +140,8 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     ]
     groups = _grouped(events)
     intervals = [_interval(group, even, times, signals.frames[part], closed, settings.most_px) for group in groups]
-    return intervals + _unmatched_blinks(closed, intervals, even, times, signals.frames[part])
+    blinks = [c for c in closed if _between_open_eyes(eyes, c, rate)]
+    return intervals + _unmatched_blinks(blinks, intervals, even, times, signals.frames[part])
 
 
 def region_motion(signals: Signals, settings: SpottingSettings | None = None) -> Array:
@@ -226,6 +227,13 @@ def _closures(eyes: Curve, rate: float, settings: SpottingSettings) -> list[tupl
             lowest = start + int(np.argmin(eyes[start : end + 1]))
             found.append((max(0, start - 1), lowest, min(len(eyes) - 1, end + 1)))
     return found
+
+
+def _between_open_eyes(eyes: Curve, closure: tuple[int, int, int], rate: float) -> bool:
+    """Whether the eyes were open just before and just after: lids that tremble while they are shut do not blink."""
+    start, _, end = closure
+    near, open_ = round(0.25 * rate) + 1, 0.5 * float(np.quantile(eyes, 0.75))
+    return bool(eyes[max(0, start - near) : start + 1].max() > open_ and eyes[end : end + near + 1].max() > open_)
 
 
 def _grouped(events: Sequence[_Event]) -> list[list[_Event]]:
