@@ -9,7 +9,9 @@ import pytest
 
 from clipsets import shifting_clip, shifting_store
 from openmer import InputError, OutputError
+from openmer.cli.training import train
 from openmer.clips.store import ClipStore, relabelled
+from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 
 
 def test_a_clip_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -91,3 +93,20 @@ def test_labels_can_be_mapped(tmp_path: Path) -> None:
     store = shifting_store(tmp_path / "store", subjects=1)
     kept = relabelled(store.entries, {"left": "negative"})
     assert len(kept) == 2 and {e.label for e in kept} == {"negative"}
+
+
+def test_a_store_whose_filling_was_interrupted_is_not_learned_from(tmp_path: Path) -> None:
+    settings = SimulatedClips(subjects=2, samples=1, emotions=("happiness",))
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_simulated(tmp_path / "store", settings, on_subject=interrupted)
+    store = ClipStore(tmp_path / "store")
+    assert len(store) == 1 and not store.finished
+    with pytest.raises(InputError, match=r"is not whole: .* Give the same command again"):
+        train(tmp_path / "store", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    store = prepare_simulated(tmp_path / "store", settings)
+    assert len(store) == 2 and store.finished

@@ -259,6 +259,11 @@ def _clip_data(
     from openmer.training.data import ClipData
 
     found = ClipStore(store)
+    if not found.finished:
+        raise InputError(
+            f"{store} is not whole: it is still being prepared, or that was interrupted. Give the same command again "
+            "that made it: it goes on where it stopped"
+        )
     if protocol is not None:
         if classes:
             raise InputError("a protocol names its classes: leave --classes away")

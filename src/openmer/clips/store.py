@@ -2,6 +2,7 @@
 
     STORE/store.json        schema, settings and their digest
     STORE/clips/KEY.npz     clips of one recording, or of one person, uncompressed; KEY a digest of their source
+    STORE/unfinished        while it is being filled, and after that if the filling was interrupted
 
 A clip keeps the aligned 144 px square, of which training cuts 128 px crops on the fly; landmarks and flow are those of
 the square and follow the crop. Each file is written beside and renamed, so an interrupted preparation can go on.
@@ -13,6 +14,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -161,6 +163,29 @@ class ClipStore:
         except OSError as error:
             raise OutputError(f"cannot write the store {root}: {error.strerror or error}") from error
         return cls(root)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """Mark the store as unfinished for as long as it is being filled; the mark stays where that is interrupted.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        try:
+            self._mark.touch()
+        except OSError as error:
+            raise OutputError(f"cannot write the store {self.root}: {error.strerror or error}") from error
+        yield
+        self._mark.unlink(missing_ok=True)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is there that the last filling was to bring."""
+        return not self._mark.exists()
+
+    @property
+    def _mark(self) -> Path:
+        return self.root / "unfinished"
 
     def has(self, key: str) -> bool:
         """Whether that source is there already."""

@@ -60,6 +60,9 @@ class Problem:
     reason: str
 
 
+_Done = tuple[str | None, str | None]  # the key in the store, and why there are no clips, if so
+
+
 def prepare(
     samples: Sequence[Sample],
     root: Path | str,
@@ -86,17 +89,8 @@ def prepare(
     described = {"kind": "recordings", "datasets": names, "version": VERSION, **asdict(settings)}
     store = ClipStore.create(root, described)
     work = [(store.root, sample, settings) for sample in samples]
-    if processes == 1:
-        done = [_counted(_fill(*item), on_sample) for item in work]
-    else:
-        try:
-            with worker_pool(processes, one_thread=True) as pool:
-                done = [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
-        except BrokenProcessPool as error:
-            raise OutputError(
-                "a worker process was ended from outside, for example because memory ran out; give the same command "
-                "again, perhaps with fewer --processes: what is finished is kept"
-            ) from error
+    with store.filling():
+        done = _filled(work, processes, on_sample)
     problems = [Problem(s, reason) for s, (_, reason) in zip(samples, done, strict=True) if reason is not None]
     # What cannot be used now replaces nothing: the older clips of that recording stay.
     keys = {s.key: key if reason is None else None for s, (key, reason) in zip(samples, done, strict=True)}
@@ -104,6 +98,22 @@ def prepare(
     if len(problems) == len(samples):
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
+
+
+def _filled(
+    work: Sequence[tuple[Path, Sample, PrepareSettings]], processes: int, on_sample: Callable[[], None]
+) -> list[_Done]:
+    """What came of each recording, in their order."""
+    if processes == 1:
+        return [_counted(_fill(*item), on_sample) for item in work]
+    try:
+        with worker_pool(processes, one_thread=True) as pool:
+            return [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
+    except BrokenProcessPool as error:
+        raise OutputError(
+            "a worker process was ended from outside, for example because memory ran out; give the same command "
+            "again, perhaps with fewer --processes: what is finished is kept"
+        ) from error
 
 
 def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> None:
@@ -117,9 +127,6 @@ def not_asked_for(store: ClipStore, samples: Sequence[Sample]) -> list[str]:
     """Recordings that an earlier run has put into the store and this one was not given."""
     asked = {s.key for s in samples}
     return sorted({"/".join(e.video) for e in store if e.video not in asked})
-
-
-_Done = tuple[str | None, str | None]  # the key in the store, and why there are no clips, if so
 
 
 def _counted(done: _Done, on_sample: Callable[[], None]) -> _Done:

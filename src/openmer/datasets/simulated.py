@@ -128,14 +128,15 @@ def prepare_simulated(
     work = [s for s in range(settings.subjects) if not store.has(_key(settings, s))]
     for _ in range(settings.subjects - len(work)):
         on_subject()
-    if processes == 1:
-        for subject in work:
-            _fill(store.root, settings, subject)
-            on_subject()
-    else:
-        with worker_pool(processes) as pool:
-            for _ in pool.map(_fill, [store.root] * len(work), [settings] * len(work), work):
+    with store.filling():
+        if processes == 1:
+            for subject in work:
+                _fill(store.root, settings, subject)
                 on_subject()
+        else:
+            with worker_pool(processes) as pool:
+                for _ in pool.map(_fill, [store.root] * len(work), [settings] * len(work), work):
+                    on_subject()
     return ClipStore(root)
 
 
