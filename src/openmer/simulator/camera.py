@@ -110,7 +110,7 @@ def _interpolate(triangle, weights, faces, attribute, out):  # type: ignore[no-u
 
 
 @numba.njit(cache=True)
-def _rasterize(points, faces, triangle, weights, depth):  # type: ignore[no-untyped-def]
+def _rasterize(points, faces, triangle, weights, nearest):  # type: ignore[no-untyped-def]
     height, width = triangle.shape
     for t in range(len(faces)):
         ax, ay, az = points[faces[t, 0]]
@@ -121,30 +121,35 @@ def _rasterize(points, faces, triangle, weights, depth):  # type: ignore[no-unty
             continue
         x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
         y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
+        ia, ib, ic = 1 / az, 1 / bz, 1 / cz
+        # Weights are linear along a row.
+        along_a, along_b = (by - cy) / area, (cy - ay) / area
         for y in range(y0, y1 + 1):
+            row_a = (bx * (cy - y) - (by - y) * cx) / area
+            row_b = (cx * (ay - y) - (cy - y) * ax) / area
             for x in range(x0, x1 + 1):
-                wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
-                wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+                wa = row_a + along_a * x
+                wb = row_b + along_b * x
                 wc = 1 - wa - wb
                 if wa < 0 or wb < 0 or wc < 0:
                     continue
-                inverse = wa / az + wb / bz + wc / cz
-                z = 1 / inverse
-                if z < depth[y, x]:
-                    depth[y, x] = z
+                inverse = wa * ia + wb * ib + wc * ic  # of the depth: no division where something nearer is there
+                if inverse > nearest[y, x]:
+                    nearest[y, x] = inverse
                     triangle[y, x] = t
-                    weights[y, x, 0] = wa / az * z
-                    weights[y, x, 1] = wb / bz * z
-                    weights[y, x, 2] = wc / cz * z
+                    weights[y, x, 0] = wa * ia / inverse
+                    weights[y, x, 1] = wb * ib / inverse
+                    weights[y, x, 2] = wc * ic / inverse
 
 
 def rasterize(projected: Array, faces: npt.NDArray[np.int32], height: int, width: int) -> Surface:
     """What a pinhole sees: (V, 3) projected vertices -> the nearest surface at each pixel's centre."""
     triangle = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 3), np.float32)
-    depth = np.full((height, width), np.inf, np.float32)
-    _rasterize(projected.astype(np.float64), faces, triangle, weights, depth)
-    return Surface(triangle, weights, depth)
+    nearest = np.zeros((height, width))  # 1 / mm
+    _rasterize(projected.astype(np.float64), faces, triangle, weights, nearest)
+    with np.errstate(divide="ignore"):
+        return Surface(triangle, weights, (1 / nearest).astype(np.float32))
 
 
 def exact_flow(
