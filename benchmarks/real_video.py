@@ -56,7 +56,7 @@ class Seen:
     faces: Sequence[Face | None]
 
     def clips(self, length: int) -> list[tuple[Gray, Array]]:
-        """Crops (T, 128, 128) and dlib's landmarks in them (T, 68, 2), where the face is found: `MOST_CLIPS` or fewer."""
+        """Crops (T, 128, 128), dlib's landmarks in them (T, 68, 2); at most `MOST_CLIPS`, where the face is found."""
         found = []
         starts = np.arange(0, len(self.frames) - SPACING * (length - 1), SPACING)
         for start in starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_CLIPS)).astype(int)].tolist():
