@@ -19,6 +19,7 @@ from openmer.clip import Array, Gray
 from openmer.clips.transforms import normalized
 from openmer.errors import InputError
 from openmer.models.mol import MOL
+from openmer.models.motion import HeadMotion
 
 Method = Literal["integrated", "held"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -122,7 +123,10 @@ def attribute(
 
     was_training = model.training
     model.eval()
+    head_motions = [part for part in model.modules() if isinstance(part, HeadMotion)]
     try:
+        for part in head_motions:
+            part.differentiable = True
         with torch.no_grad():
             moving, standing = (float(log_odds(c)) for c in (clip, still))
         if method == "integrated":
@@ -139,6 +143,8 @@ def attribute(
                 )
     finally:
         model.train(was_training)
+        for part in head_motions:
+            part.differentiable = False
     values = np.asarray(places[0, :, 0].detach().float().cpu().numpy(), np.float32)
     return Attribution(target, method, moving, standing, values)
 

@@ -111,20 +111,30 @@ class HeadMotion(nn.Module):
 
     Args:
         size: H = W of the frames.
+
+    Attributes:
+        differentiable: whether gradients go through it. Training does without, which is cheaper; an attribution needs
+            them, or its parts would not add up to the whole.
     """
 
     LEVELS = (8, 4)
 
     def __init__(self, size: int) -> None:
         super().__init__()
+        self.differentiable = False
         for level in self.LEVELS:
             self.register_buffer(f"window{level}", _gaussian_matrix(size // level, 2.0), persistent=False)
         self.middle: Tensor
         self.register_buffer("middle", middle_of(size // self.LEVELS[-1]), persistent=False)
 
-    @torch.no_grad()
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Two frames, (B, 1, H, W) float32 each -> (B, 2, H, W) px."""
+        if self.differentiable:
+            return self._fitted(first, second)
+        with torch.no_grad():
+            return self._fitted(first, second)
+
+    def _fitted(self, first: Tensor, second: Tensor) -> Tensor:
         fit = affine_part(self.coarse(first, second), self.middle.float())
         return F.interpolate(fit, first.shape[2:], mode="bilinear", align_corners=False)
 
