@@ -76,6 +76,7 @@ FILES = {
     "hour": "spotting-100-2026-11-25",
     "twelve": "spotting-200-2026-11-25",
     "seen": "attribution-2026-11-25",
+    "whole": "attribution-integrated-2026-11-25",
     "models": "models-cpu-2026-11-25",
     "units": "units-2026-11-25",
     "baselines": "baselines-2026-11-25",
@@ -85,9 +86,9 @@ BASE = "baselines/figures/calm"
 HOUR = "hour/figures/least_expression"
 
 
-def _share(row: str) -> tuple[str, ...]:
+def _share(row: str, alias: str = "seen") -> tuple[str, ...]:
     """Mean, both ends of the interval, and how often the strongest place is inside."""
-    f = f"seen/figures/{row}"
+    f = f"{alias}/figures/{row}"
     return f"{f}/share/mean", f"{f}/share/interval_95/0", f"{f}/share/interval_95/1", f"{f}/hit/mean"
 
 
@@ -131,7 +132,7 @@ EXACT = (
             *_spotting("twelve/figures/least_expression"),
             *_spotting(HOUR),
             "heads/figures/lively/recognition/accuracy/mean",
-            "real/figures/nme_against_dlib/mean",
+            "real/figures/carphone_pristine.mp4/nme_against_dlib/mean",
         ),
     ),
     Exact(
@@ -146,7 +147,7 @@ EXACT = (
             GIVEN,
             f"{HOUR} 0.5/recall_by_peak/0.0 to 0.5 px/0",
             GIVEN,
-            "real/figures/nme_against_dlib/mean",
+            "real/figures/carphone_pristine.mp4/nme_against_dlib/mean",
         ),
     ),
     Exact(
@@ -156,7 +157,7 @@ EXACT = (
         (
             *_share("chance: share of the crop"),
             *_share("change of gray"),
-            *_share("mol-lite, integrated"),
+            *_share("mol-lite, integrated", "whole"),
             *_share("mol-lite, held"),
             "seen/figures/action units/first/mean",
             "seen/figures/action units/any/mean",
@@ -190,7 +191,7 @@ TABLES = (
     Tables(
         "docs/models/mol-lite.md",
         "Recognition, 3 seeds",
-        "## On one real video",
+        "## On real faces",
         ("heads", "lite", "first", "baselines"),
         derived={
             "0.57": (f"{FLOW}/network", f"{FLOW}/tvl1"),
@@ -211,7 +212,7 @@ TABLES = (
             "7.1": "the first version on lively heads: docs/LOG.md",
         },
     ),
-    Tables("docs/models/mol-lite.md", "- flow, gray levels left", "## What it was not", ("real", "real-first")),
+    Tables("docs/models/mol-lite.md", "| seconds |", "## What it was not", ("real",)),
 )
 
 
