@@ -15,6 +15,7 @@ from openmer.training.data import ClipData
 from openmer.training.encoded import Decision, EncodedClips, encode, packed
 from openmer.training.loop import TrainSettings, make_model, train
 from openmer.training.losses import LossSettings
+from test_analyze import run
 
 HEAD = TrainSettings(
     steps=4,
@@ -98,11 +99,20 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(data: ClipData, tmp_path: Path) 
     assert all(torch.equal(whole[name], gone_on[name]) for name in whole)
 
 
-def test_what_cannot_work_is_refused(data: ClipData) -> None:
-    with pytest.raises(InputError, match="frozen"):
+def test_what_cannot_work_is_refused_before_a_folder_is_made(
+    data: ClipData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="the backbone is frozen; name it in freeze"):
         TrainSettings(views=2)
+    with pytest.raises(InputError, match="must not be negative"):
+        replace(HEAD, views=-1)
     with pytest.raises(InputError, match="flow, landmarks would have nothing to learn"):
-        train(replace(HEAD, views=1, losses=LossSettings()), data)
+        replace(HEAD, views=1, losses=LossSettings())
+    assert replace(HEAD, views=1, losses=LossSettings(), switches={"flow": False, "landmarks": False}).views == 1
+    out = tmp_path / "out"
+    given = ["--out", str(out), "--freeze", "backbone", "--views", "2", "--steps", "1"]
+    assert run(monkeypatch, "loso", data.store.root, *given) == 1
+    assert not out.exists()
 
 
 def test_damaged_and_unwritable_files_are_said(data: ClipData) -> None:

@@ -72,7 +72,6 @@ FILES = {
     "heads": "recognition-2026-11-25",
     "first": "mol-lite-2026-11-24",
     "real": "real_video-2026-11-25",
-    "real-first": "real_video-2026-11-24",
     "hour": "spotting-100-2026-11-25",
     "twelve": "spotting-200-2026-11-25",
     "seen": "attribution-2026-11-25",
@@ -102,6 +101,18 @@ def _units(head: str) -> tuple[str, ...]:
     f = f"units/figures/{head}"
     shares = (f"{f}/first_right/mean", f"{f}/first_right_by_regions")
     return *shares, *(f"{f}/f1/{unit}/mean" for unit in (1, 2, 4, 6, 12, 26))
+
+
+# The rows of the card's table of recognition; the constant guesser has no spread.
+_CARD = (
+    (SCORES, ("mean", "sd")),
+    (f"{BASE}/off-apexnet", ("mean", "sd")),
+    (f"{BASE}/ststnet", ("mean", "sd")),
+    (f"{BASE}/constant", ("mean",)),
+    ("heads/figures/lively/recognition", ("mean", "sd")),
+    ("baselines/figures/lively/off-apexnet", ("mean", "sd")),
+    ("baselines/figures/lively/ststnet", ("mean", "sd")),
+)
 
 
 EXACT = (
@@ -148,6 +159,17 @@ EXACT = (
             f"{HOUR} 0.5/recall_by_peak/0.0 to 0.5 px/0",
             GIVEN,
             "real/figures/carphone_pristine.mp4/nme_against_dlib/mean",
+        ),
+    ),
+    Exact(
+        "docs/models/mol-lite.md",
+        "| calm heads | accuracy",
+        "95 % interval",
+        tuple(
+            f"{row}/{score}/{value}"
+            for row, values in _CARD
+            for score in ("accuracy", "uf1", "detection_accuracy", "detection_uf1")
+            for value in values
         ),
     ),
     Exact(

@@ -128,6 +128,8 @@ def prepare_simulated(
     work = [s for s in range(settings.subjects) if not store.has(_key(settings, s))]
     for _ in range(settings.subjects - len(work)):
         on_subject()
+    if not work and store.finished:  # which may lie where nothing can be written
+        return store
     with store.filling():
         if processes == 1:
             for subject in work:

@@ -7,6 +7,7 @@ Shape legend: V vertices, H rows, W columns of the picture; the atlas has its ow
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numba
@@ -285,6 +286,7 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
     return out
 
 
+@lru_cache(maxsize=1)
 def _eye_middles() -> Array:
     """(2, 2) x and z in mm of the middles of the left and the right eye's ball, on the mean head."""
     model = head_model()

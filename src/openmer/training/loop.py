@@ -24,7 +24,7 @@ from openmer.clips.store import digest_of
 from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
-from openmer.models.mol import CLIP_HEADS, MOL, PARTS, PRESETS, Head, MOLOutput, create_model, within
+from openmer.models.mol import CLIP_HEADS, HEADS, MOL, PARTS, PRESETS, Head, MOLOutput, create_model, within
 from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
@@ -99,9 +99,22 @@ class TrainSettings:
             unknown = [part for part in given if part not in PARTS]
             if unknown:
                 raise InputError(f"{name}: there is no part {', '.join(unknown)}; choose {', '.join(PARTS)}")
-        if self.views < 0 or (self.views and not {"all", "backbone"} & set(self.freeze)):
+        if self.views < 0:
+            raise InputError(f"views must not be negative, got {self.views}")
+        if self.views:
+            self._check_views()
+
+    def _check_views(self) -> None:
+        """Views hold what the heads that read a whole clip are given by a frozen backbone, and nothing else."""
+        if not {"all", "backbone"} & set(self.freeze):
             raise InputError(
                 "views are encoded once where the backbone is frozen; name it in freeze, or leave views at 0"
+            )
+        others = [h for h in HEADS if h not in CLIP_HEADS and self.switches.get(h, True) and getattr(self.losses, h)]
+        if others:
+            raise InputError(
+                f"views hold what mer and units read, and {', '.join(others)} would have nothing to learn from: give "
+                "their loss the weight 0 (--heads mer), or leave views at 0"
             )
 
     @property
@@ -249,7 +262,7 @@ def train(
     units = model.config.units if isinstance(model, MOL) else ()
     reads, encoded = model, None
     if settings.views and isinstance(model, MOL):
-        reads, encoded = Decision(model), _encoded(model.to(fabric.device), data, settings, heads or (), part, console)
+        reads, encoded = Decision(model), _encoded(model.to(fabric.device), data, settings, part, console)
         fabric.barrier()
     wrapped, optimizer = fabric.setup(reads, optimizer)
     weights = data.class_weights().to(fabric.device) if settings.balance == "weights" else None
@@ -320,20 +333,9 @@ def train(
 
 
 def _encoded(
-    model: MOL,
-    data: ClipData,
-    settings: TrainSettings,
-    heads: tuple[Head, ...],
-    part: tuple[int, int],
-    console: Console,
+    model: MOL, data: ClipData, settings: TrainSettings, part: tuple[int, int], console: Console
 ) -> EncodedClips:
     """Views of all clips from the frozen backbone; those that are there already are taken."""
-    whole = [head for head in heads if head not in CLIP_HEADS]
-    if whole:
-        raise InputError(
-            f"views hold what mer and units read; {', '.join(whole)} would have nothing to learn from: give "
-            "their loss the weight 0, or leave views at 0"
-        )
     encoded = EncodedClips(data, model, settings.transforms, settings.views)
     mine = encoded.missing()[part[0] :: part[1]]
     if mine:
