@@ -35,8 +35,15 @@ from openmer.bench import cpu_name
 from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import WILD, middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.judge import judge_flow, judge_landmarks, judge_units, predict, units_over_seeds
-from openmer.evaluation.metrics import Prediction, bootstrap, class_scores, detection_scores, spread
+from openmer.evaluation.judge import (
+    judge_flow,
+    judge_landmarks,
+    judge_units,
+    predict,
+    recall_by_motion,
+    recognition_over_seeds,
+    units_over_seeds,
+)
 from openmer.files import write_atomic
 from openmer.models.mol import MOL
 from openmer.models.weights import load_model, save_model
@@ -48,7 +55,6 @@ from openmer.version import __version__, commit
 
 TRAINED_ON = "simulated faces; not validated on real micro-expressions"
 CLASSES = ("negative", "none", "positive", "surprise")
-NONE = CLASSES.index("none")
 
 
 HELD_OUT = 60  # simulated people, four clips each
@@ -96,7 +102,6 @@ UNITS_HEAD = TrainSettings(
     views=RECOGNITION.views,
     losses=LossSettings(mer=0.0, flow=0.0, landmarks=0.0),
 )
-MOTIONS = (0.0, 0.5, 1.0, 2.0, 3.0, 100.0)
 BASELINES = {
     "ststnet": TrainSettings(model="ststnet", lr=2e-3, batch=32, steps=1500),
     "off-apexnet": TrainSettings(model="off-apexnet", lr=5e-4, batch=32, steps=1500),
@@ -154,8 +159,8 @@ def judged(models: list[nn.Module], seeds: tuple[int, ...], data: ClipData, cons
     return {
         "data": f"{len(data)} simulated clips of {HELD_OUT} people that were never trained on",
         "heads": data.store.settings["head"],
-        "recognition": _recognition(runs),
-        "recall_by_motion": _by_motion(runs, data),
+        "recognition": recognition_over_seeds(runs, CLASSES),
+        "recall_by_motion": recall_by_motion(runs, data),
         "units": units_over_seeds([judge_units(m, data) for m in models if isinstance(m, MOL)]),
         "flow_px": flow,
         "landmarks": judge_landmarks(first, data),
@@ -164,42 +169,6 @@ def judged(models: list[nn.Module], seeds: tuple[int, ...], data: ClipData, cons
         "machine": cpu_name(),
         "commit": commit(),
     }
-
-
-def _recognition(runs: list[list[Prediction]]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds; the 95 % interval over people, of the first seed."""
-    four = [class_scores(run, len(CLASSES)) for run in runs]
-    two = [detection_scores(run, NONE) for run in runs]
-    low, high = bootstrap(runs[0], lambda rows: class_scores(rows, len(CLASSES)).accuracy)
-    return {
-        "accuracy": spread([s.accuracy for s in four]),
-        "accuracy_95_percent_over_people": [low, high],
-        "uf1": spread([s.uf1 for s in four]),
-        "uar": spread([s.uar for s in four]),
-        "detection_accuracy": spread([s.accuracy for s in two]),
-        "detection_uf1": spread([s.uf1 for s in two]),
-        "confusion_of_the_first_seed": {"classes": list(CLASSES), "rows_are_true": four[0].counts.tolist()},
-    }
-
-
-def _by_motion(runs: list[list[Prediction]], data: ClipData) -> dict[str, dict[str, float]]:
-    """By how far an expression goes from the clip's first frame: how many are found, and how many named rightly."""
-    reach = {}
-    for entry in data.entries:
-        flow = data.store.read(entry).flow
-        if flow is not None:
-            reach[entry.video] = float(np.linalg.norm(flow.cumsum(0), axis=1).max())
-    rows = [p for run in runs for p in run if p.truth != NONE]
-    found = {}
-    for low, high in pairwise(MOTIONS):
-        inside = [p for p in rows if low <= reach[p.dataset, p.subject, p.sample] < high]
-        if inside:
-            found[f"{low:g} to {high:g} px"] = {
-                "clips": len(inside) // len(runs),
-                "found": round(float(np.mean([p.probabilities[NONE] < 0.5 for p in inside])), 3),
-                "named_rightly": round(float(np.mean([p.predicted == p.truth for p in inside])), 3),
-            }
-    return found
 
 
 def _baseline(
@@ -212,7 +181,7 @@ def _baseline(
             replace(settings, seed=seed), data[0], out / "baselines" / f"{settings.model}-{seed}", console=console
         )
         runs.append(predict(model, data[1], seed=seed))
-    return _recognition(runs)
+    return recognition_over_seeds(runs, CLASSES)
 
 
 def _speed(model: MOL, data: ClipData, clips: int = 10) -> dict[str, float]:

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from openmer.clip import Array
+from openmer.clip import NONE, Array
 from openmer.clips.flow import FlowMethod, optical_flow
 from openmer.clips.transforms import middle
 from openmer.errors import InputError
 from openmer.evaluation.metrics import (
     Prediction,
+    bootstrap,
     class_scores,
+    detection_scores,
     endpoint_error,
     failure_rate,
     landmark_errors,
@@ -27,6 +29,8 @@ from openmer.training.data import ClipData
 
 # Bounds of a pair's largest motion, px: what a flow's error is told apart by.
 SIZES = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0), (1.0, 100.0))
+# Bounds of how far an expression goes from a clip's first frame, px: what its finding is told apart by.
+REACHES = (0.0, 0.5, 1.0, 2.0, 3.0, 100.0)
 TOOTHLESS = 0.05  # pairs that move less than this anywhere say nothing of an error on moving pixels
 
 
@@ -83,6 +87,52 @@ def validation(data: ClipData) -> Callable[[nn.Module], dict[str, float]]:
         return {"score": float(np.nan_to_num(found.uf1)), **found.summary()}
 
     return scores
+
+
+def recognition_over_seeds(runs: Sequence[list[Prediction]], classes: Sequence[str]) -> dict[str, Any]:
+    """Predictions of several seeds on the same clips: scores with their spread; of the first seed, over people.
+
+    Args:
+        runs: one a seed.
+        classes: in the order of the probabilities, `none` among them.
+
+    Returns:
+        `accuracy`, `uf1`, `uar` of all classes, `detection_accuracy`, `detection_uf1` of expression or none, each mean
+        and standard deviation; of the first seed the 95 % interval of the accuracy over people, and the confusion.
+    """
+    four = [class_scores(run, len(classes)) for run in runs]
+    two = [detection_scores(run, classes.index(NONE)) for run in runs]
+    low, high = bootstrap(runs[0], lambda rows: class_scores(rows, len(classes)).accuracy)
+    return {
+        "accuracy": spread([s.accuracy for s in four]),
+        "accuracy_95_percent_over_people": [low, high],
+        "uf1": spread([s.uf1 for s in four]),
+        "uar": spread([s.uar for s in four]),
+        "detection_accuracy": spread([s.accuracy for s in two]),
+        "detection_uf1": spread([s.uf1 for s in two]),
+        "confusion_of_the_first_seed": {"classes": list(classes), "rows_are_true": four[0].counts.tolist()},
+    }
+
+
+def recall_by_motion(runs: Sequence[list[Prediction]], data: ClipData) -> dict[str, dict[str, float]]:
+    """By how far an expression goes from the clip's first frame: how many are found, and how many named rightly."""
+    none = data.classes.index(NONE)
+    reach = {}
+    for entry in data.entries:
+        flow = data.store.read(entry).flow
+        if flow is not None:
+            reach[entry.video] = float(np.linalg.norm(flow.cumsum(0), axis=1).max())
+    rows = [p for run in runs for p in run if p.truth != none]
+    found = {}
+    for low, high in pairwise(REACHES):
+        inside = [p for p in rows if low <= reach[p.dataset, p.subject, p.sample] < high]
+        if inside:
+            found[f"{low:g} to {high:g} px"] = {
+                "clips": len(inside) // len(runs),
+                "found": round(float(np.mean([p.probabilities[none] < 0.5 for p in inside])), 3),
+                "named_rightly": round(float(np.mean([p.predicted == p.truth for p in inside])), 3),
+            }
+    return found
 
 
 def judge_flow(

@@ -1,0 +1,39 @@
+"""What is said of several seeds' predictions, on numbers made by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from clipsets import shifting_store
+from openmer.evaluation.judge import recall_by_motion, recognition_over_seeds
+from openmer.evaluation.metrics import Prediction
+from openmer.training.data import ClipData
+
+CLASSES = ("left", "none", "right")
+LEFT, NONE, RIGHT = range(3)
+
+
+def said(truth: int, predicted: int, subject: str = "s0", sample: str = "v0") -> Prediction:
+    sure = tuple(0.8 if k == predicted else 0.1 for k in range(3))
+    return Prediction(
+        dataset="shifting", subject=subject, sample=sample, fold="", seed=0, truth=truth, probabilities=sure
+    )
+
+
+def test_scores_of_two_seeds_by_hand() -> None:
+    first = [said(LEFT, LEFT), said(LEFT, RIGHT), said(RIGHT, RIGHT), said(NONE, NONE)]  # 3 of 4; all detected
+    second = [said(LEFT, LEFT), said(LEFT, NONE), said(RIGHT, NONE), said(NONE, NONE)]  # 2 of 4; 2 are missed
+    found = recognition_over_seeds([first, second], CLASSES)
+    assert found["accuracy"]["mean"] == pytest.approx((0.75 + 0.5) / 2)
+    assert found["accuracy"]["sd"] == pytest.approx(0.25 / 2**0.5)
+    assert found["detection_accuracy"]["mean"] == pytest.approx((1 + 0.5) / 2)
+    assert found["confusion_of_the_first_seed"]["rows_are_true"] == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+
+
+def test_recall_by_motion_by_hand(tmp_path: Path) -> None:
+    store = shifting_store(tmp_path / "store", subjects=1)  # 7 steps of a pixel each: 7 px in all four clips
+    data = ClipData(store, store.entries, CLASSES)
+    names = [(LEFT, LEFT, "v0"), (RIGHT, LEFT, "v1"), (LEFT, NONE, "v2"), (RIGHT, RIGHT, "v3")]
+    run = [said(truth, predicted, sample=sample) for truth, predicted, sample in names]
+    found = recall_by_motion([run, run], data)
+    assert found == {"3 to 100 px": {"clips": 4, "found": 0.75, "named_rightly": 0.5}}
