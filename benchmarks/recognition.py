@@ -16,7 +16,7 @@ from rich.table import Table
 from units import HEADS
 
 from openmer.datasets.simulated import prepare_simulated
-from openmer.evaluation.judge import judge_units, predict, recall_by_motion, recognition_over_seeds, units_over_seeds
+from openmer.evaluation.judge import predict, recall_by_motion, recognition_over_seeds
 from openmer.evaluation.splits import check_unseen
 from openmer.models.weights import load_model, read_record
 from openmer.progress import progress
@@ -48,8 +48,6 @@ def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"
             "recognition": recognition_over_seeds(runs, classes),
             "recall_by_motion": recall_by_motion(runs, data),
         }
-        if all(model.config.units for model in models):
-            figures[head]["units"] = units_over_seeds([judge_units(model, data) for model in models])
     console.print(_table(figures))
     record.write("recognition", {"weights": [Path(name).name for name in weights]}, figures)
 
