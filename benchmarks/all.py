@@ -31,7 +31,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "kill-ray": ("{here}/kill.py", "--ray"),
     "attribution": ("{here}/attribution.py", "--methods", "integrated", "held"),
     "units": ("{here}/units.py", "--out", "{runs}/units"),
-    "recognition": ("{here}/recognition.py", "--out", "{runs}/units"),
+    "held_out": ("{here}/held_out.py", "--out", "{runs}/units"),
     "prepare": ("{here}/prepare.py",),
     "spotting": ("{here}/spotting.py", "--out", "{runs}/spotting"),
     "spotting-200": ("{here}/spotting.py", "--out", "{runs}/spotting", "--seed", "200", "--videos", "6"),

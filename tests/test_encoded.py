@@ -40,15 +40,19 @@ def kept(data: ClipData) -> list[Path]:
     return sorted((data.store.root / "encoded").glob("*/*.npy"))
 
 
-def test_the_head_learns_what_it_learns_without(data: ClipData) -> None:
-    anew = train(HEAD, data).state_dict()
-    once = train(replace(HEAD, views=1), data).state_dict()
-    begun = make_model(HEAD, len(CLASSES)).state_dict()
+LANDMARKS = replace(HEAD, freeze=("backbone", "flow", "mer"), losses=LossSettings(mer=0.0, flow=0.0))
+
+
+@pytest.mark.parametrize(("settings", "head"), [(HEAD, "mer"), (LANDMARKS, "landmarks")])
+def test_the_head_learns_what_it_learns_without(data: ClipData, settings: TrainSettings, head: str) -> None:
+    anew = train(settings, data).state_dict()
+    once = train(replace(settings, views=1), data).state_dict()
+    begun = make_model(settings, len(CLASSES)).state_dict()
     learned = {name: float((anew[name] - begun[name]).float().norm()) for name in anew}
     apart = {name: float((anew[name] - once[name]).float().norm()) for name in anew}
-    assert {name.split(".")[0] for name, size in learned.items() if size > 0} == {"mer"}
+    assert {name.split(".")[0] for name, size in learned.items() if size > 0} == {head}
     assert sum(apart.values()) < 0.1 * sum(learned.values())  # what is kept is rounded to float16
-    assert len(kept(data)) == len(data)
+    assert len(kept(data)) == 2 * len(data)  # features and landmarks
 
 
 @pytest.mark.parametrize("motion", [True, False])
@@ -57,10 +61,11 @@ def test_a_decision_from_what_is_kept_is_that_of_the_whole_network(motion: bool)
     model = create_model("mol-lite", motion=motion, units=(1, 12)).eval()
     clips = torch.randn(2, 8, 1, 128, 128)
     with torch.inference_mode():
-        whole = model(clips, ("mer", "units"))
-        decided = Decision(model)(packed(encode(model, clips)), ("mer", "units"))
+        whole = model(clips, ("mer", "units", "landmarks"))
+        decided = Decision(model)(packed(encode(model, clips)), ("mer", "units", "landmarks"))
     assert torch.equal(whole.logits, decided.logits)
     assert torch.equal(whole.units, decided.units)
+    assert torch.equal(whole.landmarks, decided.landmarks)
 
 
 def test_seeds_share_what_is_kept_and_other_backbones_and_changes_do_not(data: ClipData, tmp_path: Path) -> None:
@@ -81,13 +86,15 @@ def test_views_are_changed_differently_and_drawn_from_step_to_step(data: ClipDat
     assert clips.missing() == list(data.entries)
     clips.fill(data.entries[:1])
     assert clips.missing() == list(data.entries[1:])
-    first = np.load(kept(data)[0])
+    points, first = (np.load(path) for path in kept(data))
     assert first.shape == (3, 7, 128 + 128 + 6, 16, 16)
+    assert points.shape == (3, 8, 68, 2)
     assert all(np.abs(first[a] - first[b]).max() > 0.01 for a, b in ((0, 1), (0, 2), (1, 2)))
     clips.fill(clips.missing())
     batches = [clips.training_batch(step, 4, seed=0) for step in (0, 0, 1)]
     assert torch.equal(batches[0].inputs, batches[1].inputs)
     assert not torch.equal(batches[0].inputs, batches[2].inputs)
+    assert batches[0].landmarks.shape == (4, 8, 68, 2)
     assert batches[0].labels.tolist() == data.training_batch(0, 4, seed=0).labels.tolist()
 
 
@@ -106,9 +113,9 @@ def test_what_cannot_work_is_refused_before_a_folder_is_made(
         TrainSettings(views=2)
     with pytest.raises(InputError, match="must not be negative"):
         replace(HEAD, views=-1)
-    with pytest.raises(InputError, match="flow, landmarks would have nothing to learn"):
+    with pytest.raises(InputError, match="and flow would have nothing to learn"):
         replace(HEAD, views=1, losses=LossSettings())
-    assert replace(HEAD, views=1, losses=LossSettings(), switches={"flow": False, "landmarks": False}).views == 1
+    assert replace(HEAD, views=1, losses=LossSettings(), switches={"flow": False}).views == 1
     out = tmp_path / "out"
     given = ["--out", str(out), "--freeze", "backbone", "--views", "2", "--steps", "1"]
     assert run(monkeypatch, "loso", data.store.root, *given) == 1

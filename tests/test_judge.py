@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clipsets import shifting_store
-from openmer.evaluation.judge import recall_by_motion, recognition_over_seeds
+from openmer.evaluation.judge import landmarks_over_seeds, recall_by_motion, recognition_over_seeds
 from openmer.evaluation.metrics import Prediction
 from openmer.training.data import ClipData
 
@@ -37,3 +37,12 @@ def test_recall_by_motion_by_hand(tmp_path: Path) -> None:
     run = [said(truth, predicted, sample=sample) for truth, predicted, sample in names]
     found = recall_by_motion([run, run], data)
     assert found == {"3 to 100 px": {"clips": 4, "found": 0.75, "named_rightly": 0.5}}
+
+
+def test_landmarks_of_two_seeds_by_hand() -> None:
+    names = ("nme_mean", "nme_median", "failures_at_10_percent", "frames")
+    one, two = (dict(zip(names, values, strict=True)) for values in ((0.03, 0.02, 0.0, 7), (0.05, 0.04, 0.1, 7)))
+    found = landmarks_over_seeds([one, two])
+    assert found["nme_mean"]["mean"] == pytest.approx(0.04)
+    assert found["nme_mean"]["sd"] == pytest.approx(0.02 / 2**0.5)
+    assert found["failures_at_10_percent"]["mean"] == pytest.approx(0.05) and found["frames"] == 7

@@ -186,7 +186,7 @@ def test_the_weights_that_ship_know_simulated_people_they_have_not_seen(tmp_path
     record, model = read_record("mol-lite"), load_model("mol-lite")
     assert "simulated" in record.trained_on and record.scores["real_micro_expressions"] is None
     data = ClipData(store, store.entries, record.classes)
-    flow = judge_flow(model, data, methods=("tvl1",))["moving"]
+    flow = judge_flow(model, data.subset(range(0, len(data), 3)), methods=("tvl1",))["moving"]  # TV-L1 takes long
     assert flow["network"] < 0.8 * flow["tvl1"]
     assert judge_landmarks(model, data)["nme_mean"] < 0.04
     scores = detection_scores(predict(model, data), record.classes.index("none"))

@@ -35,6 +35,7 @@ from openmer.processes import worker_pool
 from openmer.version import __version__
 
 DType = Literal["float32", "bfloat16"]
+SLOW_GFLOPS = 5.0  # bfloat16 on a CPU without instructions for it reaches less
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,15 @@ def _median_s(work: Callable[[], Any], settings: BenchSettings) -> float:
     return statistics.median(once() for _ in range(settings.repeats))
 
 
-def _matmul_gflops(settings: BenchSettings, side: int = 2048) -> float:
-    a = torch.randn(side, side, device=settings.device)
-    return 2 * side**3 / 1e9 / _median_s(lambda: a @ a, settings)
+def _matmul_gflops(settings: BenchSettings) -> float:
+    """Of large matrices, or of small ones where the machine does this type so slowly that large ones take minutes."""
+
+    def gflops(side: int) -> float:
+        a = torch.randn(side, side, device=settings.device)
+        return 2 * side**3 / 1e9 / _median_s(lambda: a @ a, settings)
+
+    small = gflops(256)
+    return gflops(2048) if small > SLOW_GFLOPS else small
 
 
 def _training_step_s(model: MOL, network: Callable[..., MOLOutput], settings: BenchSettings) -> float:

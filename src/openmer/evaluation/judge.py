@@ -204,6 +204,12 @@ def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str,
     }
 
 
+def landmarks_over_seeds(found: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """What `judge_landmarks` gave for several seeds on the same clips: means with their spread."""
+    names = ("nme_mean", "nme_median", "failures_at_10_percent")
+    return {**{name: spread([f[name] for f in found]) for name in names}, "frames": found[0]["frames"]}
+
+
 def judge_units(model: MOL, data: ClipData, *, batch: int = 16, least: int = 10) -> dict[str, Any]:
     """How well a network names action units, on clips that say which they show.
 

@@ -1,9 +1,12 @@
 """What a frozen backbone makes of clips, computed once: a head is then learned for the cost of the head.
 
-    STORE/encoded/DIGEST/CLIP.npy   (V, P, 2 C + M, S, S) float16: V changed views of a clip; DIGEST of the backbone's
-                                    weights and of how clips are changed, so folds and seeds share what is there
+    STORE/encoded/DIGEST/CLIP.npy         (V, P, 2 C + M, S, S) float16: V changed views of a clip
+    STORE/encoded/DIGEST/CLIP-points.npy  (V, T, 68, 2) float32: their landmarks, px, NaN where unknown
 
-Shape legend: V views, P pairs, C = 128 features, M = 6 channels of closed-form motion (0 without), S side of F(g).
+DIGEST is of the backbone's weights and of how clips are changed, so folds and seeds share what is there.
+
+Shape legend: V views, T frames, P = T - 1 pairs, C = 128 features, M = 6 channels of closed-form motion (0 without),
+S side of F(g).
 """
 
 import hashlib
@@ -13,6 +16,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +30,16 @@ from openmer.files import write_atomic
 from openmer.models.mol import CHANNELS, CLIP_HEADS, MOL, Encoded, Head, MOLOutput, within
 from openmer.training.data import Balance, Batch, ClipData
 
-VERSION = 1  # of what is kept
+VERSION = 2  # of what is kept
+POINTS = "-points"
+ENCODED_HEADS = frozenset[Head]({"mer", "landmarks", "units"})  # flow reads the frames too
+N = TypeVar("N", np.float16, np.float32)
 # Of the config, what does not change what a backbone makes of a clip.
 OF_HEADS = ("preset", "num_classes", "flow", "landmarks", "flow_head", "landmark_head", "units")
 
 
 class EncodedClips:
-    """Views of clips, as the heads that read a whole clip see them.
+    """Views of clips, as the heads see them that read what the backbone makes of a clip and nothing else.
 
     A clip's views do not depend on the run, so that trainings with the same frozen backbone share them.
 
@@ -65,9 +72,9 @@ class EncodedClips:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             for entry in entries:
-                buffer = io.BytesIO()
-                np.save(buffer, self._encode(entry, device), allow_pickle=False)
-                write_atomic(self._path(entry), buffer.getvalue())
+                features, points = self._encode(entry, device)
+                write_atomic(self._path(entry, POINTS), _npy(points))
+                write_atomic(self._path(entry), _npy(features))  # last: where it is, the clip is there
                 step()
         except OSError as error:
             raise OutputError(f"cannot write encoded clips to {self._root}: {error.strerror or error}") from error
@@ -90,59 +97,63 @@ class EncodedClips:
         mine = range(part[0], batch, part[1])
         places = self._data.chosen(step, batch, seed=seed, balance=balance)[mine]
         views = [int(np.random.default_rng([seed, step, k, 5]).integers(self._views)) for k in mine]
-        seen = [self._read(self._data.entries[int(k)], view) for k, view in zip(places, views, strict=True)]
+        drawn = [(self._data.entries[int(k)], view) for k, view in zip(places, views, strict=True)]
+        features = [self._read(self._path(entry), view, np.float16, 5) for entry, view in drawn]
+        points = [self._read(self._path(entry, POINTS), view, np.float32, 4) for entry, view in drawn]
         return Batch(
-            torch.from_numpy(np.stack(seen)).float(),
+            torch.from_numpy(np.stack(features)).float(),
             torch.from_numpy(self._data.labels[places]),
             None,
-            torch.zeros(len(places), 1, 68, 2),
+            torch.from_numpy(np.stack(points)),
             self._data.shown(places, units),
         )
 
-    def _encode(self, entry: Entry, device: torch.device) -> npt.NDArray[np.float16]:
+    def _encode(self, entry: Entry, device: torch.device) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
         clip = self._data.store.read(entry, flow=False)
         source = int(entry.frames_digest[:8], 16)
         views = [
-            transform(clip, self._settings, np.random.default_rng([source, entry.number, view])).frames
+            transform(clip, self._settings, np.random.default_rng([source, entry.number, view]))
             for view in range(self._views)
         ]
         with torch.inference_mode():
-            encoded = encode(self._model, torch.from_numpy(np.stack(views)).to(device))
-        return packed(encoded).cpu().numpy().astype(np.float16)
+            encoded = encode(self._model, torch.from_numpy(np.stack([v.frames for v in views])).to(device))
+        points = np.stack([v.landmarks for v in views]).astype(np.float32)
+        return packed(encoded).cpu().numpy().astype(np.float16), points
 
-    def _read(self, entry: Entry, view: int) -> npt.NDArray[np.float16]:
-        path = self._path(entry)
+    def _read(self, path: Path, view: int, kind: type[N], axes: int) -> npt.NDArray[N]:
+        """One view of what lies in a file."""
         try:
             with path.open("rb") as file:  # a mapped file would be read page by page, which takes longer than the head
                 if np.lib.format.read_magic(file) != (1, 0):
                     raise ValueError("it is of another format")
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                if dtype != np.float16 or len(shape) != 5 or shape[0] != self._views:
+                if dtype != kind or len(shape) != axes or shape[0] != self._views:
                     raise ValueError(f"it holds {shape} of {dtype}")
                 count = math.prod(shape[1:])
                 file.seek(view * count * dtype.itemsize, os.SEEK_CUR)
-                return np.fromfile(file, dtype, count).reshape(shape[1:])
+                return np.fromfile(file, kind, count).reshape(shape[1:])
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
                 f"cannot read the encoded clip {path}: {error}; remove it to have it made again"
             ) from error
 
-    def _path(self, entry: Entry) -> Path:
-        return self._root / f"{entry.key}-{entry.number}.npy"
+    def _path(self, entry: Entry, part: str = "") -> Path:
+        return self._root / f"{entry.key}-{entry.number}{part}.npy"
 
 
 class Decision(nn.Module):
-    """A network from where its backbone ends: what `packed` gives, (B, P, 2 C + M, S, S) -> class and action units."""
+    """A network from where its backbone ends: what `packed` gives, (B, P, 2 C + M, S, S) -> all but flow."""
 
     def __init__(self, model: MOL) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, packed_BPDSS: Tensor, heads: Collection[Head]) -> MOLOutput:  # noqa: N803
-        """Only heads that read a whole clip."""
+        """Any of `ENCODED_HEADS`."""
         first, second, moved = torch.split(packed_BPDSS, [CHANNELS, CHANNELS, packed_BPDSS.shape[2] - 2 * CHANNELS], 2)
         moved_or_none = moved if moved.shape[2] else None
-        return self.model.decide(Encoded(first, second, moved_or_none, None, None), heads)
+        points = self.model.locate(second) if "landmarks" in heads else None
+        return self.model.decide(Encoded(first, second, moved_or_none, None, points), heads)
 
 
 def encode(model: MOL, clip_BT1HW: Tensor) -> Encoded:  # noqa: N803
@@ -157,6 +168,12 @@ def packed(encoded: Encoded) -> Tensor:
     return torch.cat([part for part in parts if part is not None], 2)
 
 
+def _npy(values: npt.NDArray[N]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
+
+
 def _digest(model: MOL, settings: TransformSettings, views: int) -> str:
     """Of what encoded clips depend on beside the clips: weights and config without the heads', and the changes."""
     total = hashlib.sha256()
@@ -167,4 +184,4 @@ def _digest(model: MOL, settings: TransformSettings, views: int) -> str:
     return digest_of([VERSION, total.hexdigest(), made_of, asdict(settings), views])
 
 
-__all__ = ["Decision", "EncodedClips", "encode", "packed"]
+__all__ = ["ENCODED_HEADS", "Decision", "EncodedClips", "encode", "packed"]

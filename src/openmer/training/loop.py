@@ -24,11 +24,11 @@ from openmer.clips.store import digest_of
 from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
-from openmer.models.mol import CLIP_HEADS, HEADS, MOL, PARTS, PRESETS, Head, MOLOutput, create_model, within
+from openmer.models.mol import HEADS, MOL, PARTS, PRESETS, Head, MOLOutput, create_model, within
 from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
-from openmer.training.encoded import Decision, EncodedClips
+from openmer.training.encoded import ENCODED_HEADS, Decision, EncodedClips
 from openmer.training.losses import LOSSES, LossSettings, total_loss
 from openmer.training.run import Run, Validate
 from openmer.version import __version__, commit
@@ -105,16 +105,16 @@ class TrainSettings:
             self._check_views()
 
     def _check_views(self) -> None:
-        """Views hold what the heads that read a whole clip are given by a frozen backbone, and nothing else."""
+        """Views hold what a frozen backbone makes of clips, and no frames: flow would have nothing to read."""
         if not {"all", "backbone"} & set(self.freeze):
             raise InputError(
                 "views are encoded once where the backbone is frozen; name it in freeze, or leave views at 0"
             )
-        others = [h for h in HEADS if h not in CLIP_HEADS and self.switches.get(h, True) and getattr(self.losses, h)]
+        others = [h for h in HEADS if h not in ENCODED_HEADS and self.switches.get(h, True) and getattr(self.losses, h)]
         if others:
             raise InputError(
-                f"views hold what mer and units read, and {', '.join(others)} would have nothing to learn from: give "
-                "their loss the weight 0 (--heads mer), or leave views at 0"
+                f"views hold what mer, landmarks and units read, and {', '.join(others)} would have nothing to learn "
+                "from: give its loss the weight 0 (--heads mer landmarks), or leave views at 0"
             )
 
     @property

@@ -1,0 +1,103 @@
+"""What networks do on simulated people that they have not seen: classes, expression or none, landmarks, flow.
+
+Run: python benchmarks/held_out.py [--weights mol-lite runs/mol-lite/units-1/model.safetensors ...] [--out runs/units]
+
+The clips are those of `benchmarks/units.py`, which judges action units. Several weights are seeds of one training; the
+spread over them is given, of flow where it is not the same in all.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import record
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from units import HEADS
+
+from openmer.datasets.simulated import prepare_simulated
+from openmer.evaluation.judge import (
+    judge_flow,
+    judge_landmarks,
+    landmarks_over_seeds,
+    predict,
+    recall_by_motion,
+    recognition_over_seeds,
+)
+from openmer.evaluation.splits import check_unseen
+from openmer.models.mol import MOL, within
+from openmer.models.weights import load_model, read_record
+from openmer.progress import progress
+from openmer.training.data import ClipData
+
+
+def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"), flow: bool = True) -> None:
+    """Judge and write.
+
+    Args:
+        weights: by name or file; of several the spread.
+        out: where the clips lie.
+        flow: whether to judge flow too, beside TV-L1, which takes most of the time; of the first weights, whose
+            backbone and flow head the others must share.
+    """
+    console = Console()
+    classes = read_record(weights[0]).classes
+    models = [load_model(name) for name in weights]
+    if flow and not all(_same_flow(models[0], model) for model in models[1:]):
+        raise SystemExit("these weights differ in their flow, whose spread is not judged here: add --no-flow")
+    figures: dict[str, Any] = {}
+    for head, settings in HEADS.items():
+        with progress(console, f"Simulating, {head}", settings.subjects, "people/s") as step:
+            store = prepare_simulated(out / head, settings, processes=os.cpu_count() or 1, on_subject=step)
+        data = ClipData(store, store.entries, classes)
+        for name in weights:
+            check_unseen(read_record(name), name, data.people)
+        with progress(console, f"Judging, {head}", len(data) * len(models), "clips/s") as step:
+            runs = [predict(model, data, on_clip=step) for model in models]
+        with progress(console, f"Landmarks, {head}", len(models), "networks/s") as step:
+            landmarks = []
+            for model in models:
+                landmarks.append(judge_landmarks(model, data))
+                step()
+        figures[head] = {
+            "data": f"{len(data)} simulated clips of {settings.subjects} people that were never trained on",
+            "heads": settings.head,
+            "recognition": recognition_over_seeds(runs, classes),
+            "recall_by_motion": recall_by_motion(runs, data),
+            "landmarks": landmarks_over_seeds(landmarks),
+        }
+        if flow:
+            with progress(console, f"Flow, {head}", len(data), "clips/s") as step:
+                figures[head]["flow_px"] = judge_flow(models[0], data, on_clip=step)
+    console.print(_table(figures))
+    record.write("held_out", {"weights": [Path(name).name for name in weights]}, figures)
+
+
+def _same_flow(one: MOL, other: MOL) -> bool:
+    parts = [{n: v for n, v in m.state_dict().items() if within(n, ("backbone", "flow"))} for m in (one, other)]
+    return parts[0].keys() == parts[1].keys() and all(torch.equal(v, parts[1][n]) for n, v in parts[0].items())
+
+
+def _table(figures: dict[str, Any]) -> Table:
+    scores = ("accuracy", "uf1", "detection_accuracy", "detection_uf1")
+    table = Table("heads", "accuracy", "UF1", "expression or none", "its UF1", "NME, %", "EPE, px", "of TV-L1")
+    for head, found in figures.items():
+        moving = found.get("flow_px", {}).get("moving", {})
+        table.add_row(
+            head,
+            *(_said(found["recognition"][score]) for score in scores),
+            _said(found["landmarks"]["nme_mean"], 100, 2),
+            *(f"{moving[name]:.3f}" if moving else "" for name in ("network", "tvl1")),
+        )
+    return table
+
+
+def _said(value: dict[str, Any], factor: float = 1, digits: int = 3) -> str:
+    sd = "" if value["sd"] is None else f" ± {factor * value['sd']:.{digits}f}"
+    return f"{factor * value['mean']:.{digits}f}{sd}"
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
