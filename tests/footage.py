@@ -35,7 +35,8 @@ def face_closeup(zoom: float = 2.5) -> Image:
 
 def noisy(image: Image, rng: np.random.Generator, sigma: float = 2.0) -> Image:
     """The picture with a sensor's noise."""
-    return np.clip(np.rint(image + rng.normal(0, sigma, image.shape)), 0, 255).astype(np.uint8)
+    noise = rng.standard_normal(image.shape, np.float32)
+    return np.clip(np.rint(image + np.float32(sigma) * noise), 0, 255).astype(np.uint8)
 
 
 def displaced(image: Image, centre: tuple[float, float], shift: tuple[float, float], sigma: float) -> Image:
@@ -43,6 +44,8 @@ def displaced(image: Image, centre: tuple[float, float], shift: tuple[float, flo
 
     The warp samples backwards, so the inverse of the displacement is found by fixed-point iteration.
     """
+    if shift == (0, 0):
+        return image
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     u = np.zeros((2, *x.shape), np.float32)
     for _ in range(8):

@@ -98,6 +98,24 @@ def test_views_are_changed_differently_and_drawn_from_step_to_step(data: ClipDat
     assert batches[0].labels.tolist() == data.training_batch(0, 4, seed=0).labels.tolist()
 
 
+def test_some_pairs_of_a_clip_come_with_their_landmarks(data: ClipData) -> None:
+    clips = EncodedClips(data, create_model("mol-lite", num_classes=len(CLASSES)), WILD, views=1)
+    clips.fill(clips.missing())
+    whole, some = (clips.training_batch(0, 4, seed=0, pairs=pairs) for pairs in (0, 2))
+    assert some.inputs.shape[:2] == (4, 2) and some.landmarks.shape == (4, 3, 68, 2)
+    taken = set()
+    for clip in range(4):
+        for k in range(2):
+            same = [p for p in range(7) if torch.equal(some.inputs[clip, k], whole.inputs[clip, p])]
+            assert len(same) == 1
+            assert torch.equal(some.landmarks[clip, 1 + k], whole.landmarks[clip, 1 + same[0]])
+            taken.add((clip, same[0]))
+    assert len(taken) == 8 and len({pair for _, pair in taken}) > 2
+    learned = train(replace(LANDMARKS, views=1, pairs=2), data).state_dict()
+    begun = make_model(LANDMARKS, len(CLASSES)).state_dict()
+    assert {n.split(".")[0] for n in learned if not torch.equal(learned[n], begun[n])} == {"landmarks"}
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not(data: ClipData, tmp_path: Path) -> None:
     settings = replace(HEAD, views=2)
     whole = train(settings, data).state_dict()
@@ -113,6 +131,9 @@ def test_what_cannot_work_is_refused_before_a_folder_is_made(
         TrainSettings(views=2)
     with pytest.raises(InputError, match="must not be negative"):
         replace(HEAD, views=-1)
+    for settings, views in ((LANDMARKS, 0), (HEAD, 1)):
+        with pytest.raises(InputError, match="enough for landmarks learned from views, and for no other head"):
+            replace(settings, views=views, pairs=2)
     with pytest.raises(InputError, match="and flow would have nothing to learn"):
         replace(HEAD, views=1, losses=LossSettings())
     assert replace(HEAD, views=1, losses=LossSettings(), switches={"flow": False}).views == 1

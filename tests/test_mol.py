@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from openmer import InputError
 from openmer.models.mol import HEADS, MOL, PRESETS, HeatmapLandmarkHead, MOLConfig, PairMotion, create_model
 from openmer.models.motion import PairsOf
+from openmer.training.loop import initialise
 
 
 def clip(model: MOL, batch: int = 1) -> torch.Tensor:
@@ -244,3 +245,16 @@ def test_without_motion_there_is_only_the_papers_classifier() -> None:
     assert plain.mer.motion is None
     names = {name for name, _ in create_model("mol-lite").named_parameters()} - set(dict(plain.named_parameters()))
     assert names and all(name.startswith("mer.motion.") for name in names)
+
+
+def test_further_landmark_blocks_begin_as_if_they_were_not_there() -> None:
+    torch.manual_seed(0)
+    small, large = (create_model("mol-lite", landmark_blocks=blocks).eval() for blocks in (1, 3))
+    taken = initialise(large, small)
+    assert all(name.startswith("landmarks.more.") for name in taken) and len(taken) == 2 * 4
+    frames = torch.randn(1, 8, 1, 128, 128)
+    with torch.inference_mode():
+        points = [m(frames, ("landmarks",)).landmarks for m in (small, large)]
+    torch.testing.assert_close(points[0], points[1])
+    with pytest.raises(InputError, match="landmark_blocks must lie between 1 and 16"):
+        create_model("mol-lite", landmark_blocks=0)

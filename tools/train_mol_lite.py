@@ -70,13 +70,14 @@ JOINT_WILD = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, tr
 # The heads are learned on one frozen backbone from the same views of the clips, which are encoded once.
 HEADS_SEE = replace(WILD, often=0.4, sway_px=5, noise=2.0)
 LANDMARKS = TrainSettings(
-    lr=1e-3,
-    batch=24,
-    steps=800,
+    lr=1.5e-3,
+    batch=32,
+    steps=1500,
     transforms=HEADS_SEE,
     checkpoint_every=50,
     freeze=("backbone", "flow", "mer"),
     views=4,
+    pairs=2,
     losses=LossSettings(mer=0.0, flow=0.0),
 )
 # All units that the simulator shows. Learning them beside the classes teaches the recognition head (docs/LOG.md).

@@ -58,6 +58,7 @@ class MOLConfig:
         fcc_length: stored length of FCC's kernels, up to 1024, or None for the side of the map.
         flow_head: `flownet` or `lite`.
         landmark_head: `dense` (two fully connected layers) or `heatmap`.
+        landmark_blocks: residual blocks of the heat-map head on the grid of F(g).
         motion: whether the classifier also reads windowed least-squares flow of each pair, beside F(g).
         units: FACS action units that a further head names, from what the classifier sees; none by default.
     """
@@ -78,11 +79,12 @@ class MOLConfig:
     fcc_length: int | None = None
     flow_head: Literal["flownet", "lite"] = "flownet"
     landmark_head: Literal["dense", "heatmap"] = "dense"
+    landmark_blocks: int = 1
     motion: bool = False
     units: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions")
+        whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions", "landmark_blocks")
         switches = ("fcc", "ccc", "flow", "landmarks", "graph_itself", "graph_mix", "motion")
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
@@ -90,6 +92,8 @@ class MOLConfig:
         known = isinstance(self.units, tuple) and all(type(unit) is int and 0 < unit < 100 for unit in self.units)
         if not known or len(set(self.units)) < len(self.units):
             raise InputError(f"units must be numbers of action units, each once, got {self.units!r:.40}")
+        if not 1 <= self.landmark_blocks <= 16:
+            raise InputError(f"landmark_blocks must lie between 1 and 16, got {self.landmark_blocks!r:.40}")
         if not isinstance(self.preset, str):
             raise InputError(f"preset must be a name, got {self.preset!r:.40}")
         if not 0 <= self.graph_subtractions <= 8:
@@ -136,7 +140,7 @@ PRESETS: dict[str, MOLConfig] = {
         graph_mix=False,
         fcc_length=32,
     ),
-    "mol-lite": MOLConfig(preset="mol-lite", flow_head="lite", landmark_head="heatmap", motion=True),
+    "mol-lite": MOLConfig(preset="mol-lite", flow_head="lite", landmark_head="heatmap", landmark_blocks=3, motion=True),
 }
 
 
@@ -317,8 +321,13 @@ class HeatmapLandmarkHead(nn.Module):
     def __init__(self, config: MOLConfig, width: int = 64) -> None:
         super().__init__()
         self.narrow = nn.Conv2d(CHANNELS, width, 1)
-        self.coarse = nn.Sequential(nn.Conv2d(width, width, 7, padding=3, groups=width), nn.Conv2d(width, width, 1))
-        self.fine = nn.Sequential(nn.Conv2d(width, width, 7, padding=3, groups=width), nn.Conv2d(width, width, 1))
+        self.coarse = _separable(width)
+        more = [_separable(width, 5) for _ in range(config.landmark_blocks - 1)]
+        for block in more:  # they begin as if they were not there
+            for parameter in block[-1].parameters():
+                nn.init.zeros_(parameter)
+        self.more = nn.ModuleList(more)
+        self.fine = _separable(width)
         self.heat = nn.Conv2d(width, NUM_LANDMARKS, 1)
         places = (torch.arange(2 * config.side) + 0.5) * 4 - 0.5  # centres of the cells, px of the input
         self.places: Tensor
@@ -328,7 +337,8 @@ class HeatmapLandmarkHead(nn.Module):
         """(B, C, S, S) -> (B, 68, 2) px of the input."""
         # Depthwise convolutions on a CPU, forward and backward, are faster with the channels last.
         x = self.narrow(x_BCSS.contiguous(memory_format=torch.channels_last))
-        x = x + self.coarse(F.gelu(x))
+        for block in (self.coarse, *self.more):
+            x = x + block(F.gelu(x))
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         x = x + self.fine(F.gelu(x))
         heat = self.heat(F.gelu(x)).flatten(2).float().softmax(2)
@@ -336,6 +346,10 @@ class HeatmapLandmarkHead(nn.Module):
         places = self.places.float()  # products element by element: autocast would round a matrix product to bfloat16
         points = torch.stack([(heat.sum(2) * places).sum(2), (heat.sum(3) * places).sum(2)], 2)
         return points.to(self.heat.weight.dtype)  # of the weights, not of autocast: bfloat16 steps are half a pixel
+
+
+def _separable(width: int, size: int = 7) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width, width, size, padding=size // 2, groups=width), nn.Conv2d(width, width, 1))
 
 
 class MOL(nn.Module):

@@ -35,7 +35,7 @@ POINTS = "-points"
 ENCODED_HEADS = frozenset[Head]({"mer", "landmarks", "units"})  # flow reads the frames too
 N = TypeVar("N", np.float16, np.float32)
 # Of the config, what does not change what a backbone makes of a clip.
-OF_HEADS = ("preset", "num_classes", "flow", "landmarks", "flow_head", "landmark_head", "units")
+OF_HEADS = ("preset", "num_classes", "flow", "landmarks", "flow_head", "landmark_head", "landmark_blocks", "units")
 
 
 class EncodedClips:
@@ -88,8 +88,11 @@ class EncodedClips:
         balance: Balance = "none",
         part: tuple[int, int] = (0, 1),
         units: Sequence[int] = (),
+        pairs: int = 0,
     ) -> Batch:
         """The clips of `ClipData.training_batch`, a view of each; `inputs` are (B, P, 2 C + M, S, S).
+
+        With `pairs` only so many of a clip, drawn at random.
 
         Raises:
             InputError: an encoded clip is damaged.
@@ -100,6 +103,11 @@ class EncodedClips:
         drawn = [(self._data.entries[int(k)], view) for k, view in zip(places, views, strict=True)]
         features = [self._read(self._path(entry), view, np.float16, 5) for entry, view in drawn]
         points = [self._read(self._path(entry, POINTS), view, np.float32, 4) for entry, view in drawn]
+        if pairs:
+            rngs = [np.random.default_rng([seed, step, k, 6]) for k in mine]
+            taken = [rng.permutation(len(f))[:pairs] for rng, f in zip(rngs, features, strict=True)]
+            features = [f[some] for f, some in zip(features, taken, strict=True)]
+            points = [p[[0, *(some + 1)]] for p, some in zip(points, taken, strict=True)]  # of second frames
         return Batch(
             torch.from_numpy(np.stack(features)).float(),
             torch.from_numpy(self._data.labels[places]),

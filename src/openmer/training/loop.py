@@ -60,6 +60,8 @@ class TrainSettings:
         freeze: parts that stay as they are.
         views: with a frozen backbone, encode so many changed views of each clip once, beside the store, and learn from
             those; 0 changes and encodes clips anew in each step.
+        pairs: where landmarks alone are learned from views, so many of a clip's pairs, drawn at random: the faces of a
+            clip hardly differ, so that more clips teach more; 0 takes all.
         precision: of Fabric, such as `32-true`, `bf16-mixed`.
         checkpoint_every: steps.
         log_every: steps.
@@ -83,6 +85,7 @@ class TrainSettings:
     init_parts: tuple[str, ...] = ("all",)
     freeze: tuple[str, ...] = ()
     views: int = 0
+    pairs: int = 0
     precision: str = "32-true"
     checkpoint_every: int = 200
     log_every: int = 10
@@ -99,10 +102,12 @@ class TrainSettings:
             unknown = [part for part in given if part not in PARTS]
             if unknown:
                 raise InputError(f"{name}: there is no part {', '.join(unknown)}; choose {', '.join(PARTS)}")
-        if self.views < 0:
-            raise InputError(f"views must not be negative, got {self.views}")
+        if self.views < 0 or self.pairs < 0:
+            raise InputError(f"views and pairs must not be negative, got {self.views} and {self.pairs}")
         if self.views:
             self._check_views()
+        if self.pairs and (not self.views or self.losses.mer or (self.switches.get("units") and self.losses.units)):
+            raise InputError("some pairs of a clip are enough for landmarks learned from views, and for no other head")
 
     def _check_views(self) -> None:
         """Views hold what a frozen backbone makes of clips, and no frames: flow would have nothing to read."""
@@ -270,7 +275,13 @@ def train(
     def fetch(step: int) -> Batch:
         if encoded is not None:
             return encoded.training_batch(
-                step, settings.batch, seed=settings.seed, balance=settings.balance, part=part, units=units
+                step,
+                settings.batch,
+                seed=settings.seed,
+                balance=settings.balance,
+                part=part,
+                units=units,
+                pairs=settings.pairs,
             )
         return data.training_batch(
             step,
