@@ -69,14 +69,14 @@ class Tables(Part):
 
 FILES = {
     "lite": "mol-lite-2026-11-25",
-    "heads": "recognition-2026-11-25",
+    "heads": "held_out-2026-11-26",
     "first": "mol-lite-2026-11-24",
     "real": "real_video-2026-11-25",
     "hour": "spotting-100-2026-11-25",
     "twelve": "spotting-200-2026-11-25",
     "seen": "attribution-2026-11-25",
     "whole": "attribution-integrated-2026-11-25",
-    "models": "models-cpu-2026-11-25",
+    "models": "models-cpu-2026-11-26",
     "units": "units-2026-11-25",
     "baselines": "baselines-2026-11-25",
 }
@@ -137,7 +137,7 @@ EXACT = (
             f"{BASE}/constant/detection_accuracy/mean",
             "lite/figures/flow_px/moving/network",
             "lite/figures/flow_px/moving/tvl1",
-            "lite/figures/landmarks/nme_mean",
+            "heads/figures/calm/landmarks/nme_mean/mean",
             "units/figures/calm/first_right/mean",
             "units/figures/calm/first_right_by_regions",
             *_spotting("twelve/figures/least_expression"),
