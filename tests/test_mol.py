@@ -162,8 +162,8 @@ def test_inference_mode_and_training_can_alternate() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("kind", ["zero", "edge", "noise"])
-def test_no_input_gives_nan_in_half_precision_nor_in_its_gradients(preset: str, kind: str) -> None:
+@pytest.mark.parametrize("kinds", [("zero", "zero"), ("edge", "noise")])
+def test_no_input_gives_nan_in_half_precision_nor_in_its_gradients(preset: str, kinds: tuple[str, str]) -> None:
     torch.manual_seed(0)
     model = create_model(preset, frames=4, size=64).train()
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
@@ -171,8 +171,8 @@ def test_no_input_gives_nan_in_half_precision_nor_in_its_gradients(preset: str, 
         "zero": lambda k: torch.zeros(64, 64),
         "edge": lambda k: ((x + y) > 64 + k).float() * 255,
         "noise": lambda k: torch.randn(64, 64),
-    }[kind]
-    clip = torch.stack([frames(k) for k in range(4)])[None, :, None].repeat(2, 1, 1, 1, 1)
+    }
+    clip = torch.stack([torch.stack([frames[kind](k) for k in range(4)]) for kind in kinds])[:, :, None]
     with torch.autocast("cpu", torch.bfloat16):
         out = model(clip)
     loss = out.logits.float().square().mean() + out.flow.float().square().mean() + out.landmarks.float().mean()

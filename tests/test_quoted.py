@@ -71,7 +71,7 @@ FILES = {
     "lite": "mol-lite-2026-11-25",
     "heads": "held_out-2026-11-26",
     "first": "mol-lite-2026-11-24",
-    "real": "real_video-2026-11-25",
+    "real": "real_video-2026-11-26",
     "hour": "spotting-100-2026-11-25",
     "twelve": "spotting-200-2026-11-25",
     "seen": "attribution-2026-11-25",

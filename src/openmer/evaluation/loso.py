@@ -315,6 +315,10 @@ def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, d
     workers = min(workers or max(1, gpus), len(tasks))
     threads = max(1, torch.get_num_threads() // workers)  # OMP_NUM_THREADS counts
     placed = [replace(t, threads=threads, device=f"cuda:{k % gpus}" if gpus else "cpu") for k, t in enumerate(tasks)]
+    if workers == 1:  # a process of its own would only take time to start
+        for task in placed:
+            yield _run_task(task)
+        return
     with worker_pool(workers) as pool:
         waiting = {pool.submit(_run_task, task) for task in placed}
         try:
