@@ -149,6 +149,11 @@ def test_damaged_and_unwritable_files_are_said(data: ClipData) -> None:
         path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match="remove it to have it made again"):
         train(replace(HEAD, views=1), data)
+    for part in ("-points.npy", "[0-9].npy"):
+        for path in kept(data)[0].parent.glob(f"*{part}"):
+            path.unlink()
+        train(replace(HEAD, views=1), data)
+        assert len(kept(data)) == 2 * len(data)
     folder = kept(data)[0].parent
     for path in kept(data):
         path.unlink()

@@ -59,7 +59,8 @@ class EncodedClips:
 
     def missing(self) -> list[Entry]:
         """The clips that are not encoded yet."""
-        return [entry for entry in self._data.entries if not self._path(entry).is_file()]
+        there = set(self._root.glob("*.npy"))
+        return [e for e in self._data.entries if not {self._path(e), self._path(e, POINTS)} <= there]
 
     def fill(self, entries: Sequence[Entry], step: Callable[[], None] = lambda: None) -> None:
         """Encode these clips.
