@@ -289,7 +289,7 @@ def test_mol_and_a_baseline_solve_a_task_that_can_be_solved(data: ClipData) -> N
     """In under a minute on a CPU: four held-out subjects, whom no training has seen."""
     other = shifting_store(data.store.root.parent / "other", seed=9)
     held_out = other.entries
-    settings = replace(LITE, steps=12, batch=8, lr=3e-3)
+    settings = replace(LITE, steps=12, batch=4, lr=3e-3)
     model = train(settings, data)
     assert isinstance(model, MOL)
     judged = ClipData(other, held_out, CLASSES)
