@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 MOST_MB = 25.0
 # What needs an extra, by its name; in braces: a column of the simulated recording's row.
 EXTRAS = {
-    "explain": ("explain", "simulated/{source}", "--fps", "{fps}", "--at", "0.6", "--out", "why"),
+    "explain": ("explain", "simulated/{source}", "--fps", "{fps}", "--at", "0.3", "--out", "why"),
     "web": ("serve",),
     "demo": ("demo", "--out", "demo"),
     "parquet": ("export", "result", "--to", "parquet", "--out", "frames.parquet"),
