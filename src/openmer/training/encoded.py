@@ -75,7 +75,7 @@ class EncodedClips:
             for entry in entries:
                 features, points = self._encode(entry, device)
                 write_atomic(self._path(entry, POINTS), _npy(points))
-                write_atomic(self._path(entry), _npy(features))  # last: where it is, the clip is there
+                write_atomic(self._path(entry), _npy(features))
                 step()
         except OSError as error:
             raise OutputError(f"cannot write encoded clips to {self._root}: {error.strerror or error}") from error
