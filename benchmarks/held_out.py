@@ -72,7 +72,7 @@ def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"
             with progress(console, f"Flow, {head}", len(data), "clips/s") as step:
                 figures[head]["flow_px"] = judge_flow(models[0], data, on_clip=step)
     console.print(_table(figures))
-    record.write("held_out", {"weights": [Path(name).name for name in weights]}, figures)
+    record.write("held_out", {"weights": [Path(name).name for name in weights], "flow": flow}, figures)
 
 
 def _same_flow(one: MOL, other: MOL) -> bool:

@@ -15,7 +15,7 @@ from openmer.training.data import ClipData
 from openmer.training.encoded import Decision, EncodedClips, encode, packed
 from openmer.training.loop import TrainSettings, make_model, train
 from openmer.training.losses import LossSettings
-from test_analyze import run
+from terminal import run
 
 HEAD = TrainSettings(
     steps=4,
