@@ -18,11 +18,11 @@ import pytest
 
 from footage import face_closeup, noisy, smirk, write_video
 from openmer import AnalyzeSettings, Interval, Timeline, analyze, read_timeline
-from openmer.cli import main
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.video.analyze import analyze_whole
 from openmer.video.motion import REGION_NAMES
 from openmer.video.report import magnified
+from terminal import run
 from test_reader import audio_only, turned
 
 QUICK = AnalyzeSettings(overlay=False, engine="classical")
@@ -141,16 +141,6 @@ def test_frame_numbers_count_from_the_start_of_the_source(tmp_path: Path) -> Non
     assert found.apex_s == pytest.approx(2.55, abs=0.07)
     assert found.apex_frame == round(found.apex_s * 30)
     assert pd.read_csv(tmp_path / "out" / "frames.csv")["frame"].iloc[0] == 30
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["openmer", *map(str, arguments)])
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def wall(path: Path, frames: int) -> Path:

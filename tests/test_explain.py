@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from footage import write_video
+from footage import smirk, write_video
 from openmer.clips.transforms import CROP_PX, middle
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.errors import InputError
@@ -24,7 +24,6 @@ from openmer.video.motion import REGION_NAMES, region_discs
 from openmer.video.recognition import load_engine
 from openmer.video.report import on_even_grid
 from terminal import run
-from test_analyze import smirk
 
 CLASSES = ("negative", "none", "positive", "surprise")
 RIGHT, LEFT = 0, 1

@@ -18,8 +18,7 @@ pytest.importorskip("playwright", reason="needs playwright")
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from footage import face_closeup, noisy, write_video
-from test_analyze import smirk
+from footage import face_closeup, noisy, smirk, write_video
 from webserver import Server, serving, wait_for
 
 CHROMIUM = shutil.which("chromium")
