@@ -27,7 +27,8 @@ from openmer.evaluation.judge import (
     recognition_over_seeds,
 )
 from openmer.evaluation.splits import check_unseen
-from openmer.models.mol import MOL, within
+from openmer.models.config import within
+from openmer.models.mol import MOL
 from openmer.models.weights import load_model, read_record
 from openmer.progress import progress
 from openmer.training.data import ClipData

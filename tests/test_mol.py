@@ -7,7 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from openmer import InputError
-from openmer.models.mol import HEADS, MOL, PRESETS, HeatmapLandmarkHead, MOLConfig, PairMotion, create_model
+from openmer.models.config import HEADS, PRESETS, MOLConfig
+from openmer.models.mol import MOL, HeatmapLandmarkHead, PairMotion, create_model
 from openmer.models.motion import PairsOf
 from openmer.training.loop import initialise
 

@@ -17,8 +17,9 @@ from openmer.clips.transforms import EVAL
 from openmer.datasets.prepare import _units
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.evaluation.judge import judge_units
+from openmer.models.config import MOLConfig
 from openmer.models.incremental import Incremental
-from openmer.models.mol import MOL, MOLConfig, create_model
+from openmer.models.mol import MOL, create_model
 from openmer.models.weights import load_model, read_record
 from openmer.timeline import Interval, Timeline, Window
 from openmer.training.data import ClipData

@@ -14,7 +14,8 @@ from openmer.version import __version__
 if TYPE_CHECKING:
     from openmer.exchange.elan import read_elan
     from openmer.models.authors import load_authors_checkpoint
-    from openmer.models.mol import MOL, MOLConfig, MOLOutput, create_model
+    from openmer.models.config import MOLConfig
+    from openmer.models.mol import MOL, MOLOutput, create_model
     from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
     from openmer.video.analyze import AnalyzeSettings, analyze
     from openmer.video.stream import Moment, StreamSettings, stream
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "openmer.exchange.elan": ("read_elan",),
     "openmer.models.authors": ("load_authors_checkpoint",),
-    "openmer.models.mol": ("MOL", "MOLConfig", "MOLOutput", "create_model"),
+    "openmer.models.config": ("MOLConfig",),
+    "openmer.models.mol": ("MOL", "MOLOutput", "create_model"),
     "openmer.models.weights": ("WeightsRecord", "load_model", "read_record", "save_model"),
     "openmer.video.analyze": ("AnalyzeSettings", "analyze"),
     "openmer.video.stream": ("Moment", "StreamSettings", "stream"),

@@ -28,7 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.models.mol import MOL, Head, MOLOutput, create_model
+from openmer.models.config import Head
+from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import read_record, save_model
 from openmer.processes import worker_pool

@@ -68,7 +68,7 @@ class Training:
     def settings(self, seed: int) -> "TrainSettings":
         """For the loop."""
         from openmer.clips.transforms import WILD
-        from openmer.models.mol import HEADS
+        from openmer.models.config import HEADS
         from openmer.training.loop import BASELINES, PAPER, TrainSettings
 
         if self.model in BASELINES and (self.without or self.init or self.freeze or self.units):

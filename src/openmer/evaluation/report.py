@@ -19,7 +19,8 @@ from openmer.clips.transforms import EVAL, middle, transform
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.metrics import Prediction, endpoint_error, landmark_errors, moving_pixels
 from openmer.files import write_atomic
-from openmer.models.mol import HEADS, MOL
+from openmer.models.config import HEADS
+from openmer.models.mol import MOL
 from openmer.page import figure_uri, image_uri, render
 from openmer.training.data import ClipData
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from openmer.errors import InputError
-from openmer.models.mol import MOL, Encoded, Head, MOLOutput
+from openmer.models.config import Head
+from openmer.models.mol import MOL, Encoded, MOLOutput
 
 
 class Incremental:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from openmer.clip import Array
 from openmer.errors import InputError
 from openmer.files import write_new_file
-from openmer.models.mol import HEADS, MOL, Head
+from openmer.models.config import HEADS, Head
+from openmer.models.mol import MOL
 from openmer.models.weights import SCHEMA, WeightsRecord, record_from
 
 MISSING = "this needs onnx, onnxscript and onnxruntime: pip install 'openmer[onnx]'"

@@ -17,7 +17,8 @@ import safetensors.torch
 
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.models.mol import MOL, MOLConfig
+from openmer.models.config import MOLConfig
+from openmer.models.mol import MOL
 
 SCHEMA = "openmer.weights/1"
 

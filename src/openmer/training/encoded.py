@@ -27,7 +27,8 @@ from openmer.clips.store import Entry, digest_of
 from openmer.clips.transforms import TransformSettings, transform
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.models.mol import CHANNELS, CLIP_HEADS, MOL, Encoded, Head, MOLOutput, within
+from openmer.models.config import CHANNELS, CLIP_HEADS, Head, within
+from openmer.models.mol import MOL, Encoded, MOLOutput
 from openmer.training.data import Balance, Batch, ClipData
 
 VERSION = 2  # of what is kept

@@ -24,7 +24,8 @@ from openmer.clips.store import digest_of
 from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
-from openmer.models.mol import HEADS, MOL, PARTS, PRESETS, Head, MOLOutput, create_model, within
+from openmer.models.config import HEADS, PARTS, PRESETS, Head, within
+from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from openmer.errors import InputError
-from openmer.models.mol import HEADS, MOLOutput
+from openmer.models.config import HEADS
+from openmer.models.mol import MOLOutput
 
 FlowLoss = Literal["mse", "epe", "relative"]
 

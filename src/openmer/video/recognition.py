@@ -28,7 +28,8 @@ from openmer.clips.transforms import CROP_PX, evaluation_input, normalized
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align_clip
 from openmer.face.detect import Face
-from openmer.models.mol import HEADS, MOL
+from openmer.models.config import HEADS
+from openmer.models.mol import MOL
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import WeightsRecord, load_model, read_record
 from openmer.timeline import Interval, Window
