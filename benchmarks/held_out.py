@@ -3,7 +3,7 @@
 Run: python benchmarks/held_out.py [--weights mol-lite runs/mol-lite/units-1/model.safetensors ...] [--out runs/units]
 
 The clips are those of `benchmarks/units.py`, which judges action units. Several weights are seeds of one training; the
-spread over them is given, of flow where it is not the same in all.
+spread over them is given.
 """
 
 import os
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import record
-import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +18,7 @@ from units import HEADS
 
 from openmer.datasets.simulated import prepare_simulated
 from openmer.evaluation.judge import (
+    flow_over_seeds,
     judge_flow,
     judge_landmarks,
     landmarks_over_seeds,
@@ -27,8 +27,6 @@ from openmer.evaluation.judge import (
     recognition_over_seeds,
 )
 from openmer.evaluation.splits import check_unseen
-from openmer.models.config import within
-from openmer.models.mol import MOL
 from openmer.models.weights import load_model, read_record
 from openmer.progress import progress
 from openmer.training.data import ClipData
@@ -40,14 +38,11 @@ def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"
     Args:
         weights: by name or file; of several the spread.
         out: where the clips lie.
-        flow: whether to judge flow too, beside TV-L1, which takes most of the time; of the first weights, whose
-            backbone and flow head the others must share.
+        flow: whether to judge flow too, beside TV-L1 and DIS, which takes most of the time.
     """
     console = Console()
     classes = read_record(weights[0]).classes
     models = [load_model(name) for name in weights]
-    if flow and not all(_same_flow(models[0], model) for model in models[1:]):
-        raise SystemExit("these weights differ in their flow, whose spread is not judged here: add --no-flow")
     figures: dict[str, Any] = {}
     for head, settings in HEADS.items():
         with progress(console, f"Simulating, {head}", settings.subjects, "people/s") as step:
@@ -70,27 +65,28 @@ def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"
             "landmarks": landmarks_over_seeds(landmarks),
         }
         if flow:
-            with progress(console, f"Flow, {head}", len(data), "clips/s") as step:
-                figures[head]["flow_px"] = judge_flow(models[0], data, on_clip=step)
+            with progress(console, f"Flow, {head}", len(data) * len(models), "clips/s") as step:
+                found = [judge_flow(models[0], data, on_clip=step)]
+                found += [judge_flow(model, data, methods=(), on_clip=step) for model in models[1:]]
+            figures[head]["flow_px"] = flow_over_seeds(found)
     console.print(_table(figures))
     record.write("held_out", {"weights": [Path(name).name for name in weights], "flow": flow}, figures)
-
-
-def _same_flow(one: MOL, other: MOL) -> bool:
-    parts = [{n: v for n, v in m.state_dict().items() if within(n, ("backbone", "flow"))} for m in (one, other)]
-    return parts[0].keys() == parts[1].keys() and all(torch.equal(v, parts[1][n]) for n, v in parts[0].items())
 
 
 def _table(figures: dict[str, Any]) -> Table:
     scores = ("accuracy", "uf1", "detection_accuracy", "detection_uf1")
     table = Table("heads", "accuracy", "UF1", "expression or none", "its UF1", "NME, %", "EPE, px", "of TV-L1")
     for head, found in figures.items():
-        moving = found.get("flow_px", {}).get("moving", {})
+        flow = found.get("flow_px")
         table.add_row(
             head,
             *(_said(found["recognition"][score]) for score in scores),
             _said(found["landmarks"]["nme_mean"], 100, 2),
-            *(f"{moving[name]:.3f}" if moving else "" for name in ("network", "tvl1")),
+            *(
+                ("", "")
+                if flow is None
+                else (_said(flow["network_over_seeds"]["moving"]), f"{flow['moving']['tvl1']:.3f}")
+            ),
         )
     return table
 

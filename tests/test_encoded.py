@@ -131,9 +131,9 @@ def test_what_cannot_work_is_refused_before_a_folder_is_made(
         TrainSettings(views=2)
     with pytest.raises(InputError, match="must not be negative"):
         replace(HEAD, views=-1)
-    for settings, views in ((LANDMARKS, 0), (HEAD, 1)):
-        with pytest.raises(InputError, match="enough for landmarks learned from views, and for no other head"):
-            replace(settings, views=views, pairs=2)
+    for views in (0, 1):
+        with pytest.raises(InputError, match="enough for flow and landmarks, and for no other head"):
+            replace(HEAD, views=views, pairs=2)
     with pytest.raises(InputError, match="and flow would have nothing to learn"):
         replace(HEAD, views=1, losses=LossSettings())
     assert replace(HEAD, views=1, losses=LossSettings(), switches={"flow": False}).views == 1

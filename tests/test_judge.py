@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from clipsets import shifting_store
-from openmer.evaluation.judge import landmarks_over_seeds, recall_by_motion, recognition_over_seeds
+from openmer.evaluation.judge import (
+    flow_over_seeds,
+    landmarks_over_seeds,
+    recall_by_motion,
+    recognition_over_seeds,
+)
 from openmer.evaluation.metrics import Prediction
 from openmer.training.data import ClipData
 
@@ -46,3 +51,17 @@ def test_landmarks_of_two_seeds_by_hand() -> None:
     assert found["nme_mean"]["mean"] == pytest.approx(0.04)
     assert found["nme_mean"]["sd"] == pytest.approx(0.02 / 2**0.5)
     assert found["failures_at_10_percent"]["mean"] == pytest.approx(0.05) and found["frames"] == 7
+
+
+def test_flow_of_two_seeds_by_hand() -> None:
+    one, two = ({"network": px} for px in (0.1, 0.3))
+    found = flow_over_seeds(
+        [
+            {"all": one, "moving": one | {"tvl1": 0.5}, "by_motion": {"0 to 1 px": one}},
+            {"all": two, "moving": two, "by_motion": {"0 to 1 px": two}},
+        ]
+    )
+    assert found["moving"] == {"network": 0.1, "tvl1": 0.5}
+    over = found["network_over_seeds"]
+    for value in (over["all"], over["moving"], over["by_motion"]["0 to 1 px"]):
+        assert value["mean"] == pytest.approx(0.2) and value["sd"] == pytest.approx(0.2 / 2**0.5)

@@ -136,6 +136,22 @@ def test_unknown_presets_and_other_shapes_are_refused() -> None:
         model(torch.zeros(1, 8, 1, 128, 128), [])
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_flow_and_landmarks_alone_are_read_from_any_number_of_frames(preset: str) -> None:
+    model = create_model(preset, units=(12,)).eval()
+    x = clip(model)
+    with torch.inference_mode():
+        whole = model(x, ("flow", "landmarks"))
+        for first, last in ((0, 2), (3, 6)):
+            part = model(x[:, first:last], ("flow", "landmarks"))
+            torch.testing.assert_close(part.flow, whole.flow[:, first : last - 1], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(part.landmarks, whole.landmarks[:, first : last - 1], rtol=1e-3, atol=1e-4)
+        assert model(torch.cat([x, x], 1), ["flow"]).flow.shape == (1, 15, 2, 128, 128)
+    for heads, frames in ((["mer"], 7), (["units", "flow"], 7), (["flow"], 1)):
+        with pytest.raises(InputError, match="flow and landmarks alone take any number of frames from 2"):
+            model(x[:, :frames], heads)
+
+
 def test_train_and_eval_modes_differ() -> None:
     model = create_model("mol-lite")
     x = clip(model, 2)

@@ -11,7 +11,7 @@ import torch
 from clipsets import CLASSES, shifting_store
 from openmer import InputError, OutputError
 from openmer.cli.training import Training
-from openmer.clips.transforms import EVAL
+from openmer.clips.transforms import EVAL, WILD
 from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores
 from openmer.models.baselines import STSTNet
@@ -209,6 +209,26 @@ def test_frozen_parts_stay_as_they_are(data: ClipData) -> None:
     assert changed == {"mer", "flow"}
     with pytest.raises(InputError, match="everything is frozen"):
         train(replace(LITE, freeze=("all",)), data)
+
+
+def test_flow_is_learned_from_some_neighbouring_pairs_of_each_clip(data: ClipData, tmp_path: Path) -> None:
+    whole = data.training_batch(0, 4, seed=0, settings=WILD)
+    some = data.training_batch(0, 4, seed=0, settings=WILD, pairs=2)
+    assert some.inputs.shape[:2] == (4, 3) and whole.flow is not None and some.flow is not None
+    starts = []
+    for k in range(4):
+        start = next(s for s in range(6) if torch.equal(some.inputs[k], whole.inputs[k, s : s + 3]))
+        assert torch.equal(some.flow[k], whole.flow[k, start : start + 2])
+        assert torch.equal(some.landmarks[k], whole.landmarks[k, start : start + 3])
+        starts.append(start)
+    assert len(set(starts)) > 1
+    assert data.training_batch(0, 4, seed=0, pairs=9).inputs.shape == whole.inputs.shape  # there are only 7
+    settings = replace(LITE, pairs=2, freeze=("backbone", "mer", "landmarks"), losses=LossSettings(mer=0, landmarks=0))
+    begun, learned = make_model(settings, len(CLASSES)).state_dict(), train(settings, data).state_dict()
+    assert {n.split(".")[0] for n in learned if not torch.equal(learned[n], begun[n])} == {"flow"}
+    train(settings, data, tmp_path / "run", stop_after=2)
+    gone_on = train(settings, data, tmp_path / "run").state_dict()
+    assert all(torch.equal(learned[name], gone_on[name]) for name in learned)
 
 
 def test_initial_weights_are_taken_by_part(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ of the joint trainings and three quarters of an hour for each seed of the other 
     OUT/held-out, .../held-out-lively  stores to judge on: other people in each
     OUT/joint                        all heads together on calm clips: backbone, flow, landmarks
     OUT/joint-wild                   goes on with mixed clips, turned, stretched, swayed and blurred
+    OUT/flow-SEED                    the flow head alone
     OUT/landmarks-SEED               the landmark head alone
     OUT/recognition-SEED             the recognition head on top of it, with action units beside it, the rest frozen
     OUT/units-SEED                   action units, read from what the recognition head sees
@@ -36,6 +37,7 @@ from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import WILD, middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.evaluation.judge import (
+    flow_over_seeds,
     judge_flow,
     judge_landmarks,
     judge_units,
@@ -69,6 +71,16 @@ JOINT = TrainSettings(lr=1.5e-3, batch=16, steps=1100, precision="bf16-mixed", c
 JOINT_WILD = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=WILD)
 # The heads are learned on one frozen backbone from the same views of the clips, which are encoded once.
 HEADS_SEE = replace(WILD, often=0.4, sway_px=5, noise=2.0)
+FLOW = TrainSettings(
+    lr=1.5e-3,
+    batch=16,
+    steps=700,
+    transforms=replace(WILD, often=0.5),
+    checkpoint_every=50,
+    freeze=("backbone", "mer", "landmarks"),
+    pairs=2,
+    losses=LossSettings(mer=0.0, landmarks=0.0),
+)
 LANDMARKS = TrainSettings(
     lr=1.5e-3,
     batch=32,
@@ -77,7 +89,7 @@ LANDMARKS = TrainSettings(
     checkpoint_every=50,
     freeze=("backbone", "flow", "mer"),
     views=4,
-    pairs=2,
+    pairs=FLOW.pairs,
     losses=LossSettings(mer=0.0, flow=0.0),
 )
 # All units that the simulator shows. Learning them beside the classes teaches the recognition head (docs/LOG.md).
@@ -131,7 +143,9 @@ def main(out: Path, seeds: tuple[int, ...] = (0, 1, 2), pack: bool = False) -> N
     train(wild, learn, out / "joint-wild", trained_on=TRAINED_ON, console=console)
     models = []
     for seed in seeds:
-        settings = replace(LANDMARKS, seed=seed, init=str(out / "joint-wild" / "model.safetensors"))
+        settings = replace(FLOW, seed=seed, init=str(out / "joint-wild" / "model.safetensors"))
+        train(settings, learn, out / f"flow-{seed}", trained_on=TRAINED_ON, console=console)
+        settings = replace(LANDMARKS, seed=seed, init=str(out / f"flow-{seed}" / "model.safetensors"))
         train(settings, learn, out / f"landmarks-{seed}", trained_on=TRAINED_ON, console=console)
         settings = replace(RECOGNITION, seed=seed, init=str(out / f"landmarks-{seed}" / "model.safetensors"))
         train(settings, learn, out / f"recognition-{seed}", trained_on=TRAINED_ON, console=console)
@@ -154,23 +168,25 @@ def _clips(root: Path, settings: SimulatedClips, console: Console) -> ClipData:
 
 
 def judged(models: list[nn.Module], seeds: tuple[int, ...], data: ClipData, console: Console) -> dict[str, Any]:
-    """Recognition, action units and landmarks with their spread over seeds; flow of the one joint training."""
-    first = models[0]
-    if not isinstance(first, MOL):
-        raise TypeError("a MOL is judged here")
+    """All heads, with their spread over seeds."""
+    mols = [m for m in models if isinstance(m, MOL)]
+    if len(mols) < len(models):
+        raise TypeError("only MOL is judged here")
     runs = [predict(m, data, seed=s) for m, s in zip(models, seeds, strict=True)]
-    with progress(console, "Judging flow", len(data), "clips/s") as step:
-        flow = judge_flow(first, data, on_clip=step)
+    with progress(console, "Judging flow", len(data) * len(mols), "clips/s") as step:
+        flow = [
+            judge_flow(m, data, methods=("tvl1", "dis") if k == 0 else (), on_clip=step) for k, m in enumerate(mols)
+        ]
     return {
         "data": f"{len(data)} simulated clips of {HELD_OUT} people that were never trained on",
         "heads": data.store.settings["head"],
         "recognition": recognition_over_seeds(runs, CLASSES),
         "recall_by_motion": recall_by_motion(runs, data),
-        "units": units_over_seeds([judge_units(m, data) for m in models if isinstance(m, MOL)]),
-        "flow_px": flow,
-        "landmarks": landmarks_over_seeds([judge_landmarks(m, data) for m in models if isinstance(m, MOL)]),
-        "seconds_a_pair": _speed(first, data),
-        "spread": f"all heads but flow's: {len(seeds)} seeds on one joint training",
+        "units": units_over_seeds([judge_units(m, data) for m in mols]),
+        "flow_px": flow_over_seeds(flow),
+        "landmarks": landmarks_over_seeds([judge_landmarks(m, data) for m in mols]),
+        "seconds_a_pair": _speed(mols[0], data),
+        "spread": f"{len(seeds)} seeds of the heads on one joint training",
         "machine": cpu_name(),
         "commit": commit(),
     }

@@ -39,6 +39,8 @@ class Training:
         views: With a frozen backbone: encode so many changed views of each clip once (1 MB each, in the store; shared
             by folds and seeds) and learn from those, which is faster; 0 encodes clips anew in each step.
         heads: Which heads have a loss.
+        pairs: Where flow and landmarks alone are learned (--heads flow landmarks): so many pairs of each clip in a
+            step, so that more clips come in the same time; 0 takes all.
         units: Action units that a further head learns to name, such as 1 2 4 12; where the clips say which they show.
         augment: How clips are changed: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
         precision: Of the arithmetic, in Lightning's words: 32-true, or bf16-mixed on newer GPUs and CPUs.
@@ -59,6 +61,7 @@ class Training:
     freeze: tuple[str, ...] = ()
     views: int = 0
     heads: tuple[Literal["mer", "flow", "landmarks", "units"], ...] = ("mer", "flow", "landmarks", "units")
+    pairs: int = 0
     units: tuple[int, ...] = ()
     augment: Literal["usual", "wild"] = "usual"
     precision: str = "32-true"
@@ -88,6 +91,7 @@ class Training:
             init_parts=self.init_parts,
             freeze=self.freeze,
             views=self.views,
+            pairs=self.pairs,
             losses=replace(base.losses, **silent),
             transforms=WILD if self.augment == "wild" else base.transforms,
             precision=self.precision,

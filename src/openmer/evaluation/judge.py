@@ -185,6 +185,26 @@ def judge_flow(
     }
 
 
+def flow_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `judge_flow` gave for several seeds on the same clips: the network's errors with their spread.
+
+    Args:
+        found: one a seed; the classical methods, which have no seeds, need to be in the first alone.
+
+    Returns:
+        What was found for the first seed, and `network_over_seeds`: of `all`, `moving` and `by_motion`.
+    """
+    sizes = found[0]["by_motion"]
+    return {
+        **found[0],
+        "network_over_seeds": {
+            "all": spread([f["all"]["network"] for f in found]),
+            "moving": spread([f["moving"]["network"] for f in found]),
+            "by_motion": {size: spread([f["by_motion"][size]["network"] for f in found]) for size in sizes},
+        },
+    }
+
+
 def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str, float]:
     """NME of the network's landmarks, by the distance of the outer eye corners: mean, median, failures at 10 %."""
     errors: list[Array] = []

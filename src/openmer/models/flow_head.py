@@ -161,6 +161,11 @@ class _Block(nn.Module):
         return out
 
 
+def _for_learning(x: Tensor) -> Tensor:
+    """With the channels last the backward pass of small convolutions takes half the time on a CPU; the forward not."""
+    return x.contiguous(memory_format=torch.channels_last) if torch.is_grad_enabled() else x
+
+
 class LiteFlowHead(nn.Module):
     """A small flow head for a CPU: closed-form estimates at full resolution, joined by a small network.
 
@@ -198,7 +203,7 @@ class LiteFlowHead(nn.Module):
         for _ in range(2):
             flow = flow + self._correction(seen.first, warp(seen.second, flow), flow, features).float()
         with torch.autocast(flow.device.type, enabled=False):
-            polished: Tensor = self.polish(flow.to(self.polish.weight.dtype))
+            polished: Tensor = self.polish(_for_learning(flow.to(self.polish.weight.dtype)))
         return polished.view(*first_BPCSS.shape[:2], *polished.shape[1:])
 
     def _correction(self, first: Tensor, second: Tensor, flow: Tensor, features: Tensor) -> Tensor:
@@ -206,7 +211,7 @@ class LiteFlowHead(nn.Module):
             solved, gradients = self.estimate(first, second)
         seen = torch.cat([gradients, first], 1)
         x = torch.cat([F.pixel_unshuffle(solved, 2), F.pixel_unshuffle(seen, 4), F.avg_pool2d(flow.float(), 4)], 1)
-        x = self.entry(x.to(self.entry.weight.dtype))
+        x = self.entry(_for_learning(x.to(self.entry.weight.dtype)))
         for block in self.fine:
             x = block(x)
         y = self.down(x) + self.widen_features(features)

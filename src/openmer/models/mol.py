@@ -275,7 +275,8 @@ class MOL(nn.Module):
         """Estimate what `heads` names, by default all that the network has.
 
         Args:
-            clip_BT1HW: (B, T, 1, H, W) float gray frames, mean about 0 and size about 1.
+            clip_BT1HW: (B, T, 1, H, W) float gray frames, mean about 0 and size about 1. T is that of the config; flow
+                and landmarks, which read pairs, take any number of frames from 2.
             heads: any of `mer`, `flow`, `landmarks`, `units`.
 
         Raises:
@@ -332,16 +333,18 @@ class MOL(nn.Module):
         )
 
     def _checked(self, clip: Tensor, heads: Collection[Head] | None) -> set[Head]:
-        expected = (self.config.frames, 1, self.config.size, self.config.size)
-        if clip.ndim != 5 or tuple(clip.shape[1:]) != expected:
-            raise InputError(
-                f"this network reads clips of shape (B, {', '.join(map(str, expected))}), got {tuple(clip.shape)}; "
-                "make one for other frames or sizes with create_model(..., frames=..., size=...)"
-            )
         wanted = set(self.heads if heads is None else heads)
         missing = wanted - set(self.heads)
         if missing or not wanted:
             raise InputError(f"this network has the heads {', '.join(self.heads)}; asked for {sorted(wanted)}")
+        expected = (self.config.frames, 1, self.config.size, self.config.size)
+        fits = clip.ndim == 5 and tuple(clip.shape[2:]) == expected[1:]
+        if not fits or (clip.shape[1] != expected[0] if CLIP_HEADS & wanted else clip.shape[1] < 2):
+            raise InputError(
+                f"this network reads clips of shape (B, {', '.join(map(str, expected))}), got {tuple(clip.shape)}; "
+                "make one for other frames or sizes with create_model(..., frames=..., size=...); flow and landmarks "
+                "alone take any number of frames from 2"
+            )
         return wanted
 
 

@@ -9,7 +9,7 @@ Shape legend: B clips, T frames, C = 128 px.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -130,16 +130,24 @@ class ClipData:
         part: tuple[int, int] = (0, 1),
         flow: bool = True,
         units: Sequence[int] = (),
+        pairs: int = 0,
     ) -> Batch:
         """The batch of a step, cropped and changed at random; of several devices each takes its `part` (k of n).
 
         Without `flow` none is read, which is faster where none is learned; all else is the same. `units` are the
-        action units that are to be told of.
+        action units that are to be told of. With `pairs` only so many neighbouring pairs of a clip, from anywhere in
+        it.
         """
         places = self.chosen(step, batch, seed=seed, balance=balance)
         mine = range(part[0], batch, part[1])
         rngs = [np.random.default_rng([seed, step, k, 4]) for k in mine]
-        return self._batch(places[mine], rngs, settings, flow, units)
+        whole = self._batch(places[mine], rngs, settings, flow, units)
+        if not pairs or self.kind == "motion":
+            return whole
+        last = whole.inputs.shape[1] - 1 - pairs
+        return _cut(
+            whole, [int(np.random.default_rng([seed, step, k, 7]).integers(max(0, last) + 1)) for k in mine], pairs
+        )
 
     def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64], units: Sequence[int] = ()) -> Batch:
         """These clips, cut in the middle, nothing changed."""
@@ -185,6 +193,18 @@ class ClipData:
             motion = motion[:, :, ::-1].copy()
             motion[0] *= -1
         return motion
+
+
+def _cut(batch: Batch, starts: Sequence[int], pairs: int) -> Batch:
+    """Of each clip the frames from its start on that make so many pairs, with what is known of them."""
+    frames = [slice(start, start + pairs + 1) for start in starts]
+    flow = batch.flow
+    return replace(
+        batch,
+        inputs=torch.stack([clip[some] for clip, some in zip(batch.inputs, frames, strict=True)]),
+        flow=None if flow is None else torch.stack([f[s : s + pairs] for f, s in zip(flow, starts, strict=True)]),
+        landmarks=torch.stack([clip[some] for clip, some in zip(batch.landmarks, frames, strict=True)]),
+    )
 
 
 def motion_to_apex(clip: StoredClip) -> Array:

@@ -61,8 +61,8 @@ class TrainSettings:
         freeze: parts that stay as they are.
         views: with a frozen backbone, encode so many changed views of each clip once, beside the store, and learn from
             those; 0 changes and encodes clips anew in each step.
-        pairs: where landmarks alone are learned from views, so many of a clip's pairs, drawn at random: the faces of a
-            clip hardly differ, so that more clips teach more; 0 takes all.
+        pairs: where nothing is learned but flow and landmarks, which read pairs, so many of a clip's pairs, drawn at
+            random: those of a clip hardly differ, so that more clips teach more; 0 takes all.
         precision: of Fabric, such as `32-true`, `bf16-mixed`.
         checkpoint_every: steps.
         log_every: steps.
@@ -107,8 +107,8 @@ class TrainSettings:
             raise InputError(f"views and pairs must not be negative, got {self.views} and {self.pairs}")
         if self.views:
             self._check_views()
-        if self.pairs and (not self.views or self.losses.mer or (self.switches.get("units") and self.losses.units)):
-            raise InputError("some pairs of a clip are enough for landmarks learned from views, and for no other head")
+        if self.pairs and (self.losses.mer or (self.switches.get("units") and self.losses.units)):
+            raise InputError("some pairs of a clip are enough for flow and landmarks, and for no other head")
 
     def _check_views(self) -> None:
         """Views hold what a frozen backbone makes of clips, and no frames: flow would have nothing to read."""
@@ -293,6 +293,7 @@ def train(
             part=part,
             flow=heads is not None and "flow" in heads,
             units=units,
+            pairs=settings.pairs,
         )
 
     last = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
