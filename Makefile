@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web docs check format lint types bench-all wheel-check test-lowest audit clean
+.PHONY: help demo test test-web docs check format lint types bench-all bench-trial wheel-check test-lowest audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ types: $(VENV)/.dev ## mypy, strict on src
 
 bench-all: $(VENV)/.dev ## rerun every figure that the documents quote (most of a day), then compare
 	$(BIN)/python benchmarks/all.py
+
+bench-trial: $(VENV)/.dev ## run every benchmark as small as can be, to see that it runs (some minutes)
+	$(BIN)/python benchmarks/all.py --trial
 
 wheel-check: ## build the wheel, install it alone outside of the checkout, use it
 	$(PYTHON) tools/check_wheel.py

@@ -1,73 +1,129 @@
 """Rerun the figures that the README and the documents quote, one script after another; then compare.
 
-Run: python benchmarks/all.py [--only analyze stream] [--show]     (or: make bench-all)
+Run: python benchmarks/all.py [--only analyze stream] [--show] [--trial]     (or: make bench-all, make bench-trial)
 
 Each script writes benchmarks/results/NAME-DATE.json. Then tests/test_quoted.py compares the documents with the files
 that they name: where a figure has changed, name the new file there and quote anew. All of it takes most of a day on 2
-cores; the shipped weights themselves are made and judged by tools/train_mol_lite.py.
+cores; the shipped weights themselves are made and judged by tools/train_mol_lite.py. A trial is so small that it takes
+minutes: it shows that everything runs, and what it measures means nothing and is thrown away.
 """
 
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import tyro
+from record import ELSEWHERE, RESULTS
 from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs"
-# What it is, and the command's arguments. Short ones first.
-SCRIPTS: dict[str, tuple[str, ...]] = {
-    "models": ("-m", "openmer", "bench", "--onnx", "--out", "{results}/models-cpu-{date}.json"),
-    "flow_bias": ("{here}/flow_bias.py",),
-    "real_video": ("{here}/real_video.py", "--more", "{runs}/real"),
-    "analyze": ("{here}/analyze.py",),
-    "stream": ("{here}/stream.py",),
-    "simulator": ("{here}/simulator.py",),
-    "serve": ("{here}/serve.py", "--count", "200", "--engine", "classical", "--seconds", "1"),
-    "kill": ("{here}/kill.py",),
-    "kill-ray": ("{here}/kill.py", "--ray"),
-    "attribution": ("{here}/attribution.py", "--methods", "integrated", "held"),
-    "units": ("{here}/units.py", "--out", "{runs}/units"),
-    "held_out": ("{here}/held_out.py", "--out", "{runs}/units"),
-    "prepare": ("{here}/prepare.py",),
-    "spotting": ("{here}/spotting.py", "--out", "{runs}/spotting"),
-    "spotting-200": ("{here}/spotting.py", "--out", "{runs}/spotting", "--seed", "200", "--videos", "6"),
-    "ablation": ("{here}/ablation.py", "--out", "{runs}/ablation", "--steps", "150"),
+
+
+class Benchmark(NamedTuple):
+    """A command line of python.
+
+    Attributes:
+        script: a file here, or a module with its verb.
+        arguments: of the measurement.
+        trial: instead of them, of a trial.
+    """
+
+    script: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+    trial: tuple[str, ...] = ()
+
+
+def _of(script: str, arguments: str = "", trial: str = "") -> Benchmark:
+    return Benchmark(("{here}/" + script,), tuple(arguments.split()), tuple(trial.split()))
+
+
+# Short ones first.
+BENCHMARKS = {
+    "models": Benchmark(
+        ("-m", "openmer", "bench", "--onnx", "--out", "{results}/models-cpu-{date}.json"),
+        trial=("--presets", "mol-lite", "--repeats", "1", "--train-batch", "1"),
+    ),
+    "flow_bias": _of("flow_bias.py"),
+    "real_video": _of("real_video.py", "--more {runs}/real"),
+    "analyze": _of("analyze.py", trial="--short 30 --lengths 30 60"),
+    "stream": _of("stream.py", trial="--rates 30 --seconds 2"),
+    "simulator": _of("simulator.py", trial="--faces 3 --clips 1 --timed 1"),
+    "serve": _of("serve.py", "--count 200 --engine classical --seconds 1", "--count 2 --engine classical --seconds 1"),
+    "kill": _of("kill.py", trial="--kills 1"),
+    "kill-ray": _of("kill.py", "--ray", "--ray --kills 1"),
+    "damaged": _of("damaged.py", trial="--only results/predictions.csv"),
+    "endurance": _of("endurance.py", trial="--clips 3 --shared 2"),
+    "attribution": _of(
+        "attribution.py", "--methods integrated held", "--methods integrated held --subjects 1 --no-units"
+    ),
+    "units": _of("units.py", "--out {runs}/units", "--out {runs}/units --subjects 2"),
+    "held_out": _of("held_out.py", "--out {runs}/units", "--out {runs}/units --subjects 2"),
+    "prepare": _of("prepare.py", trial="--clips 2 --theirs 1"),
+    "spotting": _of("spotting.py", "--out {runs}/spotting", "--out {runs}/spotting --videos 1 --minutes 0.2"),
+    "spotting-200": _of(
+        "spotting.py",
+        "--out {runs}/spotting --seed 200 --videos 6",
+        "--out {runs}/spotting --seed 200 --videos 1 --minutes 0.2",
+    ),
+    "ablation": _of(
+        "ablation.py",
+        "--out {runs}/ablation --steps 150",
+        "--out {runs}/ablation --steps 2 --batch 2 --subjects 2 --held-out 1",
+    ),
 }
 
 
-def main(only: tuple[str, ...] = (), show: bool = False) -> None:
+def main(only: tuple[str, ...] = (), show: bool = False, trial: bool = False) -> None:
     """Run, and say how each went.
 
     Args:
         only: Names of scripts; all by default.
         show: Print the commands and stop.
+        trial: As little as possible of each.
     """
     console = Console()
-    unknown = sorted(set(only) - set(SCRIPTS))
+    unknown = sorted(set(only) - set(BENCHMARKS))
     if unknown:
-        sys.exit(f"there is no {', '.join(unknown)}; choose from {', '.join(SCRIPTS)}")
-    known = {"here": HERE, "results": HERE / "results", "runs": RUNS, "date": time.strftime("%Y-%m-%d", time.gmtime())}
-    commands = {n: [part.format(**known) for part in SCRIPTS[n]] for n in only or SCRIPTS}
+        sys.exit(f"there is no {', '.join(unknown)}; choose from {', '.join(BENCHMARKS)}")
+    chosen = {n: b for n, b in BENCHMARKS.items() if n in (only or BENCHMARKS)}
     if show:
-        for command in commands.values():
-            print("python", *command)
+        for benchmark in chosen.values():
+            print("python", *_command(benchmark, RUNS, RESULTS, trial))
         return
-    table = Table("benchmark", "how", "minutes")
-    failed = False
-    for name, command in commands.items():
-        console.rule(name)
-        start = time.perf_counter()
-        code = subprocess.run([sys.executable, *command], check=False).returncode
-        failed |= code != 0
-        table.add_row(name, "done" if code == 0 else f"failed ({code})", f"{(time.perf_counter() - start) / 60:.1f}")
-    console.print(table)
+    if trial:
+        with tempfile.TemporaryDirectory() as name:
+            sys.exit(int(_failed(chosen, Path(name), Path(name), True, console)))
+    failed = _failed(chosen, RUNS, RESULTS, False, console)
     console.rule("what the documents quote")
     quoted = subprocess.run([sys.executable, "-m", "pytest", "-q", str(HERE.parent / "tests" / "test_quoted.py")])
     sys.exit(int(failed or quoted.returncode != 0))
+
+
+def _command(benchmark: Benchmark, runs: Path, results: Path, trial: bool) -> list[str]:
+    known = {"here": HERE, "results": results, "runs": runs, "date": time.strftime("%Y-%m-%d", time.gmtime())}
+    words = (*benchmark.script, *(benchmark.trial if trial else benchmark.arguments))
+    return [word.format(**known) for word in words]
+
+
+def _failed(chosen: dict[str, Benchmark], runs: Path, results: Path, trial: bool, console: Console) -> bool:
+    """Run them; whether any did not end well."""
+    table = Table("benchmark", "how", "minutes")
+    failed = False
+    for name, benchmark in chosen.items():
+        console.rule(name)
+        start = time.perf_counter()
+        command = [sys.executable, *_command(benchmark, runs, results, trial)]
+        code = subprocess.run(command, check=False, env=os.environ | {ELSEWHERE: str(results)}).returncode
+        failed |= code != 0
+        table.add_row(name, "done" if code == 0 else f"failed ({code})", f"{(time.perf_counter() - start) / 60:.1f}")
+    console.print(table)
+    return failed
 
 
 if __name__ == "__main__":

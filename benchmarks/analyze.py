@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import record
+import tyro
 
 from openmer import AnalyzeSettings, analyze
 from openmer.cli.videos import demo_video
@@ -77,17 +78,22 @@ def whole_command(video: Path, frames: int, out: Path, *arguments: str) -> dict[
     return {"peak_mb": round(usage.ru_maxrss / 1024, 1), "frames_per_s": round(frames / seconds, 1)}
 
 
-def main() -> None:
-    """Measure and write."""
+def main(short: int = 600, lengths: tuple[int, ...] = (2_000, 10_000)) -> None:
+    """Measure and write.
+
+    Args:
+        short: frames of the video by which stages are timed.
+        lengths: frames of the videos by which memory is measured.
+    """
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        long = repeated(demo_video(), 600, folder / "600.mp4")
+        long = repeated(demo_video(), short, folder / "short.mp4")
         analyze(long, folder / "warm", AnalyzeSettings(end_s=1))
-        figures["with_overlay"] = speed(long, 600, folder, AnalyzeSettings())
-        figures["without_overlay"] = speed(long, 600, folder, AnalyzeSettings(overlay=False))
+        figures["with_overlay"] = speed(long, short, folder, AnalyzeSettings())
+        figures["without_overlay"] = speed(long, short, folder, AnalyzeSettings(overlay=False))
         figures["by_length"] = {}
-        for frames in (2_000, 10_000):
+        for frames in lengths:
             video = repeated(demo_video(), frames, folder / f"{frames}.mp4")
             figures["by_length"][str(frames)] = whole_command(video, frames, folder / f"out{frames}")
             print(frames, figures["by_length"])
@@ -96,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -7,6 +7,7 @@ spread over them is given.
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +33,27 @@ from openmer.progress import progress
 from openmer.training.data import ClipData
 
 
-def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"), flow: bool = True) -> None:
+def main(
+    weights: tuple[str, ...] = ("mol-lite",),
+    out: Path = Path("runs/units"),
+    flow: bool = True,
+    subjects: int | None = None,
+) -> None:
     """Judge and write.
 
     Args:
         weights: by name or file; of several the spread.
         out: where the clips lie.
         flow: whether to judge flow too, beside TV-L1 and DIS, which takes most of the time.
+        subjects: fewer people, for a trial.
     """
     console = Console()
     classes = read_record(weights[0]).classes
     models = [load_model(name) for name in weights]
     figures: dict[str, Any] = {}
     for head, settings in HEADS.items():
+        if subjects is not None:
+            settings = replace(settings, subjects=subjects)
         with progress(console, f"Simulating, {head}", settings.subjects, "people/s") as step:
             store = prepare_simulated(out / head, settings, processes=os.cpu_count() or 1, on_subject=step)
         data = ClipData(store, store.entries, classes)

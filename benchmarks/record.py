@@ -13,7 +13,8 @@ from openmer.version import commit
 
 COMMIT = commit()  # as the run begins: the tree may change while it lasts
 PACKAGES = ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")
-RESULTS = Path(__file__).parent / "results"
+ELSEWHERE = "OPENMER_RESULTS"  # a folder for figures that are no measurements: those of a trial
+RESULTS = Path(os.environ.get(ELSEWHERE) or Path(__file__).parent / "results")
 
 
 def machine() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 import cv2
 import numpy as np
 import record
+import tyro
 
 from openmer.clips.flow import optical_flow
 from openmer.face.detect import DlibFaceModel, FaceTracker
@@ -17,29 +18,28 @@ from openmer.simulator.generate import SimulateSettings, stream
 from openmer.simulator.recording import draw_person, draw_recording
 
 PEAKS = (0.2, 0.5, 1.0, 2.0)
-FACES, CLIPS = 500, 24
 
 
-def detection() -> dict[str, float]:
+def detection(faces: int) -> dict[str, float]:
     """Share of faces found, and dlib's landmarks against the truth by the distance of the outer eye corners."""
     model, errors = DlibFaceModel(), []
-    for k in range(FACES):
+    for k in range(faces):
         recording, _ = draw_recording((70, k), draw_person((70, k)), "none")
         face = FaceTracker(model).update(cv2.cvtColor(recording.image(0), cv2.COLOR_RGB2GRAY))
         if face is not None:
             truth = recording.landmarks(0)
             distance = np.linalg.norm(truth[45] - truth[36])
             errors.append(np.linalg.norm(face.landmarks - truth, axis=1).mean() / distance)
-    return {"faces": FACES, "found_share": len(errors) / FACES, "nme_median": round(float(np.median(errors)), 4)}
+    return {"faces": faces, "found_share": len(errors) / faces, "nme_median": round(float(np.median(errors)), 4)}
 
 
-def flow_errors(noise: bool) -> dict[str, dict[str, float]]:
+def flow_errors(clips: int, noise: bool) -> dict[str, dict[str, float]]:
     """Mean EPE from onset to apex over visible skin that moves more than a tenth of the peak, px of the 144 square."""
     emotions = ("happiness", "surprise", "disgust", "anger", "sadness", "repression")
     rows: dict[str, dict[str, float]] = {}
     for peak in PEAKS:
         errors: dict[str, list[float]] = {m: [] for m in ("zero", "tvl1", "dis", "farneback")}
-        for k in range(CLIPS):
+        for k in range(clips):
             recording, event = draw_recording(
                 (71, k), draw_person((71, k)), emotions[k % 6], peak_px=peak, distractors=False, noise=noise
             )
@@ -64,27 +64,33 @@ def _clips(first: int, count: int) -> int:
     return count
 
 
-def throughput() -> dict[str, float]:
+def throughput(clips: int) -> dict[str, float]:
     """Clips of 8 frames with flow and landmarks a second, on one and two processes."""
     _clips(0, 1)
     start = time.perf_counter()
-    _clips(100, 40)
-    one = 40 / (time.perf_counter() - start)
+    _clips(100, clips)
+    one = clips / (time.perf_counter() - start)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         list(pool.map(_clips, (0, 1), (1, 1)))
         start = time.perf_counter()
-        done = sum(pool.map(_clips, (200, 300), (60, 60)))
+        done = sum(pool.map(_clips, (200, 300), (clips, clips)))
         two = done / (time.perf_counter() - start)
     return {"clips_per_s_1_process": round(one, 2), "clips_per_s_2_processes": round(two, 2)}
 
 
-def main() -> None:
-    """Measure and write."""
-    figures = {"throughput": throughput(), "detection": detection()}
+def main(faces: int = 500, clips: int = 24, timed: int = 40) -> None:
+    """Measure and write.
+
+    Args:
+        faces: that dlib looks for.
+        clips: recordings in a row of flow errors.
+        timed: clips a process, by which the speed is measured.
+    """
+    figures = {"throughput": throughput(timed), "detection": detection(faces)}
     print(figures)
-    figures |= {"epe_clean": flow_errors(False), "epe_noisy": flow_errors(True)}
-    record.write("simulator", {"size": 144, "clips_a_row": CLIPS}, figures)
+    figures |= {"epe_clean": flow_errors(clips, False), "epe_noisy": flow_errors(clips, True)}
+    record.write("simulator", {"size": 144, "clips_a_row": clips, "timed": timed}, figures)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

@@ -1,13 +1,18 @@
 """What the benchmarks count, by hand: figures that are quoted rest on it."""
 
+import importlib
 import sys
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tyro
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import ablation
+from all import BENCHMARKS, _command
 from spotting import judge
 
 from openmer.timeline import Interval, Timeline
@@ -63,3 +68,21 @@ def test_an_unknown_variant_is_said_before_anything_is_rendered(tmp_path: Path) 
     with pytest.raises(SystemExit, match=r"no variant without FFC; choose from whole, without FCC"):
         ablation.main(tmp_path / "out", variants=("without FFC",))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("trial", [False, True])
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_takes_the_arguments_that_it_is_given(name: str, trial: bool, tmp_path: Path) -> None:
+    given = _command(BENCHMARKS[name], tmp_path / "runs", tmp_path / "results", trial)
+    if given[0] == "-m":
+        from openmer.cli.networks import bench
+
+        main, arguments = bench, given[3:]
+    else:
+        main, arguments = importlib.import_module(Path(given[0]).stem).main, given[1:]
+
+    @wraps(main)
+    def only_read(*read: Any, **named: Any) -> None:
+        pass
+
+    tyro.cli(only_read, args=arguments)
