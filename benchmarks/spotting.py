@@ -22,7 +22,7 @@ from openmer.evaluation.spotting import match_intervals, score_spotting, total_s
 from openmer.models.weights import read_record
 from openmer.processes import worker_pool
 from openmer.progress import progress
-from openmer.simulator.generate import SimulateSettings, draw_video, write_video
+from openmer.simulator.generate import SimulateSettings, draw_video, person_name, write_video
 from openmer.simulator.motion import THREE_CLASS
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import commit
@@ -66,8 +66,9 @@ def main(
         for each in as_completed(done):
             each.result()
             step()
-    found = [read_timeline(_result(results, k) / "timeline.json") for k in range(videos)]
-    pairs = [(timeline, read_timeline(_truth(root, k))) for k, timeline in enumerate(found)]
+    people = [person_name(seed, k) for k in range(videos)]
+    found = [read_timeline(results / person / "timeline.json") for person in people]
+    pairs = [(f, read_timeline(_truth(root, person))) for f, person in zip(found, people, strict=True)]
     thresholds = (0.0,) if engine == CLASSICAL else THRESHOLDS
     said = [_said(settings, k) for k in range(videos)]
     figures = {f"least_expression {t:g}": judge([(_kept(f, t), truth) for f, truth in pairs], said) for t in thresholds}
@@ -77,22 +78,19 @@ def main(
     record.write(f"spotting-{seed}", settings_, figures)
 
 
-def _truth(root: Path, subject: int) -> Path:
-    return root / "truth" / f"s{subject + 1:03d}" / "long_001.json"
-
-
-def _result(results: Path, subject: int) -> Path:
-    return results / f"s{subject + 1:03d}"
+def _truth(root: Path, person: str) -> Path:
+    return root / "truth" / person / "long_001.json"
 
 
 def _done(root: Path, results: Path, settings: SimulateSettings, subject: int, engine: str) -> None:
     """Simulate and analyse one video, or what is left of it."""
     torch.set_num_threads(1)
-    if not _truth(root, subject).is_file():
+    person = person_name(settings.seed, subject)
+    if not _truth(root, person).is_file():
         write_video(root, settings, subject, 0)
-    out = _result(results, subject)
+    out = results / person
     if not out.is_dir():
-        video = root / "videos" / f"s{subject + 1:03d}" / "long_001.mp4"
+        video = root / "videos" / person / "long_001.mp4"
         analyze(video, out, AnalyzeSettings(overlay=False, engine=engine, least_expression=0.0))
 
 

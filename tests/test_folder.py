@@ -27,6 +27,19 @@ def test_a_good_table(tmp_path: Path) -> None:
     assert second.fps == Fraction(30000, 1001) and second.label is None and second.onset is None
 
 
+def test_simulated_people_are_known_as_such_and_no_others(tmp_path: Path) -> None:
+    root = table(tmp_path, "p1-00000,x,a,200,joy,3,10,20,R12")
+    with pytest.raises(InputError, match="call the folder otherwise"):
+        FolderDataset(root, name="simulated")
+    (root / "dataset.json").write_text('{"simulated": true}')
+    assert [s.dataset for s in FolderDataset(root, name="mine")] == ["simulated"]
+    (root / "dataset.json").write_text('{"simulated": ')
+    with pytest.raises(InputError, match="by which simulated faces are known"):
+        FolderDataset(root)
+    (root / "dataset.json").write_text("[]")
+    assert [s.dataset for s in FolderDataset(root, name="mine")] == ["mine"]
+
+
 def test_a_byte_order_mark_and_loose_headers_are_read(tmp_path: Path) -> None:
     table(tmp_path)
     (tmp_path / "samples.csv").write_text("\ufeffSubject, Sample ,SOURCE,fps\n1,x,a,25\n")

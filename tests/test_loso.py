@@ -98,8 +98,11 @@ def test_the_step_can_be_chosen_on_training_subjects_alone(data: ClipData, tmp_p
     assert metrics["inner"] == 0.5
     logs = [path.read_text() for path in (tmp_path / "out").rglob("log.csv")]
     assert len(logs) == 3 and all("validation_uf1" in log for log in logs)
-    with pytest.raises(InputError, match="needs validate_every"):
-        LosoSettings(training=QUICK, inner=0.5)
+    for wrong in ({"validate_every": 0}, {"validate_every": 1 + QUICK.steps}, {"model": "constant"}):
+        with pytest.raises(InputError, match="an inner split needs steps at which to compare"):
+            LosoSettings(training=replace(training, **wrong), inner=0.5)
+    with pytest.raises(InputError, match="give inner too"):
+        LosoSettings(training=training)
 
 
 def test_the_constant_guesser_is_judged_like_any_other(data: ClipData, tmp_path: Path) -> None:
@@ -134,8 +137,13 @@ def test_initial_weights_that_have_seen_who_is_judged_are_refused(data: ClipData
     save_model(network, weights, classes=CLASSES, trained_on="fog", people=("elsewhere/*",))
     metrics, _ = run(clips, replace(tuned, split="3"), tmp_path / "out")
     assert metrics["initial_weights"] == {"trained_on": "fog", "people_are_recorded": True}
+    save_model(
+        create_model("mol-lite", num_classes=2), weights, classes=CLASSES, trained_on="fog", people=("elsewhere/*",)
+    )
+    with pytest.raises(InputError, match="what differs: initial_weights; choose another"):
+        run(clips, replace(tuned, split="3"), tmp_path / "out")
     page = write_evaluation(tmp_path / "out").read_text()
-    assert "trained on fog; nobody whom they have seen is judged here" in page
+    assert "trained on fog; by name nobody whom they have seen is judged here" in page
 
 
 def test_the_report_shows_no_network_on_people_whom_it_has_seen(
@@ -159,6 +167,15 @@ def test_the_report_shows_no_network_on_people_whom_it_has_seen(
         assert "w.safetensors, which was trained on others &amp; more" in page
         assert ("its record does not say" in page) == (people is None)
     assert (tmp_path / "out" / "loso.json").read_text() == before
+
+
+def test_classes_may_be_called_as_tables_call_nothing_and_numbers(data: ClipData, tmp_path: Path) -> None:
+    names = {"left": "NA", "right": "01"}
+    called = [replace(entry, label=names[str(entry.label)]) for entry in data.entries]
+    clips = ClipData(data.store, called, ("NA", "01"), "motion")
+    run(clips, LosoSettings(training=TrainSettings(model="constant")), tmp_path / "out")
+    page = write_evaluation(tmp_path / "out").read_text()
+    assert "<td>NA</td>" in page and "<td>01</td>" in page
 
 
 def test_beside_the_scores_stands_what_one_answer_for_all_would_get(tmp_path: Path) -> None:
@@ -249,6 +266,8 @@ def test_ray_gives_the_same_as_processes(data: ClipData, tmp_path: Path) -> None
         (["train", "STORE", "--out", "x", "--model", "resnet"], "there is no model 'resnet'"),
         (["train", "STORE", "--out", "x", "--model", "ststnet", "--without", "fcc"], "are for MOL"),
         (["train", "STORE", "--out", "x", "--init", "nothing"], "no weights are called 'nothing'"),
+        (["train", "STORE", "--out", "x", "--freeze", "backbone"], "say --init too"),
+        (["train", "STORE", "--out", "x", "--model", "ststnet", "--heads", "flow"], "has no other head than mer"),
         (["report", "STORE"], "no finished evaluation"),
         (["report", "STORE", "--weights", "w"], "belong together"),
     ],

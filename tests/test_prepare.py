@@ -45,7 +45,12 @@ def test_a_recording_becomes_the_papers_clips(dataset: FolderDataset) -> None:
     assert len(clips) == length // 8
     for clip, row in zip(clips, chosen, strict=True):
         np.testing.assert_allclose(clip.times_s, row / 50)
-        assert clip.subject == "s001" and clip.label == "positive" and clip.frames.shape == (8, 144, 144)
+        assert (
+            clip.subject == "p5-00000"
+            and clip.units
+            and clip.label == "positive"
+            and clip.frames.shape == (8, 144, 144)
+        )
         assert clip.flow is not None
         np.testing.assert_array_equal(clip.flow[0], optical_flow(clip.frames[0], clip.frames[1], "dis"))
         assert clip.landmarks is not None
@@ -78,13 +83,22 @@ def test_the_dataset_way_and_the_video_way_give_the_same_tensor(dataset: FolderD
 
 def test_preparing_twice_does_nothing_twice(dataset: FolderDataset, tmp_path: Path) -> None:
     store, problems = prepare(dataset.samples, tmp_path / "store", DIS, processes=2)
-    assert not problems and {e.person for e in store} == {("set", "s001"), ("set", "s002")}
+    assert not problems and {e.person for e in store} == {("simulated", "p5-00000"), ("simulated", "p5-00001")}
+    assert store.settings["kind"] == "simulated", "so that no report takes them for people"
+    assert all(e.units for e in store)
     files = {p: p.stat().st_mtime_ns for p in (tmp_path / "store" / "clips").iterdir()}
     again, _ = prepare(dataset.samples, tmp_path / "store", DIS)
     assert again.entries == store.entries
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store" / "clips").iterdir()} == files
     with pytest.raises(InputError, match="other settings"):
         prepare(dataset.samples, tmp_path / "store", replace(DIS, flow="farneback"))
+
+
+def test_action_units_that_were_corrected_arrive(dataset: FolderDataset, tmp_path: Path) -> None:
+    (first, second), root = dataset.samples, tmp_path / "store"
+    prepare([first, replace(second, action_units=())], root, DIS)
+    store, _ = prepare([first, replace(second, action_units=("AU4", "9"))], root, DIS)
+    assert {e.units for e in store if e.subject == second.subject} == {(4, 9)}
 
 
 def test_recordings_that_cannot_be_used_are_named(dataset: FolderDataset, tmp_path: Path) -> None:
@@ -94,8 +108,10 @@ def test_recordings_that_cannot_be_used_are_named(dataset: FolderDataset, tmp_pa
         cv2.imwrite(str(blank / f"{k}.png"), np.full((120, 160), 90, np.uint8))
     faceless = Sample(dataset="set", subject="x", name="blank", source=blank, fps=Fraction(50), label="none")
     short = replace(dataset.samples[0], name="short", onset=10, offset=14)
-    store, problems = prepare([dataset.samples[0], faceless, short], tmp_path / "store", DIS)
-    assert [(p.sample.name, p.reason) for p in problems] == [
+    beyond = replace(dataset.samples[0], name="beyond", onset=1031, offset=1052)
+    store, problems = prepare([dataset.samples[0], faceless, short, beyond], tmp_path / "store", DIS)
+    assert problems[-1].sample.name == "beyond" and "lies between onset 1031 and offset 1052" in problems[-1].reason
+    assert [(p.sample.name, p.reason) for p in problems[:-1]] == [
         ("blank", "no face was found in 8 of a clip's 8 frames"),
         ("short", "5 frames are too few for a clip of 8"),
     ]

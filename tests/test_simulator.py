@@ -302,10 +302,10 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_processes(dataset: 
 def test_the_folder_is_read_like_any_users_own(dataset: Path) -> None:
     samples = FolderDataset(dataset, label="emotion").samples
     assert [s.key[1:] for s in samples] == [
-        ("s001", "happiness_001"),
-        ("s001", "none_002"),
-        ("s002", "none_001"),
-        ("s002", "happiness_002"),
+        ("p3-00000", "happiness_001"),
+        ("p3-00000", "none_002"),
+        ("p3-00001", "none_001"),
+        ("p3-00001", "happiness_002"),
     ]
     first = samples[0]
     assert first.label == "happiness" and first.fps == 50 and first.onset < first.apex < first.offset  # type: ignore[operator]
@@ -317,7 +317,7 @@ def test_the_stored_truth_is_the_recordings(dataset: Path) -> None:
     from openmer.simulator.generate import FLOW_STEP_PX, draw_sample
 
     recording, _, _ = draw_sample(SMALL, 0, 0)
-    with np.load(dataset / "truth" / "s001" / "happiness_001.npz") as truth:
+    with np.load(dataset / "truth" / "p3-00000" / "happiness_001.npz") as truth:
         flow = truth["flow"][3] * FLOW_STEP_PX
         visible = np.unpackbits(truth["visible"][3], axis=-1).astype(bool)
         np.testing.assert_allclose(truth["landmarks_px"][2], recording.landmarks(2))
@@ -337,7 +337,7 @@ def test_long_videos_have_their_events_as_truth(tmp_path: Path) -> None:
     assert len(frames) == 750 and frames[25].time_s == pytest.approx(1.0, abs=1e-3)
     recording = draw_video(settings, 0, 0)
     assert np.abs(frames[40].image.astype(int) - recording.image(40).astype(int)).mean() < 4, "nearly lossless"
-    truth = read_timeline(tmp_path / "set" / "truth" / "s001" / "long_001.json")
+    truth = read_timeline(tmp_path / "set" / "truth" / "p1-00000" / "long_001.json")
     kinds = {i.label for i in truth}
     assert {"micro", "blink"} <= kinds <= {"micro", "macro", "blink", "gaze", "speech"}
     for interval in truth.labelled("micro"):
@@ -371,10 +371,10 @@ def test_curves_of_action_units_by_hand() -> None:
 def test_the_stream_gives_clips_with_truth_without_files() -> None:
     clips = stream(SMALL, first_subject=1)
     first, emotion = next(clips)
-    assert emotion == "none" and first.subject == "s002" and len(first) == 8
+    assert emotion == "none" and first.subject == "p3-00001" and len(first) == 8
     assert first.flow.shape == (7, 2, 144, 144)  # type: ignore[union-attr]
     next(clips)
-    assert next(clips)[0].subject == "s003"
+    assert next(clips)[0].subject == "p3-00002"
 
 
 @pytest.mark.parametrize(

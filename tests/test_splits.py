@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from openmer import InputError
+from openmer.clips.store import Entry
 from openmer.evaluation.splits import (
     Fold,
     check_leak,
@@ -36,6 +37,18 @@ def test_loso_by_hand() -> None:
         ("a/2", [1], [0, 2, 3]),
         ("b/1", [3], [0, 1, 2]),
     ]
+
+
+def test_the_same_people_filmed_for_two_datasets_are_held_out_together() -> None:
+    names = [("smic-hs", "s11"), ("smic-vis", "s11"), ("smic-hs", "s12"), ("casme2", "s11")]
+    clips = [
+        Entry(key=str(k), number=0, dataset=d, subject=s, sample="v", label=None, frames_digest=str(k))
+        for k, (d, s) in enumerate(names)
+    ]
+    folds = leave_one_subject_out(clips)
+    assert [(f.name, f.test.tolist()) for f in folds] == [("casme2/s11", [3]), ("smic/s11", [0, 1]), ("smic/s12", [2])]
+    with pytest.raises(InputError, match="the subject smic/s11 is on both sides"):
+        leave_one_dataset_out(clips)
 
 
 def test_leave_one_dataset_out_by_hand() -> None:

@@ -194,16 +194,21 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: ClipData, tmp_path: Path, m
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
-def test_divergence_ends_with_a_line_and_the_last_good_checkpoint(data: ClipData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("log_every", [1, 8])
+def test_divergence_ends_with_a_line_and_the_last_good_checkpoint(
+    data: ClipData, tmp_path: Path, log_every: int
+) -> None:
+    settings = replace(LITE, lr=1e30, clip_norm=0.0, steps=8, checkpoint_every=1, log_every=log_every)
     with pytest.raises(InputError, match="diverged at step"):
-        train(replace(LITE, lr=1e30, clip_norm=0.0, steps=8, checkpoint_every=1), data, tmp_path / "run")
+        train(settings, data, tmp_path / "run")
     found = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert found["step"] >= 1
+    assert all(value.isfinite().all() for value in found["model"].values())
 
 
 def test_frozen_parts_stay_as_they_are(data: ClipData) -> None:
     settings = replace(LITE, freeze=("backbone", "landmarks"), steps=2)
-    fresh = make_model(settings, 2).state_dict()
+    fresh = make_model(settings, CLASSES).state_dict()
     after = train(settings, data).state_dict()
     changed = {name.split(".")[0] for name in fresh if not torch.equal(fresh[name], after[name])}
     assert changed == {"mer", "flow"}
@@ -224,7 +229,7 @@ def test_flow_is_learned_from_some_neighbouring_pairs_of_each_clip(data: ClipDat
     assert len(set(starts)) > 1
     assert data.training_batch(0, 4, seed=0, pairs=9).inputs.shape == whole.inputs.shape  # there are only 7
     settings = replace(LITE, pairs=2, freeze=("backbone", "mer", "landmarks"), losses=LossSettings(mer=0, landmarks=0))
-    begun, learned = make_model(settings, len(CLASSES)).state_dict(), train(settings, data).state_dict()
+    begun, learned = make_model(settings, CLASSES).state_dict(), train(settings, data).state_dict()
     assert {n.split(".")[0] for n in learned if not torch.equal(learned[n], begun[n])} == {"flow"}
     train(settings, data, tmp_path / "run", stop_after=2)
     gone_on = train(settings, data, tmp_path / "run").state_dict()
@@ -236,7 +241,7 @@ def test_initial_weights_are_taken_by_part(tmp_path: Path) -> None:
     source = create_model("mol-lite", num_classes=5)
     save_model(source, tmp_path / "w.safetensors", classes=tuple("abcde"), trained_on="nothing")
     settings = replace(LITE, init=str(tmp_path / "w.safetensors"), init_parts=("backbone", "flow"))
-    model = make_model(settings, 2)
+    model = make_model(settings, CLASSES)
     assert isinstance(model, MOL)
     ours, theirs = model.state_dict(), source.state_dict()
     assert torch.equal(ours["stack.0.weight"], theirs["stack.0.weight"])
@@ -247,6 +252,38 @@ def test_initial_weights_are_taken_by_part(tmp_path: Path) -> None:
     assert left == last, "another number of classes"
     with pytest.raises(InputError, match="none of flow"):
         initialise(create_model("mol-lite", flow=False), source, ("flow",))
+
+
+def test_a_class_and_a_unit_take_over_what_their_namesakes_have_learned() -> None:
+    source, model = (create_model("mol-lite", num_classes=3, units=units) for units in ((1, 4, 12), (12, 2, 1)))
+    before = model.state_dict()["mer.classify.weight"].clone()
+    left = initialise(model, source, classes=(("happy", "fear", "none"), ("none", "sad", "happy")))
+    for name in ("mer.classify.weight", "mer.motion.classify.bias"):
+        ours, theirs = model.state_dict()[name], source.state_dict()[name]
+        assert torch.equal(ours[0], theirs[2]) and torch.equal(ours[2], theirs[0])
+    assert torch.equal(model.state_dict()["mer.classify.weight"][1], before[1])
+    ours, theirs = (m.state_dict()["units.read.weight"] for m in (model, source))
+    assert torch.equal(ours[0], theirs[2]) and torch.equal(ours[2], theirs[0]) and not torch.equal(ours[1], theirs[1])
+    assert {name.rpartition(".")[0] for name in left} == {"mer.classify", "mer.motion.classify", "units.read"}
+
+
+def test_what_the_initial_weights_do_not_give_is_said_and_cannot_be_frozen(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_model(create_model("mol-lite", num_classes=2), weights, classes=("right", "left"), trained_on="nothing")
+    said: list[str] = []
+    make_model(replace(LITE, init=str(weights), freeze=("backbone", "mer")), CLASSES, said.append)
+    assert not said, "the classes are the same in another order"
+    make_model(replace(LITE, init=str(weights)), ("left", "up"), said.append)
+    assert said == [f"not taken over from {weights}, so it begins anew: mer"]
+    frozen = replace(LITE, init=str(weights), freeze=("backbone", "mer"))
+    with pytest.raises(InputError, match=r"would stay random: mer \(mer.classify"):
+        make_model(frozen, ("left", "up"))
+    make_model(replace(frozen, losses=LossSettings(mer=0)), ("left", "up"))  # nobody asks for classes
+    for wrong in ({"init_parts": ("backbone",)}, {"switches": {"fcc_length": 64}}):
+        with pytest.raises(InputError, match="would stay random"):
+            make_model(replace(frozen, **wrong), CLASSES)
+    with pytest.raises(InputError, match="none of flow of mol-lite fits mol"):
+        make_model(replace(LITE, model="mol", init=str(weights), init_parts=("backbone", "flow")), CLASSES)
 
 
 def test_weights_record_whom_they_and_their_beginnings_have_seen(data: ClipData, tmp_path: Path) -> None:
@@ -333,7 +370,7 @@ def test_the_constant_guesser_needs_no_steps(data: ClipData) -> None:
 
 def test_a_prediction_is_the_mean_over_a_videos_clips(data: ClipData) -> None:
     same = [replace(e, sample="one video") for e in data.entries if e.subject == "s0"]
-    model = make_model(LITE, 2).eval()
+    model = make_model(LITE, CLASSES).eval()
     joined = predict(model, ClipData(data.store, [replace(e, label="left") for e in same], CLASSES))
     apart = predict(model, ClipData(data.store, [e for e in data.entries if e.subject == "s0"], CLASSES))
     assert len(joined) == 1 and joined[0].clips == 4

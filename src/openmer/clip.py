@@ -21,6 +21,14 @@ Times = npt.NDArray[np.float64]
 
 NUM_LANDMARKS = 68
 NONE = "none"  # the label of a clip without an expression
+SIMULATED = "simulated"  # the dataset of all faces of the simulator
+# Datasets that show the same people, under the same names.
+SAME_PEOPLE = {"smic-hs": "smic", "smic-vis": "smic", "smic-nir": "smic", "samm-long": "samm"}
+
+
+def person_of(dataset: str, subject: str) -> tuple[str, str]:
+    """Who somebody is, whichever of their recordings: who must not be both learned from and judged."""
+    return (SAME_PEOPLE.get(dataset, dataset), subject)
 
 
 @dataclass(frozen=True, kw_only=True)

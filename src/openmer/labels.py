@@ -69,11 +69,14 @@ class ActionUnit:
         return f"{self.side}{self.number}{self.intensity}{'' if self.certain else '?'}"
 
 
-_UNIT = re.compile(r"(?<![A-Za-z0-9])([LRTBUA]?)(\d{1,2})([A-E]?)(?![0-9a-z])")
+_UNIT = re.compile(r"(?<![A-Za-z0-9])(?:AU)?([LRTBUA]?)(\d{1,2})([A-E]?)(?![0-9a-z])")
+_STRENGTH = re.compile(r":(\d+(?:\.\d+)?)\s*$")  # of the simulator, 0 to 1
 
 
 def parse_action_units(cell: object) -> tuple[ActionUnit, ...]:
-    """The units in a workbook's cell, such as `4+7`, `L12`, `15A+17`, `(R6 or R12)+R15`, `4D+ref(6)+43E`, or 12.
+    """The units in a table's cell, such as `4+7`, `L12`, `AU12`, `15A+17`, `(R6 or R12)+R15`, `4D+ref(6)+43E`, or 12.
+
+    The simulator's `R12:0.5+L12:0` says how strongly, too; what has no strength is not there.
 
     Of `R6 or R12` both are given, neither as certain; likewise `ref(6)`. Words that are no units are left out, `?`
     and an empty cell give none.
@@ -83,6 +86,11 @@ def parse_action_units(cell: object) -> tuple[ActionUnit, ...]:
     text = str(int(cell)) if isinstance(cell, float) and cell == int(cell) else str(cell)
     found = []
     for part in re.split(r"[+,，;]", text):
+        strength = _STRENGTH.search(part)
+        if strength is not None:
+            if not float(strength[1]):
+                continue
+            part = part[: strength.start()]
         matches = list(_UNIT.finditer(part.replace("/", " ")))
         certain = len(matches) == 1 and "ref" not in part.lower()
         found += [ActionUnit(int(m[2]), m[1], m[3], certain) for m in matches]

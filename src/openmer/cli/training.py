@@ -76,6 +76,10 @@ class Training:
 
         if self.model in BASELINES and (self.without or self.init or self.freeze or self.units):
             raise InputError(f"--without, --init, --freeze and --units are for MOL, not for {self.model}")
+        if self.model in BASELINES and "mer" not in self.heads:
+            raise InputError(f"{self.model} has no other head than mer; name it in --heads, or leave --heads away")
+        if self.freeze and not self.init:
+            raise InputError("--freeze keeps parts as they are, and without --init they are random; say --init too")
         base = PAPER if self.recipe == "paper" else TrainSettings(lr=1.5e-3)
         silent: dict[str, Any] = dict.fromkeys(set(HEADS) - set(self.heads), 0.0)
         return replace(

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import NUM_LANDMARKS, Array, Clip, Gray
+from openmer.clip import NUM_LANDMARKS, Array, Clip, Gray, person_of
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 
@@ -69,8 +69,8 @@ class Entry:
 
     @property
     def person(self) -> tuple[str, str]:
-        """(dataset, subject): who must not be on both sides of a split."""
-        return (self.dataset, self.subject)
+        """Who must not be on both sides of a split."""
+        return person_of(self.dataset, self.subject)
 
     @property
     def video(self) -> tuple[str, str, str]:

@@ -6,17 +6,19 @@ relative to the table's folder. `onset`, `apex` and `offset` are numbers of fram
 from 0.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from openmer.clip import Sample
+from openmer.clip import SIMULATED, Sample
 from openmer.errors import InputError
 from openmer.video.reader import read_rate
 
 TABLE = "samples.csv"
+MARKER = "dataset.json"  # beside it where the simulator has written both
 NEEDED = ("subject", "sample", "source", "fps")
 MARKS = ("onset", "apex", "offset")
 MOST_FRAMES = 2**53  # larger ones are not told apart as they are read
@@ -27,7 +29,8 @@ class FolderDataset:
 
     Args:
         root: the folder with the table.
-        name: of the dataset, by default the folder's.
+        name: of the dataset, by default the folder's, and of what `openmer simulate` has written always `simulated`,
+            so that its people are known wherever they come from.
         label: which column is the class: `label`, or `emotion`.
 
     Raises:
@@ -39,6 +42,13 @@ class FolderDataset:
     ) -> None:
         self.root = Path(root)
         self.name = name or self.root.resolve().name
+        if _is_simulated(self.root):
+            self.name = SIMULATED
+        elif self.name == SIMULATED:
+            raise InputError(
+                f"the name simulated is for what openmer simulate has written, with its {MARKER}, which is not in "
+                f"{self.root}; call the folder otherwise"
+            )
         self._label = label
         self.samples: tuple[Sample, ...] = tuple(self._read())
 
@@ -109,6 +119,18 @@ class FolderDataset:
             offset=offset,
             action_units=units,
         )
+
+
+def _is_simulated(root: Path) -> bool:
+    """Whether the simulator has written this folder."""
+    path = root / MARKER
+    if not path.is_file():
+        return False
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}, by which simulated faces are known: {error}") from error
+    return isinstance(content, dict) and bool(content.get("simulated"))
 
 
 def _number(row: dict[str, str], column: str) -> int | None:

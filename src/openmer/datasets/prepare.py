@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import NONE, Array, Clip, Gray, Sample, Times
+from openmer.clip import NONE, SIMULATED, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
 from openmer.clips.flow import FlowDevice, FlowMethod
 from openmer.clips.sampling import Sampling, cover, phases
@@ -86,7 +86,8 @@ def prepare(
     if processes < 1:
         raise InputError(f"--processes must be at least 1, or 0 for one a core, got {processes}")
     names = sorted({s.dataset for s in samples})
-    described = {"kind": "recordings", "datasets": names, "version": VERSION, **asdict(settings)}
+    kind = SIMULATED if names == [SIMULATED] else "recordings"
+    described = {"kind": kind, "datasets": names, "version": VERSION, **asdict(settings)}
     store = ClipStore.create(root, described)
     work = [(store.root, sample, settings) for sample in samples]
     with store.filling():
@@ -156,7 +157,7 @@ def _key(sample: Sample) -> str:
     for path in _files(sample):
         total.update(path.name.encode() + b"\0" + path.read_bytes())
     marks = (sample.label, sample.onset, sample.offset, str(sample.fps), sample.cropped)
-    return digest_of([*sample.key, *marks, total.hexdigest()])
+    return digest_of([*sample.key, *marks, total.hexdigest(), *sample.action_units])
 
 
 def _files(sample: Sample) -> list[Path]:
@@ -261,6 +262,11 @@ def _reader(sample: Sample) -> VideoReader:
         return whole
     first = bisect_left(numbers, sample.onset)
     last = bisect_right(numbers, sample.offset) - 1
+    if first > last:
+        raise InputError(
+            f"no picture in {sample.source} lies between onset {sample.onset} and offset {sample.offset}: they are "
+            f"numbered {numbers[0]} to {numbers[-1]}"
+        )
     quarter = 0.25 / float(sample.fps)
     # A reader counts time from the first picture by the numbers, so a gap in them is a gap in time.
     start, end = (float((numbers[k] - numbers[0]) / sample.fps) for k in (first, last))

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import NONE, Clip
+from openmer.clip import NONE, SIMULATED, Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
 from openmer.processes import worker_pool
-from openmer.simulator.generate import SimulateSettings, draw_sample
+from openmer.simulator.generate import SimulateSettings, draw_sample, person_name
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import Head, Recording
 
@@ -102,7 +102,7 @@ def draw_clip(settings: SimulatedClips, subject: int, sample: int) -> tuple[Clip
     clip = Clip(
         frames=np.asarray(np.stack(images), np.uint8),
         times_s=recording.times_s[chosen],
-        subject=f"p{settings.seed}-{subject:05d}",
+        subject=person_name(settings.seed, subject),
         label=THREE_CLASS.get(emotion, NONE),
         landmarks=np.stack([recording.landmarks(int(k)) for k in chosen]),
         flow=np.stack([recording.flow(int(a), int(b))[0] for a, b in pairwise(chosen)]),
@@ -124,7 +124,7 @@ def prepare_simulated(
         InputError: the store that is there was made with other settings.
         OutputError: it cannot be written.
     """
-    store = ClipStore.create(root, {"kind": "simulated", "version": VERSION, **asdict(settings)})
+    store = ClipStore.create(root, {"kind": SIMULATED, "version": VERSION, **asdict(settings)})
     work = [s for s in range(settings.subjects) if not store.has(_key(settings, s))]
     for _ in range(settings.subjects - len(work)):
         on_subject()
@@ -149,4 +149,4 @@ def _key(settings: SimulatedClips, subject: int) -> str:
 def _fill(root: Path, settings: SimulatedClips, subject: int) -> None:
     drawn = [draw_clip(settings, subject, sample) for sample in range(settings.samples)]
     names = [f"{emotion}_{k:03d}" for k, (_, emotion) in enumerate(drawn)]
-    ClipStore(root).add(_key(settings, subject), [clip for clip, _ in drawn], dataset="simulated", samples=names)
+    ClipStore(root).add(_key(settings, subject), [clip for clip, _ in drawn], dataset=SIMULATED, samples=names)

@@ -69,8 +69,14 @@ class LosoSettings:
             raise InputError(f"there must be seeds, all different, got {self.seeds}")
         if not 0 <= self.inner < 1:
             raise InputError(f"the inner share must lie between 0 and 1, got {self.inner}")
-        if self.inner and not self.training.validate_every:
-            raise InputError("an inner split needs validate_every steps at which to compare")
+        every, steps = self.training.validate_every, self.training.steps
+        if self.inner and (not 0 < every <= steps or self.training.model == "constant"):
+            raise InputError(
+                "an inner split needs steps at which to compare, and a network that learns: validate_every between 1 "
+                f"and the {steps} steps, got {every}"
+            )
+        if every and not self.inner:
+            raise InputError("validate_every compares steps on an inner split of the training people: give inner too")
         if self.split not in ("subject", "dataset") and not re.fullmatch(r"[0-9]+", self.split):
             raise InputError(f"split must be subject, dataset, or a number of groups, got {self.split!r}")
 
@@ -150,8 +156,9 @@ def run_loso(
     begun = None if settings.training.init is None else read_record(settings.training.init)
     if begun is not None:
         check_unseen(begun, str(settings.training.init), data.people)
-    _claim(out, settings, data, folds, None if protocol is None else str(protocol["name"]))
-    tasks = [_task(store, data, settings, fold, seed, out, device) for seed in settings.seeds for fold in folds]
+    weights = None if begun is None else begun.sha256
+    _claim(out, settings, data, folds, None if protocol is None else str(protocol["name"]), weights)
+    tasks = [_task(data, settings, fold, seed, out, device, weights) for seed in settings.seeds for fold in folds]
     open_tasks = [task for task in tasks if not _is_finished(task)]
     for task in tasks:
         if task not in open_tasks:
@@ -175,12 +182,20 @@ def run_loso(
     return metrics
 
 
-def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fold], protocol: str | None) -> None:
-    """Make the folder, or see that it holds this very evaluation."""
+def _claim(
+    out: Path,
+    settings: LosoSettings,
+    data: ClipData,
+    folds: Sequence[Fold],
+    protocol: str | None,
+    initial_weights: str | None,
+) -> None:
+    """Make the folder, or see that it holds this very evaluation; of the initial weights the digest counts."""
     content = {
         "schema": SCHEMA,
         "settings": json.loads(json.dumps(asdict(settings))),
         "protocol": protocol,
+        "initial_weights": initial_weights,
         "classes": list(data.classes),
         "store": dict(data.store.settings),
         "clips": data.counts(),
@@ -188,7 +203,7 @@ def _claim(out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fo
         "openmer": __version__,
         "commit": commit(),
     }
-    same = ("settings", "protocol", "classes", "store", "clips", "folds")
+    same = ("settings", "protocol", "initial_weights", "classes", "store", "clips", "folds")
     path = out / "loso.json"
     try:
         if path.exists():
@@ -223,12 +238,20 @@ def _differing(name: str, before: Any, now: Any) -> list[str]:
 
 
 def _task(
-    store: ClipStore, data: ClipData, settings: LosoSettings, fold: Fold, seed: int, out: Path, device: str
+    data: ClipData,
+    settings: LosoSettings,
+    fold: Fold,
+    seed: int,
+    out: Path,
+    device: str,
+    initial_weights: str | None,
 ) -> _Task:
+    store = data.store
     training = replace(settings.training, seed=seed)
     keys = tuple((e.key, e.number, e.label) for e in data.entries)
     digests = [e.frames_digest for e in data.entries]
     parts: list[Any] = [training.to_json(), store.digest, keys, digests, data.classes, settings.inner]
+    parts += [] if initial_weights is None else [initial_weights]
     digest = digest_of([*parts, fold.name, fold.train.tolist(), fold.test.tolist()])
     return _Task(
         store=store.root.absolute(),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import Array
+from openmer.clip import Array, person_of
 from openmer.errors import InputError
 
 Counts = npt.NDArray[np.int64]
@@ -44,6 +44,11 @@ class Prediction:
     clips: int = 1
     fold: str = ""
     seed: int = 0
+
+    @property
+    def person(self) -> tuple[str, str]:
+        """Who is seen in it."""
+        return person_of(self.dataset, self.subject)
 
     @property
     def predicted(self) -> int:
@@ -138,7 +143,7 @@ def bootstrap(
     """
     people: dict[Hashable, list[Prediction]] = {}
     for prediction in predictions:
-        people.setdefault((prediction.dataset, prediction.subject), []).append(prediction)
+        people.setdefault(prediction.person, []).append(prediction)
     if not people:
         raise InputError("there are no predictions to draw from")
     groups = [people[key] for key in sorted(people, key=str)]

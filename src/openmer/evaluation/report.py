@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
+from openmer.clip import SIMULATED
 from openmer.clips.flow import colour_wheel, flow_to_colour, optical_flow
 from openmer.clips.transforms import EVAL, middle, transform
 from openmer.errors import InputError, OutputError
@@ -105,7 +106,7 @@ def _pages(
         names=NAMES,
         number=_number,
         protocol=_protocol(metrics),
-        simulated=run["store"].get("kind") == "simulated",
+        simulated=run["store"].get("kind") == SIMULATED,
         confusion=figure_uri(confusion_figure(np.sum(metrics["confusion"], 0), metrics["classes"])),
         subjects=figure_uri(_subjects_figure(rows)),
         curves=_curves(folder),
@@ -127,7 +128,7 @@ def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
         return "random"
     known = metrics.get("initial_weights", {})
     seen = (
-        "nobody whom they have seen is judged here"
+        "by name nobody whom they have seen is judged here"
         if known.get("people_are_recorded")
         else "their record does not say whom they have seen: they may know who is judged here"
     )
@@ -252,7 +253,7 @@ def _large(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _subjects_figure(rows: Sequence[Prediction]) -> Figure:
     right: dict[str, list[bool]] = defaultdict(list)
     for row in rows:
-        right[f"{row.dataset}/{row.subject}"].append(row.predicted == row.truth)
+        right["/".join(row.person)].append(row.predicted == row.truth)
     names = sorted(right)
     shares = [float(np.mean(right[n])) for n in names]
     alone = len({name.partition("/")[0] for name in names}) == 1  # one dataset: it need not be said at every bar
@@ -292,7 +293,9 @@ def _curves(folder: Path) -> str:
 
 def _first_seed(path: Path, metrics: Mapping[str, Any]) -> list[Prediction]:
     try:
-        table = pd.read_csv(path, dtype={"dataset": str, "subject": str, "sample": str})
+        # Names are text: a class may be called 01 or NA.
+        names = dict.fromkeys(("dataset", "subject", "sample", "truth", "predicted"), str)
+        table = pd.read_csv(path, dtype=names, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     classes = metrics["classes"]

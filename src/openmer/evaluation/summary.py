@@ -25,7 +25,7 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: 
         "classes": list(classes),
         "seeds": list(seeds),
         "videos": len(of_seeds[0]),
-        "subjects": len({(p.dataset, p.subject) for p in of_seeds[0]}),
+        "subjects": len({p.person for p in of_seeds[0]}),
         "scores": {name: spread([s.summary()[name] for s in scores]) for name in names},
         "confusion": [s.counts.tolist() for s in scores],
         "per_class": [

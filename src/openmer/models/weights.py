@@ -15,6 +15,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 
+from openmer.clip import person_of
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 from openmer.models.config import MOLConfig
@@ -54,9 +55,10 @@ class WeightsRecord:
 
     def known(self, people: Iterable[tuple[str, str]]) -> list[str]:
         """Those of some people, (dataset, subject), whom the weights have seen; none where that is not recorded."""
-        seen = self.people or ()
+        apart = [name.partition("/") for name in self.people or ()]
+        seen = ["/".join(person_of(dataset, subject)) for dataset, _, subject in apart]
         exact, beginnings = set(seen), tuple(name[:-1] for name in seen if name.endswith("*"))
-        names = sorted("/".join(person) for person in people)
+        names = sorted({"/".join(person_of(*person)) for person in people})
         return [name for name in names if name in exact or name.startswith(beginnings)]
 
 

@@ -233,6 +233,11 @@ def generate(
     return len(rows)
 
 
+def person_name(seed: int, subject: int) -> str:
+    """Of one identity, wherever it is shown: by this it is known whom a network has seen."""
+    return f"p{seed}-{subject:05d}"
+
+
 Part = tuple[dict[str, Any], list[dict[str, Any]]]  # a row of samples.csv, and rows of intervals.csv
 
 
@@ -244,7 +249,7 @@ def _counted(part: Part, on_sample: Callable[[], None]) -> Part:
 def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
     """Write one short recording."""
     recording, event, emotion = draw_sample(settings, subject, sample)
-    person, name = f"s{subject + 1:03d}", f"{emotion}_{sample + 1:03d}"
+    person, name = person_name(settings.seed, subject), f"{emotion}_{sample + 1:03d}"
     pictures = folder / "frames" / person / name
     pictures.mkdir(parents=True)
     for frame in range(len(recording)):
@@ -278,7 +283,7 @@ def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample
 def write_video(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
     """Write one long recording: its video, then its truth, `truth/SUBJECT/NAME.json` last."""
     recording = draw_video(settings, subject, sample)
-    person, name = f"s{subject + 1:03d}", f"long_{sample + 1:03d}"
+    person, name = person_name(settings.seed, subject), f"long_{sample + 1:03d}"
     path = folder / "videos" / person / f"{name}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     rate = Fraction(settings.fps).limit_denominator(1001)
@@ -397,7 +402,7 @@ def stream(settings: SimulateSettings, *, frames: int = 8, first_subject: int = 
             clip = Clip(
                 frames=np.asarray(np.stack(images), np.uint8),
                 times_s=recording.times_s[chosen],
-                subject=f"s{subject + 1:03d}",
+                subject=person_name(settings.seed, subject),
                 label=THREE_CLASS.get(emotion, NONE),
                 landmarks=np.stack([recording.landmarks(k) for k in chosen]),
                 flow=np.stack([recording.flow(a, b)[0] for a, b in pairwise(chosen)]),

@@ -10,7 +10,7 @@ random state of dropout is kept.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Any, Literal
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from torch import Tensor, nn
 
+from openmer.clip import SIMULATED
 from openmer.clips.store import digest_of
 from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError
@@ -149,25 +151,49 @@ PAPER = TrainSettings(
 )
 
 
-def make_model(settings: TrainSettings, classes: int) -> nn.Module:
+def make_model(
+    settings: TrainSettings, classes: Sequence[str], say: Callable[[str], None] = lambda _: None
+) -> nn.Module:
     """A network with fresh weights (after seeding), or with those of `settings.init`.
 
+    Args:
+        settings: of the run.
+        classes: in the order of the logits.
+        say: is told what of the initial weights could not be taken over.
+
     Raises:
-        InputError: a switch is unknown, or the initial weights do not fit.
+        InputError: a switch is unknown, the initial weights do not fit, or what would be frozen is not among them.
     """
     torch.manual_seed(settings.seed)
     if settings.model == "ststnet":
-        return STSTNet(classes)
+        return STSTNet(len(classes))
     if settings.model == "off-apexnet":
-        return _ReadsFlow(OffApexNet(classes))
+        return _ReadsFlow(OffApexNet(len(classes)))
     if settings.model == "constant":
-        return ConstantGuesser(classes)
-    model = create_model(settings.model, **{**settings.switches, "num_classes": classes})
+        return ConstantGuesser(len(classes))
+    model = create_model(settings.model, **{**settings.switches, "num_classes": len(classes)})
     if settings.init is not None:
-        initialise(model, load_model(settings.init), settings.init_parts)
+        names = (classes, read_record(settings.init).classes)
+        fresh = initialise(model, load_model(settings.init), settings.init_parts, names)
+        random = [n for n in model.state_dict() if within(n, settings.freeze)]
+        random = [n for n in random if n in fresh or not within(n, settings.init_parts)]
+        if not settings.losses.mer:  # of other classes nothing is asked
+            random = [n for n in random if ".classify." not in n]
+        if random:
+            raise InputError(
+                f"{settings.init} does not give all of what would be frozen, and the rest would stay random: "
+                f"{_parts_of(random)} ({', '.join(random[:3])}); do not freeze that, or name it in init_parts"
+            )
+        if fresh:
+            say(f"not taken over from {settings.init}, so it begins anew: {_parts_of(fresh)}")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not within(name, settings.freeze))
     return model
+
+
+def _parts_of(names: Sequence[str]) -> str:
+    """Of which `PARTS` some weights are."""
+    return ", ".join(part for part in PARTS[1:] if any(within(name, (part,)) for name in names))
 
 
 class _ReadsFlow(nn.Module):
@@ -183,23 +209,60 @@ class _ReadsFlow(nn.Module):
         return out
 
 
-def initialise(model: MOL, source: MOL, parts: tuple[str, ...] = ("all",)) -> list[str]:
-    """Copy weights of the same name and shape; the last layer of another number of classes stays fresh.
+def initialise(
+    model: MOL,
+    source: MOL,
+    parts: tuple[str, ...] = ("all",),
+    classes: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> list[str]:
+    """Copy weights of the same name and shape; those of a class or an action unit go to that class or unit.
+
+    Args:
+        model: takes them.
+        source: gives them.
+        parts: which.
+        classes: names of the model's classes and of the source's; without them a last layer for as many classes is
+            taken as it is, and another stays fresh.
 
     Returns:
-        Names of what was asked for and could not be taken over.
+        Names of what was asked for and could not be taken over, or not for every class or unit.
 
     Raises:
-        InputError: nothing at all fits.
+        InputError: of a part nothing at all fits.
     """
-    have = source.state_dict()
-    state = model.state_dict()
-    wanted = [name for name in state if within(name, parts)]
-    fitting = [name for name in wanted if name in have and have[name].shape == state[name].shape]
-    if not fitting:
-        raise InputError(f"none of {', '.join(parts)} of {source.config.preset} fits {model.config.preset}")
-    model.load_state_dict({name: have[name] if name in fitting else value for name, value in state.items()})
-    return [name for name in wanted if name not in fitting]
+    have, state = source.state_dict(), model.state_dict()
+    taken: dict[str, Tensor] = {}
+    left = []
+    for name in (name for name in state if within(name, parts)):
+        rows = _rows(name, model, source, classes)
+        if rows is not None and name in have and have[name].shape[1:] == state[name].shape[1:]:
+            taken[name] = state[name].clone()
+            for new, old in rows.items():
+                taken[name][new] = have[name][old]
+            if len(rows) < len(state[name]):
+                left.append(name)
+        elif rows is None and name in have and have[name].shape == state[name].shape:
+            taken[name] = have[name]
+        else:
+            left.append(name)
+    for part in parts:
+        if not any(within(name, (part,)) for name in taken):
+            raise InputError(f"none of {part} of {source.config.preset} fits {model.config.preset}")
+    model.load_state_dict({**state, **taken})
+    return left
+
+
+def _rows(
+    name: str, model: MOL, source: MOL, classes: tuple[Sequence[str], Sequence[str]] | None
+) -> dict[int, int] | None:
+    """Of a last layer, row -> row of the source, by class or action unit; None for all other weights."""
+    if ".classify." in name and classes is not None:
+        new, old = (list(names) for names in classes)
+        return {k: old.index(c) for k, c in enumerate(new) if c in old}
+    if name.startswith("units."):
+        units = list(source.config.units)
+        return {k: units.index(u) for k, u in enumerate(model.config.units) if u in units}
+    return None
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -247,8 +310,13 @@ def train(
     from lightning.fabric import Fabric  # takes seconds to import
 
     console = console or Console(quiet=True)
-    model = make_model(settings, len(data.classes))
-    digest = digest_of([settings.to_json(), data.store.digest, [asdict(e) for e in data.entries], data.classes])
+    model = make_model(
+        settings, data.classes, lambda line: console.print(f"[yellow]{escape(line)}[/]", highlight=False)
+    )
+    digest = digest_of(
+        [settings.to_json(), data.store.digest, [asdict(e) for e in data.entries], data.classes]
+        + ([] if settings.init is None else [read_record(settings.init).sha256])
+    )
     if isinstance(model, ConstantGuesser):
         model.fit(torch.from_numpy(data.labels[data.labels >= 0]))
         return _finished(model.eval(), settings, data, out, trained_on)
@@ -321,20 +389,22 @@ def train(
                 fabric.clip_gradients(wrapped, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
             optimizer.step()
             done = step + 1
-            if done % settings.log_every == 0 or done == settings.steps:
+            logs, saves = (done % every == 0 for every in (settings.log_every, settings.checkpoint_every))
+            if logs or saves or done == last:
                 values = {name: float(value.detach()) for name, value in losses.items()}
-                if not math.isfinite(values["loss"]):
+                if not math.isfinite(values["loss"]) or not all(bool(p.isfinite().all()) for p in learning):
                     raise InputError(
-                        f"training diverged at step {done}: the loss is {values['loss']}; the last good checkpoint is "
-                        "kept; try a smaller --lr"
+                        f"training diverged at step {done}: the loss is {values['loss']:.4g}; the last good checkpoint "
+                        "is kept; try a smaller --lr"
                     )
+            if logs or done == settings.steps:
                 run.log(done, values)
                 advance(" ".join(f"{name} {value:.3f}" for name, value in values.items()))
             else:
                 advance()
             if validate is not None and settings.validate_every and done % settings.validate_every == 0:
                 run.validated(done, model, validate)
-            if done % settings.checkpoint_every == 0 or done == last:
+            if saves or done == last:
                 run.save(done, model, optimizer)
     run.close()
     model = model.cpu().eval()
@@ -411,7 +481,7 @@ def _finished(
 def _seen(data: ClipData, begun: WeightsRecord | None) -> tuple[str, ...] | None:
     """Whom weights have seen, with those whom the weights that they began from had; None where these do not say."""
     names = {"/".join(person) for person in data.people}
-    if data.store.settings.get("kind") == "simulated":  # a line for each seed, not for each of thousands
+    if data.store.settings.get("kind") == SIMULATED:  # a line for each seed, not for each of thousands
         names = {f"{name.rpartition('-')[0]}-*" for name in names}
     if begun is not None:
         if begun.people is None:
