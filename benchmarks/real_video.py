@@ -35,9 +35,9 @@ from openmer.clips.transforms import CROP_PX, middle
 from openmer.evaluation.metrics import landmark_errors
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, Face, FaceTracker
-from openmer.video.analyze import CLASSICAL, AnalyzeSettings, analyze
+from openmer.video.analyze import AnalyzeSettings, analyze
 from openmer.video.reader import VideoReader, as_gray
-from openmer.video.recognition import Engine, load_engine, look
+from openmer.video.recognition import CLASSICAL, Engine, load_engine, look
 from openmer.video.spotting import CANDIDATE
 
 NOISE = 2.0  # gray levels of added camera noise

@@ -26,7 +26,8 @@ from openmer.simulator.generate import SimulateSettings, draw_video, person_name
 from openmer.simulator.motion import THREE_CLASS
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import commit
-from openmer.video.analyze import CLASSICAL, AnalyzeSettings, analyze
+from openmer.video.analyze import AnalyzeSettings, analyze
+from openmer.video.recognition import CLASSICAL
 
 SIZES = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.1))
 CLASSES = tuple(sorted(set(THREE_CLASS.values())))  # negative, positive, surprise

@@ -15,7 +15,16 @@ import fakes
 from openmer import InputError
 from openmer.cli import main
 from openmer.clip import Sample
-from openmer.datasets.export import FOLDS, WHOLE, Labelled, export_ststnet, motion_picture, stretched, three_classes
+from openmer.datasets.export import (
+    FOLDS,
+    WHOLE,
+    Labelled,
+    _with_apex,
+    export_ststnet,
+    motion_picture,
+    stretched,
+    three_classes,
+)
 from openmer.datasets.prepare import PrepareSettings
 from openmer.datasets.registry import open_datasets, samples_of
 from openmer.simulator.recording import draw_person, draw_recording
@@ -44,6 +53,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in (root / "CASME2_RAW_selected" / "sub03" / "EP03_01").iterdir():
         path.write_bytes(b"cut off")
     return root
+
+
+def test_an_apex_that_nobody_knows_is_put_in_the_middle_and_said_so() -> None:
+    known = replace(sample(), offset=9)
+    assert _with_apex(known) == known
+    put_in = _with_apex(replace(known, apex=None))
+    assert put_in.apex == 5 and put_in.apex_estimated, "of the expression, not of a video around it"
+    assert _with_apex(replace(known, onset=None, apex=None)).apex_estimated
 
 
 def test_each_channel_is_stretched_by_its_own_ends() -> None:

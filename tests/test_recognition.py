@@ -178,6 +178,9 @@ def test_an_analysis_carries_what_the_network_said_and_what_it_was_trained_on(we
     page = (out / "report.html").read_text()
     assert "nothing: fresh weights" in page and "Not validated on real micro-expressions" in page
     assert json.loads((out / "timeline.json").read_text())["provenance"]["classes"] == list(CLASSES)
+    assert timeline.provenance["settings"]["engine"] == "chance.safetensors"
+    for written in ("timeline.json", "report.html"):
+        assert str(weights.parent) not in (out / written).read_text(), "folders can name people"
 
 
 def test_the_weights_that_ship_know_simulated_people_they_have_not_seen(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -29,6 +30,7 @@ from openmer.datasets.folder import FolderDataset
 from openmer.datasets.registry import open_datasets
 from openmer.evaluation.loso import LosoSettings, run_loso
 from openmer.evaluation.report import write_evaluation
+from openmer.files import new_directory, write_atomic
 from openmer.models.authors import load_authors_checkpoint
 from openmer.models.mol import create_model
 from openmer.models.weights import load_model, save_model
@@ -189,6 +191,18 @@ def assert_tame(page: str) -> None:
     """No tag that came with a name; in the drawings neither, and no handler either."""
     for text in (page, *drawings(page)):
         assert "<script>alert" not in text and "<img src=x" not in text and "javascript:" not in text
+
+
+def test_results_are_open_to_nobody_whom_the_umask_shuts_out(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_atomic(tmp_path / "clip.npz", b"a face")
+        with new_directory(tmp_path / "out", overwrite=False, marker="m", own=("m",)) as folder:
+            (folder / "m").touch()
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("clip.npz", "out", "out/m")]
+    assert modes == [0o600, 0o700, 0o600]
 
 
 def test_a_report_of_a_video_shows_names_as_text(tmp_path: Path) -> None:

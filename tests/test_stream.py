@@ -13,6 +13,7 @@ import pytest
 
 from footage import Image, face_closeup, noisy, smirk, write_video
 from openmer import InputError, StreamSettings, stream
+from openmer.exchange.export import export
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
 from openmer.timeline import Interval, read_timeline
@@ -20,6 +21,7 @@ from openmer.video.live import LiveSource
 from openmer.video.reader import Frame
 from openmer.video.stream import SETTLED_S
 from openmer.video.watch import watch
+from terminal import run
 
 FPS = 30
 CLASSICAL = StreamSettings(engine="classical")
@@ -50,11 +52,21 @@ def test_a_smirk_is_given_once_and_soon() -> None:
     assert found.apex_s is not None and found.apex_s + SETTLED_S <= when_s <= found.apex_s + SETTLED_S + 0.3
 
 
+def test_what_happens_in_the_last_second_is_given_at_the_end() -> None:
+    moments = list(stream(timed(smirk(FPS, 1.4, 0.3, 1.5, 2.0)), CLASSICAL))
+    assert not any(i.label == "candidate" for m in moments[:-1] for i in m.intervals)
+    assert moments[-1].is_end and moments[-1].frame == moments[-2].frame == len(moments) - 2
+    assert [i.label for i in moments[-1].intervals] == ["candidate"]
+    assert not any(m.is_end for m in stream(still(0.5), CLASSICAL)), "where nothing is left there is no more"
+
+
 def test_the_network_speaks_of_the_newest_pair_and_window(small_weights: Path) -> None:
     settings = StreamSettings(engine=str(small_weights), motion=False, device="cpu")
     moments = list(stream(still(1.5), settings))
     new = [m.frame for m in moments if m.network_flow is not None]
     assert new == list(range(3, 45, 3)), "a pair every tenth of a second"
+    windows = [m.window for m in moments if m.window is not None]
+    assert [w.end_frame for w in windows] == list(range(21, 45, 3)) and windows[0].start_frame == 0
     spoken = [m for m in moments if m.probabilities is not None]
     assert spoken[0].frame == 21 and sum(spoken[0].probabilities.values()) == pytest.approx(1, abs=1e-3)
     assert all(m.motion is None and not m.intervals for m in moments)
@@ -120,10 +132,76 @@ def test_watching_writes_what_was_found_and_says_what_was_missed(clip: Path, tmp
     assert len(rows) + timeline.provenance["frames_dropped"] >= int(rows[-1]["frame"]) + 1
 
 
+class Played:
+    """A camera that gives these pictures and then breaks off, if it is told to."""
+
+    fps = float(FPS)
+    dropped = 0
+
+    def __init__(self, images: Iterable[tuple[float, Image]], *, breaks: bool) -> None:
+        self._images, self._breaks = images, breaks
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number, (time_s, image) in enumerate(self._images):
+            yield Frame(number, time_s, image)
+        if self._breaks:
+            raise InputError("the camera gave no more pictures")
+
+    def stop(self) -> None:
+        pass
+
+
+def test_a_camera_that_breaks_off_loses_nothing(small_weights: Path, tmp_path: Path) -> None:
+    def gone() -> Iterator[tuple[float, Image]]:
+        for time_s, image in still(2.0):
+            yield time_s, np.full_like(image, 128) if 0.99 <= time_s < 1.19 or time_s > 1.89 else image
+
+    settings = StreamSettings(engine=str(small_weights), device="cpu")
+    timeline = watch(Played(gone(), breaks=True), tmp_path / "out", settings)  # type: ignore[arg-type]
+    said = timeline.provenance
+    assert said["warnings"][0] == "The source broke off: the camera gave no more pictures"
+    assert "in 9 of 60 frames no face was found" in said["warnings"]
+    first, second = timeline.gaps
+    assert (first.onset_frame, first.offset_frame, second.onset_frame, second.offset_frame) == (30, 35, 57, 59)
+    assert first.onset_s == pytest.approx(30 / FPS) and first.offset_s == pytest.approx(36 / FPS)
+    assert timeline.windows and said["engine"] == "chance" and said["weights_sha256"] and said["caution"]
+    with (tmp_path / "out" / "frames.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60 and rows[29]["p_none"] and not rows[40]["p_none"]
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'openmer[parquet]'")
+    export(tmp_path / "out", "parquet", tmp_path / "live.parquet")
+    with pytest.raises(InputError, match="no more pictures"):
+        watch(Played((), breaks=True), tmp_path / "nothing", CLASSICAL)  # type: ignore[arg-type]
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Path) -> None:
-    threading.Timer(0.7, signal.raise_signal, (signal.SIGINT,)).start()
-    timeline = watch(LiveSource(clip), tmp_path / "out", CLASSICAL)
-    assert (tmp_path / "out" / "timeline.json").is_file() and timeline.end_s < 1.5
+    for name in ("SIGINT", "SIGTERM"):
+        before = signal.getsignal(signal.SIGTERM)
+        threading.Timer(0.7, signal.raise_signal, (getattr(signal, name),)).start()
+        timeline = watch(LiveSource(clip), tmp_path / name, CLASSICAL)
+        assert (tmp_path / name / "timeline.json").is_file() and timeline.end_s < 1.4
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--runtime", "onnx"), "leave --runtime away"),
+        (("--alarms-per-minute", "2", "--engine", "classical"), "needs a network's opinion"),
+        (("--alarms-per-minute", "0.01"), "cannot be promised"),
+    ],
+)
+def test_what_watching_cannot_do_is_said_at_once(
+    clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    assert run(monkeypatch, "analyze", "--live", clip, "--out", tmp_path / "out", *arguments) == 1
+    assert said in " ".join(capsys.readouterr().err.split()) and not list(tmp_path.iterdir())
 
 
 def test_there_is_no_such_camera() -> None:

@@ -1,6 +1,6 @@
 """Writing results without ever losing an older good one: write beside, then rename."""
 
-import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -34,13 +34,13 @@ def new_directory(target: Path, *, overwrite: bool, marker: str, own: Collection
     _refuse_if_taken(target, overwrite=overwrite, marker=marker, own=own)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+        staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        staging.mkdir()  # open to whom the user's umask lets in, as tempfile's would not be
     except OSError as error:
         raise OutputError(
             f"cannot write to {target.parent}: {error.strerror or error}; choose another --out"
         ) from error
     try:
-        staging.chmod(0o755)
         yield staging
         _swap(staging, target)
     except OSError as error:
@@ -90,14 +90,13 @@ def _swap(staging: Path, target: Path) -> None:
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write one file beside `path` and rename it into place."""
     data = content.encode() if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("xb") as file:
             file.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        beside.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 

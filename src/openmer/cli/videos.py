@@ -1,6 +1,7 @@
 """`openmer analyze`, `demo`, `serve`: from a video to its timeline."""
 
 import importlib.util
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
@@ -71,13 +72,23 @@ def analyze(
         raise InputError("the classical engine runs on the CPU; leave --device away")
     console = Console(stderr=True)
     if live is not None:
+        from openmer.models.weights import read_record
         from openmer.video.live import LiveSource
+        from openmer.video.recognition import CLASSICAL, threshold_for
         from openmer.video.stream import StreamSettings
         from openmer.video.watch import watch
 
         if video is not None or start:
             raise InputError("--live takes the place of VIDEO, and begins at once: leave VIDEO and --start away")
+        if runtime == "onnx":
+            raise InputError(
+                "--live gives the network one pair of frames after the other, in torch: leave --runtime away"
+            )
         watched = StreamSettings(engine=engine, align=align, flow=flow, device=device, predictor=predictor)
+        if alarms_per_minute is not None:
+            if engine == CLASSICAL:
+                raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
+            watched = replace(watched, least_expression=threshold_for(read_record(engine), alarms_per_minute))
         source = LiveSource(live, fps=_fraction(fps))
         timeline = watch(source, out, watched, seconds=end, overwrite=overwrite, console=console)
         count = len(timeline.labelled("candidate"))

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -110,6 +110,7 @@ def export_ststnet(
     """
     classes, wanted = three_classes(name, samples)
     _refuse_same_names(wanted)
+    wanted = [replace(item, sample=_with_apex(item.sample)) for item in wanted]
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=(MARKER, "samples.csv", WHOLE, FOLDS)) as folder:
         (folder / WHOLE).mkdir()
         work = [(item, folder / WHOLE, settings) for item in wanted]
@@ -151,6 +152,15 @@ def _refuse_same_names(wanted: Sequence[Labelled]) -> None:
             raise InputError(f"{'/'.join(s.key)} would get the same name as {'/'.join(one)} in an export; rename one")
 
 
+def _with_apex(sample: Sample) -> Sample:
+    """Where nobody knows the apex it is put in the middle of the expression, as the literature does for SMIC."""
+    if sample.apex is not None:
+        return sample
+    onset, offset = sample.onset, sample.offset
+    between = None if onset is None or offset is None else (onset + offset) // 2
+    return replace(sample, apex=between, apex_estimated=True)
+
+
 def _counted(reason: str | None, on_sample: Callable[[], None]) -> str | None:
     on_sample()
     return reason
@@ -168,7 +178,7 @@ def _write(item: Labelled, folder: Path, settings: PrepareSettings) -> str | Non
 
 
 def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
-    """(28, 28, 3): from the onset, or the first frame, to the apex, or the middle frame where nobody knows it.
+    """(28, 28, 3): from the onset, or the first frame, to the apex, or the recording's middle where nobody knows it.
 
     Raises:
         InputError: the recording cannot be read, or there is no face at its onset.

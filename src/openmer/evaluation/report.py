@@ -132,7 +132,7 @@ def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
         if known.get("people_are_recorded")
         else "their record does not say whom they have seen: they may know who is judged here"
     )
-    return f"{init}, trained on {known.get('trained_on', 'unknown data')}; {seen}"
+    return f"{Path(init).name}, trained on {known.get('trained_on', 'unknown data')}; {seen}"
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -12,8 +12,8 @@ from openmer.explain.attribution import METHODS, Method, need_captum
 from openmer.explain.moment import explain_window, explained_figure
 from openmer.models.weights import read_record
 from openmer.progress import Watch
-from openmer.video.analyze import CLASSICAL, Analysis, AnalyzeSettings, analyze_whole
-from openmer.video.recognition import Engine
+from openmer.video.analyze import Analysis, AnalyzeSettings, analyze_whole
+from openmer.video.recognition import CLASSICAL, Engine
 from openmer.video.report import Explained
 
 MARGIN_S = 2.0  # of video that is looked at around what is asked for: the spotter needs a context

@@ -25,7 +25,18 @@ from openmer.video.measure import FlowCache, Measurements, measure
 from openmer.video.motion import MotionMeter
 from openmer.video.overlay import OverlayPainter
 from openmer.video.reader import VideoReader
-from openmer.video.recognition import Engine, Recognition, Recognizer, Runtime, load_engine, reviewed, threshold_for
+from openmer.video.recognition import (
+    CAUTION,
+    CLASSICAL,
+    Engine,
+    Recognition,
+    Recognizer,
+    Runtime,
+    load_engine,
+    reviewed,
+    threshold_for,
+    what_judged,
+)
 from openmer.video.report import (
     Explainer,
     Moment,
@@ -51,15 +62,9 @@ OWN = (
     "report.html",
     "overlay.mp4",
 )
-CLASSICAL = "classical"
 DEFAULT_ENGINE = "mol-lite"
 FEW_FPS = 60
 ASKED = "asked"  # a moment that somebody wants to see, whatever happens in it
-
-CAUTION = (
-    "A candidate is a place to look, not an emotion, and says nothing about what a person feels or hides. "
-    "Not validated on real micro-expressions."
-)
 
 
 @dataclass(frozen=True)
@@ -311,21 +316,12 @@ def _timeline(
 ) -> Timeline:
     times = measured.signals.times_s
     intervals = spot(measured.signals, settings.spotting)
-    learned: dict[str, Any] = {
-        "engine": CLASSICAL,
-        "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
-    }
+    learned = what_judged(CLASSICAL, None)
     if recognition is not None:
         intervals = tuple(
             reviewed(i, recognition.windows, recognition.engine, settings.least_expression) for i in intervals
         )
-        record = recognition.engine.record
-        learned = {
-            "engine": recognition.engine.name,
-            "trained_on": record.trained_on,
-            "classes": list(record.classes),
-            "weights_sha256": record.sha256,
-        }
+        learned = what_judged(recognition.engine.name, recognition.engine.record)
     return Timeline(
         intervals=intervals,
         start_s=float(times[0]),
@@ -387,8 +383,8 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     for key, value in settings.items():
         if isinstance(value, Fraction):
             plain[key] = str(value)
-        elif isinstance(value, Path):
-            plain[key] = value.name
+        elif isinstance(value, Path) or key == "engine":
+            plain[key] = Path(value).name
         else:
             plain[key] = value
     return plain

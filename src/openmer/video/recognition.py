@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,11 @@ from openmer.video.motion import REGION_NAMES, region_flow
 from openmer.video.spotting import CANDIDATE, SET_ASIDE
 
 Runtime = Literal["torch", "onnx"]
+CLASSICAL = "classical"  # the engine without a network
+CAUTION = (
+    "A candidate is a place to look, not an emotion, and says nothing about what a person feels or hides. "
+    "Not validated on real micro-expressions."
+)
 SPACING_S = 0.085  # between a window's frames: 0.6 s from the first to the eighth
 LONGEST_S = 0.9  # of a window, as in training; at fewer frames a second the network stays silent
 HOP = 2  # frames of a window between the starts of neighbouring windows
@@ -116,6 +121,21 @@ class Answer(NamedTuple):
     def of(self, k: int) -> "Answer":
         """Of one clip alone, without the first dimension."""
         return Answer(self.probabilities[k], *(None if part is None else part[k] for part in self[1:]))
+
+
+def what_judged(name: str, record: WeightsRecord | None) -> dict[str, Any]:
+    """What a result says of the weights behind it, or that there are none."""
+    if record is None:
+        return {
+            "engine": CLASSICAL,
+            "trained_on": "No learned recognition: motion is measured, and short excursions are marked.",
+        }
+    return {
+        "engine": name,
+        "trained_on": record.trained_on,
+        "classes": list(record.classes),
+        "weights_sha256": record.sha256,
+    }
 
 
 def load_engine(name_or_path: str | Path, device: str = "auto", runtime: Runtime = "torch") -> Engine:

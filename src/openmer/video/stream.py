@@ -8,7 +8,7 @@ Shape legend: R regions, T frames of a window.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -27,10 +27,9 @@ from openmer.models.mol import MOLOutput
 from openmer.timeline import Interval, Window
 from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.reader import Frame, as_gray
-from openmer.video.recognition import LONGEST_S, SPACING_S, Engine, Held, by_name, load_engine, reviewed
+from openmer.video.recognition import CLASSICAL, LONGEST_S, SPACING_S, Engine, Held, by_name, load_engine, reviewed
 from openmer.video.spotting import Signals, SpottingSettings, region_motion, spot
 
-CLASSICAL = "classical"
 MEMORY_S = 8.0  # of signals and windows that are kept
 LOOK_EVERY_S = 0.25  # how often the spotter looks
 SETTLED_S = 0.8  # an apex this old no longer changes: what follows it is seen by all filters
@@ -80,8 +79,11 @@ class Moment:
         probabilities: of the newest window by class; None until a window is full.
         network_flow: (2, H, W) px of the crop, of the newest pair, or None where this frame brought no new pair.
         network_landmarks: (68, 2) px of the picture, or None likewise.
+        window: that the network has judged with this frame, or None.
         intervals: events that became certain with this frame.
         work_s: how long this frame took to compute.
+        is_end: whether there are no more frames: the last one comes once more, with the events that were not certain
+            before.
     """
 
     frame: int
@@ -92,8 +94,10 @@ class Moment:
     probabilities: Mapping[str, float] | None
     network_flow: Array | None
     network_landmarks: Array | None
+    window: Window | None
     intervals: tuple[Interval, ...]
     work_s: float
+    is_end: bool = False
 
 
 def stream(
@@ -101,7 +105,8 @@ def stream(
 ) -> Iterator[Moment]:
     """Look at frames as they come; memory does not grow with their number.
 
-    An event is given once, at most about a second after its apex, and not later than its offset allows.
+    An event is given once, at most about a second after its apex, and not later than its offset allows. When the frames
+    end, what happened in the last second may come in one more `Moment`.
 
     Args:
         frames: `Frame`s, or pairs of a time in seconds and a picture, (H, W) gray or (H, W, 3) RGB uint8.
@@ -112,13 +117,17 @@ def stream(
     """
     settings = settings or StreamSettings()
     watcher = _Watcher(settings)
-    last = -np.inf
+    last, moment = -np.inf, None
     for number, item in enumerate(frames):
         frame = item if isinstance(item, Frame) else Frame(number, *item)
         if frame.time_s <= last:
             raise InputError(f"times of a stream must rise: {frame.time_s} s follows {last} s")
         last = frame.time_s
-        yield watcher.see(frame)
+        moment = watcher.see(frame)
+        yield moment
+    found = watcher.finish()
+    if moment is not None and found:
+        yield replace(moment, window=None, network_flow=None, network_landmarks=None, intervals=found, is_end=True)
 
 
 _Spotted = tuple[FrameMotion | None, Array, tuple[Interval, ...]]
@@ -142,8 +151,7 @@ class _Watcher:
         face = self._tracker.update(gray)
         seen = None if self._network is None else self._network.see(frame, gray, face)
         motion, regions, found = _NOTHING if self._spotter is None else self._spotter.see(frame, gray, face)
-        if self._network is not None and self._engine is not None:
-            found = tuple(reviewed(i, self._network.windows, self._engine, self._least) for i in found)
+        found = self._reviewed(found)
         return Moment(
             frame=frame.index,
             time_s=frame.time_s,
@@ -153,9 +161,19 @@ class _Watcher:
             probabilities=None if self._network is None else self._network.probabilities,
             network_flow=None if seen is None else seen[0],
             network_landmarks=None if seen is None else seen[1],
+            window=None if self._network is None else self._network.newest(frame),
             intervals=found,
             work_s=perf_counter() - start,
         )
+
+    def finish(self) -> tuple[Interval, ...]:
+        """The events that were not certain yet, now that nothing follows."""
+        return () if self._spotter is None else self._reviewed(self._spotter.finish())
+
+    def _reviewed(self, found: tuple[Interval, ...]) -> tuple[Interval, ...]:
+        if self._network is None or self._engine is None:
+            return found
+        return tuple(reviewed(i, self._network.windows, self._engine, self._least) for i in found)
 
 
 class _RunningSpotter:
@@ -182,10 +200,14 @@ class _RunningSpotter:
         self._looked_s = frame.time_s
         return motion, self._regions, tuple(self._look(frame.time_s))
 
-    def _look(self, now_s: float) -> Iterator[Interval]:
+    def finish(self) -> tuple[Interval, ...]:
+        """What the last look left open."""
+        return tuple(self._look(self._rows[-1][0].time_s, 0.0)) if len(self._rows) > 1 else ()
+
+    def _look(self, now_s: float, settled_s: float = SETTLED_S) -> Iterator[Interval]:
         signals = _signals(self._rows)
         self._regions = region_motion(signals, self._settings)[-1]
-        certain = now_s - SETTLED_S
+        certain = now_s - settled_s
         for interval in spot(signals, self._settings):
             apex = interval.onset_s if interval.apex_s is None else interval.apex_s
             known = any(interval.overlap(other) > 0 and interval.label == other.label for other in self._given)
@@ -259,6 +281,10 @@ class _RunningNetwork:
             for held in list(self._held)[:-1]:
                 self._push(alignment.warp(held.gray))
         return self._answer(self._push(crop), alignment)
+
+    def newest(self, frame: Frame) -> Window | None:
+        """The window that this frame has brought, if it has."""
+        return self.windows[-1] if self.windows and self.windows[-1].end_frame == frame.index else None
 
     def _push(self, crop: Gray) -> MOLOutput:
         assert self._gray_scale is not None  # noqa: S101  (set before the first push)

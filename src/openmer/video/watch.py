@@ -1,8 +1,11 @@
 """Watch a camera in the terminal, and keep what was found: `openmer analyze --live`."""
 
 import csv
-import json
+import signal
+import threading
 from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -15,13 +18,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from openmer.errors import InputError
 from openmer.files import new_directory
-from openmer.models.weights import read_record
-from openmer.timeline import Interval, Timeline
+from openmer.models.weights import WeightsRecord, read_record
+from openmer.timeline import Interval, Timeline, Window
 from openmer.version import __version__
 from openmer.video.live import LiveSource
+from openmer.video.measure import NO_FACE
 from openmer.video.motion import REGION_NAMES
-from openmer.video.stream import CLASSICAL, Moment, StreamSettings, stream
+from openmer.video.reader import Frame
+from openmer.video.recognition import CAUTION, CLASSICAL, what_judged
+from openmer.video.stream import Moment, StreamSettings, stream
 
 MARKER = "timeline.json"
 OWN = (MARKER, "timeline.csv", "frames.csv")
@@ -38,19 +45,47 @@ class _State:
     intervals: list[Interval] = field(default_factory=list)
     took: deque[float] = field(default_factory=lambda: deque(maxlen=120))
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=120))
+    windows: list[Window] = field(default_factory=list)
+    gaps: list[Interval] = field(default_factory=list)
+    faceless: Moment | None = None  # the first frame of a stretch without a face
+    before: Moment | None = None
     frames: int = 0
     with_face: int = 0
     first_s: float | None = None
     last_s: float = 0.0
+    problem: str | None = None
 
     def see(self, moment: Moment) -> None:
+        self.intervals.extend(moment.intervals)
+        if moment.is_end:
+            return
+        if moment.window is not None:
+            self.windows.append(moment.window)
+        if moment.face is not None:
+            self.close_gap(moment.time_s)
+        elif self.faceless is None:
+            self.faceless = moment
+        self.before = moment
         self.frames += 1
         self.with_face += moment.face is not None
         self.first_s = moment.time_s if self.first_s is None else self.first_s
         self.last_s = moment.time_s
         self.took.append(moment.work_s)
         self.arrivals.append(perf_counter())
-        self.intervals.extend(moment.intervals)
+
+    def close_gap(self, until_s: float) -> None:
+        """There is a face again, or there are no more frames."""
+        if self.faceless is not None and self.before is not None and until_s > self.faceless.time_s:
+            self.gaps.append(
+                Interval(
+                    onset_s=self.faceless.time_s,
+                    offset_s=until_s,
+                    label=NO_FACE,
+                    onset_frame=self.faceless.frame,
+                    offset_frame=self.before.frame,
+                )
+            )
+        self.faceless = None
 
     @property
     def rate(self) -> float:
@@ -70,7 +105,8 @@ def watch(
 ) -> Timeline:
     """Look at a live source until it ends, `seconds` have passed, or the user interrupts; then write what was found.
 
-    Writes `timeline.json`, `timeline.csv` and `frames.csv`. No picture is kept.
+    Writes `timeline.json`, `timeline.csv` and `frames.csv`. No picture is kept. A source that breaks off, and a polite
+    request to end the process (SIGTERM), end the watching like Ctrl-C: what was found until then is written.
 
     Args:
         source: where frames come from.
@@ -81,7 +117,7 @@ def watch(
         console: where the screen is; by default nowhere.
 
     Raises:
-        InputError: the source broke off or the engine cannot be loaded.
+        InputError: the source gave nothing at all, or the engine cannot be loaded.
         OutputError: `out` is taken or cannot be written.
     """
     settings = settings or StreamSettings()
@@ -101,26 +137,69 @@ def watch(
 def _look(
     source: LiveSource, settings: StreamSettings, seconds: float | None, console: Console, state: _State, file: TextIO
 ) -> None:
+    record = _record(settings)
+    classes = () if record is None else record.classes
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(["frame", "time_s", "face_found", *(f"{name}_px" for name in REGION_NAMES), "probabilities"])
-    with Live(console=console, refresh_per_second=8, transient=False) as screen:
+    regions = (f"{name}_px" for name in REGION_NAMES)
+    rows.writerow(["frame", "time_s", "face_found", *regions, *(f"p_{name}" for name in classes)])
+    with Live(console=console, refresh_per_second=8, transient=False) as screen, _stopped_politely(source):
         try:
-            for moment in stream(source, settings):
+            for moment in stream(_until(source, seconds), settings):
                 state.see(moment)
-                rows.writerow(_row(moment))
+                if not moment.is_end:
+                    rows.writerow(_row(moment, classes))
                 screen.update(_screen(source, state, moment))
-                if seconds is not None and moment.time_s >= seconds:
-                    break
-        except KeyboardInterrupt:  # the usual end
+        except KeyboardInterrupt:  # in a thread, where signals cannot be asked for
             pass
+        except InputError as error:
+            if not state.frames:
+                raise
+            state.problem = str(error)
         finally:
             source.stop()
 
 
-def _row(moment: Moment) -> list[Any]:
+def _until(source: LiveSource, seconds: float | None) -> Iterator[Frame]:
+    """The frames up to a moment, that of the moment itself too."""
+    for frame in source:
+        yield frame
+        if seconds is not None and frame.time_s >= seconds:
+            break
+
+
+@contextmanager
+def _stopped_politely(source: LiveSource) -> Iterator[None]:
+    """Ctrl-C and SIGTERM let the source end, so that what was seen last is looked at too; a second one breaks off."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(each) for each in signals]
+
+    def put_back() -> None:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
+
+    def stop(*_: object) -> None:
+        put_back()
+        source.stop()
+
+    for each in signals:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        put_back()
+
+
+def _row(moment: Moment, classes: Sequence[str]) -> list[Any]:
     regions = ["" if np.isnan(v) else f"{v:.4f}" for v in moment.regions_px]
-    shares = "" if moment.probabilities is None else json.dumps(moment.probabilities)
-    return [moment.frame, f"{moment.time_s:.6f}", moment.face is not None, *regions, shares]
+    shares = ["" if moment.probabilities is None else f"{moment.probabilities[name]:.4f}" for name in classes]
+    return [moment.frame, f"{moment.time_s:.6f}", moment.face is not None, *regions, *shares]
+
+
+def _record(settings: StreamSettings) -> WeightsRecord | None:
+    return None if settings.engine == CLASSICAL else read_record(settings.engine)
 
 
 def _screen(source: LiveSource, state: _State, moment: Moment) -> Group:
@@ -145,11 +224,12 @@ def _said(interval: Interval) -> str:
 
 
 def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Timeline:
-    learned = "No learned recognition: motion is measured, and short excursions are marked."
-    if settings.engine != CLASSICAL:
-        learned = read_record(settings.engine).trained_on
     start = state.first_s or 0.0
-    warnings = []
+    end = max(state.last_s, start + 1e-3)
+    state.close_gap(end)
+    warnings = [] if state.problem is None else [f"The source broke off: {state.problem}"]
+    if state.with_face < state.frames:
+        warnings.append(f"in {state.frames - state.with_face} of {state.frames} frames no face was found")
     lasted = state.last_s - start
     rate = (state.frames - 1 + source.dropped) / lasted if lasted > 0 else 0.0
     if 0 < rate < FEW_FPS:
@@ -163,12 +243,14 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
     return Timeline(
         intervals=tuple(sorted(state.intervals, key=lambda i: i.onset_s)),
         start_s=start,
-        end_s=max(state.last_s, start + 1e-3),
+        end_s=end,
+        gaps=tuple(state.gaps),
+        windows=tuple(state.windows),
         provenance={
             "source": "live",
             "openmer": __version__,
-            "engine": settings.engine,
-            "trained_on": learned,
+            **what_judged(Path(settings.engine).stem, _record(settings)),
+            "caution": CAUTION,
             "frames": state.frames,
             "frames_with_face": state.with_face,
             "frames_dropped": source.dropped,

@@ -98,8 +98,8 @@ def offered(own: Path | None, device: str) -> tuple[Choice, ...]:
     Raises:
         InputError: `own` cannot be used.
     """
-    from openmer.video.analyze import CLASSICAL, DEFAULT_ENGINE
-    from openmer.video.recognition import load_engine
+    from openmer.video.analyze import DEFAULT_ENGINE
+    from openmer.video.recognition import CLASSICAL, load_engine
 
     shipped = load_engine(DEFAULT_ENGINE, device)
     choices = [
