@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -148,6 +149,8 @@ def test_a_window_is_explained_in_words_and_numbers(smiling: tuple[np.ndarray, .
     assert max(seen, key=seen.get) == "AU12" and seen["AU12"] > 0.5 > seen["AU4"]
     assert set(content["share_of_regions"]) == {*REGION_NAMES, ELSEWHERE}
     assert "AU12 lip corner puller" in found.sentence() and found.sentence().startswith("positive ")
+    other = replace(found, named={"AU12": 0.9, "AU43": 0.8}).sentence()
+    assert "AU12 lip corner puller (0.90), AU43 (0.80)." in other, "SAMM codes units that the simulator does not know"
 
 
 def test_the_report_and_a_json_explain_what_was_asked_for(

@@ -18,7 +18,7 @@ from openmer.cli import main
 from openmer.datasets.folder import FolderDataset
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
-from openmer.simulator.generate import SimulateSettings, draw_video, generate, stream
+from openmer.simulator.generate import FLOW_STEP_PX, SimulateSettings, _stored, draw_video, generate, stream
 from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, Event, action_weights, draw_expression
@@ -314,7 +314,7 @@ def test_the_folder_is_read_like_any_users_own(dataset: Path) -> None:
 
 
 def test_the_stored_truth_is_the_recordings(dataset: Path) -> None:
-    from openmer.simulator.generate import FLOW_STEP_PX, draw_sample
+    from openmer.simulator.generate import draw_sample
 
     recording, _, _ = draw_sample(SMALL, 0, 0)
     with np.load(dataset / "truth" / "p3-00000" / "happiness_001.npz") as truth:
@@ -387,6 +387,8 @@ def test_the_stream_gives_clips_with_truth_without_files() -> None:
         (["--seed", "-1"], "negative"),
         (["--long", "--minutes", "0"], "minutes must lie"),
         (["--long", "--size", "127"], "must be even"),
+        (["--minutes", "1"], "say --long too"),
+        (["--long", "--emotions", "none"], "a long video shows expressions"),
     ],
 )
 def test_bad_settings_leave_nothing(
@@ -413,6 +415,13 @@ def test_a_full_disk_leaves_no_dataset(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OutputError, match="No space left"):
         generate(tmp_path / "out", SMALL)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_flow_that_does_not_fit_its_file_is_refused_and_not_wrapped_round() -> None:
+    exact = np.array([-126.9, 0.0, 1.25], np.float32)
+    np.testing.assert_allclose(_stored(exact) * FLOW_STEP_PX, exact, atol=FLOW_STEP_PX / 2)
+    with pytest.raises(InputError, match="reaches 148 px, and files hold up to 127 px"):
+        _stored(np.array([3.0, -148.0], np.float32))
 
 
 def test_what_is_asked_of_motion_must_exist() -> None:

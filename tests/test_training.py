@@ -89,7 +89,7 @@ def test_unknown_classes_and_class_weights() -> None:
 
 
 def test_the_papers_recipe() -> None:
-    assert LOSSES["paper"] == LossSettings(mer=1, flow=10, landmarks=0.1, flow_kind="mse")
+    assert LOSSES["paper"] == LossSettings(mer=1, flow=10, landmarks=0.1 * 7, flow_kind="mse")
     assert (PAPER.lr, PAPER.weight_decay, PAPER.batch, PAPER.steps, PAPER.schedule) == (
         1e-4,
         1e-3,
@@ -97,6 +97,9 @@ def test_the_papers_recipe() -> None:
         1000,
         "constant",
     )
+    whole, own = (Training(recipe="paper", **given).settings(0) for given in ({}, {"batch": 8, "model": "mol-lite"}))
+    assert (whole.model, whole.batch) == ("mol", 32) and (own.model, own.batch) == ("mol-lite", 8)
+    assert (Training().settings(0).model, Training().settings(0).batch) == ("mol-lite", 16)
 
 
 # --------------------------------------------------------------------------------------------------------------- data

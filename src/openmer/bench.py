@@ -9,7 +9,6 @@ import os
 import platform
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,7 +32,7 @@ from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import read_record, save_model
 from openmer.processes import worker_pool
-from openmer.version import __version__
+from openmer.version import __version__, commit
 
 DType = Literal["float32", "bfloat16"]
 SLOW_GFLOPS = 5.0  # bfloat16 on a CPU without instructions for it reaches less
@@ -201,17 +200,8 @@ def machine(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "openmer": __version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
-
-
-def _commit() -> str | None:
-    """The commit of a checkout; None for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def run(presets: tuple[str, ...], settings: BenchSettings, out: Path | None, console: Console) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from openmer.clip import NONE
 from openmer.errors import InputError
 from openmer.progress import progress
 
@@ -25,7 +26,7 @@ def simulate(
     emotions: tuple[str, ...] = (),
     flow: bool = True,
     long: bool = False,
-    minutes: float = 2.0,
+    minutes: float | None = None,
     head: Literal["calm", "lively", "mixed"] = "calm",
     processes: int = 0,
     overwrite: bool = False,
@@ -51,7 +52,7 @@ def simulate(
         emotions: Which to show, in turn; all and none by default.
         flow: Store exact flow (most of the size); long videos have none.
         long: Videos of minutes with several micro- and macro-expressions, blinks and speech, for spotting.
-        minutes: Length of each long video.
+        minutes: Length of each long video; 2.
         head: Of short recordings: calm sits before a camera, lively turns and moves, mixed is either.
         processes: Worker processes; 0 is one a core.
         overwrite: Replace an older dataset in OUT.
@@ -62,6 +63,10 @@ def simulate(
 
     if long and head != "calm":
         raise InputError("--head is for short recordings; the heads of long videos sway calmly")
+    if minutes is not None and not long:
+        raise InputError("--minutes is the length of long videos: say --long too")
+    if long and emotions and set(emotions) <= {NONE}:
+        raise InputError("a long video shows expressions; name one in --emotions, or leave --emotions away")
     settings = SimulateSettings(
         subjects=subjects,
         samples=(1 if long else 10) if samples is None else samples,
@@ -69,7 +74,7 @@ def simulate(
         seed=seed,
         size=(256 if long else 144) if size is None else size,
         flow=flow,
-        minutes=minutes if long else None,
+        minutes=(2.0 if minutes is None else minutes) if long else None,
         head=head,
         emotions=emotions or SimulateSettings.emotions,
     )
@@ -209,6 +214,12 @@ def prepare(
     from openmer.datasets.registry import open_datasets, samples_of
 
     console = Console(stderr=True)
+    if name == "folder" and (frames is not None or workbook is not None or not corrections):
+        raise InputError(
+            "--frames, --workbook and --no-corrections are for licensed datasets; a folder has its samples.csv"
+        )
+    if name != "folder" and label != "label":
+        raise InputError("--label is for a folder; a licensed dataset's classes come from its protocol")
     if name == "folder":
         samples = FolderDataset(root, label=label).samples
     else:

@@ -8,6 +8,11 @@ from rich.console import Console
 
 from openmer.errors import InputError, OutputError
 
+SCALED = (
+    "the authors' code scales gray values by a subject's mean and largest value, OpenMER by each clip's mean and "
+    "standard deviation: what analyze makes of these weights has not been tested"
+)
+
 
 def bench(
     presets: tuple[Literal["mol", "mol-authors", "mol-lite"], ...] = ("mol", "mol-authors", "mol-lite"),
@@ -33,7 +38,7 @@ def bench(
         presets: Networks to measure: mol, mol-authors, mol-lite.
         batch: Clips at once when estimating.
         train_batch: Clips in a training step; 0 leaves it out.
-        device: Where networks run; auto takes a GPU where there is one.
+        device: Where networks run.
         dtype: Precision; bfloat16 by autocast.
         compile: Measure them through torch.compile, which takes a minute more.
         repeats: Timed runs; the median is reported.
@@ -78,5 +83,7 @@ def import_authors(
         raise OutputError(f"{out} or its record exists; choose another name")
     model = load_authors_checkpoint(checkpoint, neighbors)
     names = classes or tuple(f"class {k}" for k in range(model.config.num_classes))
-    save_model(model, out, classes=names, trained_on=trained_on, notes=f"imported from {checkpoint.name}")
-    Console(stderr=True).print(f"wrote {out} and {out.with_suffix('.json').name}", markup=False)
+    save_model(model, out, classes=names, trained_on=trained_on, notes=f"imported from {checkpoint.name}; {SCALED}")
+    console = Console(stderr=True)
+    console.print(f"wrote {out} and {out.with_suffix('.json').name}", markup=False)
+    console.print(f"[yellow]beware:[/] {SCALED}", highlight=False)

@@ -40,6 +40,8 @@ def export(
         overwrite: Replace an older file at OUT.
     """
     if to == "onnx":
+        if video is not None:
+            raise InputError("--video is for --to elan")
         from openmer.models.onnx import export_onnx
         from openmer.models.weights import load_model, read_record
 
@@ -72,7 +74,7 @@ def score(
 
       openmer score results/talk --truth talk.eaf --tier micro
       openmer score results/talk --truth talk.csv --out score.json
-      openmer score results/s001 --truth simulated/truth/s001/long_001.json --tier micro --labels candidate set_aside
+      openmer score results/long --truth simulated/truth/p10-00000/long_001.json --tier micro
 
     Args:
         result: The folder that `openmer analyze` wrote, or a timeline.json.

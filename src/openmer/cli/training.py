@@ -25,11 +25,12 @@ class Training:
     """How a network is trained.
 
     Attributes:
-        model: mol, mol-authors, mol-lite, or a baseline: ststnet, off-apexnet, constant.
+        model: mol, mol-authors, mol-lite, or a baseline: ststnet, off-apexnet, constant; by default mol-lite, with the
+            recipe paper mol.
         recipe: openmer (ours) or paper (the authors': AdamW 1e-4, no schedule, their weights of the losses).
         without: Ablations: leave out fcc, ccc, flow, landmarks or motion.
         steps: How many batches to learn from.
-        batch: Clips in a step.
+        batch: Clips in a step; by default 16, and 32 with the recipe paper.
         lr: Largest learning rate; by default 1.5e-3, and 1e-4 with the recipe paper.
         warmup: Steps in which the learning rate rises; by default 50, but no more than a quarter of all; 0 with paper.
         balance: Classes as they come, weighed in the loss, or drawn with equal chance.
@@ -48,11 +49,11 @@ class Training:
         checkpoint_every: Steps between checkpoints.
     """
 
-    model: str = "mol-lite"
+    model: str | None = None
     recipe: Literal["openmer", "paper"] = "openmer"
     without: tuple[Literal["fcc", "ccc", "flow", "landmarks", "motion"], ...] = ()
     steps: int = 1000
-    batch: int = 16
+    batch: int | None = None
     lr: float | None = None
     warmup: int | None = None
     balance: Literal["none", "weights", "sampler"] = "none"
@@ -74,20 +75,21 @@ class Training:
         from openmer.models.config import HEADS
         from openmer.training.loop import BASELINES, PAPER, TrainSettings
 
-        if self.model in BASELINES and (self.without or self.init or self.freeze or self.units):
-            raise InputError(f"--without, --init, --freeze and --units are for MOL, not for {self.model}")
-        if self.model in BASELINES and "mer" not in self.heads:
-            raise InputError(f"{self.model} has no other head than mer; name it in --heads, or leave --heads away")
+        base = PAPER if self.recipe == "paper" else TrainSettings(lr=1.5e-3, batch=16)
+        model = self.model or base.model
+        if model in BASELINES and (self.without or self.init or self.freeze or self.units):
+            raise InputError(f"--without, --init, --freeze and --units are for MOL, not for {model}")
+        if model in BASELINES and "mer" not in self.heads:
+            raise InputError(f"{model} has no other head than mer; name it in --heads, or leave --heads away")
         if self.freeze and not self.init:
             raise InputError("--freeze keeps parts as they are, and without --init they are random; say --init too")
-        base = PAPER if self.recipe == "paper" else TrainSettings(lr=1.5e-3)
         silent: dict[str, Any] = dict.fromkeys(set(HEADS) - set(self.heads), 0.0)
         return replace(
             base,
-            model=self.model,
+            model=model,
             switches=dict.fromkeys(self.without, False) | ({"units": self.units} if self.units else {}),
             steps=self.steps,
-            batch=self.batch,
+            batch=base.batch if self.batch is None else self.batch,
             lr=base.lr if self.lr is None else self.lr,
             warmup=min(base.warmup, self.steps // 4) if self.warmup is None else self.warmup,
             balance=self.balance,
@@ -196,6 +198,8 @@ def loso(
     from openmer.evaluation.loso import LosoSettings, run_loso
     from openmer.evaluation.report import write_evaluation
 
+    if address is not None and executor != "ray":
+        raise InputError("--address is of a Ray cluster: say --executor ray too")
     settings = LosoSettings(training=training.settings(seeds[0] if seeds else 0), split=split, seeds=seeds, inner=inner)
     data = _clip_data(store, classes, settings.training.kind, protocol, incomplete)
     console = Console(stderr=True)

@@ -67,7 +67,9 @@ class Explanation:
         said = ""
         if self.named is not None:
             sure = sorted(((p, name) for name, p in self.named.items() if p >= 0.5), reverse=True)
-            shown = ", ".join(f"{name} {UNIT_NAMES[int(name[2:])]} ({p:.2f})" for p, name in sure)
+            shown = ", ".join(
+                " ".join(filter(None, (name, UNIT_NAMES.get(int(name[2:]), ""), f"({p:.2f})"))) for p, name in sure
+            )
             said = f" Action units that the network sees: {shown or 'none'}."
         if not self.units:
             return said + " Too little moved to name action units by the motion of the regions."

@@ -45,7 +45,8 @@ from openmer.writer import VideoWriter
 MARKER = "dataset.json"
 OWN = (MARKER, "samples.csv", "intervals.csv", "frames", "videos", "truth", "contact_sheet.png")
 SCHEMA = "openmer.simulated/1"
-FLOW_STEP_PX = 1 / 256  # flow is stored as int16 in this unit: up to 128 px
+FLOW_STEP_PX = 1 / 256  # flow is stored as int16 in this unit
+MOST_FLOW_PX = 127
 
 COLUMNS = (
     "subject",
@@ -359,6 +360,16 @@ def _write_truth(path: Path, content: dict[str, Any]) -> None:
 
 
 def _stored(flow: Array) -> Array:
+    """As int16.
+
+    Raises:
+        InputError: it reaches farther than that holds.
+    """
+    if np.abs(flow).max(initial=0.0) >= MOST_FLOW_PX:
+        raise InputError(
+            f"the flow reaches {np.abs(flow).max():.0f} px, and files hold up to {MOST_FLOW_PX} px: make smaller "
+            "pictures (--size), calm heads, or no flow (--no-flow)"
+        )
     return np.asarray(np.rint(flow / FLOW_STEP_PX), np.int16)
 
 

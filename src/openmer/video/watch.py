@@ -144,27 +144,28 @@ def _look(
     rows.writerow(["frame", "time_s", "face_found", *regions, *(f"p_{name}" for name in classes)])
     with Live(console=console, refresh_per_second=8, transient=False) as screen, _stopped_politely(source):
         try:
-            for moment in stream(_until(source, seconds), settings):
+            for moment in stream(_until(source, seconds, state), settings):
                 state.see(moment)
                 if not moment.is_end:
                     rows.writerow(_row(moment, classes))
                 screen.update(_screen(source, state, moment))
-        except KeyboardInterrupt:  # in a thread, where signals cannot be asked for
+        except KeyboardInterrupt:  # the second one
             pass
-        except InputError as error:
-            if not state.frames:
-                raise
-            state.problem = str(error)
         finally:
             source.stop()
 
 
-def _until(source: LiveSource, seconds: float | None) -> Iterator[Frame]:
-    """The frames up to a moment, that of the moment itself too."""
-    for frame in source:
-        yield frame
-        if seconds is not None and frame.time_s >= seconds:
-            break
+def _until(source: LiveSource, seconds: float | None, state: _State) -> Iterator[Frame]:
+    """The frames up to a moment, that of the moment itself too, or up to where the source breaks off."""
+    try:
+        for frame in source:
+            yield frame
+            if seconds is not None and frame.time_s >= seconds:
+                break
+    except InputError as error:
+        if not state.frames:
+            raise
+        state.problem = str(error)
 
 
 @contextmanager
