@@ -89,7 +89,7 @@ def test_unknown_classes_and_class_weights() -> None:
 
 
 def test_the_papers_recipe() -> None:
-    assert LOSSES["paper"] == LossSettings(mer=1, flow=10, landmarks=0.1 * 7, flow_kind="mse")
+    assert LOSSES["paper"] == LossSettings(mer=1, flow=10, landmarks=0.7, flow_kind="mse")
     assert (PAPER.lr, PAPER.weight_decay, PAPER.batch, PAPER.steps, PAPER.schedule) == (
         1e-4,
         1e-3,

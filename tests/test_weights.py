@@ -106,7 +106,7 @@ def test_files_that_are_no_checkpoint_are_refused_and_nothing_runs(tmp_path: Pat
 
 
 def test_import_authors_writes_weights_that_load(
-    authors_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    authors_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "mol.safetensors"
     monkeypatch.setattr(sys, "argv", ["openmer", "import-authors", str(authors_checkpoint), str(out)])
@@ -117,7 +117,10 @@ def test_import_authors_writes_weights_that_load(
         found = load_model(out)(clip, ["mer", "landmarks"])
     assert torch.equal(expected.logits, found.logits) and torch.equal(expected.landmarks, found.landmarks)
     record = read_record(out)
-    assert "unknown" in record.trained_on and record.notes == "imported from best.pth"
+    assert "unknown" in record.trained_on and record.notes.startswith(
+        "imported from best.pth; the authors' code scales"
+    )
+    assert "beware: the authors' code scales" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(SystemExit) as again:
         main()
     assert again.value.code == 1
