@@ -37,6 +37,7 @@ def main(
     weights: tuple[str, ...] = ("mol-lite",),
     out: Path = Path("runs/units"),
     flow: bool = True,
+    classical: bool = True,
     subjects: int | None = None,
 ) -> None:
     """Judge and write.
@@ -44,7 +45,8 @@ def main(
     Args:
         weights: by name or file; of several the spread.
         out: where the clips lie.
-        flow: whether to judge flow too, beside TV-L1 and DIS, which takes most of the time.
+        flow: whether to judge flow too.
+        classical: whether TV-L1 and DIS are judged beside it, which takes most of the time and depends on no weights.
         subjects: fewer people, for a trial.
     """
     console = Console()
@@ -75,29 +77,30 @@ def main(
         }
         if flow:
             with progress(console, f"Flow, {head}", len(data) * len(models), "clips/s") as step:
-                found = [judge_flow(models[0], data, on_clip=step)]
+                found = [judge_flow(models[0], data, methods=("tvl1", "dis") if classical else (), on_clip=step)]
                 found += [judge_flow(model, data, methods=(), on_clip=step) for model in models[1:]]
             figures[head]["flow_px"] = flow_over_seeds(found)
     console.print(_table(figures))
-    record.write("held_out", {"weights": [Path(name).name for name in weights], "flow": flow}, figures)
+    settings_ = {"weights": [Path(name).name for name in weights], "flow": flow, "classical": classical}
+    record.write("held_out", settings_, figures)
 
 
 def _table(figures: dict[str, Any]) -> Table:
     scores = ("accuracy", "uf1", "detection_accuracy", "detection_uf1")
-    table = Table("heads", "accuracy", "UF1", "expression or none", "its UF1", "NME, %", "EPE, px", "of TV-L1")
+    table = Table("heads", "accuracy", "UF1", "expression or none", "its UF1", "NME, %", "EPE, px", "TV-L1's")
     for head, found in figures.items():
         flow = found.get("flow_px")
         table.add_row(
             head,
             *(_said(found["recognition"][score]) for score in scores),
             _said(found["landmarks"]["nme_mean"], 100, 2),
-            *(
-                ("", "")
-                if flow is None
-                else (_said(flow["network_over_seeds"]["moving"]), f"{flow['moving']['tvl1']:.3f}")
-            ),
+            *(("", "") if flow is None else (_said(flow["network_over_seeds"]["moving"]), _tvl1(flow["moving"]))),
         )
     return table
+
+
+def _tvl1(moving: dict[str, float]) -> str:
+    return f"{moving['tvl1']:.3f}" if "tvl1" in moving else ""
 
 
 def _said(value: dict[str, Any], factor: float = 1, digits: int = 3) -> str:
