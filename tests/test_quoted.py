@@ -135,7 +135,7 @@ EXACT = (
             f"{BASE}/ststnet/detection_accuracy/mean",
             f"{BASE}/ststnet/detection_accuracy/sd",
             f"{BASE}/constant/detection_accuracy/mean",
-            "lite/figures/flow_px/moving/network",
+            "heads/figures/calm/flow_px/network_over_seeds/moving/mean",
             "lite/figures/flow_px/moving/tvl1",
             "heads/figures/calm/landmarks/nme_mean/mean",
             "units/figures/calm/first_right/mean",
@@ -207,8 +207,9 @@ EXACT = (
         ),
     ),
 )
-FLOW = "lite/figures/flow_px/moving"
-LIVELY_FLOW = "lite/figures/lively/flow_px/moving"
+# TV-L1 depends on no weights, and was measured on the same pairs.
+TVL1 = ("lite/figures/flow_px/moving/tvl1", "lite/figures/lively/flow_px/moving/tvl1")
+FLOW = tuple(f"heads/figures/{head}/flow_px/network_over_seeds/moving/mean" for head in ("calm", "lively"))
 TABLES = (
     Tables(
         "docs/models/mol-lite.md",
