@@ -38,8 +38,8 @@ FPS = Fraction(30000, 1001)
 
 
 def repeated(video: Path, frames: int, path: Path) -> Path:
-    """The sequence forwards and backwards until it has `frames` frames, so that nothing jumps."""
-    pictures = [f.image for f in VideoReader(video)]
+    """The sequence forwards and backwards until it has `frames` frames, so that nothing jumps; sides are even, for x264."""
+    pictures = [f.image[: f.image.shape[0] // 2 * 2, : f.image.shape[1] // 2 * 2] for f in VideoReader(video)]
     round_trip = pictures + pictures[-2:0:-1]
     height, width = pictures[0].shape[:2]
     with VideoWriter(path, width, height, FPS) as writer:
