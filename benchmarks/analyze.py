@@ -38,7 +38,7 @@ FPS = Fraction(30000, 1001)
 
 
 def repeated(video: Path, frames: int, path: Path) -> Path:
-    """The sequence forwards and backwards until it has `frames` frames, so that nothing jumps; sides are even, for x264."""
+    """The sequence forwards and backwards until it has `frames` frames, so that nothing jumps; its sides even."""
     pictures = [f.image[: f.image.shape[0] // 2 * 2, : f.image.shape[1] // 2 * 2] for f in VideoReader(video)]
     round_trip = pictures + pictures[-2:0:-1]
     height, width = pictures[0].shape[:2]
