@@ -5,6 +5,7 @@ Run: python benchmarks/kill.py [--kills 10] [--ray]
 With --ray the folds run on a local Ray of two workers, and one worker process is killed at a time while Ray goes on.
 """
 
+import importlib.util
 import json
 import os
 import signal
@@ -27,6 +28,8 @@ TRAINING = ("--model", "mol-lite", "--steps", "10", "--batch", "4", "--checkpoin
 
 def main(kills: int = 10, seed: int = 0, ray: bool = False) -> None:
     """Measure and write."""
+    if ray and importlib.util.find_spec("ray") is None:
+        sys.exit("Ray is not installed; run `pip install 'openmer[cluster]'`")
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
