@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openmer.bench import cpu_name
+from openmer.files import without_nan
 from openmer.version import commit
 
 COMMIT = commit()  # as the run begins: the tree may change while it lasts
@@ -37,7 +38,7 @@ def write(name: str, settings: dict[str, Any], figures: dict[str, Any]) -> Path:
         "commit": COMMIT,
         "machine": machine(),
         "settings": settings,
-        "figures": figures,
+        "figures": without_nan(figures),
     }
     path = RESULTS / f"{name}-{now:%Y-%m-%d}.json"
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")

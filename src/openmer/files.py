@@ -1,11 +1,13 @@
 """Writing results without ever losing an older good one: write beside, then rename."""
 
+import math
 import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from openmer.errors import OutputError
 
@@ -115,3 +117,12 @@ def write_new_file(path: Path, content: bytes, *, overwrite: bool) -> None:
         write_atomic(path, content)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+
+
+def without_nan(content: Any) -> Any:
+    """The same with None for what is no finite number, which JSON has no word for."""
+    if isinstance(content, dict):
+        return {k: without_nan(v) for k, v in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(v) for v in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -37,7 +37,7 @@ from openmer.evaluation.splits import (
     subject_kfold,
 )
 from openmer.evaluation.summary import predictions_table, read_predictions, summarise
-from openmer.files import write_atomic
+from openmer.files import without_nan, write_atomic
 from openmer.models.weights import read_record
 from openmer.processes import worker_pool
 from openmer.training.data import ClipData
@@ -173,7 +173,7 @@ def run_loso(
         metrics["initial_weights"] = {"trained_on": begun.trained_on, "people_are_recorded": begun.people is not None}
     if protocol is not None:
         metrics["protocol"] = dict(protocol)
-    metrics = {name: _plain(value) for name, value in metrics.items()}
+    metrics = {name: without_nan(value) for name, value in metrics.items()}
     try:
         write_atomic(out / "predictions.csv", predictions_table(predictions, data.classes))
         write_atomic(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
@@ -397,12 +397,3 @@ def _gpus(device: str) -> int:
     if device == "cuda" and not count:
         raise InputError("--device cuda, but no GPU can be used here")
     return count
-
-
-def _plain(content: Any) -> Any:
-    """The same with None for what is no finite number, which JSON has no word for."""
-    if isinstance(content, dict):
-        return {k: _plain(v) for k, v in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(v) for v in content]
-    return None if isinstance(content, float) and not np.isfinite(content) else content
