@@ -33,6 +33,11 @@ $(VENV)/.docs: $(VENV)/.dev
 	$(PIP_INSTALL) -e '.[dev,docs]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.dev
+	@echo "Installing what the benchmarks need into $(VENV) ..."
+	$(PIP_INSTALL) -e '.[dev,web,cluster]'
+	@touch $@
+
 demo: $(VENV)/.core ## analyse a real talking-head video; prints where the report is
 	$(BIN)/openmer demo --overwrite
 
@@ -66,10 +71,10 @@ lint: $(VENV)/.dev ## ruff
 types: $(VENV)/.dev ## mypy, strict on src
 	$(BIN)/mypy
 
-bench-all: $(VENV)/.dev ## rerun every figure that the documents quote (most of a day), then compare
+bench-all: $(VENV)/.bench ## rerun every figure that the documents quote (most of a day), then compare
 	$(BIN)/python benchmarks/all.py
 
-bench-trial: $(VENV)/.dev ## run every benchmark as small as can be, to see that it runs (some minutes)
+bench-trial: $(VENV)/.bench ## run every benchmark as small as can be, to see that it runs (some minutes)
 	$(BIN)/python benchmarks/all.py --trial
 
 wheel-check: ## build the wheel, install it alone outside of the checkout, use it
