@@ -10,7 +10,7 @@ from openmer import InputError
 from openmer.models.config import HEADS, PRESETS, MOLConfig
 from openmer.models.mol import MOL, HeatmapLandmarkHead, PairMotion, create_model
 from openmer.models.motion import PairsOf
-from openmer.training.loop import initialise
+from openmer.models.weights import initialise
 
 
 def clip(model: MOL, batch: int = 1) -> torch.Tensor:

@@ -16,9 +16,9 @@ from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores
 from openmer.models.baselines import STSTNet
 from openmer.models.mol import MOL, MOLOutput, create_model
-from openmer.models.weights import load_model, read_record, save_model
+from openmer.models.weights import initialise, load_model, read_record, save_model
 from openmer.training.data import ClipData, motion_to_apex
-from openmer.training.loop import PAPER, TrainSettings, initialise, learning_rate, make_model, train
+from openmer.training.loop import PAPER, TrainSettings, learning_rate, make_model, train
 from openmer.training.losses import (
     LOSSES,
     LossSettings,
@@ -173,7 +173,7 @@ def test_a_run_with_other_settings_or_data_is_refused(data: ClipData, tmp_path: 
     train(LITE, data, tmp_path / "run", stop_after=1)
     with pytest.raises(InputError, match=r"other settings or data \(lr\)"):
         train(replace(LITE, lr=1e-4), data, tmp_path / "run")
-    with pytest.raises(InputError, match="the clips differ"):
+    with pytest.raises(InputError, match="the clips or the initial weights differ"):
         train(LITE, data.subset([0, 1, 2]), tmp_path / "run")
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot be read"):
@@ -268,6 +268,8 @@ def test_a_class_and_a_unit_take_over_what_their_namesakes_have_learned() -> Non
     ours, theirs = (m.state_dict()["units.read.weight"] for m in (model, source))
     assert torch.equal(ours[0], theirs[2]) and torch.equal(ours[2], theirs[0]) and not torch.equal(ours[1], theirs[1])
     assert {name.rpartition(".")[0] for name in left} == {"mer.classify", "mer.motion.classify", "units.read"}
+    with pytest.raises(InputError, match="none of units"):
+        initialise(create_model("mol-lite", units=(4, 6)), model, ("units",))
 
 
 def test_what_the_initial_weights_do_not_give_is_said_and_cannot_be_frozen(tmp_path: Path) -> None:

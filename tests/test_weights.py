@@ -156,6 +156,7 @@ def test_a_record_knows_whom_the_weights_have_seen(saved: Path) -> None:
     ]
     assert record.known(people) == ["casme2/sub01", "simulated/p0-7"]
     assert replace(record, people=None).known(people) == [], "nobody knows"
+    assert len(replace(record, people=("*",)).known(people)) == 5 and replace(record, people=("sa*",)).known(people)
     cameras = replace(record, people=("smic-hs/s11", "samm/006"))
     assert cameras.known([("smic-vis", "s11"), ("smic-nir", "s12"), ("samm-long", "006")]) == ["samm/006", "smic/s11"]
     content = json.loads(saved.with_suffix(".json").read_text())

@@ -6,7 +6,7 @@ the tensors, so that neither can be changed or exchanged unnoticed.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -14,11 +14,12 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from openmer.clip import person_of
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.models.config import MOLConfig
+from openmer.models.config import MOLConfig, within
 from openmer.models.mol import MOL
 
 SCHEMA = "openmer.weights/1"
@@ -56,7 +57,7 @@ class WeightsRecord:
     def known(self, people: Iterable[tuple[str, str]]) -> list[str]:
         """Those of some people, (dataset, subject), whom the weights have seen; none where that is not recorded."""
         apart = [name.partition("/") for name in self.people or ()]
-        seen = ["/".join(person_of(dataset, subject)) for dataset, _, subject in apart]
+        seen = [person_of(dataset, "")[0] + slash + subject for dataset, slash, subject in apart]
         exact, beginnings = set(seen), tuple(name[:-1] for name in seen if name.endswith("*"))
         names = sorted({"/".join(person_of(*person)) for person in people})
         return [name for name in names if name in exact or name.startswith(beginnings)]
@@ -224,3 +225,59 @@ def _record_path(name_or_path: Path | str) -> Path:
             f"no weights are called {str(name_or_path)!r}: {there}; or give the path of a .safetensors file"
         )
     return known[str(name_or_path)]
+
+
+def initialise(
+    model: MOL,
+    source: MOL,
+    parts: tuple[str, ...] = ("all",),
+    classes: tuple[Sequence[str], Sequence[str]] | None = None,
+) -> list[str]:
+    """Copy weights of the same name and shape; those of a class or an action unit go to that class or unit.
+
+    Args:
+        model: takes them.
+        source: gives them.
+        parts: which.
+        classes: names of the model's classes and of the source's; without them a last layer for as many classes is
+            taken as it is, and another stays fresh.
+
+    Returns:
+        Names of what was asked for and could not be taken over, or not for every class or unit.
+
+    Raises:
+        InputError: of a part nothing at all fits.
+    """
+    have, state = source.state_dict(), model.state_dict()
+    taken: dict[str, Tensor] = {}
+    left = []
+    for name in (name for name in state if within(name, parts)):
+        rows = _rows(name, model, source, classes)
+        if rows and name in have and have[name].shape[1:] == state[name].shape[1:]:
+            taken[name] = state[name].clone()
+            for new, old in rows.items():
+                taken[name][new] = have[name][old]
+            if len(rows) < len(state[name]):
+                left.append(name)
+        elif rows is None and name in have and have[name].shape == state[name].shape:
+            taken[name] = have[name]
+        else:
+            left.append(name)
+    for part in parts:
+        if not any(within(name, (part,)) for name in taken):
+            raise InputError(f"none of {part} of {source.config.preset} fits {model.config.preset}")
+    model.load_state_dict({**state, **taken})
+    return left
+
+
+def _rows(
+    name: str, model: MOL, source: MOL, classes: tuple[Sequence[str], Sequence[str]] | None
+) -> dict[int, int] | None:
+    """Of a last layer, row -> row of the source, by class or action unit; None for all other weights."""
+    if ".classify." in name and classes is not None:
+        new, old = (list(names) for names in classes)
+        return {k: old.index(c) for k, c in enumerate(new) if c in old}
+    if name.startswith("units."):
+        units = list(source.config.units)
+        return {k: units.index(u) for k, u in enumerate(model.config.units) if u in units}
+    return None

@@ -28,7 +28,7 @@ from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
 from openmer.models.config import HEADS, PARTS, PRESETS, Head, within
 from openmer.models.mol import MOL, MOLOutput, create_model
-from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
+from openmer.models.weights import WeightsRecord, initialise, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
 from openmer.training.encoded import ENCODED_HEADS, Decision, EncodedClips
@@ -207,62 +207,6 @@ class _ReadsFlow(nn.Module):
         """(B, 3, 28, 28)."""
         out: MOLOutput = self.inner(motion_B3HW[:, :2])
         return out
-
-
-def initialise(
-    model: MOL,
-    source: MOL,
-    parts: tuple[str, ...] = ("all",),
-    classes: tuple[Sequence[str], Sequence[str]] | None = None,
-) -> list[str]:
-    """Copy weights of the same name and shape; those of a class or an action unit go to that class or unit.
-
-    Args:
-        model: takes them.
-        source: gives them.
-        parts: which.
-        classes: names of the model's classes and of the source's; without them a last layer for as many classes is
-            taken as it is, and another stays fresh.
-
-    Returns:
-        Names of what was asked for and could not be taken over, or not for every class or unit.
-
-    Raises:
-        InputError: of a part nothing at all fits.
-    """
-    have, state = source.state_dict(), model.state_dict()
-    taken: dict[str, Tensor] = {}
-    left = []
-    for name in (name for name in state if within(name, parts)):
-        rows = _rows(name, model, source, classes)
-        if rows is not None and name in have and have[name].shape[1:] == state[name].shape[1:]:
-            taken[name] = state[name].clone()
-            for new, old in rows.items():
-                taken[name][new] = have[name][old]
-            if len(rows) < len(state[name]):
-                left.append(name)
-        elif rows is None and name in have and have[name].shape == state[name].shape:
-            taken[name] = have[name]
-        else:
-            left.append(name)
-    for part in parts:
-        if not any(within(name, (part,)) for name in taken):
-            raise InputError(f"none of {part} of {source.config.preset} fits {model.config.preset}")
-    model.load_state_dict({**state, **taken})
-    return left
-
-
-def _rows(
-    name: str, model: MOL, source: MOL, classes: tuple[Sequence[str], Sequence[str]] | None
-) -> dict[int, int] | None:
-    """Of a last layer, row -> row of the source, by class or action unit; None for all other weights."""
-    if ".classify." in name and classes is not None:
-        new, old = (list(names) for names in classes)
-        return {k: old.index(c) for k, c in enumerate(new) if c in old}
-    if name.startswith("units."):
-        units = list(source.config.units)
-        return {k: units.index(u) for k, u in enumerate(model.config.units) if u in units}
-    return None
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -498,4 +442,4 @@ PREPROCESSING = {
 }
 
 
-__all__ = ["BASELINES", "MODELS", "PAPER", "TrainSettings", "initialise", "make_model", "train"]
+__all__ = ["BASELINES", "MODELS", "PAPER", "TrainSettings", "make_model", "train"]

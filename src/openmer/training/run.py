@@ -181,7 +181,7 @@ def _changed(found: Mapping[str, Any], settings: "TrainSettings") -> str:
     if not isinstance(before, dict):
         return "its settings are damaged"
     names = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    return ", ".join(names) or "the clips differ"
+    return ", ".join(names) or "the clips or the initial weights differ"
 
 
 def _table(rows: list[dict[str, float]]) -> str:
