@@ -168,11 +168,13 @@ def test_a_camera_that_breaks_off_loses_nothing(small_weights: Path, tmp_path: P
     with (tmp_path / "out" / "frames.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 60 and rows[29]["p_none"] and not rows[40]["p_none"]
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'openmer[parquet]'")
-    export(tmp_path / "out", "parquet", tmp_path / "live.parquet")
     with pytest.raises(InputError, match="no more pictures"):
         watch(Played((), breaks=True), tmp_path / "nothing", CLASSICAL)  # type: ignore[arg-type]
     assert not (tmp_path / "nothing").exists()
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pip install 'openmer[parquet]'")
+    export(tmp_path / "out", "parquet", tmp_path / "live.parquet")
+    shares = parquet.read_table(tmp_path / "live.parquet")["p_none"].to_pylist()
+    assert shares == [float(row["p_none"]) if row["p_none"] else None for row in rows]
 
 
 def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Run: python tools/train_mol_lite.py --out runs/mol-lite
 
 Every step goes on where an earlier run was stopped. On 2 cores it takes most of an hour to simulate, an hour for each
-of the joint trainings and three quarters of an hour for each seed of the other heads.
+of the joint trainings and more than an hour for each seed of the heads.
 
     OUT/calm, OUT/mixed              stores of simulated clips to learn from: still heads; half of them lively
     OUT/held-out, .../held-out-lively  stores to judge on: other people in each

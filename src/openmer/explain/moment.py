@@ -67,9 +67,7 @@ class Explanation:
         said = ""
         if self.named is not None:
             sure = sorted(((p, name) for name, p in self.named.items() if p >= 0.5), reverse=True)
-            shown = ", ".join(
-                " ".join(filter(None, (name, UNIT_NAMES.get(int(name[2:]), ""), f"({p:.2f})"))) for p, name in sure
-            )
+            shown = ", ".join(f"{_in_words(name)} ({p:.2f})" for p, name in sure)
             said = f" Action units that the network sees: {shown or 'none'}."
         if not self.units:
             return said + " Too little moved to name action units by the motion of the regions."
@@ -94,6 +92,11 @@ class Explanation:
             ],
             "channels": [{"number": c.number, "share": round(c.share, 4)} for c in self.channels],
         }
+
+
+def _in_words(unit: str) -> str:
+    """`AU12 lip corner puller`; the number alone of one that the simulator does not know."""
+    return f"{unit} {UNIT_NAMES.get(int(unit[2:]), '')}".rstrip()
 
 
 def _side(unit: LikelyUnit) -> str:

@@ -144,10 +144,9 @@ class ClipData:
         whole = self._batch(places[mine], rngs, settings, flow, units)
         if not pairs or self.kind == "motion":
             return whole
-        last = whole.inputs.shape[1] - 1 - pairs
-        return _cut(
-            whole, [int(np.random.default_rng([seed, step, k, 7]).integers(max(0, last) + 1)) for k in mine], pairs
-        )
+        last = max(0, whole.inputs.shape[1] - 1 - pairs)
+        starts = [int(np.random.default_rng([seed, step, k, 7]).integers(last + 1)) for k in mine]
+        return _cut(whole, starts, pairs)
 
     def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64], units: Sequence[int] = ()) -> Batch:
         """These clips, cut in the middle, nothing changed."""

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -142,17 +142,13 @@ def _look(
     rows = csv.writer(file, lineterminator="\n")
     regions = (f"{name}_px" for name in REGION_NAMES)
     rows.writerow(["frame", "time_s", "face_found", *regions, *(f"p_{name}" for name in classes)])
-    with Live(console=console, refresh_per_second=8, transient=False) as screen, _stopped_politely(source):
-        try:
-            for moment in stream(_until(source, seconds, state), settings):
-                state.see(moment)
-                if not moment.is_end:
-                    rows.writerow(_row(moment, classes))
-                screen.update(_screen(source, state, moment))
-        except KeyboardInterrupt:  # the second one
-            pass
-        finally:
-            source.stop()
+    live = Live(console=console, refresh_per_second=8, transient=False)
+    with suppress(KeyboardInterrupt), live as screen, _stopped_politely(source):  # what is suppressed is the second one
+        for moment in stream(_until(source, seconds, state), settings):
+            state.see(moment)
+            if not moment.is_end:
+                rows.writerow(_row(moment, classes))
+            screen.update(_screen(source, state, moment))
 
 
 def _until(source: LiveSource, seconds: float | None, state: _State) -> Iterator[Frame]:
@@ -171,10 +167,8 @@ def _until(source: LiveSource, seconds: float | None, state: _State) -> Iterator
 @contextmanager
 def _stopped_politely(source: LiveSource) -> Iterator[None]:
     """Ctrl-C and SIGTERM let the source end, so that what was seen last is looked at too; a second one breaks off."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
+    main = threading.current_thread() is threading.main_thread()  # no other may ask for signals
+    signals = (signal.SIGINT, signal.SIGTERM) if main else ()
     before = [signal.getsignal(each) for each in signals]
 
     def put_back() -> None:
@@ -191,6 +185,7 @@ def _stopped_politely(source: LiveSource) -> Iterator[None]:
         yield
     finally:
         put_back()
+        source.stop()
 
 
 def _row(moment: Moment, classes: Sequence[str]) -> list[Any]:
@@ -252,6 +247,7 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
             "openmer": __version__,
             **what_judged(Path(settings.engine).stem, _record(settings)),
             "caution": CAUTION,
+            "least_expression": settings.least_expression,
             "frames": state.frames,
             "frames_with_face": state.with_face,
             "frames_dropped": source.dropped,
