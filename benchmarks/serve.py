@@ -5,6 +5,7 @@ Run: python benchmarks/serve.py [--count 20] [--seconds 1]
 Each analysis is a session of its own, as of a user who drops a video, waits, downloads the zip and closes the page.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -17,9 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import record
 import tyro
@@ -27,6 +27,9 @@ import tyro
 from openmer.cli.videos import demo_video
 from openmer.video.reader import VideoReader
 from openmer.writer import VideoWriter
+
+if TYPE_CHECKING:
+    import httpx
 
 EVERY = 10
 API = "/gradio_api"
@@ -40,6 +43,8 @@ def main(count: int = 20, engine: str = "mol-lite", seconds: float | None = None
         engine: as on the page.
         seconds: of the demo's video from its beginning; all unless set.
     """
+    if importlib.util.find_spec("httpx") is None:
+        sys.exit("the page is not installed; run `pip install 'openmer[web]'`")
     with tempfile.TemporaryDirectory() as name:
         video = demo_video() if seconds is None else _beginning(demo_video(), Path(name) / "short.mp4", seconds)
         figures = measured(video, count, engine)
@@ -71,7 +76,9 @@ def measured(video: Path, count: int, engine: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], "httpx.Client"]]:
+    import httpx  # comes with the page
+
     port = "7999"
     command = [sys.executable, "-m", "openmer", "serve", "--port", port]
     environment = os.environ | {"TMPDIR": str(folder)}
@@ -87,7 +94,7 @@ def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]
         process.wait()
 
 
-def _analyse(client: httpx.Client, video: Path, engine: str) -> None:
+def _analyse(client: "httpx.Client", video: Path, engine: str) -> None:
     session = uuid.uuid4().hex
     with client.stream("GET", f"{API}/heartbeat/{session}") as alive:  # the open page, until its beats are given up
         beats = alive.iter_raw()
@@ -110,7 +117,7 @@ def _analyse(client: httpx.Client, video: Path, engine: str) -> None:
         beats.close()
 
 
-def _analyse_index(client: httpx.Client) -> int:
+def _analyse_index(client: "httpx.Client") -> int:
     """Which of the page's functions takes a video, an engine, and whether to explain."""
     config: dict[str, Any] = json.loads(client.get("/config").text)
     (index,) = (d["id"] for d in config["dependencies"] if len(d["inputs"]) == 3)
