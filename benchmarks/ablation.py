@@ -1,27 +1,34 @@
 """What each part of MOL is worth: the same clips, the same split, one part less at a time. Prints a table.
 
-Run: python benchmarks/ablation.py --out runs/ablation [--subjects 200] [--steps 300] [--seeds 0 1 2] [--device cuda]
+Run: python benchmarks/ablation.py --out runs/ablation [--subjects 200] [--steps 300] [--seeds 0 1 2]
+On a GPU: ... --model mol --subjects 1000 --held-out 60 --device cuda --jobs 3
 
 Every variant learns from the same simulated people and is judged on the same others. A variant that is done is not done
 again.
 """
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import record
+import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores, detection_scores, spread
 from openmer.files import write_atomic
+from openmer.models.config import PRESETS
 from openmer.models.mol import MOL
+from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
@@ -36,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without flow": {"flow": False},
     "without landmarks": {"landmarks": False},
     "without closed-form motion": {"motion": False},
+    "with closed-form motion": {"motion": True},
     "graph of mol-authors": {"graph": "positions", "graph_itself": True, "graph_subtractions": 2, "graph_mix": False},
 }
 
@@ -48,9 +56,11 @@ def main(
     steps: int = 300,
     batch: int = 16,
     seeds: tuple[int, ...] = (0,),
-    variants: tuple[str, ...] = tuple(VARIANTS),
+    variants: tuple[str, ...] = (),
+    lr: float = 1.5e-3,
     precision: str = "bf16-mixed",
     device: str = "auto",
+    jobs: int = 1,
     name: str = "ablation",
 ) -> None:
     """Train, judge, write, print.
@@ -63,50 +73,59 @@ def main(
         steps: of each training.
         batch: clips a step.
         seeds: of repeated trainings.
-        variants: by name, all unless some are chosen.
+        variants: by name; all that differ from the preset unless some are chosen.
+        lr: largest learning rate.
         precision: of Fabric.
         device: auto, cpu or cuda.
+        jobs: trainings at once, each in a process.
         name: of the file of results.
     """
+    variants = variants or tuple(v for v in VARIANTS if v == "whole" or _differs(model, v))
     unknown = sorted(set(variants) - set(VARIANTS))
-    if unknown or not variants or not seeds:
+    if unknown or not seeds:
         sys.exit(f"there is no variant {', '.join(unknown) or '(none is given)'}; choose from {', '.join(VARIANTS)}")
     console = Console()
-    learn, judge = (
-        _clips(out / part, people, seed) for part, people, seed in (("train", subjects, 0), ("held-out", held_out, 77))
-    )
-    base = TrainSettings(model=model, steps=steps, batch=batch, lr=1.5e-3, precision=precision, checkpoint_every=50)
-    rows = {}
-    with progress(console, "Variants", len(variants) * len(seeds), "variants/s") as step:
-        for variant in variants:
-            runs = []
-            for seed in seeds:
-                settings = replace(base, switches=VARIANTS[variant], seed=seed)
-                folder = out / "runs" / f"{variant.replace(' ', '-')}-{seed}"
-                runs.append(_judged(settings, learn, judge, folder, device))
-                step(variant)
-            rows[variant] = {key: spread([run[key] for run in runs]) for key in runs[0]}
-    settings_ = {"model": model, "subjects": subjects, "held_out": held_out, "steps": steps, "batch": batch}
-    record.write(name, {**settings_, "seeds": list(seeds), "precision": precision}, rows)
+    stores = []
+    for part, people, seed in (("train", subjects, 0), ("held-out", held_out, 77)):
+        with progress(console, f"Simulating {part}", people, "people/s") as step:
+            simulated = SimulatedClips(subjects=people, seed=seed)
+            stores.append(prepare_simulated(out / part, simulated, processes=os.cpu_count() or 1, on_subject=step).root)
+    base = TrainSettings(model=model, steps=steps, batch=batch, lr=lr, precision=precision, checkpoint_every=50)
+    found: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
+    tasks = [(variant, seed) for seed in seeds for variant in variants]
+    folders = [out / "runs" / f"{variant.replace(' ', '-')}-{seed}" for variant, seed in tasks]
+    settings = [replace(base, switches=VARIANTS[variant], seed=seed) for variant, seed in tasks]
+    with progress(console, "Variants", len(tasks), "variants/s") as step, worker_pool(jobs) as pool:
+        done = pool.map(_judged, settings, [stores] * len(tasks), folders, [device] * len(tasks))
+        for (variant, _), scores in zip(tasks, done, strict=True):
+            found[variant].append(scores)
+            step(variant)
+    rows = {variant: {key: spread([run[key] for run in runs]) for key in runs[0]} for variant, runs in found.items()}
+    settings_ = {"model": model, "subjects": subjects, "held_out": held_out, "steps": steps, "batch": batch, "lr": lr}
+    record.write(name, {**settings_, "seeds": list(seeds), "precision": precision, "jobs": jobs}, rows, device)
     console.print(_table(rows))
 
 
-def _clips(root: Path, subjects: int, seed: int) -> ClipData:
-    store = prepare_simulated(root, SimulatedClips(subjects=subjects, seed=seed), processes=2)
-    return ClipData(store, store.entries, CLASSES)
+def _differs(model: str, variant: str) -> bool:
+    return any(getattr(PRESETS[model], switch) != value for switch, value in VARIANTS[variant].items())
 
 
-def _judged(settings: TrainSettings, learn: ClipData, data: ClipData, folder: Path, device: str) -> dict[str, float]:
+def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: str) -> dict[str, float]:
+    """Train and judge one variant, unless that was done."""
     kept = folder / "scores.json"
     if kept.exists():
         found: dict[str, float] = json.loads(kept.read_text())
         return found
-    model = train(settings, learn, folder / "run", accelerator=device)
+    learn, data = (ClipData(store, store.entries, CLASSES) for store in map(ClipStore, stores))
+    start = perf_counter()
+    model = train(settings, learn, folder / "run", accelerator=device, devices=1)
+    seconds = perf_counter() - start
     if not isinstance(model, MOL):
         raise TypeError("a MOL is judged here")
+    model.to("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     predictions = predict(model, data)
     four, two = class_scores(predictions, len(CLASSES)), detection_scores(predictions, CLASSES.index("none"))
-    scores = {"accuracy": four.accuracy, "uf1": four.uf1, "detection": two.accuracy}
+    scores = {"accuracy": four.accuracy, "uf1": four.uf1, "detection": two.accuracy, "seconds": seconds}
     if model.flow:
         scores["epe_moving_px"] = judge_flow(model, data, methods=())["moving"]["network"]
     if model.landmarks:

@@ -47,6 +47,7 @@ def main(
     methods: tuple[Method, ...] = ("integrated",),
     units: bool = True,
     name: str = "attribution",
+    device: str = "cpu",
 ) -> None:
     """Measure and write.
 
@@ -58,9 +59,10 @@ def main(
         methods: of attribution.
         units: whether to judge the named action units too.
         name: of the result file.
+        device: cpu or cuda.
     """
     console = Console()
-    engines = {n: load_engine(w, "cpu") for n, w in zip(names or [str(w) for w in weights], weights, strict=True)}
+    engines = {n: load_engine(w, device) for n, w in zip(names or [str(w) for w in weights], weights, strict=True)}
     settings = SimulatedClips(subjects=subjects, seed=seed)
     rows: dict[str, dict[str, list[float]]] = {}
     unit_hits: dict[str, list[float]] = {f"{kind}{which}": [] for kind in UNIT_KINDS for which in ("first", "any")}
@@ -76,7 +78,7 @@ def main(
     if set(methods) - set(METHODS):
         raise ValueError(methods)
     written = {"subjects": subjects, "seed": seed, "active": ACTIVE, "methods": list(methods), "names": list(engines)}
-    record.write(name, written, figures)
+    record.write(name, written, figures, device)
 
 
 def _one(

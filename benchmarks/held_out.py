@@ -39,6 +39,7 @@ def main(
     flow: bool = True,
     classical: bool = True,
     subjects: int | None = None,
+    device: str = "cpu",
 ) -> None:
     """Judge and write.
 
@@ -48,10 +49,11 @@ def main(
         flow: whether to judge flow too.
         classical: whether TV-L1 and DIS are judged beside it, which takes most of the time and depends on no weights.
         subjects: fewer people, for a trial.
+        device: cpu or cuda.
     """
     console = Console()
     classes = read_record(weights[0]).classes
-    models = [load_model(name) for name in weights]
+    models = [load_model(name).to(device) for name in weights]
     figures: dict[str, Any] = {}
     for head, settings in HEADS.items():
         if subjects is not None:
@@ -82,7 +84,7 @@ def main(
             figures[head]["flow_px"] = flow_over_seeds(found)
     console.print(_table(figures))
     settings_ = {"weights": [Path(name).name for name in weights], "flow": flow, "classical": classical}
-    record.write("held_out", settings_, figures)
+    record.write("held_out", settings_, figures, device)
 
 
 def _table(figures: dict[str, Any]) -> Table:

@@ -4,39 +4,51 @@ import json
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from openmer.bench import cpu_name
 from openmer.files import without_nan
 from openmer.version import commit
 
 COMMIT = commit()  # as the run begins: the tree may change while it lasts
-PACKAGES = ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "av", "dlib-bin")
+PACKAGES = ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "opencv-python-headless", "av", "dlib-bin")
 ELSEWHERE = "OPENMER_RESULTS"  # a folder for figures that are no measurements: those of a trial
 RESULTS = Path(os.environ.get(ELSEWHERE) or Path(__file__).parent / "results")
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What the figures were measured on; of a GPU where one was used."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if device != "cpu" and torch.cuda.is_available() else {}
     return {
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        **gpu,
         "python": platform.python_version(),
-        "versions": {n: version(n) for n in PACKAGES},
+        "versions": {n: v for n in PACKAGES if (v := _version(n)) is not None},
     }
 
 
-def write(name: str, settings: dict[str, Any], figures: dict[str, Any]) -> Path:
-    """Save the figures as results/NAME-DATE.json."""
+def _version(package: str) -> str | None:
+    """None where it is not there, as a measurement of networks alone needs no video."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def write(name: str, settings: dict[str, Any], figures: dict[str, Any], device: str = "cpu") -> Path:
+    """Save the figures as results/NAME-DATE.json; `device` is where networks ran."""
     RESULTS.mkdir(exist_ok=True)
     now = datetime.now(UTC)
     content = {
         "name": name,
         "date": now.isoformat(timespec="seconds"),
         "commit": COMMIT,
-        "machine": machine(),
+        "machine": machine(device),
         "settings": settings,
         "figures": without_nan(figures),
     }

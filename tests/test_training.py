@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from openmer.models.baselines import STSTNet
 from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.weights import initialise, load_model, read_record, save_model
 from openmer.training.data import ClipData, motion_to_apex
-from openmer.training.loop import PAPER, TrainSettings, learning_rate, make_model, train
+from openmer.training.loop import PAPER, TrainSettings, _ahead, _readers, learning_rate, make_model, train
 from openmer.training.losses import (
     LOSSES,
     LossSettings,
@@ -307,6 +308,33 @@ def test_weights_record_whom_they_and_their_beginnings_have_seen(data: ClipData,
         train(replace(LITE, steps=1, init=str(tmp_path / "w.safetensors")), data, tmp_path / str(people))
         record = read_record(tmp_path / str(people) / "model.safetensors")
         assert record.people == after and record.trained_on.endswith("begun from weights trained on fog")
+
+
+def test_batches_come_in_order_however_many_threads_make_them() -> None:
+    def slow_at_first(step: int) -> Any:
+        sleep(0.02 / (1 + step))
+        return step
+
+    for readers in (1, 3, 20):
+        assert list(_ahead(slow_at_first, range(2, 9), readers)) == list(range(2, 9))
+
+
+def test_a_batch_that_cannot_be_made_stops_training_at_its_step() -> None:
+    def damaged(step: int) -> Any:
+        if step == 3:
+            raise InputError("damaged")
+        return step
+
+    batches = _ahead(damaged, range(9), 4)
+    assert [next(batches) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(InputError, match="damaged"):
+        next(batches)
+
+
+def test_a_gpu_has_its_batches_made_by_several_threads() -> None:
+    assert _readers(torch.device("cpu"), 1) == 1
+    assert 1 <= _readers(torch.device("cuda"), 1) <= 8
+    assert _readers(torch.device("cuda"), 10_000) == 1
 
 
 def test_learning_rate_by_hand() -> None:

@@ -50,7 +50,7 @@ def predict(
     labelled = np.flatnonzero(data.labels >= 0)
     found: dict[tuple[str, str, str], list[Array]] = defaultdict(list)
     truth: dict[tuple[str, str, str], int] = {}
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = _device_of(model)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
@@ -151,6 +151,7 @@ def judge_flow(
         largest motion; each a mapping from method (`network`, `zero`, ...) to px. `pairs` says how many.
     """
     names = ("network", "zero", *methods)
+    device = _device_of(model)
     everywhere: dict[str, list[float]] = {name: [] for name in names}
     moving: dict[tuple[float, float], dict[str, list[float]]] = {s: {n: [] for n in names} for s in SIZES}
     for index in range(len(data)):
@@ -159,8 +160,8 @@ def judge_flow(
             continue
         truth = batch.flow[0].numpy()
         with torch.inference_mode():
-            answer = model(batch.inputs, ("flow",))
-        guesses = {"network": answer.flow[0].float().numpy(), "zero": np.zeros_like(truth)}
+            answer = model(batch.inputs.to(device), ("flow",))
+        guesses = {"network": answer.flow[0].float().cpu().numpy(), "zero": np.zeros_like(truth)}
         gray = middle(data.store.read(data.entries[index]).frames)
         for method in methods:
             guesses[method] = np.stack([optical_flow(a, b, method) for a, b in pairwise(gray)])
@@ -211,7 +212,7 @@ def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str,
     for start in range(0, len(data), batch):
         part = data.evaluation_batch(np.arange(start, min(start + batch, len(data))))
         with torch.inference_mode():
-            points = model(part.inputs, ("landmarks",)).landmarks.float().numpy()
+            points = model(part.inputs.to(_device_of(model)), ("landmarks",)).landmarks.float().cpu().numpy()
         truth = part.landmarks[:, 1:].numpy()
         errors.append(landmark_errors(points.reshape(-1, 68, 2), truth.reshape(-1, 68, 2)))
     joined = np.concatenate(errors)
@@ -255,7 +256,7 @@ def judge_units(model: MOL, data: ClipData, *, batch: int = 16, least: int = 10)
     for start in range(0, len(known), batch):
         part = data.evaluation_batch(known[start : start + batch], units)
         with torch.inference_mode():
-            said.append(model(part.inputs, ("units",)).units.float().numpy())
+            said.append(model(part.inputs.to(_device_of(model)), ("units",)).units.float().cpu().numpy())
         truth.append(part.units.numpy() > 0)
     logits, shown = np.concatenate(said), np.concatenate(truth)
     any_shown = np.array([bool(data.entries[int(k)].units) for k in known])
@@ -281,6 +282,11 @@ def units_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "shown_in_clips": found[0]["shown"],
         "clips": found[0]["clips"],
     }
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    """Where its weights lie."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -40,7 +40,6 @@ from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__, commit
-from openmer.writer import VideoWriter
 
 MARKER = "dataset.json"
 OWN = (MARKER, "samples.csv", "intervals.csv", "frames", "videos", "truth", "contact_sheet.png")
@@ -283,6 +282,8 @@ def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample
 
 def write_video(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
     """Write one long recording: its video, then its truth, `truth/SUBJECT/NAME.json` last."""
+    from openmer.writer import VideoWriter  # clips alone need no library for videos
+
     recording = draw_video(settings, subject, sample)
     person, name = person_name(settings.seed, subject), f"long_{sample + 1:03d}"
     path = folder / "videos" / person / f"{name}.mp4"

@@ -10,9 +10,13 @@ random state of dropout is kept.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -266,6 +270,7 @@ def train(
         return _finished(model.eval(), settings, data, out, trained_on)
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=settings.precision)  # type: ignore[arg-type]
     fabric.launch()
+    model.to(fabric.device)  # before a checkpoint is read: the optimiser's state goes where its weights are
     learning = [p for p in model.parameters() if p.requires_grad]
     if not learning:
         raise InputError("everything is frozen, so nothing can be learned")
@@ -280,7 +285,7 @@ def train(
     units = model.config.units if isinstance(model, MOL) else ()
     reads, encoded = model, None
     if settings.views and isinstance(model, MOL):
-        reads, encoded = Decision(model), _encoded(model.to(fabric.device), data, settings, part, console)
+        reads, encoded = Decision(model), _encoded(model, data, settings, part, console)
         fabric.barrier()
     wrapped, optimizer = fabric.setup(reads, optimizer)
     weights = data.class_weights().to(fabric.device) if settings.balance == "weights" else None
@@ -311,15 +316,11 @@ def train(
     last = settings.steps if stop_after is None else min(settings.steps, start + stop_after)
     what = f"Training {settings.model}"
     with (
-        ThreadPoolExecutor(1) as ahead,
+        closing(_ahead(fetch, range(start, last), _readers(fabric.device, fabric.world_size))) as batches,
         progress(console, what, settings.steps, "steps/s", done=start) as advance,
     ):
-        coming = ahead.submit(fetch, start) if start < last else None
-        for step in range(start, last):
-            if coming is None:
-                raise RuntimeError("no batch was fetched")
-            batch = coming.result().to(fabric.device)
-            coming = ahead.submit(fetch, step + 1) if step + 1 < last else None
+        for step, fetched in zip(range(start, last), batches, strict=True):
+            batch = fetched.to(fabric.device)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, settings)
             _learns(wrapped, model)
@@ -357,6 +358,26 @@ def train(
     if fabric.is_global_zero and last == settings.steps:
         return _finished(model, settings, data, out, trained_on)
     return model
+
+
+def _ahead(fetch: Callable[[int], Batch], steps: range, readers: int) -> Generator[Batch, None, None]:
+    """The batches of these steps in their order, each made by a thread while the network learns from earlier ones."""
+    rest = iter(steps)
+    with ThreadPoolExecutor(readers) as pool:
+        coming = deque(pool.submit(fetch, step) for step in islice(rest, readers))
+        try:
+            while coming:
+                batch = coming.popleft().result()
+                coming.extend(pool.submit(fetch, step) for step in islice(rest, 1))
+                yield batch
+        finally:
+            for future in coming:
+                future.cancel()
+
+
+def _readers(device: torch.device, devices: int) -> int:
+    """How many threads make batches: one keeps a CPU's network busy, a GPU's takes several of a slow making's."""
+    return 1 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // devices))
 
 
 def _encoded(
