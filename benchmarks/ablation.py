@@ -90,7 +90,8 @@ def main(
         with progress(console, f"Simulating {part}", people, "people/s") as step:
             simulated = SimulatedClips(subjects=people, seed=seed)
             stores.append(prepare_simulated(out / part, simulated, processes=os.cpu_count() or 1, on_subject=step).root)
-    base = TrainSettings(model=model, steps=steps, batch=batch, lr=lr, precision=precision, checkpoint_every=50)
+    often = max(50, steps // 4)  # a GPU does 50 steps in a second, and half a gigabyte is written each time
+    base = TrainSettings(model=model, steps=steps, batch=batch, lr=lr, precision=precision, checkpoint_every=often)
     found: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     tasks = [(variant, seed) for seed in seeds for variant in variants]
     folders = [out / "runs" / f"{variant.replace(' ', '-')}-{seed}" for variant, seed in tasks]
