@@ -79,6 +79,8 @@ FILES = {
     "models": "models-cpu-2026-11-26",
     "units": "units-2026-11-25",
     "baselines": "baselines-2026-11-25",
+    "mol": "ablation-mol-2026-11-26",
+    "cuda": "models-cuda-2026-11-26",
 }
 SCORES = "heads/figures/calm/recognition"
 BASE = "baselines/figures/calm"
@@ -206,6 +208,33 @@ EXACT = (
             *(f"models/rows/{k}/figures/ms_a_clip_all_onnx" for k in range(3)),
         ),
     ),
+    Exact(
+        "docs/model.md",
+        "| `mol`, 2 seeds",
+        "This says nothing",
+        (
+            "mol/figures/whole/accuracy/mean",
+            "mol/figures/whole/accuracy/sd",
+            *(f"mol/figures/whole/{name}/mean" for name in ("detection", "epe_moving_px", "nme")),
+            *(
+                f"mol/figures/{variant}/{name}/mean"
+                for variant in ("without FCC", "without CCC", "without both")
+                for name in ("accuracy", "detection", "epe_moving_px", "nme")
+            ),
+            *(f"mol/figures/without flow/{name}/mean" for name in ("accuracy", "detection", "nme")),
+            f"{BASE}/constant/accuracy/mean",
+            f"{BASE}/constant/detection_accuracy/mean",
+            "heads/figures/calm/flow_px/moving/zero",
+            *(f"{SCORES}/{name}/mean" for name in ("accuracy", "detection_accuracy")),
+            "heads/figures/calm/flow_px/network_over_seeds/moving/mean",
+            "heads/figures/calm/landmarks/nme_mean/mean",
+            *(
+                f"mol/figures/training, steps 701 to 810/{which}/cross_entropy"
+                for which in ("with closed-form motion", "whole")
+            ),
+        ),
+    ),
+    Exact("docs/model.md", "clips takes 40 ms there", "(float32)", ("cuda/rows/0/figures/ms_a_clip_all",)),
 )
 # TV-L1 depends on no weights, and was measured on the same pairs.
 TVL1 = ("lite/figures/flow_px/moving/tvl1", "lite/figures/lively/flow_px/moving/tvl1")

@@ -49,6 +49,7 @@ def test_the_flow_of_a_clip_is_that_of_its_pairs() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not hasattr(cv2, "optflow"), reason="needs OpenCV's contrib modules")
 def test_on_a_gpu_it_is_the_same() -> None:
     frames = pairs()[0][:2]
     difference = clip_flow(frames, "tvl1", "cuda") - clip_flow(frames, "tvl1")
