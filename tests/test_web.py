@@ -276,15 +276,27 @@ def test_closing_the_page_ends_the_analysis_and_deletes_the_files(
     server.wait_until_empty()
 
 
-def test_a_webcam_is_recorded_and_analysed(visit: Callable[[], Page]) -> None:
-    """The browser's stand-in for a camera shows no face; that the analysis says so shows that it was read."""
-    page = visit()
+def record(page: Page) -> None:
+    """Some seconds of the browser's stand-in for a camera."""
     page.get_by_label("Capture from camera").click()
     button = page.locator("#om-video button")
     button.filter(has_text="Access Webcam").click()
     button.filter(has_text="Record").click()
     page.wait_for_timeout(5000)  # a busy machine records nothing in the first seconds
     button.filter(has_text="Stop").click()
+
+
+def test_a_webcam_is_recorded_and_analysed(visit: Callable[[], Page]) -> None:
+    """It shows no face; that the analysis says so shows that it was read."""
+    page = visit()
+    record(page)
     page.wait_for_selector("#om-video [aria-label=Clear]")
     page.click("#om-go")
     expect(page.locator("#om-status .om-error")).to_contain_text("no face was found", timeout=60_000)
+
+
+def test_a_recording_that_is_too_large_is_refused(visit: Callable[[], Page]) -> None:
+    page = visit()
+    page.locator("[data-max-bytes]").evaluate("element => { element.dataset.maxBytes = 100; }")
+    record(page)
+    expect(page.get_by_text("larger than 2 MB")).to_be_visible(timeout=20_000)

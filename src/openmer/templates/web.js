@@ -93,12 +93,15 @@
     if (event.target.matches("[data-speed]")) setSpeed(parts(event.target), Number(event.target.value));
   });
 
-  // A file that is too large is stopped before it travels; the server would refuse it too, but Gradio does not say why.
-  function stopTooLarge(event, files) {
+  // What is too large is stopped before it travels; the server would refuse it too, but Gradio does not say why.
+  function tooLarge(files) {
     const said = document.querySelector("[data-max-bytes]");
-    if (!said || !files || !files.length) return;
+    if (!said || !files || !files.length) return false;
     said.hidden = [...files].every((file) => file.size <= Number(said.dataset.maxBytes));
-    if (said.hidden) return;
+    return !said.hidden;
+  }
+  function stopTooLarge(event, files) {
+    if (!tooLarge(files)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     if (event.target.value) event.target.value = "";
@@ -107,6 +110,11 @@
     if (event.target.type === "file") stopTooLarge(event, event.target.files);
   }, true);
   document.addEventListener("drop", (event) => stopTooLarge(event, event.dataTransfer && event.dataTransfer.files), true);
+  const send = window.fetch; // a recording of the camera comes from no file
+  window.fetch = (to, options) => {
+    const form = options && options.body instanceof FormData ? [...options.body.values()] : [];
+    return tooLarge(form.filter((part) => part instanceof Blob)) ? Promise.reject(new Error("too large")) : send(to, options);
+  };
 
   // Media events do not bubble, but they can be caught on the way down.
   document.addEventListener("loadedmetadata", (event) => {
