@@ -113,7 +113,7 @@
   const send = window.fetch; // a recording of the camera comes from no file
   window.fetch = (to, options) => {
     const form = options && options.body instanceof FormData ? [...options.body.values()] : [];
-    return tooLarge(form.filter((part) => part instanceof Blob)) ? Promise.reject(new Error("too large")) : send(to, options);
+    return tooLarge(form.filter((part) => part instanceof Blob)) ? Promise.resolve(new Response("too large", { status: 413 })) : send(to, options);
   };
 
   // Media events do not bubble, but they can be caught on the way down.
