@@ -238,6 +238,20 @@ def test_casme_sq_stimuli_that_excel_made_numbers_and_raw_frames_beside_cropped_
     assert [s.name for s in dataset] == ["disgust1_1", "disgust1_2"] and dataset.tree.root.name == "rawpic"
 
 
+def test_casme_sq_a_sheet_of_ones_own_at_the_end_changes_nothing(tmp_path: Path) -> None:
+    fakes.casme_sq(tmp_path)
+    before = [(s.subject, s.name, marks(s)) for s in read("casme-sq", tmp_path)]
+    sheets = {
+        "CASFEcode_final": fakes.CASME_SQ_ROWS,
+        "naming rule1": fakes.videos.CASME_SQ_PEOPLE,
+        "naming rule2": fakes.videos.CASME_SQ_VIDEOS,
+        "mine": [(99, "x", 1), (98, "y", 2)],
+        "mine too": [("0101", "bored"), ("0507", "tired")],
+    }
+    fakes.book(tmp_path / "CAS(ME)^2code_final.xlsx", sheets)
+    assert [(s.subject, s.name, marks(s)) for s in read("casme-sq", tmp_path)] == before
+
+
 def test_casme_sq_says_what_no_naming_rule_has(tmp_path: Path) -> None:
     stranger = (9, "disgust1_1", 998, 1001, 1004, "4", "negative", "micro-expression", "disgust")
     unknown = (1, "bored1_1", 998, 1001, 1004, "4", "negative", "micro-expression", "disgust")

@@ -90,18 +90,21 @@ def _videos(root: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _sheets(path: Path) -> tuple[list[Cells], list[Cells], list[Cells]]:
-    """Rows of the codes and of the two naming rules; sheets are known by what they hold, since none has a header."""
+    """Rows of the codes and of the two naming rules; sheets are known by what they hold, since none has a header.
+
+    Of two that hold the same the first counts: people append sheets of their own.
+    """
     book = open_workbook(path)
     found: dict[str, list[Cells]] = {}
     for cells in book.values():
         rows = [tuple(map(cell, row)) for row in cells.itertuples(index=False, name=None)]
         width = cells.shape[1]
         if width >= 8 and any("expression" in str(row[7]) for row in rows):
-            found["codes"] = rows
+            found.setdefault("codes", rows)
         elif width >= 2 and any(re.fullmatch(r"\d{3,4}", text(row[0])) for row in rows):
-            found["stimuli"] = rows
+            found.setdefault("stimuli", rows)
         elif width >= 3 and any(whole(row[2]) is not None for row in rows):
-            found["people"] = rows
+            found.setdefault("people", rows)
     missing = [_HOLDS[name] for name in _HOLDS if name not in found]
     if missing:
         raise InputError(
