@@ -74,8 +74,8 @@ FILES = {
     "real": "real_video-2026-11-26",
     "hour": "spotting-100-2026-11-26",
     "twelve": "spotting-200-2026-11-25",
-    "seen": "attribution-2026-11-25",
-    "whole": "attribution-integrated-2026-11-25",
+    "seen": "attribution-2026-11-26",
+    "presets": "attribution-presets-2026-11-26",
     "models": "models-cpu-2026-11-26",
     "units": "units-2026-11-25",
     "baselines": "baselines-2026-11-25",
@@ -87,9 +87,9 @@ BASE = "baselines/figures/calm"
 HOUR = "hour/figures/least_expression"
 
 
-def _share(row: str, alias: str = "seen") -> tuple[str, ...]:
+def _share(row: str) -> tuple[str, ...]:
     """Mean, both ends of the interval, and how often the strongest place is inside."""
-    f = f"{alias}/figures/{row}"
+    f = f"seen/figures/{row}"
     return f"{f}/share/mean", f"{f}/share/interval_95/0", f"{f}/share/interval_95/1", f"{f}/hit/mean"
 
 
@@ -177,16 +177,25 @@ EXACT = (
     Exact(
         "docs/explain.md",
         "| | share of the attribution",
-        "The same for the eight",
+        "The paper's network",
         (
             *_share("chance: share of the crop"),
             *_share("change of gray"),
-            *_share("mol-lite, integrated", "whole"),
+            *_share("mol-lite, integrated"),
             *_share("mol-lite, held"),
             "seen/figures/action units/first/mean",
             "seen/figures/action units/any/mean",
             "seen/figures/action units/exact flow, first/mean",
             "seen/figures/action units/exact flow, any/mean",
+        ),
+    ),
+    Exact(
+        "docs/explain.md",
+        "looks nowhere",
+        "So the paper's",
+        tuple(
+            f"presets/figures/{name}, integrated/share/mean"
+            for name in ("mol-0", "mol-1", "mol-without-FCC", "mol-without-both")
         ),
     ),
     Exact(
