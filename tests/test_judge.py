@@ -57,11 +57,11 @@ def test_flow_of_two_seeds_by_hand() -> None:
     one, two = ({"network": px} for px in (0.1, 0.3))
     found = flow_over_seeds(
         [
-            {"all": one, "moving": one | {"tvl1": 0.5}, "by_motion": {"0 to 1 px": one}},
-            {"all": two, "moving": two, "by_motion": {"0 to 1 px": two}},
+            {"all": one, "far": one, "moving": one | {"tvl1": 0.5}, "by_motion": {"0 to 1 px": one}},
+            {"all": two, "far": two, "moving": two, "by_motion": {"0 to 1 px": two}},
         ]
     )
     assert found["moving"] == {"network": 0.1, "tvl1": 0.5}
     over = found["network_over_seeds"]
-    for value in (over["all"], over["moving"], over["by_motion"]["0 to 1 px"]):
+    for value in (over["all"], over["moving"], over["far"], over["by_motion"]["0 to 1 px"]):
         assert value["mean"] == pytest.approx(0.2) and value["sd"] == pytest.approx(0.2 / 2**0.5)

@@ -386,6 +386,7 @@ def test_mol_and_a_baseline_solve_a_task_that_can_be_solved(data: ClipData) -> N
     assert class_scores(predict(model, judged), 2).accuracy == 1.0
     errors = judge_flow(model, judged.subset([0, 1]), methods=())
     assert errors["moving"]["network"] < 0.7 * errors["moving"]["zero"]
+    assert errors["far"]["zero"] == pytest.approx(1.0, abs=0.01), "the patch moves by one pixel, the rest stands still"
     assert judge_landmarks(model, judged.subset([0]))["frames"] == 7
     small = TrainSettings(model="off-apexnet", steps=60, batch=8, lr=1e-3, warmup=0, transforms=EVAL)
     baseline = train(small, ClipData(data.store, data.entries, CLASSES, "motion"))

@@ -31,6 +31,7 @@ from openmer.training.data import ClipData
 SIZES = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0), (1.0, 100.0))
 # Bounds of how far an expression goes from a clip's first frame, px: what its finding is told apart by.
 REACHES = (0.0, 0.5, 1.0, 2.0, 3.0, 100.0)
+FAR_PX = 0.2  # beyond which a pixel counts in the error over all pixels that move that far
 TOOTHLESS = 0.05  # pairs that move less than this anywhere say nothing of an error on moving pixels
 
 
@@ -147,13 +148,16 @@ def judge_flow(
     The classical methods see the gray levels that the network's input was normalised from.
 
     Returns:
-        `all`: EPE over all pixels; `moving`: over moving pixels of pairs that move; `by_motion`: the same by a pair's
-        largest motion; each a mapping from method (`network`, `zero`, ...) to px. `pairs` says how many.
+        `all`: EPE over all pixels; `moving`: the mean over pairs that move of a pair's EPE over its moving pixels (see
+        `moving_pixels`), so that a pair of small motion counts as one of large; `by_motion`: the same by a pair's
+        largest motion; `far`: EPE over the pixels of all pairs that move by more than 0.2 px, so that large motions
+        count by their size. Each a mapping from method (`network`, `zero`, ...) to px. `pairs` says how many.
     """
     names = ("network", "zero", *methods)
     device = _device_of(model)
     everywhere: dict[str, list[float]] = {name: [] for name in names}
     moving: dict[tuple[float, float], dict[str, list[float]]] = {s: {n: [] for n in names} for s in SIZES}
+    far, far_pixels = dict.fromkeys(names, 0.0), 0
     for index in range(len(data)):
         batch = data.evaluation_batch([index])
         if batch.flow is None:
@@ -166,10 +170,14 @@ def judge_flow(
         for method in methods:
             guesses[method] = np.stack([optical_flow(a, b, method) for a, b in pairwise(gray)])
         where = moving_pixels(truth)
-        most = np.linalg.norm(truth, axis=1).max((1, 2))
+        size_px = np.linalg.norm(truth, axis=1)
+        most = size_px.max((1, 2))
+        beyond = size_px > FAR_PX
+        far_pixels += int(beyond.sum())
         for name, guess in guesses.items():
             error = endpoint_error(guess, truth)
             everywhere[name].append(float(error.mean()))
+            far[name] += float(error[beyond].sum(dtype=np.float64))
             for k, pair in enumerate(error):
                 size = next(s for s in SIZES if s[0] <= most[k] < s[1])
                 if where[k].any():
@@ -182,6 +190,7 @@ def judge_flow(
         "by_motion": {
             f"{low:g} to {high:g} px": {n: _mean(v) for n, v in moving[(low, high)].items()} for low, high in SIZES
         },
+        "far": {n: v / far_pixels if far_pixels else float("nan") for n, v in far.items()},
         "pairs": {f"{low:g} to {high:g} px": len(moving[(low, high)]["zero"]) for low, high in SIZES},
     }
 
@@ -193,7 +202,7 @@ def flow_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         found: one a seed; the classical methods, which have no seeds, need to be in the first alone.
 
     Returns:
-        What was found for the first seed, and `network_over_seeds`: of `all`, `moving` and `by_motion`.
+        What was found for the first seed, and `network_over_seeds`: of `all`, `moving`, `far` and `by_motion`.
     """
     sizes = found[0]["by_motion"]
     return {
@@ -201,6 +210,7 @@ def flow_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "network_over_seeds": {
             "all": spread([f["all"]["network"] for f in found]),
             "moving": spread([f["moving"]["network"] for f in found]),
+            "far": spread([f["far"]["network"] for f in found]),
             "by_motion": {size: spread([f["by_motion"][size]["network"] for f in found]) for size in sizes},
         },
     }
