@@ -17,6 +17,7 @@ from openmer import Interval, Timeline
 from openmer.cli import VERBS
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.exchange.elan import to_elan
+from terminal import run
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
@@ -98,6 +99,13 @@ def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str])
 def test_a_wrong_command_is_seen(words: str) -> None:
     with pytest.raises((SystemExit, KeyError)):
         understood(words.split())
+
+
+def test_a_verb_that_is_none_gets_a_short_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "analyse", "talk.mp4") == 1
+    assert "there is no command 'analyse'; perhaps analyze? openmer --help lists them" in capsys.readouterr().err
 
 
 def test_examples_in_the_help_are_understood() -> None:

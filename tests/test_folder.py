@@ -40,6 +40,33 @@ def test_simulated_people_are_known_as_such_and_no_others(tmp_path: Path) -> Non
     assert [s.dataset for s in FolderDataset(root, name="mine")] == ["mine"]
 
 
+def test_marks_beyond_the_last_picture_are_a_wrong_row(tmp_path: Path) -> None:
+    root = table(tmp_path, "1,x,a,200,,3,10,20,")
+    for number in range(20):
+        (root / "a" / f"img{number:03d}.png").write_bytes(b"picture")
+    with pytest.raises(InputError, match="line 2: frame 20 lies beyond the last picture of a, 19"):
+        FolderDataset(root)
+
+
+def test_how_spreadsheets_save_tables_otherwise_is_said(tmp_path: Path) -> None:
+    table(tmp_path)
+    (tmp_path / "samples.csv").write_bytes("subject,sample,source,fps\nJörg,x,a,25\n".encode("cp1252"))
+    with pytest.raises(InputError, match="save it as CSV UTF-8"):
+        FolderDataset(tmp_path)
+    (tmp_path / "samples.csv").write_text("subject;sample;source;fps\n1;x;a;25\n")
+    with pytest.raises(InputError, match="separate the columns by commas"):
+        FolderDataset(tmp_path)
+
+
+def test_a_recording_behind_a_link_is_said_to_be_so(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mine").mkdir()
+    root = table(tmp_path / "mine", "1,x,linked,200,,,,,")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="it is reached by a link, so copy it here"):
+        FolderDataset(root)
+
+
 def test_a_byte_order_mark_and_loose_headers_are_read(tmp_path: Path) -> None:
     table(tmp_path)
     (tmp_path / "samples.csv").write_text("\ufeffSubject, Sample ,SOURCE,fps\n1,x,a,25\n")

@@ -13,6 +13,11 @@ from openmer.models.motion import PairsOf
 from openmer.models.weights import initialise
 
 
+def test_gray_levels_as_they_are_stored_are_refused() -> None:
+    with pytest.raises(InputError, match=r"as floats .* got torch.uint8; openmer.clips.transforms.evaluation_input"):
+        create_model("mol-lite")(torch.zeros(1, 8, 1, 128, 128, dtype=torch.uint8))
+
+
 def clip(model: MOL, batch: int = 1) -> torch.Tensor:
     torch.manual_seed(0)
     c = model.config

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from footage import write_video
 from openmer import InputError
 from openmer.clip import Sample
 from openmer.clips.build import build_clip
@@ -118,6 +119,14 @@ def test_recordings_that_cannot_be_used_are_named(dataset: FolderDataset, tmp_pa
     assert {e.sample for e in store} == {"happiness_001"}
     with pytest.raises(InputError, match="no recording could be used"):
         prepare([faceless], tmp_path / "other", DIS)
+
+
+def test_an_offset_beyond_the_end_of_a_video_is_no_clip(tmp_path: Path) -> None:
+    levels = (np.full((96, 128, 3), k, np.uint8) for k in range(10))
+    video = write_video(tmp_path / "short.mp4", levels, Fraction(10))
+    sample = Sample(dataset="mine", subject="1", name="x", source=video, fps=Fraction(10), onset=2, offset=50)
+    with pytest.raises(InputError, match="the offset 50 lies beyond its last frame, 9"):
+        sample_clips(sample, DIS)
 
 
 def test_a_clip_without_a_face_in_a_frame_keeps_its_one_alignment() -> None:

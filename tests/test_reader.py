@@ -40,6 +40,12 @@ def test_start_and_end_cut_by_time_and_keep_the_numbering(tmp_path: Path) -> Non
     assert [f.index for f in frames] == [3, 4, 5, 6]
 
 
+def test_a_start_beyond_the_end_says_where_the_end_is(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", gray_levels(10), Fraction(10))
+    with pytest.raises(InputError, match=r"v.mp4 ends at 0.90 s, before 30 s"):
+        list(VideoReader(path, start_s=30))
+
+
 def turned(path: Path) -> Path:
     """Write a quarter turn clockwise into the track header of an mp4, as a phone held upright does."""
     data = bytearray(path.read_bytes())

@@ -10,6 +10,7 @@ from openmer import InputError, Interval, Timeline
 from openmer.cli import main
 from openmer.evaluation.against import score_against
 from openmer.exchange.elan import to_elan
+from terminal import run
 
 
 def interval(onset: float, offset: float, label: str) -> Interval:
@@ -105,6 +106,18 @@ def test_every_kind_of_truth_gives_the_same_score(
     assert written["result"]["trained_on"] == "simulated faces"
     assert [row["kind"] for row in written["rows"]] == ["hit", "hit", "false alarm", "miss", "miss"]
     assert written["truth"] == {"source": truth[0], "tier": "annotated" if truth[0] == "truth.csv" else "micro"}
+
+
+def test_a_label_that_no_result_has_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("score", folder / "result", "--truth", folder / "truth.csv", "--labels")
+    assert run(monkeypatch, *given, "candidates") == 1
+    assert (
+        "no result has the label candidates; choose blink, candidate, large_motion, set_aside"
+        in capsys.readouterr().err
+    )
+    assert run(monkeypatch, *given, "candidate", "set_aside") == 0
 
 
 def test_an_unknown_tier_is_one_line_and_lists_the_tiers(

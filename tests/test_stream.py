@@ -94,6 +94,12 @@ def test_what_cannot_be_a_stream_is_said() -> None:
         list(stream([(0.0, picture), (0.0, picture)], CLASSICAL))
     with pytest.raises(InputError, match="needs a network"):
         StreamSettings(engine="classical", motion=False)
+    for bare in (picture, (0.0,), (0.0, "picture")):
+        with pytest.raises(InputError, match="pairs of a time in seconds and a picture"):
+            list(stream([bare], CLASSICAL))  # type: ignore[list-item]
+    for odd in (picture.astype(np.float32), picture[..., :2], picture[0, 0]):
+        with pytest.raises(InputError, match=r"must be .* uint8, got"):
+            list(stream([(0.0, odd)], CLASSICAL))  # type: ignore[list-item]
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(data: ClipData, tmp_path: Path, m
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
 
 
+def test_a_batch_of_far_more_clips_than_there_are_is_refused(data: ClipData) -> None:
+    with pytest.raises(InputError, match="each of the 16 clips more than 4 times"):
+        train(replace(LITE, batch=65), data)
+
+
 @pytest.mark.parametrize("log_every", [1, 8])
 def test_divergence_ends_with_a_line_and_the_last_good_checkpoint(
     data: ClipData, tmp_path: Path, log_every: int

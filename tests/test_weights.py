@@ -228,6 +228,14 @@ def test_damaged_or_exchanged_weights_are_refused(saved: Path, what: str, said: 
         load_model(saved)
 
 
+def test_where_the_weights_of_a_training_lie_is_said(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").touch()
+    (tmp_path / "model.safetensors").touch()
+    for given in (tmp_path, tmp_path / "checkpoint.pt"):
+        with pytest.raises(InputError, match=r"no weights by itself; give .*model.safetensors"):
+            load_model(given)
+
+
 def test_unknown_names_wrong_endings_and_wrong_class_counts_are_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no weights are called 'nothing-like-it'"):
         load_model("nothing-like-it")

@@ -14,11 +14,13 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 # What is being done, how much of it is done, and of how much (None where nobody knows).
 Watch = Callable[[str, int, int | None], None]
 
+WIDE = 110  # columns of a terminal
 PLAIN_S = 30.0  # between lines where there is no terminal: in a file a bar would show nothing until the end
 
 
@@ -59,13 +61,15 @@ def progress(
         done: steps that an earlier run has done.
         watch: is told of every step too; for those who show progress elsewhere than on a console.
     """
+    roomy = console.width >= WIDE
+    room = max(8, console.width - len(what) - (76 if roomy else 54))  # what the note can have, or all would be squeezed
     columns = (
         TextColumn(f"{what:<10}"),
-        BarColumn(),
+        BarColumn(bar_width=40 if roomy else 16),
         MofNCompleteColumn(),
         _Speed(unit),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
     )
     with Progress(*columns, console=console, speed_estimate_period=10) as bar:
         task = bar.add_task(what, total=total, completed=done, note="", done=done)

@@ -3,6 +3,7 @@
 Each verb is a function in the module of its kind; imports that cost time stand inside them, so that `--help` is quick.
 """
 
+import difflib
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from openmer.cli.networks import bench, import_authors
 from openmer.cli.results import export, score
 from openmer.cli.training import loso, report, train
 from openmer.cli.videos import analyze, demo, explain, serve
-from openmer.errors import OpenMERError
+from openmer.errors import InputError, OpenMERError
 from openmer.version import __version__
 
 
@@ -59,6 +60,15 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
+def _check_verb(given: list[str]) -> None:
+    """What stands for a verb and is none gets a short answer."""
+    verbs = [verb.__name__.replace("_", "-") for verb in VERBS]
+    if given and not given[0].startswith("-") and given[0].replace("_", "-") not in verbs:
+        near = difflib.get_close_matches(given[0], verbs, 1)
+        perhaps = f"perhaps {near[0]}? " if near else ""
+        raise InputError(f"there is no command {given[0]!r}; {perhaps}openmer --help lists them")
+
+
 def main() -> None:
     """Run the command line; errors that a user can mend are one line, without a traceback."""
     console = Console(stderr=True)
@@ -67,6 +77,7 @@ def main() -> None:
         version()
         return
     try:
+        _check_verb(sys.argv[1:2])
         app = _app(brief=sys.argv[1:2] in ([], ["-h"], ["--help"]))
         app.cli(prog="openmer", description="Facial micro-expressions: from a raw video to a timeline.")
         sys.stdout.flush()

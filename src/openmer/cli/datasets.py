@@ -85,9 +85,9 @@ def simulate(
 
 
 def data(
-    action: Annotated[Literal["check"], tyro.conf.Positional],
-    name: Annotated[str, tyro.conf.Positional],
-    root: Annotated[Path, tyro.conf.Positional],
+    action: Annotated[Literal["check"], tyro.conf.Positional, tyro.conf.arg(metavar="check")],
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")],
     /,
     protocol: str | None = None,
     frames: Literal["raw", "cropped"] | None = None,
@@ -163,8 +163,8 @@ def data(
 
 
 def prepare(
-    name: Annotated[str, tyro.conf.Positional],
-    root: Annotated[Path, tyro.conf.Positional],
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")],
     /,
     out: Path,
     label: Literal["label", "emotion"] = "label",
@@ -246,6 +246,9 @@ def prepare(
             highlight=False,
         )
     console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
+    labels = Counter(s.label or "without a label" for s in samples)
+    by_label = ", ".join(f"{label} {count}" for label, count in labels.most_common())
+    console.print(f"recordings by label: {escape(by_label)}", highlight=False)
     if export == "ststnet":
         from openmer.datasets.export import export_ststnet, three_classes
 

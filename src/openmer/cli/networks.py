@@ -54,7 +54,7 @@ def bench(
 
 
 def import_authors(
-    checkpoint: Annotated[Path, tyro.conf.Positional],
+    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")],
     out: Annotated[Path, tyro.conf.Positional],
     /,
     neighbors: int = 4,

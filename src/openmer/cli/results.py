@@ -11,7 +11,7 @@ from openmer.errors import InputError
 
 
 def export(
-    result: Annotated[Path, tyro.conf.Positional],
+    result: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RESULT")],
     /,
     to: Literal["elan", "boris", "csv", "parquet", "onnx"],
     out: Path,
@@ -57,7 +57,7 @@ def export(
 
 
 def score(
-    result: Annotated[Path, tyro.conf.Positional],
+    result: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RESULT")],
     /,
     truth: Path,
     tier: str | None = None,
@@ -91,8 +91,15 @@ def score(
     from openmer.exchange.export import read_result
     from openmer.exchange.truth import read_truth
     from openmer.files import write_new_file
+    from openmer.video.spotting import LABELS
 
     found, annotated = read_result(result).timeline, read_truth(truth, tier)
+    there = sorted({*LABELS, *(i.label for i in found)})
+    unknown = [label for label in labels if label not in there]
+    if unknown or not labels:
+        raise InputError(
+            f"no result has the label {', '.join(unknown) or '(none is named)'}; choose {', '.join(there)}"
+        )
     judged = score_against(found, annotated, labels=labels, least_iou=iou)
     if out is not None:
         content = json.dumps(judged.to_json(found, annotated), indent=2, allow_nan=False) + "\n"

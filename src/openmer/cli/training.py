@@ -108,7 +108,7 @@ class Training:
 
 
 def train(
-    store: Annotated[Path, tyro.conf.Positional],
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
     /,
     out: Path,
     classes: tuple[str, ...] = (),
@@ -144,6 +144,7 @@ def train(
     console = Console(stderr=True)
     if settings.validate_every:
         raise InputError("--validate-every is for openmer loso, which holds subjects out of the training side")
+    console.print("clips: " + ", ".join(f"{name} {count}" for name, count in data.counts().items()), highlight=False)
     run(settings, data, out, console=console, devices=devices)
     console.print(f"trained on {len(data)} clips; [bold]{escape(str(out))}[/]")
     if settings.kind == "clip":
@@ -152,7 +153,7 @@ def train(
 
 
 def loso(
-    store: Annotated[Path, tyro.conf.Positional],
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
     /,
     out: Path,
     classes: tuple[str, ...] = (),
@@ -225,7 +226,7 @@ def loso(
 
 
 def report(
-    folder: Annotated[Path, tyro.conf.Positional],
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
     /,
     weights: str | None = None,
     store: Path | None = None,

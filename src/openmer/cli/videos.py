@@ -14,7 +14,7 @@ from openmer.errors import InputError
 
 
 def analyze(
-    video: Annotated[Path | None, tyro.conf.Positional] = None,
+    video: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")] = None,
     /,
     *,
     out: Path,
@@ -119,7 +119,7 @@ def analyze(
 
 
 def explain(
-    video: Annotated[Path, tyro.conf.Positional],
+    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")],
     /,
     *,
     out: Path,

@@ -105,8 +105,9 @@ class Dataset(ABC):
     ) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
+            what = f"{self.root} is a file, not a folder" if self.root.exists() else f"there is no folder {self.root}"
             raise InputError(
-                f"there is no folder {self.root}; give the one into which {self.title} was unpacked, or one of the "
+                f"{what}; give the one into which {self.title} was unpacked, or one of the "
                 f"{DEPTH} above. {DOCS} has its tree"
             )
         self._wanted = frames

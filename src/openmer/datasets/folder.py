@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 
 from openmer.clip import SIMULATED, Sample
+from openmer.datasets.base import frame_files
 from openmer.errors import InputError
 from openmer.video.reader import read_rate
 
@@ -64,12 +65,15 @@ class FolderDataset:
             raise InputError(f"there is no {TABLE} in {self.root}; it needs the columns {', '.join(NEEDED)}")
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not in UTF-8: save it as CSV UTF-8, with commas") from error
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError) as error:
             raise InputError(f"cannot read {path}: {error}") from error
         table.columns = table.columns.str.strip().str.lower()
         missing = [c for c in NEEDED if c not in table.columns]
         if missing:
-            raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
+            commas = "; separate the columns by commas" if any(";" in c or "\t" in c for c in table.columns) else ""
+            raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}{commas}")
         if table.empty:
             raise InputError(f"{path} lists no recordings")
         samples, problems = [], []
@@ -99,13 +103,17 @@ class FolderDataset:
             said = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"source {row['source'][:80]!r} is no path: {said}") from error
         if not inside:
-            raise InputError(f"source {row['source']!r} lies outside of the dataset's folder")
+            link = "; it is reached by a link, so copy it here" if (self.root / row["source"]).exists() else ""
+            raise InputError(f"source {row['source']!r} lies outside of the dataset's folder, at {source}{link}")
         if not there:
             raise InputError(f"there is nothing at {source}")
         onset, apex, offset = (_number(row, mark) for mark in MARKS)
         known = [m for m in (onset, apex, offset) if m is not None]
         if known != sorted(known):
             raise InputError(f"onset, apex, offset must rise, got {', '.join(map(str, known))}")
+        pictures = frame_files(source) if source.is_dir() else {}
+        if pictures and known and known[-1] > max(pictures):
+            raise InputError(f"frame {known[-1]} lies beyond the last picture of {row['source']}, {max(pictures)}")
         units = tuple(u.strip() for u in row.get("action_units", "").split("+") if u.strip())
         return Sample(
             dataset=self.name,

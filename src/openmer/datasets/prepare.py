@@ -177,6 +177,8 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
         InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
     """
     found = read_frames(sample)
+    if not sample.source.is_dir() and sample.offset is not None and sample.offset > found.numbers.max(initial=-1):
+        raise InputError(f"the offset {sample.offset} lies beyond its last frame, {found.numbers.max(initial=-1)}")
     first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
     end = len(found.images) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
     last = end - 1

@@ -34,6 +34,8 @@ def open_datasets(
     Raises:
         InputError: there is none of that name, or it cannot be read.
     """
+    if name == "folder":
+        raise InputError("a folder of your own is checked by openmer prepare folder ROOT, which names every wrong row")
     if name not in NAMES:
         raise InputError(f"there is no dataset {name!r}; choose {', '.join(NAMES)}, or folder for your own")
     if name == COMPOSITE and workbook is not None:

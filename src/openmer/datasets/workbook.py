@@ -109,8 +109,9 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
             f"{path} is an old Excel file; open it, save it as .xlsx and give that with --workbook; see {DOCS}"
         ) from error
     except Exception as error:  # pandas and openpyxl raise many kinds
+        said = "it is no Excel file" if "format cannot be determined" in str(error) else error
         raise InputError(
-            f"cannot read the workbook {path}: {error}; unpack it again, or give another with --workbook. {DOCS} has "
+            f"cannot read the workbook {path}: {said}; unpack it again, or give another with --workbook. {DOCS} has "
             "the names that are known"
         ) from error
     return book

@@ -28,7 +28,7 @@ def match_intervals(
         InputError: `least_iou` is not above 0 and at most 1.
     """
     if not 0 < least_iou <= 1:
-        raise InputError(f"least_iou must lie above 0 and at most at 1, got {least_iou}")
+        raise InputError(f"the IoU of a hit must lie above 0 and at most at 1, got {least_iou}")
     if not found or not truth:
         return ()
     iou = np.array([[a.iou(b) for b in truth] for a in found])

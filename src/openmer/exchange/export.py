@@ -43,6 +43,8 @@ def read_result(path: Path | str) -> Result:
         if not (path / TIMELINE).is_file():
             raise InputError(f"{path} holds no {TIMELINE}; give a folder that openmer analyze wrote")
         path /= TIMELINE
+    elif path.is_file() and path.suffix.lower() != ".json":
+        raise InputError(f"{path} is no result: give the folder that openmer analyze wrote, or the {TIMELINE} in it")
     return Result(read_timeline(path), path.parent)
 
 

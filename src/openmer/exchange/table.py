@@ -48,7 +48,9 @@ def read_csv(path: Path | str) -> Timeline:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not in UTF-8: save it as CSV UTF-8, with commas") from error
+    except OSError as error:
         raise InputError(f"cannot read the table {path}: {error}") from error
     intervals = tuple(_intervals(text, path))
     return Timeline(
@@ -64,8 +66,9 @@ def _intervals(text: str, path: Path) -> Iterator[Interval]:
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
     missing = [c for c in NEEDED if c not in reader.fieldnames]
     if missing:
+        commas = "; separate the columns by commas" if any(";" in c or "\t" in c for c in reader.fieldnames) else ""
         raise InputError(
-            f"{path} lacks the column {', '.join(missing)}; it has {', '.join(reader.fieldnames) or 'none'}"
+            f"{path} lacks the column {', '.join(missing)}; it has {', '.join(reader.fieldnames) or 'none'}{commas}"
         )
     try:
         for row in reader:

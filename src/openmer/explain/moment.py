@@ -59,8 +59,8 @@ class Explanation:
             f"still, its log-odds {'rose' if a.moving >= a.still else 'fell'} from {a.still:.1f} to {a.moving:.1f}."
         )
         inside = sorted(((v, k) for k, v in self.shares.items() if k != ELSEWHERE), reverse=True)[:3]
-        said += " Most of what mattered lies at " + ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in inside)
-        said += f"; {self.shares[ELSEWHERE]:.0%} outside of all regions."
+        said += f" Of what mattered {1 - self.shares[ELSEWHERE]:.0%} lies in the twelve regions, most of that at "
+        said += ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in inside) + "."
         return said + self._said_of_units()
 
     def _said_of_units(self) -> str:
@@ -199,18 +199,16 @@ def explained_figure(explanation: Explanation, crops_TCC: Gray, times_s: Sequenc
     when.set_xticks(range(len(times_s)), [f"{t:.2f}" for t in times_s], rotation=60, fontsize=8)
     when.set_title("share of each frame", fontsize=10)
     when.set_xlabel("seconds", fontsize=9)
-    rows = np.arange(len(REGION_NAMES))
-    shares = [explanation.shares[name] for name in REGION_NAMES]
-    regions.barh(rows - 0.2, shares, 0.4, color="#d55e00", label="share of the attribution")
-    regions.set_yticks(rows, [n.replace("_", " ") for n in REGION_NAMES], fontsize=8)
+    names = (*REGION_NAMES, ELSEWHERE)
+    rows = np.arange(len(names))
+    shares = [explanation.shares[name] for name in names]
+    regions.barh(rows - 0.2, shares, 0.4, color="#d55e00")
+    regions.set_yticks(rows, [n.replace("_", " ") for n in names], fontsize=8)
     regions.invert_yaxis()
-    regions.set_xlabel("share", fontsize=9)
     px = regions.twiny()
-    px.barh(rows + 0.2, np.linalg.norm(explanation.motion, axis=1), 0.4, color="#56b4e9", label="motion")
-    px.set_xlabel("px of the crop", fontsize=9)
-    handles = [*regions.get_legend_handles_labels()[0], *px.get_legend_handles_labels()[0]]
-    names = ["share of the attribution", "motion, px"]
-    px.legend(handles, names, fontsize=8, framealpha=0.9, edgecolor="none", loc="lower right")
+    px.barh(rows[:-1] + 0.2, np.linalg.norm(explanation.motion, axis=1), 0.4, color="#56b4e9")
+    regions.set_xlabel("share of the attribution", fontsize=9, color="#d55e00")
+    px.set_xlabel("motion, px of the crop", fontsize=9, color="#0072b2")
     maps = lower.subplots(1, len(explanation.channels))
     for axes, channel in zip(np.atleast_1d(maps), explanation.channels, strict=True):
         change = np.asarray(cv2.resize(channel.change, (CROP_PX, CROP_PX)), np.float32)

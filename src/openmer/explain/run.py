@@ -81,6 +81,9 @@ def explain(
     classes = read_record(analysis.engine).classes
     if settings.target is not None and settings.target not in classes:
         raise InputError(f"the network has no class {settings.target!r}; there are {', '.join(classes)}")
+    outside = [m for m in settings.at_s if m < analysis.start_s or (analysis.end_s is not None and m > analysis.end_s)]
+    if outside:
+        raise InputError(f"{', '.join(f'{m:g}' for m in outside)} s lies outside of what --start and --end leave")
     if settings.at_s and not analysis.start_s and analysis.end_s is None:
         first, last = min(settings.at_s), max(settings.at_s)
         analysis = replace(analysis, start_s=max(0.0, first - MARGIN_S), end_s=last + MARGIN_S)

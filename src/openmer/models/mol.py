@@ -345,6 +345,11 @@ class MOL(nn.Module):
                 "make one for other frames or sizes with create_model(..., frames=..., size=...); flow and landmarks "
                 "alone take any number of frames from 2"
             )
+        if not clip.is_floating_point():
+            raise InputError(
+                f"this network reads gray values as floats of mean about 0 and size about 1, got {clip.dtype}; "
+                "openmer.clips.transforms.evaluation_input makes them of aligned frames"
+            )
         return wanted
 
 

@@ -7,6 +7,7 @@ the tensors, so that neither can be changed or exchanged unnoticed.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -23,6 +24,7 @@ from openmer.models.config import MOLConfig, within
 from openmer.models.mol import MOL
 
 SCHEMA = "openmer.weights/1"
+RUN_WEIGHTS = "model.safetensors"  # in the folder of a training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +222,10 @@ def _record_path(name_or_path: Path | str) -> Path:
         return path
     known = shipped()
     if str(name_or_path) not in known:
+        with suppress(OSError):  # a name too long to be that of a file
+            beside = next((p for p in (path / RUN_WEIGHTS, path.with_name(RUN_WEIGHTS)) if p.is_file()), None)
+            if path.exists() and beside is not None:
+                raise InputError(f"{path} holds no weights by itself; give {beside}")
         there = f"there are {', '.join(known)}" if known else "no weights come with this version"
         raise InputError(
             f"no weights are called {str(name_or_path)!r}: {there}; or give the path of a .safetensors file"

@@ -32,7 +32,7 @@ from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
 from openmer.models.config import HEADS, PARTS, PRESETS, Head, within
 from openmer.models.mol import MOL, MOLOutput, create_model
-from openmer.models.weights import WeightsRecord, initialise, load_model, read_record, save_model
+from openmer.models.weights import RUN_WEIGHTS, WeightsRecord, initialise, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
 from openmer.training.encoded import ENCODED_HEADS, Decision, EncodedClips
@@ -42,6 +42,7 @@ from openmer.version import __version__, commit
 
 BASELINES = ("ststnet", "off-apexnet", "constant")
 MODELS = (*PRESETS, *BASELINES)
+MOST_TIMES = 4  # that a clip is in a batch: more would teach nothing, and 16 clips of MOL take some 4 GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +253,8 @@ def train(
         The network in eval mode, on the CPU.
 
     Raises:
-        InputError: the folder holds a run with other settings or data, or training diverged.
+        InputError: the folder holds a run with other settings or data, a batch holds far more clips than there are, or
+            training diverged.
         OutputError: the folder cannot be written.
     """
     from lightning.fabric import Fabric  # takes seconds to import
@@ -268,6 +270,11 @@ def train(
     if isinstance(model, ConstantGuesser):
         model.fit(torch.from_numpy(data.labels[data.labels >= 0]))
         return _finished(model.eval(), settings, data, out, trained_on)
+    if settings.batch > MOST_TIMES * len(data):
+        raise InputError(
+            f"a batch of {settings.batch} would hold each of the {len(data)} clips more than {MOST_TIMES} times; "
+            "choose a smaller --batch"
+        )
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=settings.precision)  # type: ignore[arg-type]
     fabric.launch()
     model.to(fabric.device)  # before a checkpoint is read: the optimiser's state goes where its weights are
@@ -433,7 +440,7 @@ def _finished(
             data_said += f"; begun from weights trained on {begun.trained_on}"
         save_model(
             model,
-            out / "model.safetensors",
+            out / RUN_WEIGHTS,
             classes=data.classes,
             trained_on=trained_on or data_said,
             preprocessing=PREPROCESSING,

@@ -183,7 +183,7 @@ def measure(
         )
     if not measured.found.any():
         raise InputError(
-            f"no face was found in any of {len(rows)} frames; a frontal face of at least a sixteenth of the "
+            f"no face was found in any of {len(rows)} frames; an upright frontal face of at least a sixteenth of the "
             "picture's longer side is needed, and not too blurred or compressed"
         )
     return measured

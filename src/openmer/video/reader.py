@@ -88,7 +88,8 @@ class VideoReader:
         problems: what was skipped while reading (damaged packets, frames out of order); filled by iterating.
 
     Raises:
-        InputError: the source is missing, is no video, has no picture stream, or needs `fps`.
+        InputError: the source is missing, is no video, has no picture stream, or needs `fps`; on iterating: it ends
+            before `start_s`.
     """
 
     def __init__(
@@ -121,11 +122,17 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         self.problems = []
         frames = self._from_images() if self._images is not None else self._from_file()
+        last_s = 0.0
         for frame in frames:
-            if self._end_s is not None and frame.time_s > self._end_s:
+            last_s = frame.time_s
+            if self._end_s is not None and last_s > self._end_s:
                 return
-            if frame.time_s >= self._start_s:
+            if last_s >= self._start_s:
                 yield frame
+        if last_s < self._start_s:
+            raise InputError(
+                f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where it was to begin"
+            )
 
     @property
     def numbers(self) -> tuple[int, ...] | None:

@@ -26,6 +26,7 @@ CANDIDATE = "candidate"
 BLINK = "blink"
 LARGE_MOTION = "large_motion"
 SET_ASIDE = "set_aside"  # a candidate in which the network sees no expression
+LABELS = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # of all intervals that an analysis can give
 
 Curve = npt.NDArray[np.float64]
 

@@ -113,13 +113,13 @@ def stream(
         settings: see there.
 
     Raises:
-        InputError: the engine cannot be loaded, or times do not rise.
+        InputError: the engine cannot be loaded, what comes is no frame, or times do not rise.
     """
     settings = settings or StreamSettings()
     watcher = _Watcher(settings)
     last, moment = -np.inf, None
     for number, item in enumerate(frames):
-        frame = item if isinstance(item, Frame) else Frame(number, *item)
+        frame = item if isinstance(item, Frame) else _frame(number, item)
         if frame.time_s <= last:
             raise InputError(f"times of a stream must rise: {frame.time_s} s follows {last} s")
         last = frame.time_s
@@ -128,6 +128,16 @@ def stream(
     found = watcher.finish()
     if moment is not None and found:
         yield replace(moment, window=None, network_flow=None, network_landmarks=None, intervals=found, is_end=True)
+
+
+def _frame(number: int, item: tuple[float, npt.NDArray[np.uint8]]) -> Frame:
+    """Of a time and a picture, as whoever calls gives them."""
+    if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[1], np.ndarray):
+        raise InputError("a stream is made of pairs of a time in seconds and a picture, or of Frames")
+    time_s, image = item
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise InputError(f"pictures must be (H, W) or (H, W, 3) uint8, got {image.shape} of {image.dtype}")
+    return Frame(number, float(time_s), image)
 
 
 _Spotted = tuple[FrameMotion | None, Array, tuple[Interval, ...]]
