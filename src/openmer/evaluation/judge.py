@@ -99,17 +99,20 @@ def recognition_over_seeds(runs: Sequence[list[Prediction]], classes: Sequence[s
 
     Returns:
         `accuracy`, `uf1`, `uar` of all classes, `detection_accuracy`, `detection_uf1` of expression or none, each mean
-        and standard deviation; of the first seed the 95 % interval of the accuracy over people, and the confusion.
+        and standard deviation; of the first seed the 95 % intervals of both accuracies over people, and the confusion.
     """
     four = [class_scores(run, len(classes)) for run in runs]
-    two = [detection_scores(run, classes.index(NONE)) for run in runs]
+    none = classes.index(NONE)
+    two = [detection_scores(run, none) for run in runs]
     low, high = bootstrap(runs[0], lambda rows: class_scores(rows, len(classes)).accuracy)
+    detected = bootstrap(runs[0], lambda rows: detection_scores(rows, none).accuracy)
     return {
         "accuracy": spread([s.accuracy for s in four]),
         "accuracy_95_percent_over_people": [low, high],
         "uf1": spread([s.uf1 for s in four]),
         "uar": spread([s.uar for s in four]),
         "detection_accuracy": spread([s.accuracy for s in two]),
+        "detection_accuracy_95_percent_over_people": list(detected),
         "detection_uf1": spread([s.uf1 for s in two]),
         "confusion_of_the_first_seed": {"classes": list(classes), "rows_are_true": four[0].counts.tolist()},
     }
