@@ -73,7 +73,7 @@ FILES = {
     "first": "mol-lite-2026-11-24",
     "real": "real_video-2026-11-26",
     "hour": "spotting-100-2026-11-26",
-    "twelve": "spotting-200-2026-11-25",
+    "twelve": "spotting-200-2026-11-26",
     "seen": "attribution-2026-11-26",
     "presets": "attribution-presets-2026-11-26",
     "models": "models-cpu-2026-11-26",
