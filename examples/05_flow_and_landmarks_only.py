@@ -4,6 +4,7 @@
 
 MOL's heads are computed on request; here two of the three. Writes flow.png (estimated above, exact below) and
 motion.npz. The network learned from simulated faces, of other people but of this kind: on yours it will do worse.
+On one clip either flow can be the better; docs/models/mol-lite.md has both over hundreds.
 """
 
 import tempfile
