@@ -4,8 +4,9 @@ Run: python benchmarks/all.py [--only analyze stream] [--show] [--trial]     (or
 
 Each script writes benchmarks/results/NAME-DATE.json. Then tests/test_quoted.py compares the documents with the files
 that they name: where a figure has changed, name the new file there and quote anew. All of it takes most of a day on 2
-cores; the shipped weights themselves are made and judged by tools/train_mol_lite.py. A trial is so small that it takes
-minutes: it shows that everything runs, and what it measures means nothing and is thrown away.
+cores; what is of a GPU is left out where there is none. The shipped weights themselves are made and judged by
+tools/train_mol_lite.py. A trial is so small that it takes minutes: it shows that everything runs, and what it measures
+means nothing and is thrown away.
 """
 
 import os
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 import tyro
 from record import ELSEWHERE, RESULTS
 from rich.console import Console
@@ -32,15 +34,23 @@ class Benchmark(NamedTuple):
         script: a file here, or a module with its verb.
         arguments: of the measurement.
         trial: instead of them, of a trial.
+        gpu: whether it is of a GPU; where there is none it is left out.
     """
 
     script: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     trial: tuple[str, ...] = ()
+    gpu: bool = False
 
 
-def _of(script: str, arguments: str = "", trial: str = "") -> Benchmark:
-    return Benchmark(("{here}/" + script,), tuple(arguments.split()), tuple(trial.split()))
+def _of(script: str, arguments: str = "", trial: str = "", *, gpu: bool = False) -> Benchmark:
+    return Benchmark(("{here}/" + script,), tuple(arguments.split()), tuple(trial.split()), gpu)
+
+
+# Networks that the GPU's ablation leaves, as its folders are called.
+TRAINED = ("whole-0", "whole-1", "without-FCC-0", "without-CCC-0", "without-both-0", "without-flow-0")
+CALLED = ("mol-0", "mol-1", "mol-without-FCC", "mol-without-CCC", "mol-without-both", "mol-without-flow")
+WEIGHTS = " ".join("{runs}/ablation-mol/runs/" + name + "/run/model.safetensors" for name in TRAINED)
 
 
 # Short ones first.
@@ -75,6 +85,26 @@ BENCHMARKS = {
         "ablation.py",
         "--out {runs}/ablation --steps 150",
         "--out {runs}/ablation --steps 2 --batch 2 --subjects 2 --held-out 1",
+    ),
+    "models-cuda": Benchmark(
+        ("-m", "openmer", "bench", "--device", "cuda", "--out", "{results}/models-cuda-{date}.json"),
+        ("--presets", "mol", "--batch", "16", "--train-batch", "16"),
+        ("--presets", "mol-lite", "--repeats", "1", "--train-batch", "1"),
+        gpu=True,
+    ),
+    "ablation-mol": _of(
+        "ablation.py",
+        "--out {runs}/ablation-mol --model mol --device cuda --name ablation-mol --jobs 4 --seeds 0 1 --lr 5e-4 "
+        "--subjects 1000 --held-out 60 --steps 1800",
+        "--out {runs}/ablation-mol --model mol --device cuda --name ablation-mol --jobs 2 --seeds 0 1 --lr 5e-4 "
+        "--subjects 2 --held-out 1 --steps 2 --batch 2",
+        gpu=True,
+    ),
+    "attribution-presets": _of(
+        "attribution.py",
+        f"--weights mol-lite {WEIGHTS} --names mol-lite {' '.join(CALLED)} --no-units --name attribution-presets",
+        f"--weights mol-lite {WEIGHTS} --names mol-lite {' '.join(CALLED)} --no-units --subjects 1",
+        gpu=True,
     ),
 }
 
@@ -116,6 +146,9 @@ def _failed(chosen: dict[str, Benchmark], runs: Path, results: Path, trial: bool
     table = Table("benchmark", "how", "minutes")
     failed = False
     for name, benchmark in chosen.items():
+        if benchmark.gpu and not torch.cuda.is_available():
+            table.add_row(name, "left out: no GPU is here", "")
+            continue
         console.rule(name)
         start = time.perf_counter()
         command = [sys.executable, *_command(benchmark, runs, results, trial)]
