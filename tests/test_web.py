@@ -284,6 +284,7 @@ def record(page: Page) -> None:
     page.get_by_label("Capture from camera").click()
     button = page.locator("#om-video button")
     button.filter(has_text="Access Webcam").click()
+    page.wait_for_function("() => document.querySelector('#om-video video')?.readyState >= 2")
     button.filter(has_text="Record").click()
     page.wait_for_timeout(5000)  # a busy machine records nothing in the first seconds
     button.filter(has_text="Stop").click()
