@@ -12,9 +12,9 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
+import pandas as pd
 import record
 import torch
 import tyro
@@ -23,6 +23,7 @@ from rich.table import Table
 
 from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
+from openmer.errors import InputError
 from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores, detection_scores, spread
 from openmer.files import write_atomic
@@ -115,23 +116,26 @@ def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: s
     """Train and judge one variant, unless that was done."""
     kept = folder / "scores.json"
     if kept.exists():
-        found: dict[str, float] = json.loads(kept.read_text())
+        content = json.loads(kept.read_text())
+        if content["settings"] != settings.to_json():
+            raise InputError(f"{folder} holds a training with other settings; choose another --out, or remove it")
+        found: dict[str, float] = content["scores"]
         return found
     learn, data = (ClipData(store, store.entries, CLASSES) for store in map(ClipStore, stores))
-    start = perf_counter()
     model = train(settings, learn, folder / "run", accelerator=device, devices=1)
-    seconds = perf_counter() - start
     if not isinstance(model, MOL):
         raise TypeError("a MOL is judged here")
     model.to("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     predictions = predict(model, data)
     four, two = class_scores(predictions, len(CLASSES)), detection_scores(predictions, CLASSES.index("none"))
-    scores = {"accuracy": four.accuracy, "uf1": four.uf1, "detection": two.accuracy, "seconds": seconds}
+    scores = {"accuracy": four.accuracy, "uf1": four.uf1, "detection": two.accuracy}
+    log = pd.read_csv(folder / "run" / "log.csv")
+    scores["cross_entropy_of_the_last_tenth"] = float(log["mer"][log["step"] > 0.9 * settings.steps].mean())
     if model.flow:
         scores["epe_moving_px"] = judge_flow(model, data, methods=())["moving"]["network"]
     if model.landmarks:
         scores["nme"] = judge_landmarks(model, data)["nme_mean"]
-    write_atomic(kept, json.dumps(scores) + "\n")
+    write_atomic(kept, json.dumps({"settings": settings.to_json(), "scores": scores}) + "\n")
     return scores
 
 

@@ -1,7 +1,9 @@
 """What the benchmarks count, by hand: figures that are quoted rest on it."""
 
 import importlib
+import json
 import sys
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import ablation
 from all import BENCHMARKS, _command
 from spotting import judge
 
+from openmer.errors import InputError
 from openmer.timeline import Interval, Timeline
+from openmer.training.loop import TrainSettings
 
 
 def interval(onset_s: float, label: str, **opinion: float) -> Interval:
@@ -68,6 +72,15 @@ def test_an_unknown_variant_is_said_before_anything_is_rendered(tmp_path: Path) 
     with pytest.raises(SystemExit, match=r"no variant without FFC; choose from whole, without FCC"):
         ablation.main(tmp_path / "out", variants=("without FFC",))
     assert not (tmp_path / "out").exists()
+
+
+def test_scores_of_another_ablation_are_not_taken_for_these(tmp_path: Path) -> None:
+    settings = TrainSettings(steps=10)
+    kept = {"settings": settings.to_json(), "scores": {"accuracy": 0.5}}
+    (tmp_path / "scores.json").write_text(json.dumps(kept))
+    assert ablation._judged(settings, [], tmp_path, "cpu") == {"accuracy": 0.5}
+    with pytest.raises(InputError, match="a training with other settings"):
+        ablation._judged(replace(settings, steps=20), [], tmp_path, "cpu")
 
 
 @pytest.mark.parametrize("trial", [False, True])

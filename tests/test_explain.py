@@ -149,6 +149,11 @@ def test_a_window_is_explained_in_words_and_numbers(smiling: tuple[np.ndarray, .
     assert max(seen, key=seen.get) == "AU12" and seen["AU12"] > 0.5 > seen["AU4"]
     assert set(content["share_of_regions"]) == {*REGION_NAMES, ELSEWHERE}
     assert "AU12 lip corner puller" in found.sentence() and found.sentence().startswith("positive ")
+    apart = {"inner_brow_left": 0.09, "eye_right": 0.05, "chin": 0.02, "nose": 0.01, "elsewhere": 0.83}
+    said = replace(found, shares=apart).sentence()
+    assert (
+        "17% lies in the twelve regions; the largest parts at inner brow left (9%), eye right (5%), chin (2%)." in said
+    )
     other = replace(found, named={"AU12": 0.9, "AU43": 0.8}).sentence()
     assert "AU12 lip corner puller (0.90), AU43 (0.80)." in other, "SAMM codes units that the simulator does not know"
 

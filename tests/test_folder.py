@@ -65,6 +65,9 @@ def test_a_recording_behind_a_link_is_said_to_be_so(tmp_path: Path) -> None:
     (root / "linked").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="it is reached by a link, so copy it here"):
         FolderDataset(root)
+    table(root, "1,x,../elsewhere,200,,,,,")
+    with pytest.raises(InputError, match=r"lies outside of the dataset's folder, at .*elsewhere$"):
+        FolderDataset(root)
 
 
 def test_a_byte_order_mark_and_loose_headers_are_read(tmp_path: Path) -> None:

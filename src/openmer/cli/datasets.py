@@ -246,7 +246,8 @@ def prepare(
             highlight=False,
         )
     console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
-    labels = Counter(s.label or "without a label" for s in samples)
+    left = {problem.sample.key for problem in problems}
+    labels = Counter(s.label or "without a label" for s in samples if s.key not in left)
     by_label = ", ".join(f"{label} {count}" for label, count in labels.most_common())
     console.print(f"recordings by label: {escape(by_label)}", highlight=False)
     if export == "ststnet":

@@ -137,6 +137,7 @@ def train(
         devices: How many GPUs to train on at once, where there are any.
         training: How.
     """
+    from openmer.models.weights import RUN_WEIGHTS
     from openmer.training.loop import train as run
 
     settings = training.settings(seed)
@@ -144,11 +145,12 @@ def train(
     console = Console(stderr=True)
     if settings.validate_every:
         raise InputError("--validate-every is for openmer loso, which holds subjects out of the training side")
-    console.print("clips: " + ", ".join(f"{name} {count}" for name, count in data.counts().items()), highlight=False)
+    counts = ", ".join(f"{name} {count}" for name, count in data.counts().items())
+    console.print(f"clips: {escape(counts)}", highlight=False)
     run(settings, data, out, console=console, devices=devices)
     console.print(f"trained on {len(data)} clips; [bold]{escape(str(out))}[/]")
     if settings.kind == "clip":
-        weights = escape(str(out / "model.safetensors"))
+        weights = escape(str(out / RUN_WEIGHTS))
         console.print(f"next: openmer analyze VIDEO --out RESULT --engine {weights}", highlight=False, soft_wrap=True)
 
 

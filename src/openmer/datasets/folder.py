@@ -7,6 +7,7 @@ from 0.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -103,7 +104,9 @@ class FolderDataset:
             said = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"source {row['source'][:80]!r} is no path: {said}") from error
         if not inside:
-            link = "; it is reached by a link, so copy it here" if (self.root / row["source"]).exists() else ""
+            named = os.path.normpath(self.root.resolve() / row["source"])
+            linked = Path(named).is_relative_to(self.root.resolve())
+            link = "; it is reached by a link, so copy it here" if linked else ""
             raise InputError(f"source {row['source']!r} lies outside of the dataset's folder, at {source}{link}")
         if not there:
             raise InputError(f"there is nothing at {source}")
@@ -111,8 +114,8 @@ class FolderDataset:
         known = [m for m in (onset, apex, offset) if m is not None]
         if known != sorted(known):
             raise InputError(f"onset, apex, offset must rise, got {', '.join(map(str, known))}")
-        pictures = frame_files(source) if source.is_dir() else {}
-        if pictures and known and known[-1] > max(pictures):
+        pictures = frame_files(source) if known and source.is_dir() else {}
+        if pictures and known[-1] > max(pictures):
             raise InputError(f"frame {known[-1]} lies beyond the last picture of {row['source']}, {max(pictures)}")
         units = tuple(u.strip() for u in row.get("action_units", "").split("+") if u.strip())
         return Sample(

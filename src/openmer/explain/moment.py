@@ -59,7 +59,7 @@ class Explanation:
             f"still, its log-odds {'rose' if a.moving >= a.still else 'fell'} from {a.still:.1f} to {a.moving:.1f}."
         )
         inside = sorted(((v, k) for k, v in self.shares.items() if k != ELSEWHERE), reverse=True)[:3]
-        said += f" Of what mattered {1 - self.shares[ELSEWHERE]:.0%} lies in the twelve regions, most of that at "
+        said += f" Of what mattered {1 - self.shares[ELSEWHERE]:.0%} lies in the twelve regions; the largest parts at "
         said += ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in inside) + "."
         return said + self._said_of_units()
 

@@ -383,7 +383,7 @@ def _ahead(fetch: Callable[[int], Batch], steps: range, readers: int) -> Generat
 
 
 def _readers(device: torch.device, devices: int) -> int:
-    """How many threads make batches: one keeps a CPU's network busy, a GPU's takes several of a slow making's."""
+    """How many threads make batches: a network on a CPU waits for none; a GPU is faster than one thread."""
     return 1 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // devices))
 
 
