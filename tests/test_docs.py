@@ -123,6 +123,22 @@ def options_of(verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
 
 
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_help_names_what_can_be_given(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, verb, "--help") == 0
+    assert "{None}" not in capsys.readouterr().out
+
+
+def test_help_has_the_line_breaks_of_the_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the source there is one before `file`."""
+    assert run(monkeypatch, "analyze", "--help") == 0
+    assert "or a .safetensors or .onnx file. (default: mol-lite)" in capsys.readouterr().out
+
+
 def test_options_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """Inline code such as `openmer loso --protocol` or `openmer analyze --engine FILE`."""
     for page in PAGES:

@@ -5,6 +5,7 @@ Each verb is a function in the module of its kind; imports that cost time stand 
 
 import difflib
 import os
+import re
 import signal
 import sys
 from types import FrameType
@@ -16,7 +17,7 @@ from rich.markup import escape
 from openmer.cli.datasets import data, prepare, prepare_simulated, simulate
 from openmer.cli.networks import bench, import_authors
 from openmer.cli.results import export, score
-from openmer.cli.training import loso, report, train
+from openmer.cli.training import Training, loso, report, train
 from openmer.cli.videos import analyze, demo, explain, serve
 from openmer.errors import InputError, OpenMERError
 from openmer.version import __version__
@@ -50,9 +51,16 @@ VERBS = (
 def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
     """All verbs; for the overview each with the first line of its docstring alone."""
     app = tyro.extras.SubcommandApp()
+    for described in (*VERBS, Training):
+        described.__doc__ = _joined(described.__doc__ or "")
     for verb in VERBS:
         app.command(help=(verb.__doc__ or "").splitlines()[0] if brief else None)(verb)
     return app
+
+
+def _joined(docstring: str) -> str:
+    """With each argument's description on one line; tyro would print its line breaks, and breaks lines itself."""
+    return re.sub(r"\n {12,}(?=\S)", " ", docstring)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -79,7 +87,8 @@ def main() -> None:
     try:
         _check_verb(sys.argv[1:2])
         app = _app(brief=sys.argv[1:2] in ([], ["-h"], ["--help"]))
-        app.cli(prog="openmer", description="Facial micro-expressions: from a raw video to a timeline.")
+        about = "Facial micro-expressions: from a raw video to a timeline."
+        app.cli(prog="openmer", description=about, config=(tyro.conf.DisallowNone,))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads, such as head, had enough; what is buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

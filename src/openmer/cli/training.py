@@ -126,8 +126,7 @@ def train(
       openmer prepare-simulated --out simulated-store
       openmer train simulated-store --out runs/lite --steps 900
       openmer train my-store --out runs/tuned --init runs/lite/model.safetensors --init-parts backbone flow --steps 200
-      openmer train my-store --out runs/units --init mol-lite --freeze backbone mer flow landmarks --heads units \
-        --units 1 2 4 12
+      openmer train my-store --out au --init mol-lite --freeze backbone mer flow landmarks --heads units --units 1 4
 
     Args:
         store: Made by `openmer prepare` or `openmer prepare-simulated`.
