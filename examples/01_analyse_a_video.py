@@ -3,7 +3,7 @@
     python examples/01_analyse_a_video.py                                    # a simulated smile
     python examples/01_analyse_a_video.py --video talk.mp4 --out results     # your own
 
-The folder result/ then holds report, timeline and tables; annotations.eaf opens in ELAN.
+The folder result/ then holds the report, timeline and tables; annotations.eaf opens in ELAN.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from openmer.writer import VideoWriter
 
 
 def simulated(path: Path, size: int, fps: int = 60) -> Path:
-    """A film of a face that does not exist, and that anyone may share."""
+    """A video of a face that does not exist, which anyone may share."""
     recording, smile = draw_recording(
         (2, 0), draw_person((2, 0)), "happiness", fps=fps, size=size, peak_px=2.5, distractors=False
     )

@@ -3,8 +3,8 @@
     python examples/02_train_your_own.py
     python examples/02_train_your_own.py --subjects 24 --steps 300 --out runs/mine
 
-A few steps on a few simulated people teach little; the script shows the way. For a figure to rely on use
-`openmer loso`, which holds every person out once. run/model.safetensors is what `openmer analyze --engine` takes.
+A few steps on a few simulated people teach little; the script only shows how it is done. For a reliable figure use
+`openmer loso`, which holds every person out once. `openmer analyze --engine` takes run/model.safetensors.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from openmer.training.loop import TrainSettings, train
 
 def main(subjects: int = 2, steps: int = 3, batch: int = 4, out: Path | None = None) -> None:
     out = out or Path(tempfile.mkdtemp())
-    # People of another seed than those from whom the shipped weights, with which we begin, have learned.
+    # A seed whose people the shipped weights, from which we start, have not seen.
     store = prepare_simulated(out / "store", SimulatedClips(subjects=subjects, seed=4242))
     classes = sorted({entry.label for entry in store if entry.label is not None})
     data = ClipData(store, store.entries, classes)

@@ -2,7 +2,7 @@
 
     python examples/03_add_a_dataset.py
 
-A tiny one is simulated on the spot. The base class finds what is missing. A folder with samples.csv needs no code.
+A tiny dataset is simulated on the spot. The base class finds what is missing. A folder with samples.csv needs no code.
 """
 
 import tempfile

@@ -2,7 +2,7 @@
 
     python examples/04_f5c_in_your_network.py
 
-Is a dot on the left or the right? A 3x3 convolution sees a dot, not where it is; F5C does. Writes result.json.
+Is a dot on the left or the right? A 3x3 convolution sees a dot but not where it is; F5C does. Writes result.json.
 """
 
 import json
@@ -41,7 +41,7 @@ def accuracy(block: nn.Module, steps: int) -> float:
         adam.zero_grad()
         nn.functional.cross_entropy(net(x), y).backward()
         adam.step()
-    x, y = dots(512, steps)  # another seed than all that it learned from
+    x, y = dots(512, steps)  # a seed that was not used for training
     return float((net.eval()(x).argmax(1) == y).float().mean())
 
 

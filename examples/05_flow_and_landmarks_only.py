@@ -3,8 +3,8 @@
     python examples/05_flow_and_landmarks_only.py
 
 MOL's heads are computed on request; here two of the three. Writes flow.png (estimated above, exact below) and
-motion.npz. The network learned from simulated faces, of other people but of this kind: on yours it will do worse.
-On one clip either flow can be the better; docs/models/mol-lite.md has both over hundreds.
+motion.npz. The network was trained on simulated faces like these, of other people: on your faces it will do worse.
+On a single clip either flow can be better; docs/models/mol-lite.md has both over hundreds.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ from openmer.clips.flow import clip_flow, flow_to_colour
 from openmer.clips.transforms import evaluation_input, middle
 from openmer.simulator.generate import SimulateSettings, stream
 
-RIM = 8  # clips are 144 px, of which the network reads the middle 128
+RIM = 8  # clips are 144 px wide; the network reads the middle 128
 
 
 def main(out: Path | None = None, seed: int = 4242) -> None:

@@ -3,7 +3,7 @@
     python examples/06_what_the_network_saw.py
 
 Needs `pip install 'openmer[explain]'`. Writes why.svg, the drawing that `openmer explain` puts into its report, and
-places.npz, what each pixel of each frame added to the log-odds.
+places.npz, which holds what each pixel of each frame added to the log-odds.
 """
 
 import base64
@@ -19,7 +19,7 @@ from openmer.explain.moment import explain_window, explained_figure
 from openmer.simulator.generate import draw_sample
 from openmer.video.recognition import load_engine
 
-RIM = 8  # clips are 144 px, of which the network reads the middle 128
+RIM = 8  # clips are 144 px wide; the network reads the middle 128
 
 
 def main(out: Path | None = None, seed: int = 901) -> None:
