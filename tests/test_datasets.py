@@ -157,7 +157,9 @@ def test_errors_say_where_and_what_to_do(tmp_path: Path) -> None:
     ],
 )
 def test_action_units_as_coders_write_them(cell: object, units: tuple[str, ...]) -> None:
-    assert tuple(str(u) for u in parse_action_units(cell)) == units
+    found = parse_action_units(cell)
+    assert tuple(str(u) for u in found) == units
+    assert parse_action_units("+".join(units)) == found, "what is written is read again, its doubts too"
 
 
 def test_per_class_counts_add_up_to_the_totals() -> None:

@@ -1,10 +1,13 @@
 """The conventions of flow, pinned by a disc that is moved by a known shift."""
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from openmer import InputError
-from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow, optical_strain
+from openmer.clips.flow import FlowMethod, colour_wheel, draw_arrows, flow_to_colour, optical_flow, optical_strain
 
 METHODS = ("tvl1", "dis", "farneback")
 
@@ -66,3 +69,14 @@ def test_wheel_and_arrows_show_right_as_red_and_pointing_right() -> None:
     drawn = draw_arrows(np.zeros((64, 64, 3), np.uint8), flow, step=8, magnify=6)
     rows, columns = np.nonzero(drawn.sum(2))
     assert columns.max() - 16 > 16 - columns.min() and abs(rows.mean() - 16) < 2
+
+
+@pytest.mark.parametrize("method", ["dis", "tvl1"])
+def test_threads_do_not_share_a_solver(method: FlowMethod) -> None:
+    """OpenCV's keep buffers: shared by threads they would end the process."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (9, 96, 96), dtype=np.uint8)
+    alone = [optical_flow(a, b, method) for a, b in pairwise(frames)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda k: optical_flow(frames[k], frames[k + 1], method), range(8)))
+    np.testing.assert_array_equal(together, alone)

@@ -41,7 +41,7 @@ def test_recall_by_motion_by_hand(tmp_path: Path) -> None:
     names = [(LEFT, LEFT, "v0"), (RIGHT, LEFT, "v1"), (LEFT, NONE, "v2"), (RIGHT, RIGHT, "v3")]
     run = [said(truth, predicted, sample=sample) for truth, predicted, sample in names]
     found = recall_by_motion([run, run], data)
-    assert found == {"3 to 100 px": {"clips": 4, "found": 0.75, "named_rightly": 0.5}}
+    assert found == {"3 px and more": {"clips": 4, "found": 0.75, "named_rightly": 0.5}}
 
 
 def test_landmarks_of_two_seeds_by_hand() -> None:

@@ -5,9 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from openmer import InputError, OutputError
 from openmer.cli import main
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
+from openmer.evaluation import loso
 from openmer.evaluation.loso import LosoSettings, run_loso
 from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import write_evaluation
@@ -291,3 +296,56 @@ def test_bad_input_ends_with_a_clear_line(
     error = " ".join(capsys.readouterr().err.replace(str(store.root), "STORE").split())
     assert end.value.code == 1 and said in error and "Traceback" not in error
     assert not list(tmp_path.iterdir())
+
+
+def test_the_inner_split_leaves_every_class_to_learn_from(data: ClipData, tmp_path: Path) -> None:
+    """Of three people one shows all that goes right; held out by the inner split, nothing of it could be learned."""
+    label = {"s0": "left", "s1": "left", "s2": "right", "s3": "right"}
+    store = shifting_store(tmp_path / "store", subjects=4, clips=2)
+    entries = [replace(e, label=label[e.subject]) for e in store.entries]
+    uneven = ClipData(store, entries, CLASSES, "motion")
+    training = replace(QUICK, steps=2, validate_every=1)
+    for seed in range(6):
+        settings = LosoSettings(training=training, inner=0.3, seeds=(seed,))
+        task = loso._task(uneven, settings, settings.folds(uneven)[0], seed, tmp_path, "cpu", None)
+        learn, inner = loso._inner_split(uneven, np.array(task.train), task)
+        assert {uneven.entries[k].label for k in learn} == {"left", "right"} and len(inner) == 2
+    with pytest.raises(InputError, match="a class is left without anyone"):
+        loso._inner_split(uneven, np.array(task.train), replace(task, inner=0.6))
+
+
+def test_no_two_trainings_share_a_gpu_while_another_idles(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def trained(task: SimpleNamespace) -> str:
+        with lock:
+            at_work[task.device] += 1
+            most[task.device] = max(most[task.device], at_work[task.device])
+        time.sleep(0.3 if task.fold == "1" else 0.02)
+        with lock:
+            at_work[task.device] -= 1
+        return str(task.fold)
+
+    monkeypatch.setattr(loso, "_run_task", trained)
+    monkeypatch.setattr(loso, "_gpus", lambda device: 2)
+    monkeypatch.setattr(loso, "worker_pool", ThreadPoolExecutor)
+    monkeypatch.setattr(loso, "replace", lambda task, **changes: SimpleNamespace(**vars(task) | changes))
+    tasks = [SimpleNamespace(fold=str(k)) for k in range(8)]
+    done = list(loso._with_processes(tasks, 0, None, "cuda"))  # type: ignore[arg-type]
+    assert sorted(done) == [t.fold for t in tasks] and most == {"cuda:0": 1, "cuda:1": 1}
+
+
+def test_a_result_says_whose_code_made_each_fold(data: ClipData, tmp_path: Path) -> None:
+    settings = LosoSettings(training=QUICK)
+    run(data, settings, tmp_path / "out")
+    made = sorted((tmp_path / "out").rglob("predictions.json"))
+    for path, name in zip(made, ("aaaaaaa", "bbbbbbb", "bbbbbbb"), strict=True):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": name}))
+    metrics, done = run(data, settings, tmp_path / "out")
+    assert metrics["commits"] == ["aaaaaaa", "bbbbbbb"] and len(done) == 3
+    write_evaluation(tmp_path / "out")
+    assert (
+        "aaaaaaa, bbbbbbb: folds were trained by different versions" in (tmp_path / "out" / "report.html").read_text()
+    )

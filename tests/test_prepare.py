@@ -17,10 +17,11 @@ from openmer.clips.sampling import phases
 from openmer.clips.store import StoredClip
 from openmer.clips.transforms import EVAL, normalized, transform
 from openmer.datasets.folder import FolderDataset
-from openmer.datasets.prepare import PrepareSettings, prepare, sample_clips
+from openmer.datasets.prepare import PrepareSettings, prepare, read_frames, sample_clips
 from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simulated
 from openmer.face.align import CROP_PX, align
 from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.labels import parse_action_units
 from openmer.simulator.generate import SimulateSettings, generate
 from openmer.video.reader import VideoReader, as_gray
 
@@ -163,3 +164,23 @@ def test_simulated_clips_hold_their_expression_and_repeat(tmp_path: Path) -> Non
     assert draw_clip(other, 1, 2)[0].subject != clip.subject, "people of another seed are other people"
     with pytest.raises(InputError, match=r"other settings \(seed\)"):
         prepare_simulated(tmp_path / "store", other)
+
+
+def test_of_a_video_only_what_is_annotated_is_kept(dataset: FolderDataset, tmp_path: Path) -> None:
+    """The clips are those of the whole video, whose other frames take no memory."""
+    sample = dataset.samples[0]
+    pictures = [np.asarray(f.image) for f in VideoReader(sample.source, fps=Fraction(50))]
+    video = write_video(tmp_path / "v.mp4", pictures, Fraction(50))
+    marked = replace(sample, source=video, onset=5, offset=20)
+    found = read_frames(marked)
+    assert sorted(found.images) == list(range(5, 21)) and found.numbers.tolist() == list(range(21))
+    whole = [as_gray(f.image) for f in VideoReader(video)]
+    for row, image in found.images.items():
+        np.testing.assert_array_equal(image, whole[row])
+    clips = sample_clips(marked, DIS)
+    assert [c.times_s[0] for c in clips] == [k / 50 for k in (5, 6)]
+
+
+def test_units_of_which_the_coder_was_not_certain_are_not_learned(dataset: FolderDataset) -> None:
+    sample = replace(dataset.samples[0], action_units=tuple(map(str, parse_action_units("(R6 or R12)+R15"))))
+    assert sample_clips(sample, DIS)[0].units == (15,)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from openmer import OutputError
+from openmer.processes import mapped
+
 PARENT = """
 import sys, time
 from openmer.processes import worker_pool
@@ -73,3 +76,16 @@ def test_a_parent_that_is_told_to_end_does_not_wait_for_its_workers(tmp_path: Pa
     parent.send_signal(signal.SIGTERM)
     assert parent.wait(20) == 128 + signal.SIGTERM, "the worker sleeps for a minute"
     assert _ends(worker)
+
+
+def test_a_worker_that_is_ended_is_an_error_in_a_sentence() -> None:
+    with pytest.raises(OutputError, match="ended from outside"):
+        mapped(os._exit, [(1,), (1,)], 2, on_item=lambda: None)
+
+
+def test_results_come_in_the_order_of_the_work_with_one_process_and_with_two() -> None:
+    counted: list[int] = []
+    for processes in (1, 2):
+        found = mapped(divmod, [(9, 2), (8, 3), (7, 4)], processes, on_item=lambda: counted.append(1))
+        assert found == [(4, 1), (2, 2), (1, 3)] and len(counted) == 3 * processes
+    assert mapped(divmod, [], 2, on_item=lambda: None) == []

@@ -42,3 +42,14 @@ def test_what_is_refused_before_anything_is_done_leaves_no_bar(steps: int, shown
             step()
         raise ValueError("no")
     assert ("Folds" in out.getvalue()) == shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_are_no_markup(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with progress(Console(file=out, force_terminal=terminal, width=200), "Folds [/b]", 1, "folds/s") as step:
+        now[0] = 60.0
+        step("subject x[/b]")
+    assert "Folds [/b]" in out.getvalue() and "subject x[/b]" in out.getvalue()

@@ -131,11 +131,28 @@ def test_a_folder_is_read_by_number_and_keeps_holes_in_time(tmp_path: Path) -> N
     assert [f.time_s for f in frames] == pytest.approx([0, 0.005, 0.01, 0.02])
 
 
+def test_pictures_that_are_no_frames_are_named_and_left_out(tmp_path: Path) -> None:
+    for name in ("img1.png", "img2.png", "img2(2).png", "img1 - Copy.png", "cover.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8), np.uint8))
+    (tmp_path / "img3.png").write_bytes(b"")
+    reader = VideoReader(tmp_path, fps=Fraction(30))
+    assert reader.numbers == (1, 2) and len(list(reader)) == 2
+    assert [said.partition(" is left out")[0] for said in reader.problems] == [
+        "cover.png",
+        "img1 - Copy.png",
+        "img2(2).png",
+        "img3.png",
+    ]
+    with pytest.raises(InputError, match=r"ends at 0\.03 s, before 5 s"):
+        list(VideoReader(tmp_path, fps=Fraction(30), start_s=5))
+
+
 @pytest.mark.parametrize(
     ("names", "fps", "said"),
     [
         ([], 30, "no images"),
-        (["a.png"], 30, "no number"),
+        (["a.png"], 30, "no image in .* has a number"),
+        (["a1 - Copy.png", f"a{10**18}.png"], 30, "no image in .* has a number"),
         (["a1.png", "b01.png"], 30, "same number"),
         (["a1.png"], None, "--fps"),
     ],
@@ -202,3 +219,21 @@ def test_impossible_settings_are_refused(tmp_path: Path, start: float, end: floa
     path = write_video(tmp_path / "v.mp4", gray_levels(2), Fraction(30))
     with pytest.raises(InputError):
         VideoReader(path, start_s=start, end_s=end, fps=fps)
+
+
+def test_a_picture_that_is_left_out_keeps_its_number(tmp_path: Path) -> None:
+    """Numbers are places in decoding order, to which annotations refer."""
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k, stamp in enumerate((0, 1, 1, 2)):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * k, np.uint8), format="rgb24")
+            picture.pts = k
+            for packet in stream.encode(picture):
+                packet.pts = packet.dts = round(stamp * 1000 / 30)
+                packet.time_base = Fraction(1, 1000)
+                container.mux(packet)
+    reader = VideoReader(path, gray=True)
+    assert [(f.index, round(float(f.image.mean()) / 40)) for f in reader] == [(0, 0), (1, 1), (3, 3)]
+    assert reader.problems == ["frame 2 does not come after the one before it and is left out"]

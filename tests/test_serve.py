@@ -84,7 +84,10 @@ def test_a_file_that_points_to_other_files_is_refused(tmp_path: Path, name: str,
 
 def test_messages_lose_the_folders_of_the_server(tmp_path: Path) -> None:
     video = tmp_path / "talk.mp4"
-    assert without_folders(f"cannot read {video} as a video", video) == "cannot read talk.mp4 as a video"
+    order = Order(video, tmp_path / "TOKEN", "classical", "cpu", 5, "/results/TOKEN/")
+    assert without_folders(f"cannot read {video} as a video", order) == "cannot read talk.mp4 as a video"
+    full = f"could not write the result: No space left on device ({tmp_path / 'TOKEN' / 'result'})"
+    assert without_folders(full, order) == "could not write the result: No space left on device (the result)"
 
 
 @pytest.mark.parametrize("name", ["workers", "max_mb", "max_seconds", "keep_minutes"])
@@ -487,9 +490,10 @@ def test_an_upload_that_is_too_large_is_refused_before_it_is_read(server: Server
         assert answer.code == 413 and b"larger than 0.5 MB" in answer.read()
 
 
-def test_an_upload_that_does_not_say_its_length_is_refused(server: Server) -> None:
+@pytest.mark.parametrize("length", ["", "Content-Length: 5\r\n"], ids=["none", "one that does not count"])
+def test_an_upload_that_does_not_say_its_length_is_refused(server: Server, length: str) -> None:
     with socket.create_connection(("localhost", server.port), timeout=20) as door:
-        head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\n{length}Transfer-Encoding: chunked\r\n"
         door.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n0\r\n\r\n".encode())
         assert door.recv(100).startswith(b"HTTP/1.1 411")
 
@@ -503,3 +507,29 @@ def test_the_server_takes_its_folder_along_when_it_stops(tmp_path: Path, number:
         assert server.stop(number) == code
         assert "Traceback" not in server.log.read_text()
     assert not folder.exists()
+
+
+def test_the_stream_that_is_measured_is_the_one_that_is_analysed(tmp_path: Path) -> None:
+    """A short first stream does not let a long second one through."""
+    path = tmp_path / "two.mp4"
+    picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=10) for _ in range(2)]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for stream, frames in zip(streams, (5, 60), strict=True):
+            for k in range(frames):
+                picture.pts = k
+                picture.time_base = Fraction(1, 10)
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+    check(path, 10.0)
+    with pytest.raises(InputError, match="longer than 3 seconds"):
+        check(path, 3.0)
+
+
+def test_pictures_that_are_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall(tmp_path / "talk.mp4", 5)
+    monkeypatch.setattr("openmer.web.worker.MOST_PIXELS", 100)
+    with pytest.raises(InputError, match="larger than what is taken here"):
+        check(tmp_path / "talk.mp4", 10.0)

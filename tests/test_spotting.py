@@ -1,5 +1,7 @@
 """The spotter on hand-made curves: what it must mark and what it must leave."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,3 +148,19 @@ def test_an_uneven_frame_rate_is_taken_by_its_times() -> None:
     thinned = Signals(s.frames[keep], s.times_s[keep], s.standing[keep], s.head[keep], s.eyes_open[keep], s.track[keep])
     (found,) = spot(thinned)
     assert found.iou(Interval(onset_s=4.0, offset_s=4.3, label="truth")) > 0.6
+
+
+@pytest.mark.parametrize("missing", [(), (404, 405, 412, 413)], ids=["all frames", "two gaps"])
+@pytest.mark.parametrize(("moved_px", "marked"), [(7.5, True), (11.0, False)])
+def test_the_heads_path_is_as_long_where_frames_are_missing(
+    missing: tuple[int, ...], moved_px: float, marked: bool
+) -> None:
+    """A mouth that moves by 1.9 px must exceed a quarter of the head's path."""
+    s = signals()
+    s.standing[:, MOUTH, 1] -= 1.9 * bump(s, 4.5, 4.8)
+    inside = (s.times_s >= 4.5) & (s.times_s < 4.8)
+    s.head[inside, 0] = moved_px / inside.sum()
+    kept = np.setdiff1d(np.arange(len(s.times_s)), missing)
+    left = {name: getattr(s, name)[kept] for name in ("frames", "times_s", "standing", "eyes_open", "track")}
+    steps = np.diff(np.cumsum(s.head, axis=0)[kept], axis=0, prepend=0)
+    assert bool(spot(replace(s, **left, head=steps.astype(np.float32)))) == marked

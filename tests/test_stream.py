@@ -222,3 +222,22 @@ def test_there_is_no_such_camera() -> None:
 def test_frames_keep_their_own_numbers() -> None:
     frames = [Frame(10 + k, k / FPS, image) for k, (_, image) in enumerate(still(0.2))]
     assert [m.frame for m in stream(frames, CLASSICAL)] == [10, 11, 12, 13, 14, 15]
+
+
+def test_any_error_while_reading_ends_the_waiting(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: LiveSource) -> Iterator[Frame]:
+        yield Frame(0, 0.0, face_closeup())
+        raise ValueError("no such colours")
+
+    monkeypatch.setattr(LiveSource, "_paced", broken)
+    source = iter(LiveSource(clip))
+    assert next(source).index == 0
+    with pytest.raises(InputError, match=r"cannot be read \(no such colours\)"):
+        next(source)
+
+
+def test_a_network_that_never_spoke_is_named(small_weights: Path, tmp_path: Path) -> None:
+    slow = ((k / 4, image) for k, (_, image) in enumerate(still(0.4)))
+    settings = StreamSettings(engine=str(small_weights))
+    timeline = watch(Played(slow, breaks=False), tmp_path / "out", settings)  # type: ignore[arg-type]
+    assert any("gave no opinion" in w for w in timeline.provenance["warnings"])

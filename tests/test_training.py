@@ -1,5 +1,9 @@
 """The loop learns, repeats itself, stops and goes on, and refuses what is wrong."""
 
+import csv
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -414,3 +418,41 @@ def test_a_prediction_is_the_mean_over_a_videos_clips(data: ClipData) -> None:
     apart = predict(model, ClipData(data.store, [e for e in data.entries if e.subject == "s0"], CLASSES))
     assert len(joined) == 1 and joined[0].clips == 4
     np.testing.assert_allclose(joined[0].probabilities, np.mean([p.probabilities for p in apart], 0), atol=1e-6)
+
+
+ON_TWO_DEVICES = """
+import sys
+from pathlib import Path
+from openmer.clips.store import ClipStore
+from openmer.training.data import ClipData
+from openmer.training.loop import TrainSettings, train
+from openmer.training.losses import LossSettings
+
+if __name__ == "__main__":
+    store = ClipStore(sys.argv[1])
+    data = ClipData(store, store.entries, ("left", "right"))
+    settings = TrainSettings(
+        model="mol-lite", steps=3, batch=2, warmup=0, log_every=1, losses=LossSettings(mer=0.0, flow=0.0)
+    )
+    train(settings, data, Path(sys.argv[2]), devices=2, accelerator="cpu")
+"""
+
+
+def test_two_devices_learn_heads_that_leave_parameters_without_a_gradient(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(ON_TWO_DEVICES)
+    shifting_store(tmp_path / "store", subjects=1)
+    command = [sys.executable, str(script), str(tmp_path / "store"), str(tmp_path / "run")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    steps = [row["step"] for row in csv.DictReader((tmp_path / "run" / "log.csv").open())]
+    assert steps == ["1", "2", "3"] and (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_a_batch_smaller_than_the_devices_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = shifting_store(tmp_path / "store", subjects=1)
+    monkeypatch.setattr("lightning.fabric.Fabric.world_size", 2)
+    with pytest.raises(InputError, match="leaves some of 2 devices without a clip"):
+        train(TrainSettings(batch=1, steps=1), ClipData(store, store.entries, CLASSES), accelerator="cpu", devices=1)

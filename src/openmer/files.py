@@ -30,10 +30,9 @@ def new_directory(target: Path, *, overwrite: bool, marker: str, own: Collection
     """
     target = target.absolute()
     try:
-        target.exists()
+        _refuse_if_taken(target, overwrite=overwrite, marker=marker, own=own)
     except OSError as error:
-        raise OutputError(f"cannot write to {target}: {error.strerror or error}") from error
-    _refuse_if_taken(target, overwrite=overwrite, marker=marker, own=own)
+        raise OutputError(f"cannot write to {target}: {error.strerror or error}; choose another --out") from error
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
@@ -45,6 +44,8 @@ def new_directory(target: Path, *, overwrite: bool, marker: str, own: Collection
     try:
         yield staging
         _swap(staging, target)
+    except BrokenPipeError:  # whoever is told of the progress went away; the disk is well
+        raise
     except OSError as error:
         raise OutputError(f"could not write the result: {error.strerror or error} ({target})") from error
     finally:

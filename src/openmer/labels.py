@@ -78,8 +78,8 @@ def parse_action_units(cell: object) -> tuple[ActionUnit, ...]:
 
     The simulator's `R12:0.5+L12:0` says how strongly, too; what has no strength is not there.
 
-    Of `R6 or R12` both are given, neither as certain; likewise `ref(6)`. Words that are no units are left out, `?`
-    and an empty cell give none.
+    Of `R6 or R12` both are given, neither as certain; likewise `ref(6)` and `6?`, as `str` writes such a unit. Words
+    that are no units are left out; `?` alone and an empty cell give none.
     """
     if cell is None or (isinstance(cell, float) and cell != cell):
         return ()
@@ -92,7 +92,7 @@ def parse_action_units(cell: object) -> tuple[ActionUnit, ...]:
                 continue
             part = part[: strength.start()]
         matches = list(_UNIT.finditer(part.replace("/", " ")))
-        certain = len(matches) == 1 and "ref" not in part.lower()
+        certain = len(matches) == 1 and "ref" not in part.lower() and "?" not in part
         found += [ActionUnit(int(m[2]), m[1], m[3], certain) for m in matches]
     return tuple(found)
 

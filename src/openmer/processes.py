@@ -2,10 +2,49 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, connection, get_context, parent_process
+from typing import Any, TypeVar
+
+from openmer.errors import OutputError
+
+Result = TypeVar("Result")
+
+
+def mapped(
+    function: Callable[..., Result],
+    work: Sequence[tuple[Any, ...]],
+    processes: int,
+    *,
+    on_item: Callable[[], None],
+    one_thread: bool = False,
+) -> list[Result]:
+    """The function's results for each item of work, in order, computed here or in several processes.
+
+    Args:
+        function: of a module, so that another process can import it.
+        work: the function's arguments, one tuple per item.
+        processes: 1 computes in this process.
+        on_item: called here after each item.
+        one_thread: see `worker_pool`.
+
+    Raises:
+        OutputError: a worker was ended from outside.
+    """
+    done = []
+    if processes == 1 or not work:
+        for item in work:
+            done.append(function(*item))
+            on_item()
+        return done
+    with worker_pool(processes, one_thread=one_thread) as pool:
+        for result in pool.map(function, *zip(*work, strict=True)):
+            done.append(result)
+            on_item()
+    return done
 
 
 @contextmanager
@@ -19,6 +58,9 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
     Args:
         count: of processes.
         one_thread: whether OpenCV keeps to one thread in each, where together they have all cores busy.
+
+    Raises:
+        OutputError: a worker was ended from outside.
     """
     others = set(active_children())
     context = get_context("spawn")
@@ -30,6 +72,11 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
             for child in set(active_children()) - others:
                 child.terminate()
             raise
+        except BrokenProcessPool as error:
+            raise OutputError(
+                "a worker process was ended from outside, for example because memory ran out; run the same command "
+                "again, perhaps with fewer processes at once"
+            ) from error
 
 
 def _begin(one_thread: bool) -> None:

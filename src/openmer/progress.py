@@ -64,12 +64,14 @@ def progress(
     roomy = console.width >= WIDE
     room = max(8, console.width - len(what) - (76 if roomy else 54))  # what the note can have, or all would be squeezed
     columns = (
-        TextColumn(f"{what:<10}"),
+        TextColumn(f"{what:<10}", markup=False),
         BarColumn(bar_width=40 if roomy else 16),
         MofNCompleteColumn(),
         _Speed(unit),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
+        TextColumn(
+            "{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)
+        ),
     )
     with Progress(*columns, console=console, speed_estimate_period=10) as bar:
         task = bar.add_task(what, total=total, completed=done, note="", done=done)
@@ -84,7 +86,9 @@ def progress(
                 told = time.monotonic()
                 row = bar.tasks[0]
                 of = "" if total is None else f"/{total}"
-                console.print(f"{what} {row.completed:.0f}{of} {row.fields['note']}".rstrip(), highlight=False)
+                console.print(
+                    f"{what} {row.completed:.0f}{of} {row.fields['note']}".rstrip(), highlight=False, markup=False
+                )
             tell()
 
         def tell() -> None:

@@ -93,6 +93,10 @@ def main() -> None:
     except BrokenPipeError:  # whoever reads, such as head, had enough; what is buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        console.print(f"[bold red]error:[/] {escape(where + (error.strerror or str(error)))}", soft_wrap=True)
+        sys.exit(1)
     except OpenMERError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

@@ -4,7 +4,7 @@ Flow is (2, H, W) float32: (dx, dy) in pixels, from the first frame to the secon
 (x, y) in the first frame lies at (x + dx, y + dy) in the second.
 """
 
-from functools import cache
+import threading
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -20,8 +20,18 @@ FlowDevice = Literal["cpu", "cuda"]
 MOTION_PX = 28  # what STSTNet and Off-ApexNet read
 
 
-@cache
+_made = threading.local()
+
+
 def _solver(method: FlowMethod) -> Any:
+    """One for each thread: OpenCV's solvers keep buffers, and two threads in one of them end the process."""
+    kept: dict[str, Any] = _made.__dict__
+    if method not in kept:
+        kept[method] = _new_solver(method)
+    return kept[method]
+
+
+def _new_solver(method: FlowMethod) -> Any:
     if method == "tvl1":
         # Zach, Pock, Bischof 2007; OpenCV's defaults, as in the released MOL recipe.
         return cv2.optflow.createOptFlow_DualTVL1()

@@ -138,14 +138,15 @@ class ClipStore:
             OutputError: it cannot be written.
         """
         root = Path(root)
+        plain = json.loads(json.dumps(dict(settings), default=str))
         try:
-            taken = root.exists() and not root.is_dir()
+            if root.exists() and not root.is_dir():
+                raise OutputError(f"{root} is a file; a store is a folder: choose another --out")
+            there = (root / "store.json").exists()
+            foreign = not there and root.exists() and any(root.iterdir())
         except OSError as error:
             raise OutputError(f"cannot make a store at {root}: {error.strerror or error}") from error
-        if taken:
-            raise OutputError(f"{root} is a file; a store is a folder: choose another --out")
-        plain = json.loads(json.dumps(dict(settings), default=str))
-        if (root / "store.json").exists():
+        if there:
             store = cls(root)
             if store.digest != digest_of(plain):
                 changed = sorted(k for k in {*plain, *store.settings} if plain.get(k) != store.settings.get(k))
@@ -154,7 +155,7 @@ class ClipStore:
                     "or remove it"
                 )
             return store
-        if root.exists() and any(root.iterdir()):
+        if foreign:
             raise OutputError(f"{root} holds files but no store.json, so it is no store and is left alone")
         try:
             (root / "clips").mkdir(parents=True, exist_ok=True)

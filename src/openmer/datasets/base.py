@@ -20,7 +20,7 @@ from openmer.datasets.row import Row
 from openmer.datasets.workbook import DEPTH, DOCS, Table, entries, find_workbook, read_table, text, whole
 from openmer.errors import InputError
 from openmer.labels import canonical_emotion, parse_action_units
-from openmer.video.reader import IMAGE_SUFFIXES
+from openmer.video.reader import frame_number
 
 Frames = Literal["raw", "cropped"]
 FindingKind = Literal[
@@ -38,8 +38,6 @@ FindingKind = Literal[
     "repeated recording",
     "correction",
 ]
-_LAST_NUMBER = re.compile(r"(\d+)\D*$")
-_COPY = re.compile(r"\(\d+\)$| - copy", re.IGNORECASE)
 MOST_UNREADABLE = 0.5  # of the rows, beyond which it is the workbook's format that is wrong
 
 
@@ -323,13 +321,9 @@ def matching(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
 
 
 def frame_files(folder: Path) -> dict[int, Path]:
-    """Pictures by the last number in their name; hidden, empty and copied ones (`img12(2).jpg`) are no frames."""
-    found = {}
-    for path in entries(folder)[0]:
-        match = _LAST_NUMBER.search(path.stem)
-        if match and path.suffix.lower() in IMAGE_SUFFIXES and not _COPY.search(path.stem) and path.stat().st_size:
-            found[int(match[1])] = path
-    return found
+    """Pictures by the last number in their name; what is no frame, see `frame_number`, is left out."""
+    numbered = ((frame_number(path), path) for path in entries(folder)[0])
+    return {number: path for number, path in numbered if number is not None}
 
 
 def frame_numbers(folder: Path) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.clip import Sample
-from openmer.datasets.base import Dataset, Finding
+from openmer.datasets.base import Dataset, Finding, frame_files
 from openmer.datasets.registry import COMPOSITE, samples_of
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
@@ -108,12 +108,9 @@ def _tile(sample: Sample) -> npt.NDArray[np.uint8]:
 def _picture(sample: Sample) -> npt.NDArray[np.uint8] | None:
     """The picture whose name ends in the apex's number."""
     wanted = sample.onset if sample.apex is None else sample.apex
-    for path in sorted(sample.source.iterdir()):
-        digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
-        if digits and int(digits[-1]) == wanted:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            return None if image is None else np.asarray(image, np.uint8)
-    return None
+    path = None if wanted is None else frame_files(sample.source).get(wanted)
+    image = None if path is None else cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def write_contact_sheet(samples: Sequence[Sample], path: Path) -> None:

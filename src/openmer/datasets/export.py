@@ -32,7 +32,7 @@ from openmer.datasets.prepare import PrepareSettings, Problem, read_frames
 from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.labels import PROTOCOLS, THREE, Protocol
-from openmer.processes import worker_pool
+from openmer.processes import mapped
 from openmer.version import __version__
 
 MARKER = "export.json"
@@ -114,11 +114,7 @@ def export_ststnet(
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=(MARKER, "samples.csv", WHOLE, FOLDS)) as folder:
         (folder / WHOLE).mkdir()
         work = [(item, folder / WHOLE, settings) for item in wanted]
-        if processes == 1:
-            reasons = [_counted(_write(*part), on_sample) for part in work]
-        else:
-            with worker_pool(processes, one_thread=True) as pool:
-                reasons = [_counted(r, on_sample) for r in pool.map(_write, *zip(*work, strict=True))]
+        reasons = mapped(_write, work, processes, on_item=on_sample, one_thread=True)
         problems = tuple(Problem(w.sample, r) for w, r in zip(wanted, reasons, strict=True) if r is not None)
         made = [w for w, reason in zip(wanted, reasons, strict=True) if reason is None]
         if not made:
@@ -161,11 +157,6 @@ def _with_apex(sample: Sample) -> Sample:
     return replace(sample, apex=between, apex_estimated=True)
 
 
-def _counted(reason: str | None, on_sample: Callable[[], None]) -> str | None:
-    on_sample()
-    return reason
-
-
 def _write(item: Labelled, folder: Path, settings: PrepareSettings) -> str | None:
     """Write one picture; None, or why it cannot be."""
     try:
@@ -184,9 +175,11 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
         InputError: the recording cannot be read, or there is no face at its onset.
     """
     found = read_frames(sample)
-    first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
-    apex = len(found.images) // 2 if sample.apex is None else int(np.searchsorted(found.numbers, sample.apex))
-    chosen = [min(k, len(found.images) - 1) for k in (first, apex)]
+    rows = sorted(found.images)
+    if not rows:
+        raise InputError(f"{sample.source} holds no frame between its onset and its offset")
+    apex = rows[len(rows) // 2] if sample.apex is None else int(np.searchsorted(found.numbers, sample.apex))
+    chosen = [rows[0], min(max(apex, rows[0]), rows[-1])]
     # One alignment for both, by the face at the onset: landmarks jitter more than a micro-expression moves.
     points = np.repeat(found.landmarks[chosen[:1]], 2, 0)
     clip = build_clip([found.images[k] for k in chosen], points, np.arange(2.0))

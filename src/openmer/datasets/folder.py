@@ -62,9 +62,9 @@ class FolderDataset:
 
     def _read(self) -> Iterator[Sample]:
         path = self.root / TABLE
-        if not path.is_file():
-            raise InputError(f"there is no {TABLE} in {self.root}; it needs the columns {', '.join(NEEDED)}")
         try:
+            if not path.is_file():
+                raise InputError(f"there is no {TABLE} in {self.root}; it needs the columns {', '.join(NEEDED)}")
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise InputError(f"{path} is not in UTF-8: save it as CSV UTF-8, with commas") from error
@@ -135,9 +135,9 @@ class FolderDataset:
 def _is_simulated(root: Path) -> bool:
     """Whether the simulator has written this folder."""
     path = root / MARKER
-    if not path.is_file():
-        return False
     try:
+        if not path.is_file():
+            return False
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}, by which simulated faces are known: {error}") from error

@@ -7,7 +7,6 @@ already is not made again.
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -22,14 +21,14 @@ from openmer.clips.flow import FlowDevice, FlowMethod
 from openmer.clips.sampling import Sampling, cover, phases
 from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.base import frame_files
-from openmer.errors import InputError, OutputError
+from openmer.errors import InputError
 from openmer.face.align import AlignMode
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.detect import DlibFaceModel, Face, FaceTracker
 from openmer.labels import parse_action_units
-from openmer.processes import worker_pool
+from openmer.processes import mapped
 from openmer.video.reader import VideoReader, as_gray
 
-VERSION = 1
+VERSION = 2
 MARGIN = 0.25  # around cropped faces, of the longer side
 
 
@@ -91,7 +90,7 @@ def prepare(
     store = ClipStore.create(root, described)
     work = [(store.root, sample, settings) for sample in samples]
     with store.filling():
-        done = _filled(work, processes, on_sample)
+        done = mapped(_fill, work, processes, on_item=on_sample, one_thread=True)
     problems = [Problem(s, reason) for s, (_, reason) in zip(samples, done, strict=True) if reason is not None]
     # What cannot be used now replaces nothing: the older clips of that recording stay.
     keys = {s.key: key if reason is None else None for s, (key, reason) in zip(samples, done, strict=True)}
@@ -99,22 +98,6 @@ def prepare(
     if len(problems) == len(samples):
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
-
-
-def _filled(
-    work: Sequence[tuple[Path, Sample, PrepareSettings]], processes: int, on_sample: Callable[[], None]
-) -> list[_Done]:
-    """What came of each recording, in their order."""
-    if processes == 1:
-        return [_counted(_fill(*item), on_sample) for item in work]
-    try:
-        with worker_pool(processes, one_thread=True) as pool:
-            return [_counted(r, on_sample) for r in pool.map(_fill, *zip(*work, strict=True))]
-    except BrokenProcessPool as error:
-        raise OutputError(
-            "a worker process was ended from outside, for example because memory ran out; give the same command "
-            "again, perhaps with fewer --processes: what is finished is kept"
-        ) from error
 
 
 def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> None:
@@ -128,11 +111,6 @@ def not_asked_for(store: ClipStore, samples: Sequence[Sample]) -> list[str]:
     """Recordings that an earlier run has put into the store and this one was not given."""
     asked = {s.key for s in samples}
     return sorted({"/".join(e.video) for e in store if e.video not in asked})
-
-
-def _counted(done: _Done, on_sample: Callable[[], None]) -> _Done:
-    on_sample()
-    return done
 
 
 def _fill(root: Path, sample: Sample, settings: PrepareSettings) -> _Done:
@@ -180,7 +158,7 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     if not sample.source.is_dir() and sample.offset is not None and sample.offset > found.numbers.max(initial=-1):
         raise InputError(f"the offset {sample.offset} lies beyond its last frame, {found.numbers.max(initial=-1)}")
     first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
-    end = len(found.images) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
+    end = len(found.numbers) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
     last = end - 1
     if settings.sampling == "cover":
         chosen = cover(first, last, settings.frames)
@@ -210,39 +188,46 @@ def _units(sample: Sample) -> tuple[int, ...] | None:
 
 @dataclass(frozen=True)
 class Frames:
-    """A recording from its onset to its offset.
+    """A recording up to its offset.
 
     Attributes:
-        images: gray.
+        images: gray, by row; only those from onset to offset, as a video can hold minutes beside them.
         times_s: (n,) seconds.
         landmarks: (n, 68, 2) px; NaN where no face was found.
         numbers: (n,) of the frames in the annotation's counting.
     """
 
-    images: list[Gray]
+    images: dict[int, Gray]
     times_s: Times
     landmarks: Array
     numbers: npt.NDArray[np.int64]
 
 
 def read_frames(sample: Sample) -> Frames:
-    """Every frame with its face, followed from frame to frame.
+    """Every frame with its face, followed from frame to frame, up to the offset.
 
     Raises:
         InputError: the recording cannot be read.
     """
     tracker = FaceTracker(_face_model())
-    images, times, faces, numbers = [], [], [], []
+    images: dict[int, Gray] = {}
+    times: list[float] = []
+    faces: list[Face | None] = []
+    numbers: list[int] = []
     reader = _reader(sample)
     for frame in reader:
+        number = frame.index if reader.numbers is None else reader.numbers[frame.index]
+        if sample.offset is not None and number > sample.offset:
+            break
         gray = as_gray(frame.image)
         if sample.cropped:  # the detector wants more than the face
             room = round(MARGIN * max(gray.shape))
             gray = cv2.copyMakeBorder(gray, room, room, room, room, cv2.BORDER_REPLICATE).astype(np.uint8)
-        images.append(gray)
+        if sample.onset is None or number >= sample.onset:
+            images[len(times)] = gray
         times.append(frame.time_s)
         faces.append(tracker.update(gray))
-        numbers.append(frame.index if reader.numbers is None else reader.numbers[frame.index])
+        numbers.append(number)
     unknown = np.full((68, 2), np.nan, np.float32)
     landmarks = np.stack([unknown if f is None else f.landmarks for f in faces] or [unknown])
     return Frames(images, np.array(times), landmarks, np.array(numbers, np.int64))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from openmer.clip import NONE, SIMULATED, Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
-from openmer.processes import worker_pool
+from openmer.processes import mapped
 from openmer.simulator.generate import SimulateSettings, draw_sample, person_name
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import Head, Recording
@@ -131,14 +131,7 @@ def prepare_simulated(
     if not work and store.finished:  # which may lie where nothing can be written
         return store
     with store.filling():
-        if processes == 1:
-            for subject in work:
-                _fill(store.root, settings, subject)
-                on_subject()
-        else:
-            with worker_pool(processes) as pool:
-                for _ in pool.map(_fill, [store.root] * len(work), [settings] * len(work), work):
-                    on_subject()
+        mapped(_fill, [(store.root, settings, subject) for subject in work], processes, on_item=on_subject)
     return ClipStore(root)
 
 

@@ -1,5 +1,6 @@
 """Let a network speak on clips it has not seen, and hold it against the truth and against classical flow."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -28,11 +29,10 @@ from openmer.models.mol import MOL
 from openmer.training.data import ClipData
 
 # Bounds of a pair's largest motion, px: what a flow's error is told apart by.
-SIZES = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0), (1.0, 100.0))
+SIZES = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0), (1.0, math.inf))
 # Bounds of how far an expression goes from a clip's first frame, px: what its finding is told apart by.
-REACHES = (0.0, 0.5, 1.0, 2.0, 3.0, 100.0)
+REACHES = (0.0, 0.5, 1.0, 2.0, 3.0, math.inf)
 FAR_PX = 0.2  # beyond which a pixel counts in the error over all pixels that move that far
-TOOTHLESS = 0.05  # pairs that move less than this anywhere say nothing of an error on moving pixels
 
 
 def predict(
@@ -121,17 +121,18 @@ def recognition_over_seeds(runs: Sequence[list[Prediction]], classes: Sequence[s
 def recall_by_motion(runs: Sequence[list[Prediction]], data: ClipData) -> dict[str, dict[str, float]]:
     """By how far an expression goes from the clip's first frame: how many are found, and how many named rightly."""
     none = data.classes.index(NONE)
-    reach = {}
+    reach: dict[tuple[str, str, str], float] = {}
     for entry in data.entries:
         flow = data.store.read(entry).flow
         if flow is not None:
-            reach[entry.video] = float(np.linalg.norm(flow.cumsum(0), axis=1).max())
+            farthest = float(np.linalg.norm(flow.cumsum(0), axis=1).max())
+            reach[entry.video] = max(farthest, reach.get(entry.video, 0.0))
     rows = [p for run in runs for p in run if p.truth != none]
     found = {}
     for low, high in pairwise(REACHES):
         inside = [p for p in rows if low <= reach[p.dataset, p.subject, p.sample] < high]
         if inside:
-            found[f"{low:g} to {high:g} px"] = {
+            found[_between(low, high)] = {
                 "clips": len(inside) // len(runs),
                 "found": round(float(np.mean([p.probabilities[none] < 0.5 for p in inside])), 3),
                 "named_rightly": round(float(np.mean([p.predicted == p.truth for p in inside])), 3),
@@ -186,16 +187,20 @@ def judge_flow(
                 if where[k].any():
                     moving[size][name].append(float(pair[where[k]].mean()))
         on_clip()
-    joined = {n: [v for s in SIZES if s[1] > TOOTHLESS for v in moving[s][n]] for n in names}
+    joined = {n: [v for s in SIZES for v in moving[s][n]] for n in names}
     return {
         "all": {n: _mean(v) for n, v in everywhere.items()},
         "moving": {n: _mean(v) for n, v in joined.items()},
         "by_motion": {
-            f"{low:g} to {high:g} px": {n: _mean(v) for n, v in moving[(low, high)].items()} for low, high in SIZES
+            _between(low, high): {n: _mean(v) for n, v in moving[(low, high)].items()} for low, high in SIZES
         },
         "far": {n: v / far_pixels if far_pixels else float("nan") for n, v in far.items()},
-        "pairs": {f"{low:g} to {high:g} px": len(moving[(low, high)]["zero"]) for low, high in SIZES},
+        "pairs": {_between(low, high): len(moving[(low, high)]["zero"]) for low, high in SIZES},
     }
+
+
+def _between(low: float, high: float) -> str:
+    return f"{low:g} px and more" if high == math.inf else f"{low:g} to {high:g} px"
 
 
 def flow_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

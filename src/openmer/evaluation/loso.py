@@ -14,10 +14,11 @@ import json
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ from openmer.training.loop import TrainSettings, train
 from openmer.version import __version__, commit
 
 SCHEMA = "openmer.loso/1"
+INNER_DRAWS = 100  # of an inner split, until every class is left to learn from
 Executor = Literal["processes", "ray"]
 
 
@@ -169,6 +171,7 @@ def run_loso(
     predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json", len(data.classes))]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
+    metrics["commits"] = sorted({_commit_of(task) for task in tasks})
     if begun is not None:
         metrics["initial_weights"] = {"trained_on": begun.trained_on, "people_are_recorded": begun.people is not None}
     if protocol is not None:
@@ -282,6 +285,11 @@ def _is_finished(task: _Task) -> bool:
     return isinstance(found, dict) and found.get("digest") == task.digest
 
 
+def _commit_of(task: _Task) -> str:
+    """Of the code that made a finished fold, which an earlier version may have left."""
+    return str(json.loads((task.out / "predictions.json").read_text()).get("commit") or "unknown")
+
+
 def _run_task(task: _Task) -> str:
     """One fold of one seed: train, judge, write; the fold's name."""
     if task.threads:
@@ -300,10 +308,16 @@ def _run_task(task: _Task) -> str:
         run,
         validate=validation(data.subset(inner)) if len(inner) else None,
         accelerator="cuda" if cuda else "cpu" if task.device == "cpu" else "auto",
-        devices=[int(task.device.partition(":")[2])] if ":" in task.device else 1,  # type: ignore[arg-type]
+        devices=[int(task.device.partition(":")[2])] if ":" in task.device else 1,
     )
+    model.to(task.device if cuda else "cpu")
     found = predict(model, data.subset(np.array(task.test)), fold=task.fold, seed=task.training.seed)
-    content = {"digest": task.digest, "predictions": [asdict(p) for p in found]}
+    content = {
+        "digest": task.digest,
+        "openmer": __version__,
+        "commit": commit(),
+        "predictions": [asdict(p) for p in found],
+    }
     try:
         task.out.mkdir(parents=True, exist_ok=True)  # the constant guesser leaves no run
         log = run / "log.csv"
@@ -324,10 +338,17 @@ def _inner_split(data: ClipData, train_: np.ndarray[Any, Any], task: _Task) -> t
     count = max(1, round(task.inner * len(people)))
     if count >= len(people):
         raise InputError(f"held out {task.fold}: {len(people)} training subjects are too few for an inner split")
-    drawn = np.random.default_rng([task.training.seed, 5]).permutation(len(people))[:count]
-    chosen = {people[int(k)] for k in drawn}
-    inside = np.array([data.entries[int(k)].person in chosen for k in train_])
-    return train_[~inside], train_[inside]
+    rng = np.random.default_rng([task.training.seed, 5])
+    classes = set(data.labels[train_].tolist())
+    for _ in range(INNER_DRAWS):
+        chosen = {people[int(k)] for k in rng.permutation(len(people))[:count]}
+        inside = np.array([data.entries[int(k)].person in chosen for k in train_])
+        if set(data.labels[train_[~inside]].tolist()) == classes:
+            return train_[~inside], train_[inside]
+    raise InputError(
+        f"held out {task.fold}: whoever is drawn for the inner split, a class is left without anyone to learn it from; "
+        "choose a smaller --inner, or none"
+    )
 
 
 def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, device: str) -> Iterator[str]:
@@ -337,20 +358,26 @@ def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, d
     gpus = _gpus(device)
     workers = min(workers or max(1, gpus), len(tasks))
     threads = max(1, torch.get_num_threads() // workers)  # OMP_NUM_THREADS counts
-    placed = [replace(t, threads=threads, device=f"cuda:{k % gpus}" if gpus else "cpu") for k, t in enumerate(tasks)]
+    free = deque(f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers))  # where the next fold may run
     if workers == 1:  # a process of its own would only take time to start
-        for task in placed:
-            yield _run_task(task)
+        for task in tasks:
+            yield _run_task(replace(task, threads=threads, device=free[0]))
         return
+    rest = iter(tasks)
     with worker_pool(workers) as pool:
-        waiting = {pool.submit(_run_task, task) for task in placed}
+        running: dict[Future[str], str] = {}
         try:
-            for done in as_completed(waiting):
-                yield done.result()
-        except BrokenProcessPool as error:
-            raise OutputError("a worker was killed (out of memory?); run the same command again, it goes on") from error
+            while True:
+                for task in islice(rest, len(free)):
+                    device = free.popleft()
+                    running[pool.submit(_run_task, replace(task, threads=threads, device=device))] = device
+                if not running:
+                    return
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    free.append(running.pop(done))
+                    yield done.result()
         except BaseException:
-            for future in waiting:
+            for future in running:
                 future.cancel()
             raise
 

@@ -85,7 +85,7 @@ def _pages(
     training = run["settings"]["training"]
     title = f"{training['model']}, {'/'.join(metrics['classes'])}"
     made = {
-        "commit": run["commit"],
+        "commit": _commits(run, metrics),
         "openmer": run["openmer"],
         "model": training["model"],
         "changed from the preset": _listed(training["switches"]) or "nothing",
@@ -107,7 +107,7 @@ def _pages(
         number=_number,
         protocol=_protocol(metrics),
         simulated=run["store"].get("kind") == SIMULATED,
-        confusion=figure_uri(confusion_figure(np.sum(metrics["confusion"], 0), metrics["classes"])),
+        confusion=figure_uri(confusion_figure(np.array(metrics["confusion"][0]), metrics["classes"])),
         subjects=figure_uri(_subjects_figure(rows)),
         curves=_curves(folder),
         examples=shown,
@@ -120,6 +120,12 @@ def _pages(
         "report.md": markdown(title, metrics, made),
         "report.json": json.dumps({"title": title, "metrics": metrics, "made": made}, indent=2) + "\n",
     }
+
+
+def _commits(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Of the code that trained the folds."""
+    found = metrics.get("commits") or [str(run["commit"])]
+    return ", ".join(found) + (": folds were trained by different versions of the code" if len(found) > 1 else "")
 
 
 def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
@@ -149,7 +155,10 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
         f"{_protocol(metrics)}, {metrics['videos']} videos of {metrics['subjects']} subjects",
         "",
     ]
-    lines += ["| | mean | sd | 95 % over subjects | always the most frequent class |", "|---|---|---|---|---|"]
+    lines += [
+        "| | mean | sd | 95 % over subjects (first seed) | always the most frequent class |",
+        "|---|---|---|---|---|",
+    ]
     guess = metrics.get("most_frequent_class", {})
     for part, before in (("scores", ""), ("detection", "expression or none: ")):
         for name, s in metrics.get(part, {}).items():

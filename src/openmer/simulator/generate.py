@@ -34,7 +34,7 @@ import numpy.typing as npt
 from openmer.clip import NONE, Array, Clip
 from openmer.errors import InputError
 from openmer.files import new_directory
-from openmer.processes import worker_pool
+from openmer.processes import mapped
 from openmer.simulator.head import head_model
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
@@ -206,12 +206,7 @@ def generate(
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         work = [(folder, settings, s, k) for s, k in wanted]
         write = _write_sample if settings.minutes is None else write_video
-        if processes == 1:
-            parts = [_counted(write(*item), on_sample) for item in work]
-        else:
-            with worker_pool(processes) as pool:
-                found = pool.map(write, *zip(*work, strict=True))
-                parts = [_counted(part, on_sample) for part in found]
+        parts = mapped(write, work, processes, on_item=on_sample)
         rows = [row for row, _ in parts]
         (folder / "samples.csv").write_text(_csv(rows, COLUMNS))
         if settings.minutes is not None:
@@ -239,11 +234,6 @@ def person_name(seed: int, subject: int) -> str:
 
 
 Part = tuple[dict[str, Any], list[dict[str, Any]]]  # a row of samples.csv, and rows of intervals.csv
-
-
-def _counted(part: Part, on_sample: Callable[[], None]) -> Part:
-    on_sample()
-    return part
 
 
 def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:

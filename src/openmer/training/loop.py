@@ -231,7 +231,7 @@ def train(
     validate: Validate | None = None,
     trained_on: str = "",
     console: Console | None = None,
-    devices: int | str = "auto",
+    devices: int | list[int] | Literal["auto"] = "auto",
     accelerator: str = "auto",
     stop_after: int | None = None,
 ) -> nn.Module:
@@ -245,7 +245,7 @@ def train(
             called every `validate_every` steps.
         trained_on: said in the record of the weights.
         console: where the progress bar goes.
-        devices: how many, for Fabric.
+        devices: how many, or which, for Fabric.
         accelerator: `cpu`, `cuda` or `auto`, for Fabric.
         stop_after: end early after so many steps of this call, as if the run had been stopped (for tests).
 
@@ -253,8 +253,8 @@ def train(
         The network in eval mode, on the CPU.
 
     Raises:
-        InputError: the folder holds a run with other settings or data, a batch holds far more clips than there are, or
-            training diverged.
+        InputError: the folder holds a run with other settings or data, a batch holds far more clips than there are or
+            fewer than devices, or training diverged.
         OutputError: the folder cannot be written.
     """
     from lightning.fabric import Fabric  # takes seconds to import
@@ -275,8 +275,15 @@ def train(
             f"a batch of {settings.batch} would hold each of the {len(data)} clips more than {MOST_TIMES} times; "
             "choose a smaller --batch"
         )
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=settings.precision)  # type: ignore[arg-type]
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        precision=settings.precision,  # type: ignore[arg-type]
+        strategy="ddp_find_unused_parameters_true" if _several(devices, accelerator) else "auto",
+    )
     fabric.launch()
+    if settings.batch < fabric.world_size:
+        raise InputError(f"a batch of {settings.batch} leaves some of {fabric.world_size} devices without a clip")
     model.to(fabric.device)  # before a checkpoint is read: the optimiser's state goes where its weights are
     learning = [p for p in model.parameters() if p.requires_grad]
     if not learning:
@@ -365,6 +372,13 @@ def train(
     if fabric.is_global_zero and last == settings.steps:
         return _finished(model, settings, data, out, trained_on)
     return model
+
+
+def _several(devices: int | list[int] | Literal["auto"], accelerator: str) -> bool:
+    """Whether gradients are joined over devices: then each must know that heads without a loss have none."""
+    if devices == "auto":
+        return accelerator != "cpu" and torch.cuda.device_count() > 1
+    return (devices if isinstance(devices, int) else len(devices)) > 1
 
 
 def _ahead(fetch: Callable[[int], Batch], steps: range, readers: int) -> Generator[Batch, None, None]:

@@ -105,8 +105,8 @@ class Run:
             model.load_state_dict(found["model"])
             optimizer.load_state_dict(found["optimizer"])
             torch.set_rng_state(found["random"])
-            if found["random_cuda"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(found["random_cuda"])
+            if found["random_cuda"] is not None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.set_rng_state(found["random_cuda"])
             self.best, self._best_score = found["best"], float(found["best_score"])
             if self.best is not None and _shapes(self.best) != _shapes(model.state_dict()):
                 raise ValueError("the best weights are of another network")
@@ -153,7 +153,7 @@ class Run:
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random_cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,  # type: ignore[no-untyped-call]
             "best": self.best,
             "best_score": self._best_score,
             "rows": self._rows,

@@ -81,6 +81,8 @@ class LiveSource:
                 yield frame
             if isinstance(self._problem, InputError):
                 raise self._problem
+            if self._problem is not None:
+                raise InputError(f"the pictures cannot be read ({self._problem})") from self._problem
         finally:
             self.stop()
             thread.join(timeout=2)
@@ -93,9 +95,10 @@ class LiveSource:
                 self._put(frame)
                 if self._stopped.is_set():
                     return
-        except InputError as error:
+        except Exception as error:  # whatever it is, whoever waits for frames must hear of it
             self._problem = error
-        self._put(_END)
+        finally:
+            self._put(_END)
 
     def _put(self, frame: Frame | None) -> None:
         with self._ready:

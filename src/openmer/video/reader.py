@@ -26,6 +26,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 LEAST_FPS, MOST_FPS = 0.1, 10_000
 MOST_DIGITS = 19  # of a frame's number; what is longer is no 64-bit number
 _NUMBER = re.compile(r"(\d+)\D*$")
+_COPY = re.compile(r"\(\d+\)$| - copy", re.IGNORECASE)  # `img12(2).jpg`, `img12 - Copy.jpg`
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
@@ -115,14 +116,17 @@ class VideoReader:
         self._start_s = start_s
         self._end_s = end_s
         self._gray = gray
-        self.problems: list[str] = []
-        self._images = _numbered_images(source, fps) if source.is_dir() else None
+        self._images: list[tuple[int, Path]] | None = None
+        self._passed_over: list[str] = []
+        if source.is_dir():
+            self._images, self._passed_over = _numbered_images(source, fps)
+        self.problems = list(self._passed_over)
         self.info = self._folder_info(source) if source.is_dir() else self._file_info(source)
 
     def __iter__(self) -> Iterator[Frame]:
-        self.problems = []
+        self.problems = list(self._passed_over)
         frames = self._from_images() if self._images is not None else self._from_file()
-        last_s = 0.0
+        last_s = self._last_image_s()  # pictures before the start are never read
         for frame in frames:
             last_s = frame.time_s
             if self._end_s is not None and last_s > self._end_s:
@@ -133,6 +137,12 @@ class VideoReader:
             raise InputError(
                 f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where it was to begin"
             )
+
+    def _last_image_s(self) -> float:
+        """When the last picture of a folder is; 0 for a file."""
+        if self._images is None or self._fps is None:
+            return 0.0
+        return float((self._images[-1][0] - self._images[0][0]) / self._fps)
 
     @property
     def numbers(self) -> tuple[int, ...] | None:
@@ -150,7 +160,7 @@ class VideoReader:
 
     def _file_info(self, source: Path) -> VideoInfo:
         with _opened(source) as container:
-            stream = _picture_stream(container, source)
+            stream = picture_stream(container, source)
             rate = stream.average_rate or stream.guessed_rate
             fps = self._fps or (Fraction(rate.numerator, rate.denominator) if rate else None)
             count = stream.frames or None
@@ -171,7 +181,7 @@ class VideoReader:
         source = self.info.source
         index, last_s, origin = 0, -1.0, None
         with _opened(source) as container:
-            stream = _picture_stream(container, source)
+            stream = picture_stream(container, source)
             stream.thread_type = "AUTO"
             for picture in _decoded(container, stream, self.problems):
                 if self._fps is not None:
@@ -184,9 +194,9 @@ class VideoReader:
                     raise InputError(f"{source} has no timestamps; give its frame rate by --fps")
                 if time_s <= last_s:
                     self.problems.append(f"frame {index} does not come after the one before it and is left out")
-                    continue
-                last_s = time_s
-                yield Frame(index, time_s, self._pixels(picture))
+                else:
+                    last_s = time_s
+                    yield Frame(index, time_s, self._pixels(picture))
                 index += 1
 
     def _pixels(self, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
@@ -248,10 +258,10 @@ def _opened(source: Path) -> "av.container.InputContainer":
     return container
 
 
-def _picture_stream(container: "av.container.InputContainer", source: Path) -> "av.VideoStream":
+def picture_stream(container: "av.container.InputContainer", source: Path) -> "av.VideoStream":
+    """The film: a cover picture can come first, and of several the one with the most frames is read."""
     if not container.streams.video:
         raise InputError(f"{source} has no pictures, only {', '.join(s.type for s in container.streams)}")
-    # A cover picture can come first: the film is the stream with the most frames.
     return max(container.streams.video, key=lambda s: (not s.disposition & Disposition.attached_pic, s.frames))
 
 
@@ -274,27 +284,46 @@ def _decoded(
                 return
 
 
-def _numbered_images(folder: Path, fps: Fraction | None) -> list[tuple[int, Path]]:
-    """(number, path) sorted by number: 9 before 10."""
-    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+def frame_number(path: Path) -> int | None:
+    """The last number in a picture's name, which is its place among the frames of its folder.
+
+    None for what is no frame: other files, hidden or empty pictures, copies such as `img12(2).jpg`, pictures without a
+    number, and with one of more than 18 digits.
+    """
+    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or _COPY.search(path.stem):
+        return None
+    match = _NUMBER.search(path.stem)
+    if match is None or len(match[1]) >= MOST_DIGITS or not path.stat().st_size:
+        return None
+    return int(match[1])
+
+
+def _numbered_images(folder: Path, fps: Fraction | None) -> tuple[list[tuple[int, Path]], list[str]]:
+    """(number, path) sorted by number, 9 before 10, and what is said of pictures that are no frames."""
+    try:
+        images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+        numbers = [frame_number(path) for path in images]
+    except OSError as error:
+        raise InputError(f"cannot read {folder}: {error.strerror or error}") from error
     if not images:
         raise InputError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     numbered: dict[int, Path] = {}
-    for path in images:
-        match = _NUMBER.search(path.stem)
-        if match is None:
-            raise InputError(f"{path} has no number in its name, so its place in time is unknown")
-        number = int(match.group(1)) if len(match.group(1)) < MOST_DIGITS else -1
-        if number < 0:
-            raise InputError(
-                f"{path.name[:80]} in {folder} has a number of more than {MOST_DIGITS - 1} digits in its name"
-            )
+    for number, path in zip(numbers, images, strict=True):
+        if number is None:
+            continue
         if number in numbered:
             raise InputError(f"{path.name} and {numbered[number].name} in {folder} have the same number")
         numbered[number] = path
+    others = sorted(path.name[:80] for number, path in zip(numbers, images, strict=True) if number is None)
+    if not numbered:
+        raise InputError(
+            f"no image in {folder} has a number in its name that says its place in time, such as img12.png "
+            f"(there is {others[0]}); empty images and copies do not count"
+        )
     if fps is None:
         raise InputError(f"{folder} is a folder of images; give their frame rate, for example --fps 200")
-    return sorted(numbered.items())
+    said = [f"{name} is left out: it is empty, a copy, or has no number in its name" for name in others]
+    return sorted(numbered.items()), said
 
 
 def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:

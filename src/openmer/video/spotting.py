@@ -129,7 +129,7 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     if len(even) < _FEWEST:
         return []
     curves = _curves(even, times, signals.standing[part], rate, settings)
-    head = np.cumsum(_resampled(even, times, signals.head[part, :2]), axis=0)
+    head = _resampled(even, times, np.cumsum(signals.head[part, :2], axis=0))
     eyes = _resampled(even, times, signals.eyes_open[part]).mean(1)
     closed = _closures(eyes, rate, settings)
 

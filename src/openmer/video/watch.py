@@ -27,7 +27,7 @@ from openmer.video.live import LiveSource
 from openmer.video.measure import NO_FACE
 from openmer.video.motion import REGION_NAMES
 from openmer.video.reader import Frame
-from openmer.video.recognition import CAUTION, CLASSICAL, what_judged
+from openmer.video.recognition import CAUTION, CLASSICAL, LONGEST_S, what_judged
 from openmer.video.stream import Moment, StreamSettings, stream
 
 MARKER = "timeline.json"
@@ -209,7 +209,7 @@ def _screen(source: LiveSource, state: _State, moment: Moment) -> Group:
         size = 0.0 if np.isnan(value) else float(value)
         table.add_row(name, Text("█" * round(BAR * min(1.0, size / FULL_PX)), style="cyan"), f"{size:.2f} px")
     for name, share in (moment.probabilities or {}).items():
-        table.add_row(f"p({name})", Text("█" * round(BAR * share), style="magenta"), f"{share:.2f}")
+        table.add_row(Text(f"p({name})"), Text("█" * round(BAR * share), style="magenta"), f"{share:.2f}")
     events = [_said(interval) for interval in state.intervals[-SHOWN:]]
     return Group(Text.from_markup(head), table, *map(Text, events), Text("Ctrl-C ends and writes the result", "dim"))
 
@@ -233,6 +233,9 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
             f"{rate:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so it is under-sampled and the "
             f"shortest are missed; {FEW_FPS} and more are better"
         )
+    record = _record(settings)
+    if record is not None and state.with_face and not state.windows:
+        warnings.append(f"the network gave no opinion: it never had enough frames of one face within {LONGEST_S} s")
     if source.dropped:
         share = source.dropped / (source.dropped + state.frames)
         warnings.append(f"{source.dropped} frames ({share:.0%}) came faster than they could be looked at: dropped")
@@ -245,7 +248,7 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
         provenance={
             "source": "live",
             "openmer": __version__,
-            **what_judged(Path(settings.engine).stem, _record(settings)),
+            **what_judged(Path(settings.engine).stem, record),
             "caution": CAUTION,
             "least_expression": settings.least_expression,
             "frames": state.frames,

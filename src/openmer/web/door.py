@@ -83,7 +83,9 @@ class Door:
         if path == f"{API}/upload":
             # One form can hold many files, each below Gradio's own limit, so the whole of it counts here.
             length = headers.get("content-length")
-            if length is None:
+            if (
+                length is None or "transfer-encoding" in headers
+            ):  # with both, the length would not be the one that counts
                 return PlainTextResponse("an upload must say its length", 411)
             if int(length) > self._max_mb * 1e6 + FORM_BYTES:
                 return PlainTextResponse(f"larger than {self._max_mb:g} MB, the largest that is taken here", 413)

@@ -20,6 +20,7 @@ PAGE = "page.html"  # what the browser shows, beside it
 EXTRAS = "extras"  # what the page shows and offers beside the result: pictures, a zip
 ZIP = "all.zip"
 # Of what browsers and cameras write. Others can point to further files (playlists, scripts), which must not be read.
+MOST_PIXELS = 4096 * 2304  # of a picture
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
 
 
@@ -78,7 +79,7 @@ def run(order: Order, pipe: Connection) -> None:
         _analyse(order, pipe.send)
         pipe.send(Done())
     except OpenMERError as error:
-        pipe.send(Failed(without_folders(str(error), order.video)))
+        pipe.send(Failed(without_folders(str(error), order)))
     except BrokenPipeError:
         os._exit(1)  # the server is gone, and nobody waits
     except Exception as error:
@@ -117,22 +118,28 @@ def zip_all(folder: Path, target: Path) -> None:
 
 
 def check(video: Path, max_seconds: float) -> None:
-    """Refuse what is no plain video file, or too long, before anything is decoded.
+    """Refuse what is no plain video file, too long, or of too large pictures, before anything is decoded.
 
     The length is taken from the packets: files that a browser records state none, and a header may say anything.
     """
     import av.error
-    from av.stream import Disposition
 
-    from openmer.video.reader import open_file
+    from openmer.video.reader import MOST_FPS, open_file, picture_stream
 
     try:
         with open_file(video, format_whitelist=FORMATS) as container:
-            pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-            if not pictures:
-                raise InputError(f"{video.name} has no pictures")
-            first, last = None, 0.0
-            for packet in container.demux(pictures[0]):
+            pictures = picture_stream(container, Path(video.name))
+            size = pictures.codec_context
+            if size.width * size.height > MOST_PIXELS:
+                raise InputError(
+                    f"the pictures of {video.name} are {size.width} x {size.height}, larger than what is taken here; "
+                    "make them smaller, or cut out the face"
+                )
+            first, last, packets = None, 0.0, 0
+            for packet in container.demux(pictures):
+                packets += 1
+                if packets > MOST_FPS * max_seconds:
+                    raise InputError(f"{video.name} has more than {MOST_FPS} pictures a second; that is no video")
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if stamp is None or not packet.time_base:
                     continue
@@ -150,8 +157,9 @@ def check(video: Path, max_seconds: float) -> None:
         ) from error
 
 
-def without_folders(message: str, video: Path) -> str:
-    """The message with the video's bare name in the place of its path."""
-    for path in {str(video), str(video.absolute()), str(video.resolve())}:
-        message = message.replace(path, video.name)
+def without_folders(message: str, order: Order) -> str:
+    """The message with bare names in the place of the server's paths."""
+    for path, name in ((order.video, order.video.name), (order.folder / RESULT, "the result"), (order.folder, "")):
+        for form in {str(path), str(path.absolute()), str(path.resolve())}:
+            message = message.replace(form, name)
     return message
