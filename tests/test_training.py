@@ -285,7 +285,7 @@ def test_what_the_initial_weights_do_not_give_is_said_and_cannot_be_frozen(tmp_p
     make_model(replace(LITE, init=str(weights), freeze=("backbone", "mer")), CLASSES, said.append)
     assert not said, "the classes are the same in another order"
     make_model(replace(LITE, init=str(weights)), ("left", "up"), said.append)
-    assert said == [f"not taken over from {weights}, so it begins anew: mer"]
+    assert said == [f"not taken over from {weights}, so trained from scratch: mer"]
     frozen = replace(LITE, init=str(weights), freeze=("backbone", "mer"))
     with pytest.raises(InputError, match=r"would stay random: mer \(mer.classify"):
         make_model(frozen, ("left", "up"))
