@@ -150,7 +150,7 @@ class Dataset(ABC):
             kind = f"{self._wanted} " if self._wanted else ""
             raise InputError(
                 f"no {kind}frames of {self.title} were found in {self.root} or up to {DEPTH} folders below "
-                f"({there}). Expected is a tree such as {self.layout}; {DOCS} has all of them. "
+                f"({there}). Expected a tree such as {self.layout}; {DOCS} has all of them. "
                 f"To get the dataset: {self.request}"
             )
         return max(wanted, key=lambda t: (t.frames == "raw", len(t.folders)))
@@ -218,7 +218,7 @@ class Dataset(ABC):
         onset = numbers[0] if row.onset is None else row.onset
         offset = numbers[-1] if row.offset is None else row.offset
         if absent and not self.in_folders:
-            what = f"the {' and '.join(absent)} is not annotated; taken is {onset} to {offset}, as on disk"
+            what = f"the {' and '.join(absent)} is not annotated; using {onset} to {offset}, as on disk"
             self._note("interval not annotated", where, what)
         if onset > offset:
             self._note("impossible annotation", where, f"onset {onset} after offset {offset}; left out")
@@ -236,7 +236,7 @@ class Dataset(ABC):
                 "frames out of range",
                 where,
                 f"annotated {onset} to {offset}, on disk {numbers[0]} to {numbers[-1]}; "
-                f"taken {inside[0]} to {inside[-1]}",
+                f"using {inside[0]} to {inside[-1]}",
             )
         onset, offset = inside[0], inside[-1]
         gaps = offset - onset + 1 - len(inside)
@@ -247,7 +247,7 @@ class Dataset(ABC):
             met = "is not annotated" if apex is None else f"{apex} lies outside of {onset} to {offset}"
             apex, estimated = (onset + offset) // 2, True
             if not self.in_folders:
-                self._note("apex estimated", where, f"the apex {met}; taken is the middle, {apex}")
+                self._note("apex estimated", where, f"the apex {met}; using the middle, {apex}")
         return Sample(
             dataset=self.name,
             subject=row.subject,

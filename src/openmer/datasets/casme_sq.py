@@ -66,7 +66,7 @@ class CASMESquared(Dataset):
             apex, offset = whole(row[3], missing=(-1, 0)), whole(row[4], missing=(-1, 0))
             kind: Literal["micro", "macro"] = "micro" if text(row[7]).lower().startswith("micro") else "macro"
             if offset is None and apex is not None:
-                self._note("interval not annotated", f"{subject}/{name}", f"the offset; taken is the apex, {apex}")
+                self._note("interval not annotated", f"{subject}/{name}", f"the offset; using the apex, {apex}")
             yield Row(
                 subject=subject,
                 name=name,

@@ -49,7 +49,7 @@ class FolderDataset:
         elif self.name == SIMULATED:
             raise InputError(
                 f"the name simulated is for what openmer simulate has written, with its {MARKER}, which is not in "
-                f"{self.root}; call the folder otherwise"
+                f"{self.root}; rename the folder"
             )
         self._label = label
         self.samples: tuple[Sample, ...] = tuple(self._read())

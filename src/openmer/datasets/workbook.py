@@ -124,7 +124,7 @@ def _refuse_huge(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MOST_BYTES:
-        raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, which is no annotation")
+        raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, too much for an annotation")
     with path.open("rb") as file:  # openpyxl 3.1.0 does not close a damaged file it opened itself
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         for sheet in book.worksheets:
@@ -138,7 +138,7 @@ def _refuse_huge(path: Path) -> None:
                 if used and number * width > MOST_CELLS:
                     raise InputError(
                         f"the sheet {sheet.title} of {path} has a value in row {number} and one in column {width}, "
-                        "which is no annotation; delete what lies far away"
+                        "too far for an annotation; delete the cells far away"
                     )
 
 
