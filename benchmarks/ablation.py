@@ -1,10 +1,10 @@
-"""What each part of MOL is worth: the same clips, the same split, one part less at a time. Prints a table.
+"""What each part of MOL contributes: same clips, same split, one part removed at a time. Prints a table.
 
 Run: python benchmarks/ablation.py --out runs/ablation [--subjects 200] [--steps 300] [--seeds 0 1 2]
 On a GPU: ... --model mol --subjects 1000 --held-out 60 --device cuda --jobs 3
 
-Every variant learns from the same simulated people and is judged on the same others. A variant that is done is not done
-again.
+Every variant learns from the same simulated people and is judged on the same others. A finished variant is not
+repeated.
 """
 
 import json
@@ -67,19 +67,19 @@ def main(
     """Train, judge, write, print.
 
     Args:
-        out: where stores and runs lie.
+        out: folder of stores and runs.
         model: the preset whose parts are switched off.
         subjects: to learn from, four clips each.
         held_out: others, to judge on.
-        steps: of each training.
-        batch: clips a step.
-        seeds: of repeated trainings.
-        variants: by name; all that differ from the preset unless some are chosen.
-        lr: largest learning rate.
+        steps: of each training run.
+        batch: clips per step.
+        seeds: of repeated runs.
+        variants: by name; by default all that differ from the preset.
+        lr: peak learning rate.
         precision: of Fabric.
         device: auto, cpu or cuda.
-        jobs: trainings at once, each in a process.
-        name: of the file of results.
+        jobs: training runs at a time, each in its own process.
+        name: of the results file.
     """
     variants = variants or tuple(v for v in VARIANTS if v == "whole" or _differs(model, v))
     unknown = sorted(set(variants) - set(VARIANTS))
@@ -91,7 +91,7 @@ def main(
         with progress(console, f"Simulating {part}", people, "people/s") as step:
             simulated = SimulatedClips(subjects=people, seed=seed)
             stores.append(prepare_simulated(out / part, simulated, processes=os.cpu_count() or 1, on_subject=step).root)
-    often = max(50, steps // 4)  # a GPU does 50 steps in a second, and half a gigabyte is written each time
+    often = max(50, steps // 4)  # a GPU does 50 steps a second, and each checkpoint is half a gigabyte
     base = TrainSettings(model=model, steps=steps, batch=batch, lr=lr, precision=precision, checkpoint_every=often)
     found: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     tasks = [(variant, seed) for seed in seeds for variant in variants]
@@ -113,7 +113,7 @@ def _differs(model: str, variant: str) -> bool:
 
 
 def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: str) -> dict[str, float]:
-    """Train and judge one variant, unless that was done."""
+    """Train and judge one variant, unless already done."""
     kept = folder / "scores.json"
     if kept.exists():
         content = json.loads(kept.read_text())
@@ -148,7 +148,7 @@ def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> Table:
 
 
 def _cell(value: dict[str, float | None] | None, digits: int, times: float = 1) -> str:
-    """Mean and deviation; a dash where the variant has no such head, no deviation from a single seed."""
+    """Mean and deviation; a dash if the variant lacks the head, no deviation for a single seed."""
     shown = [f"{times * v:.{digits}f}" for k in ("mean", "sd") if value and (v := value[k]) is not None]
     return " ± ".join(shown) or "-"
 

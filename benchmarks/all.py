@@ -1,12 +1,12 @@
-"""Rerun the figures that the README and the documents quote, one script after another; then compare.
+"""Rerun the figures that the README and the docs quote, one script after another; then compare.
 
 Run: python benchmarks/all.py [--only analyze stream] [--show] [--trial]     (or: make bench-all, make bench-trial)
 
-Each script writes benchmarks/results/NAME-DATE.json. Then tests/test_quoted.py compares the documents with the files
-that they name: where a figure has changed, name the new file there and quote anew. All of it takes most of a day on 2
-cores; what is of a GPU is left out where there is none. The shipped weights themselves are made and judged by
-tools/train_mol_lite.py. A trial is so small that it takes minutes: it shows that everything runs, and what it measures
-means nothing and is thrown away.
+Each script writes benchmarks/results/NAME-DATE.json. Then tests/test_quoted.py compares the docs with the files that
+they name: if a figure has changed, name the new file there and update the quote. All of it takes most of a day on 2
+cores; GPU benchmarks are skipped if there is no GPU. The shipped weights themselves are made and judged by
+tools/train_mol_lite.py. A trial is small enough to take minutes: it shows that everything runs; its measurements mean
+nothing and are thrown away.
 """
 
 import os
@@ -28,13 +28,13 @@ RUNS = HERE.parent / "runs"
 
 
 class Benchmark(NamedTuple):
-    """A command line of python.
+    """A Python command line.
 
     Attributes:
         script: a file here, or a module with its verb.
-        arguments: of the measurement.
-        trial: instead of them, of a trial.
-        gpu: whether it is of a GPU; where there is none it is left out.
+        arguments: for the measurement.
+        trial: arguments for a trial instead.
+        gpu: whether it needs a GPU; if there is none, it is skipped.
     """
 
     script: tuple[str, ...]
@@ -47,7 +47,7 @@ def _of(script: str, arguments: str = "", trial: str = "", *, gpu: bool = False)
     return Benchmark(("{here}/" + script,), tuple(arguments.split()), tuple(trial.split()), gpu)
 
 
-# Networks that the GPU's ablation leaves, as its folders are called.
+# Networks made by the GPU's ablation, by the names of its folders.
 TRAINED = ("whole-0", "whole-1", "without-FCC-0", "without-CCC-0", "without-both-0", "without-flow-0")
 CALLED = ("mol-0", "mol-1", "mol-without-FCC", "mol-without-CCC", "mol-without-both", "mol-without-flow")
 WEIGHTS = " ".join("{runs}/ablation-mol/runs/" + name + "/run/model.safetensors" for name in TRAINED)
@@ -110,12 +110,12 @@ BENCHMARKS = {
 
 
 def main(only: tuple[str, ...] = (), show: bool = False, trial: bool = False) -> None:
-    """Run, and say how each went.
+    """Run the scripts and report how each went.
 
     Args:
         only: Names of scripts; all by default.
         show: Print the commands and stop.
-        trial: As little as possible of each.
+        trial: Run as little as possible of each.
     """
     console = Console()
     unknown = sorted(set(only) - set(BENCHMARKS))
@@ -142,7 +142,7 @@ def _command(benchmark: Benchmark, runs: Path, results: Path, trial: bool) -> li
 
 
 def _failed(chosen: dict[str, Benchmark], runs: Path, results: Path, trial: bool, console: Console) -> bool:
-    """Run them; whether any did not end well."""
+    """Run them; returns whether any failed."""
     table = Table("benchmark", "how", "minutes")
     failed = False
     for name, benchmark in chosen.items():

@@ -1,4 +1,4 @@
-"""Speed by stage and memory by length of `openmer analyze`, on the demo's real sequence.
+"""Speed by stage and memory by video length of `openmer analyze`, on the demo's real sequence.
 
 Run: python benchmarks/analyze.py
 """
@@ -22,7 +22,7 @@ from openmer.cli.videos import demo_video
 from openmer.video.reader import VideoReader
 from openmer.writer import VideoWriter
 
-# What a stage is called -> the function whose time it is.
+# Name of a stage -> the function that is timed.
 STAGES = {
     "decode": ("reader.py", "_from_file"),
     "detect faces": ("detect.py", "detect"),
@@ -38,7 +38,7 @@ FPS = Fraction(30000, 1001)
 
 
 def repeated(video: Path, frames: int, path: Path) -> Path:
-    """The sequence forwards and backwards until it has `frames` frames, so that nothing jumps; its sides even."""
+    """The sequence forwards and backwards up to `frames` frames, so that nothing jumps, with even side lengths."""
     pictures = [f.image[: f.image.shape[0] // 2 * 2, : f.image.shape[1] // 2 * 2] for f in VideoReader(video)]
     round_trip = pictures + pictures[-2:0:-1]
     height, width = pictures[0].shape[:2]
@@ -49,7 +49,7 @@ def repeated(video: Path, frames: int, path: Path) -> Path:
 
 
 def speed(video: Path, frames: int, folder: Path, settings: AnalyzeSettings) -> dict[str, Any]:
-    """Frames a second, and the share of each stage."""
+    """Frames per second, and the share of each stage."""
     start = time.perf_counter()
     analyze(video, folder / "plain", settings, overwrite=True)
     seconds = time.perf_counter() - start
@@ -67,7 +67,7 @@ def speed(video: Path, frames: int, folder: Path, settings: AnalyzeSettings) -> 
 
 
 def whole_command(video: Path, frames: int, out: Path, *arguments: str) -> dict[str, float]:
-    """Peak memory (MB) and speed of the command in a process of its own, its start included."""
+    """Peak memory (MB) and speed of the command in its own process, including start-up."""
     command = [sys.executable, "-m", "openmer", "analyze", str(video), "--out", str(out), *arguments]
     start = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -82,8 +82,8 @@ def main(short: int = 600, lengths: tuple[int, ...] = (2_000, 10_000)) -> None:
     """Measure and write.
 
     Args:
-        short: frames of the video by which stages are timed.
-        lengths: frames of the videos by which memory is measured.
+        short: frames of the video used to time stages.
+        lengths: frames of the videos used to measure memory.
     """
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -1,10 +1,10 @@
-"""How much of a decision's attribution lies where the active units move the face: networks against chance.
+"""How much of a decision's attribution is where the active units move the face: networks against chance.
 
 Run: python benchmarks/attribution.py [--weights mol-lite runs/ablation/.../model.safetensors] [--subjects 24]
 
 The region is exact: where the simulator's active units, without head, blinks or speech, move the face by at least a
-third of the largest motion. Chance is the region's share of the crop; a second yardstick is the share of all changes of
-gray from the first frame, which needs no network. Also: how often the units that `openmer explain` names were shown.
+third of the largest motion. Chance is the region's share of the crop; a second yardstick is the share of all gray-level
+changes from the first frame, which needs no network. Also: how often the units that `openmer explain` names were shown.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from openmer.video.recognition import Engine, load_engine
 
 ACTIVE = 1 / 3  # of the largest motion of the active units
 SMOOTH_PX = 3.0
-# Units named from the motion of regions; the same with exact flow of the expression; the network's three likeliest.
+# Units named from the motion of regions; the same with the expression's exact flow; the network's three likeliest.
 UNIT_KINDS = ("", "exact flow, ", "network, ")
 ROOM = 8  # px between the stored square and the crop
 
@@ -54,7 +54,7 @@ def main(
     Args:
         weights: networks, by name or file.
         names: what the table calls them.
-        subjects: simulated people that the weights have not seen, four clips each; those with an expression count.
+        subjects: simulated people that the weights have not seen, four clips each; only clips with an expression count.
         seed: of the people.
         methods: of attribution.
         units: whether to judge the named action units too.
@@ -120,7 +120,7 @@ def _one(
 
 
 def expression_flow(recording: Recording, event: Event) -> npt.NDArray[np.float32]:
-    """(2, C, C) px by which the expression alone moves the face from before it to its apex."""
+    """(2, C, C) px: how the expression alone moves the face, from before it to its apex."""
     alone = replace(
         recording,
         events=(event,),
@@ -131,7 +131,7 @@ def expression_flow(recording: Recording, event: Event) -> npt.NDArray[np.float3
 
 
 def _hit(places: npt.NDArray[np.float32], region: npt.NDArray[np.bool_]) -> float:
-    """Whether the strongest place lies in the region (the pointing game, Zhang et al. 2016); chance for a flat map."""
+    """Whether the maximum is in the region (the pointing game, Zhang et al. 2016); chance for a flat map."""
     if np.ptp(places) == 0:
         return float(region.mean())
     smooth = cv2.GaussianBlur(places, (0, 0), SMOOTH_PX)

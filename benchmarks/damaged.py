@@ -1,10 +1,10 @@
-"""Hundreds of damaged inputs through the commands that meet them: clear errors, crashes, hangs, lost results.
+"""Hundreds of damaged inputs to the commands that read them: clear errors, crashes, hangs, lost results.
 
 Run: python benchmarks/damaged.py [--seed 0] [--only results/] [--keep /tmp/corpus]
 
-Each input is met in a process of its own, forked from one that has everything imported, with bounds on memory and time.
-A clear error ends with exit code 1 and one line that begins with `error:`, or is an OpenMERError of a function; a crash
-is any other exception, exit code or signal. A result is lost where a command fails and leaves an older result changed.
+Each input is read in its own process, forked from one that has imported everything, with limits on memory and time. A
+clear error ends with exit code 1 and one line that starts with `error:`, or is an OpenMERError of a function; a crash
+is any other exception, exit code or signal. A result is lost if a command fails and leaves an older result changed.
 """
 
 import contextlib
@@ -69,11 +69,11 @@ FUNCTIONS: dict[str, Callable[..., None]] = {"load_model": load_model, "read_onn
 
 
 def meet(case: Case, said: Path) -> int:
-    """Run one case in this process; the exit code: 0, 1 for a clear error, or anything else."""
+    """Run one case in this process; returns the exit code: 0, 1 for a clear error, or anything else."""
     with said.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         try:
             return _called(case)
-        except BaseException:  # whatever it is, it is what this looks for
+        except BaseException:  # anything at all is what this looks for
             traceback.print_exc()
             return 70
 
@@ -103,11 +103,11 @@ def _in_child(case: Case, said: Path, memory_gb: float) -> None:
     with said.with_suffix(".low").open("w") as low:  # what libraries write past Python
         os.dup2(low.fileno(), 2)
     os.environ["COLUMNS"] = "200"
-    os._exit(meet(case, said))  # without waiting for threads that a library may have left
+    os._exit(meet(case, said))  # without waiting for threads left by a library
 
 
 def judged(case: Case, code: int | None, said: str, before: dict[Path, str], seconds: float) -> Outcome:
-    """What an exit code (None for none in time), the words and the files that are left come to."""
+    """The verdict from an exit code (None if it timed out), the output and the files left."""
     lines = said.strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     if code is None:
@@ -125,7 +125,7 @@ def judged(case: Case, code: int | None, said: str, before: dict[Path, str], sec
 
 
 def digests(kept: Iterable[Path]) -> dict[Path, str]:
-    """File -> digest, of files and of all in folders."""
+    """File -> digest, for files and everything in folders."""
     found: dict[Path, str] = {}
     for path in kept:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -135,7 +135,7 @@ def digests(kept: Iterable[Path]) -> dict[Path, str]:
 
 
 def in_process_of_its_own(context: multiprocessing.context.ForkServerContext, case: Case, said: Path) -> Outcome:
-    """Meet one case, for at most `HANG_S`."""
+    """Run one case, for at most `HANG_S`."""
     before = digests(case.keeps)
     start = time.perf_counter()
     process = context.Process(target=_in_child, args=(case, said, MEMORY_GB))
@@ -151,12 +151,12 @@ def in_process_of_its_own(context: multiprocessing.context.ForkServerContext, ca
 
 
 def main(seed: int = 0, only: str = "", keep: Path | None = None) -> None:
-    """Meet all cases and write the counts.
+    """Run all cases and write the counts.
 
     Args:
         seed: of the damage.
-        only: cases whose name begins so; nothing is written then.
-        keep: where the corpus is left, to look at.
+        only: only cases whose name starts with this; then nothing is written.
+        keep: folder to keep the corpus in, for inspection.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, *MORE])

@@ -1,9 +1,9 @@
-"""Memory and open files over a thousand clips, and two processes that fill one store at the same time.
+"""Memory and open files over a thousand clips, and two processes filling one store at the same time.
 
 Run: python benchmarks/endurance.py [--clips 1000]
 
-A few simulated recordings are written once as pictures; each clip is then a recording of its own in samples.csv,
-read, prepared and stored as `openmer prepare folder` does it, read back and judged by the shipped network.
+A few simulated recordings are written once as pictures; each clip is then a separate recording in samples.csv, read,
+prepared and stored as `openmer prepare folder` does, read back and judged by the shipped network.
 """
 
 import json
@@ -59,7 +59,7 @@ def films(root: Path) -> list[Path]:
 
 
 def dataset(root: Path, clips: int) -> Path:
-    """A samples.csv of so many recordings of a few films."""
+    """A samples.csv with this many recordings of a few films."""
     names = [folder.name for folder in films(root)]
     rows = [f"s{k % 20},v{k:04d},{names[k % FILMS]},100,surprise" for k in range(clips)]
     (root / "samples.csv").write_text("\n".join(["subject,sample,source,fps,label", *rows, ""]))
@@ -67,10 +67,10 @@ def dataset(root: Path, clips: int) -> Path:
 
 
 def endure(root: Path, clips: int) -> dict[str, Any]:
-    """Prepare, store, read back and judge one clip after the other."""
+    """Prepare, store, read back and judge one clip after another."""
     samples = FolderDataset(dataset(root / "data", clips)).samples
     model = load_model("mol-lite")
-    marks = {1, 2, *(round(clips * share) for share in (0.1, 0.5, 1.0))}  # what is loaded once is there after two
+    marks = {1, 2, *(round(clips * share) for share in (0.1, 0.5, 1.0))}  # what is loaded only once is loaded after two
     found: dict[str, Any] = {"start": now()}
     start = time.perf_counter()
     left_out = 0
@@ -87,7 +87,7 @@ def endure(root: Path, clips: int) -> dict[str, Any]:
 
 
 def contents(root: Path) -> dict[str, list[Any]]:
-    """What a store says and holds, clip by clip; the bytes of an archive carry the time of writing."""
+    """A store's index and content, clip by clip; archives cannot be compared by bytes, which include the time."""
     store = ClipStore(root)
     found: dict[str, list[Any]] = {}
     for entry in store:
@@ -133,7 +133,7 @@ def main(clips: int = 1000, shared: int = 40) -> None:
     """Measure and write.
 
     Args:
-        clips: One after the other.
+        clips: Number of clips, one after another.
         shared: Recordings that two processes prepare at once.
     """
     torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))

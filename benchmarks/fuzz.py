@@ -1,10 +1,9 @@
-"""Fuzz what reads files of others: timelines, ELAN files, tables of truth, samples.csv, records of weights.
+"""Fuzz everything that reads other people's files: timelines, ELAN files, truth tables, samples.csv, weight records.
 
 Run: python benchmarks/fuzz.py [--seconds 60] [--only elan]
 
-With atheris (pip install atheris), which follows what of the code is reached; without it, by damage drawn at random.
-Each
-reader gets bytes, and may return or raise an OpenMERError; anything else is a finding, and its input is kept.
+With atheris (pip install atheris), which is guided by code coverage; without it, by random damage. Each reader gets
+bytes and may return or raise an OpenMERError; anything else is a finding, and its input is kept.
 """
 
 import importlib.util
@@ -51,7 +50,7 @@ SEED_TIMELINE = {
 
 
 def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]:
-    """What reads bytes, and a whole example."""
+    """A function that reads bytes, and an intact example."""
     from openmer.datasets.folder import FolderDataset
     from openmer.exchange.boris import to_boris_csv
     from openmer.exchange.elan import read_elan, to_elan
@@ -70,7 +69,7 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
 
     def timeline(there: Path) -> object:
         found = read_timeline(there)
-        # What is taken must be good for all that is made of it.
+        # Whatever is accepted must work for everything made from it.
         return found.to_json(), found.to_csv(), to_csv(found), to_elan(found), to_boris_csv(found)
 
     def samples(there: Path) -> object:
@@ -96,7 +95,7 @@ def _record(path: Path) -> object:
     try:
         content = json.loads(path.read_text())
     except (ValueError, RecursionError):
-        return None  # `read_record` says so; here it is the content that counts
+        return None  # `read_record` reports that; here only the content counts
     return record_from(content, path)
 
 
@@ -108,7 +107,7 @@ def _good_record() -> bytes:
 
 
 def _once(read: Callable[[bytes], object], data: bytes) -> None:
-    from openmer.errors import OpenMERError  # not before atheris has been told to follow what is imported
+    from openmer.errors import OpenMERError  # only after atheris has started to instrument imports
 
     try:
         read(data)
@@ -117,7 +116,7 @@ def _once(read: Callable[[bytes], object], data: bytes) -> None:
 
 
 def child(target: str, seconds: int, kept: Path) -> None:
-    """Fuzz one reader in this process, which ends with it."""
+    """Fuzz one reader in this process, which then ends."""
     folder = Path(tempfile.mkdtemp(dir=kept))
     if importlib.util.find_spec("atheris") is None:
         read, good = reader(target, folder)
@@ -168,8 +167,8 @@ def main(seconds: int = 60, only: str = "", target: str = "", kept: Path | None 
     Args:
         seconds: For each.
         only: One of them.
-        target: For the processes that this one starts.
-        kept: Where inputs that are findings are left.
+        target: Used for the processes that this one starts.
+        kept: Where inputs that are findings are kept.
     """
     if target:
         child(target, seconds, kept or Path())

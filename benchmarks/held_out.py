@@ -1,9 +1,9 @@
-"""What networks do on simulated people that they have not seen: classes, expression or none, landmarks, flow.
+"""How networks do on simulated people that they have not seen: classes, expression or none, landmarks, flow.
 
 Run: python benchmarks/held_out.py [--weights mol-lite runs/mol-lite/units-1/model.safetensors ...] [--out runs/units]
 
-The clips are those of `benchmarks/units.py`, which judges action units. Several weights are seeds of one training; the
-spread over them is given.
+The clips are those of `benchmarks/units.py`, which judges action units. Several weights are seeds of one training, for
+which the spread is given.
 """
 
 import os
@@ -32,7 +32,7 @@ from openmer.models.weights import load_model, read_record
 from openmer.progress import progress
 from openmer.training.data import ClipData
 
-CLASSICAL = (("moving", "tvl1"), ("far", "dis"))  # what the table shows beside the network's flow
+CLASSICAL = (("moving", "tvl1"), ("far", "dis"))  # shown in the table next to the network's flow
 
 
 def main(
@@ -46,10 +46,10 @@ def main(
     """Judge and write.
 
     Args:
-        weights: by name or file; of several the spread.
-        out: where the clips lie.
+        weights: by name or file; several give the spread.
+        out: folder of the clips.
         flow: whether to judge flow too.
-        classical: whether TV-L1 and DIS are judged beside it, which takes most of the time and depends on no weights.
+        classical: whether to judge TV-L1 and DIS too, which takes most of the time and does not depend on the weights.
         subjects: fewer people, for a trial.
         device: cpu or cuda.
     """

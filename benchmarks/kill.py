@@ -2,7 +2,8 @@
 
 Run: python benchmarks/kill.py [--kills 10] [--ray]
 
-With --ray the folds run on a local Ray of two workers, and one worker process is killed at a time while Ray goes on.
+With --ray, the folds run on a local Ray with two workers, and one worker process at a time is killed while Ray keeps
+running.
 """
 
 import importlib.util
@@ -76,7 +77,7 @@ def _table(out: Path) -> str:
 
 
 def _killed(root: Path, rng: np.random.Generator, kills: int, seconds: float) -> int:
-    """SIGKILL to the whole group at random moments, each run going on where the last one was killed."""
+    """SIGKILL to the whole group at random moments; each run continues where the last one was killed."""
     done = 0
     for _ in range(kills):
         process = _start(root, "killed", ray=False)
@@ -89,7 +90,7 @@ def _killed(root: Path, rng: np.random.Generator, kills: int, seconds: float) ->
 
 
 def _with_workers_killed(root: Path, rng: np.random.Generator, kills: int, seconds: float) -> int:
-    """SIGKILL to Ray's worker processes while they train; Ray starts others and gives them the folds again."""
+    """SIGKILL to Ray's worker processes while they train; Ray starts others and reassigns the folds."""
     process = _start(root, "killed", ray=True)
     done = 0
     while done < kills and process.poll() is None:

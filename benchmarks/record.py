@@ -14,14 +14,14 @@ from openmer.bench import cpu_name
 from openmer.files import without_nan
 from openmer.version import commit
 
-COMMIT = commit()  # as the run begins: the tree may change while it lasts
+COMMIT = commit()  # at the start of the run: the tree may change meanwhile
 PACKAGES = ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "opencv-python-headless", "av", "dlib-bin")
-ELSEWHERE = "OPENMER_RESULTS"  # a folder for figures that are no measurements: those of a trial
+ELSEWHERE = "OPENMER_RESULTS"  # a folder for figures that are not measurements: those of a trial
 RESULTS = Path(os.environ.get(ELSEWHERE) or Path(__file__).parent / "results")
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
-    """What the figures were measured on; of a GPU where one was used."""
+    """The machine the figures were measured on, with its GPU if one was used."""
     gpu = {"gpu": torch.cuda.get_device_name()} if device != "cpu" and torch.cuda.is_available() else {}
     return {
         "cpu": cpu_name(),
@@ -33,7 +33,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    """None where it is not there, as a measurement of networks alone needs no video."""
+    """The version, or None if not installed: measuring only networks needs no video library."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -41,7 +41,7 @@ def _version(package: str) -> str | None:
 
 
 def write(name: str, settings: dict[str, Any], figures: dict[str, Any], device: str = "cpu") -> Path:
-    """Save the figures as results/NAME-DATE.json; `device` is where networks ran."""
+    """Save the figures as results/NAME-DATE.json; `device` is where the networks ran."""
     RESULTS.mkdir(exist_ok=True)
     now = datetime.now(UTC)
     content = {

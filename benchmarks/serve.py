@@ -1,8 +1,9 @@
-"""Analyses one after another through a running `openmer serve`: whether its memory or its disk grows.
+"""Analyses one after another through a running `openmer serve`: whether its memory or disk use grows.
 
 Run: python benchmarks/serve.py [--count 20] [--seconds 1]
 
-Each analysis is a session of its own, as of a user who drops a video, waits, downloads the zip and closes the page.
+Each analysis is a separate session, like that of a user who drops a video, waits, downloads the zip and closes the
+page.
 """
 
 import importlib.util
@@ -39,9 +40,9 @@ def main(count: int = 20, engine: str = "mol-lite", seconds: float | None = None
     """Measure and write.
 
     Args:
-        count: analyses.
+        count: number of analyses.
         engine: as on the page.
-        seconds: of the demo's video from its beginning; all unless set.
+        seconds: of the demo's video from its beginning; by default all.
     """
     if importlib.util.find_spec("httpx") is None:
         sys.exit("the page is not installed; run `pip install 'openmer[web]'`")
@@ -61,7 +62,7 @@ def _beginning(video: Path, out: Path, seconds: float) -> Path:
 
 
 def measured(video: Path, count: int, engine: str) -> dict[str, Any]:
-    """Memory and files left after every tenth analysis, and the seconds that one takes."""
+    """Memory and leftover files after every tenth analysis, and the seconds per analysis."""
     with tempfile.TemporaryDirectory() as name, _server(Path(name)) as (process, client):
         folder = Path(name)
         rows = [_row(0, process, folder)]
@@ -96,7 +97,7 @@ def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], "httpx.Client
 
 def _analyse(client: "httpx.Client", video: Path, engine: str) -> None:
     session = uuid.uuid4().hex
-    with client.stream("GET", f"{API}/heartbeat/{session}") as alive:  # the open page, until its beats are given up
+    with client.stream("GET", f"{API}/heartbeat/{session}") as alive:  # the open page, until its heartbeat stops
         beats = alive.iter_raw()
         next(beats)
         with video.open("rb") as file:
@@ -125,7 +126,7 @@ def _analyse_index(client: "httpx.Client") -> int:
 
 
 def _row(done: int, process: subprocess.Popen[str], folder: Path) -> dict[str, Any]:
-    """Once the last session's end has been noticed."""
+    """One row, once the end of the last session has been noticed."""
     time.sleep(3)
     status = Path(f"/proc/{process.pid}/status").read_text()
     resident = int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024

@@ -1,4 +1,4 @@
-"""Simulated faces: does dlib see them, what do flow methods make of them, how fast do they come.
+"""Simulated faces: does dlib find them, how do flow methods do on them, how fast are they made.
 
 Run: python benchmarks/simulator.py
 """
@@ -21,7 +21,7 @@ PEAKS = (0.2, 0.5, 1.0, 2.0)
 
 
 def detection(faces: int) -> dict[str, float]:
-    """Share of faces found, and dlib's landmarks against the truth by the distance of the outer eye corners."""
+    """Share of faces found, and dlib's landmarks against the truth over the distance of the outer eye corners."""
     model, errors = DlibFaceModel(), []
     for k in range(faces):
         recording, _ = draw_recording((70, k), draw_person((70, k)), "none")
@@ -65,7 +65,7 @@ def _clips(first: int, count: int) -> int:
 
 
 def throughput(clips: int) -> dict[str, float]:
-    """Clips of 8 frames with flow and landmarks a second, on one and two processes."""
+    """Clips of 8 frames with flow and landmarks per second, with one and two processes."""
     _clips(0, 1)
     start = time.perf_counter()
     _clips(100, clips)
@@ -82,9 +82,9 @@ def main(faces: int = 500, clips: int = 24, timed: int = 40) -> None:
     """Measure and write.
 
     Args:
-        faces: that dlib looks for.
-        clips: recordings in a row of flow errors.
-        timed: clips a process, by which the speed is measured.
+        faces: faces that dlib looks for.
+        clips: recordings per row of flow errors.
+        timed: clips per process, for the speed.
     """
     figures = {"throughput": throughput(timed), "detection": detection(faces)}
     print(figures)

@@ -1,9 +1,9 @@
-"""The spotter on long simulated videos: how many micro-expressions it finds, how often it cries wolf.
+"""The spotter on long simulated videos: how many micro-expressions it finds, how often it gives false alarms.
 
 Run: python benchmarks/spotting.py [--out runs/spotting] [--engine mol-lite] [--videos 30] [--minutes 2] [--seed 100]
 
-With a network the same candidates are judged at several thresholds for setting them aside; 0 keeps all, which is the
-classical spotter. A threshold has to be chosen on another seed than the one it is reported for.
+With a network, the same candidates are judged at several rejection thresholds; 0 keeps all, which is the classical
+spotter. A threshold must be chosen on a different seed than the one it is reported for.
 """
 
 from collections import Counter
@@ -43,12 +43,12 @@ def main(
     seed: int = 100,
     processes: int = 2,
 ) -> None:
-    """Simulate, analyse, compare, write. What is simulated or analysed already is kept, so a run can be stopped.
+    """Simulate, analyse, compare, write. What is already simulated or analysed is kept, so a run can be stopped.
 
     Videos belong to their settings, timelines also to the weights and the commit.
 
     Args:
-        out: where videos and timelines lie.
+        out: folder of videos and timelines.
         engine: weights by name or file, or classical.
         videos: of one person each.
         minutes: of each.
@@ -58,7 +58,7 @@ def main(
     """
     settings = SimulateSettings(subjects=videos, samples=1, fps=fps, seed=seed, size=256, minutes=minutes)
     root = out / f"set-{seed}-{minutes:g}min-{fps:g}fps"
-    # Of these weights and this code: an older timeline is not taken for theirs.
+    # For these weights and this code only: an older timeline must not pass for theirs.
     weights = CLASSICAL if engine == CLASSICAL else f"{Path(engine).stem}-{read_record(engine).sha256[:8]}"
     results = out / f"{weights}-{commit()}-{root.name}"
     console = Console(stderr=True)
@@ -84,7 +84,7 @@ def _truth(root: Path, person: str) -> Path:
 
 
 def _done(root: Path, results: Path, settings: SimulateSettings, subject: int, engine: str) -> None:
-    """Simulate and analyse one video, or what is left of it."""
+    """Simulate and analyse one video, or whatever of that is left to do."""
     torch.set_num_threads(1)
     person = person_name(settings.seed, subject)
     if not _truth(root, person).is_file():
@@ -107,10 +107,10 @@ def _said(settings: SimulateSettings, subject: int) -> dict[float, str]:
 
 
 def judge(pairs: Sequence[tuple[Timeline, Timeline]], said: Sequence[Mapping[float, str]]) -> dict[str, object]:
-    """MEGC's rule on micro-expressions, and its STRS; what false alarms were; recall by size.
+    """MEGC's rule for micro-expressions, and its STRS; what the false alarms were; recall by size.
 
-    STRS takes the network's most probable expression; a hit without an opinion (near an end of the video) has no
-    class and is left out of the recognition.
+    STRS uses the network's most probable expression; a hit without a verdict (near an end of the video) has no class
+    and is left out of recognition.
     """
     total = total_score(
         score_spotting(found.labelled("candidate"), truth.labelled("micro"), found.end_s - found.start_s)

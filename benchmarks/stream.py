@@ -1,9 +1,9 @@
-"""Watching live: frames a second and latency at several input rates, with all outputs and with recognition alone.
+"""Live analysis: frames a second and latency at several input rates, with all outputs and with recognition alone.
 
 Run: python benchmarks/stream.py [--rates 30 100 200] [--seconds 8] [--engine mol-lite]
 
-A simulated face is played at its own pace through the same source as `openmer analyze --live`, so frames that come too
-fast are dropped. Latency is the time from when a frame was due until all was known of it.
+A simulated face is played in real time through the same source as `openmer analyze --live`, so frames that come too
+fast are dropped. Latency is the time from when a frame was due until all its results were known.
 """
 
 import tempfile
@@ -55,14 +55,14 @@ def _video(path: Path, rate: int, seconds: float) -> Path:
 
 
 def _watched(video: Path, settings: StreamSettings) -> dict[str, float]:
-    next(iter(stream([(0.0, np.zeros((64, 64, 3), np.uint8))], settings)))  # loads what has to be loaded
+    next(iter(stream([(0.0, np.zeros((64, 64, 3), np.uint8))], settings)))  # loads whatever has to be loaded
     source = LiveSource(video)
-    known, work = [], []  # how long after a frame's own time all was known of it, and what of that was work
+    known, work = [], []  # time from a frame's own time to its results, and the part of it that was work
     for moment in stream(source, settings):
         known.append(time.monotonic() - moment.time_s)
         work.append(moment.work_s)
         last_s = moment.time_s
-    # The frame that waited least waited for nothing: that is when the source's clock began.
+    # The frame that waited least is taken not to have waited at all: that gives the start of the source's clock.
     began = min(k - w for k, w in zip(known, work, strict=True))
     late, lasted, frames = np.array(known) - began, known[-1] + last_s - began, len(known)
     return {

@@ -1,10 +1,10 @@
-"""How well a network names action units on simulated people that it has not seen, beside naming them from regions.
+"""How well a network names action units on simulated people that it has not seen, against naming them from regions.
 
 Run: python benchmarks/units.py [--weights mol-lite runs/mol-lite/units-1/model.safetensors ...] [--out runs/units]
 
 The clips are those that the shipped weights were judged on: 60 people with calm heads and 60 with lively ones, four
-clips each. Several weights are seeds of one training; the spread over them is given. OUT keeps the clips for the next
-time.
+clips each. Several weights are seeds of one training, for which the spread is given. OUT keeps the clips for the next
+run.
 """
 
 import os
@@ -40,8 +40,8 @@ def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"
     """Judge and write.
 
     Args:
-        weights: by name or file; of several the spread.
-        out: where the clips lie.
+        weights: by name or file; several give the spread.
+        out: folder of the clips.
         subjects: fewer people, for a trial.
     """
     console = Console()
@@ -61,7 +61,7 @@ def main(weights: tuple[str, ...] = ("mol-lite",), out: Path = Path("runs/units"
 
 
 def by_regions(store: ClipStore, console: Console) -> float:
-    """Without a network: how often the unit that would move the twelve regions so is shown. Flow is TV-L1."""
+    """Without a network: how often the unit that best explains the twelve regions' motion is shown. Flow is TV-L1."""
     right = []
     shown = [entry for entry in store if entry.units]
     with progress(console, "By regions", len(shown), "clips/s") as step:

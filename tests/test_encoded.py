@@ -127,7 +127,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(data: ClipData, tmp_path: Path) 
 def test_what_cannot_work_is_refused_before_a_folder_is_made(
     data: ClipData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="the backbone is frozen; name it in freeze"):
+    with pytest.raises(InputError, match="the backbone must be frozen; name it in freeze"):
         TrainSettings(views=2)
     with pytest.raises(InputError, match="must not be negative"):
         replace(HEAD, views=-1)

@@ -29,7 +29,7 @@ def test_a_good_table(tmp_path: Path) -> None:
 
 def test_simulated_people_are_known_as_such_and_no_others(tmp_path: Path) -> None:
     root = table(tmp_path, "p1-00000,x,a,200,joy,3,10,20,R12")
-    with pytest.raises(InputError, match="call the folder otherwise"):
+    with pytest.raises(InputError, match="rename the folder"):
         FolderDataset(root, name="simulated")
     (root / "dataset.json").write_text('{"simulated": true}')
     assert [s.dataset for s in FolderDataset(root, name="mine")] == ["simulated"]

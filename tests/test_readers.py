@@ -120,9 +120,9 @@ def test_samm_raw_and_cropped_with_odd_cells(tmp_path: Path, top: str, notes: in
         ("frames out of range", "011/011_1_1"),
     ]
     assert [f.what for f in dataset.findings if f.kind == "apex estimated"] == [
-        "the apex is not annotated; taken is the middle, 100",
-        "the apex is not annotated; taken is the middle, 100",
-        "the apex 240 lies outside of 98 to 103; taken is the middle, 100",
+        "the apex is not annotated; using the middle, 100",
+        "the apex is not annotated; using the middle, 100",
+        "the apex 240 lies outside of 98 to 103; using the middle, 100",
     ]
 
 

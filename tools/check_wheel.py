@@ -1,9 +1,9 @@
-"""Build the wheel and the source archive, install the wheel alone, and use it outside of the checkout.
+"""Build the wheel and the source archive, install only the wheel, and use it outside the checkout.
 
 Run: make wheel-check
 
-First nothing but the core is installed, so what needs an extra has to name it in one line. Then the extras come,
-and the same commands have to work.
+First only the core is installed, so commands that need an extra must name it in one line. Then the extras are
+installed, and the same commands must work.
 """
 
 import csv
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MOST_MB = 25.0
-# What needs an extra, by its name; in braces: a column of the simulated recording's row.
+# Extra -> a command that needs it; in braces: a column of the simulated recording's row.
 EXTRAS = {
     "explain": ("explain", "simulated/{source}", "--fps", "{fps}", "--at", "0.3", "--out", "why"),
     "web": ("serve",),
@@ -26,7 +26,7 @@ EXTRAS = {
     "onnx": ("export", "mol-lite", "--to", "onnx", "--out", "mol.onnx"),
     "cluster": ("loso", "store", "--out", "ray", "--model", "constant", "--executor", "ray", "--device", "cpu"),
 }
-# `openmer serve` runs until it is stopped: the benchmark's client starts it, has a video analysed, loads the result.
+# `openmer serve` runs until stopped: the benchmark's client starts it, has a video analysed and loads the result.
 SERVED = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -37,7 +37,7 @@ QUIET = ("--quiet", "--disable-pip-version-check")
 
 
 def called(*command: object, cwd: Path, fails: bool = False) -> str:
-    """Run a command; its output. It has to succeed, or to end with code 1 and one line that begins with `error:`."""
+    """Run a command and return its output. It must succeed, or exit with code 1 and one line starting with `error:`."""
     start = time.perf_counter()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"COLUMNS": "200"}
     done = subprocess.run(  # noqa: S603  (commands of this file)
@@ -59,7 +59,7 @@ def called(*command: object, cwd: Path, fails: bool = False) -> str:
 
 
 def build(folder: Path) -> Path:
-    """The wheel; both archives must be small."""
+    """Build both archives, which must be small; returns the wheel."""
     tool = folder / "tool"
     venv.create(tool, with_pip=True)
     called(tool / "bin" / "python", "-m", "pip", "install", *QUIET, "build", cwd=folder)
@@ -74,7 +74,7 @@ def build(folder: Path) -> Path:
 
 
 def use(folder: Path, wheel: Path) -> None:
-    """A tiny piece of every way, by the installed command."""
+    """Try a little of every workflow with the installed command."""
     clean = folder / "clean"
     venv.create(clean, with_pip=True)
     python, openmer = clean / "bin" / "python", clean / "bin" / "openmer"
@@ -116,7 +116,7 @@ def use(folder: Path, wheel: Path) -> None:
 
 
 def main() -> None:
-    """All of it, in a folder that is removed afterwards."""
+    """Do all of it in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         use(folder, build(folder))

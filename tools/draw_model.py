@@ -1,4 +1,4 @@
-"""Draw the network for the docs, in the names of the code: data flow, and what FCC and CCC do.
+"""Draw the network for the docs, using the names in the code: data flow, and what FCC and CCC do.
 
 Run: python tools/draw_model.py docs/images/model.svg
 
@@ -26,13 +26,13 @@ from openmer.models.f5c import CCC
 from openmer.simulator.generate import SimulateSettings, stream
 
 FIRST, SECOND, SHARED, HEAD, INK = "#3b6fb6", "#d9822b", "#7a7a7a", "#3f8f5b", "#222222"
-SCALE = 1.28  # of all text: on a page the drawing is shown at two thirds of its size
+SCALE = 1.28  # of all text: pages show the drawing at two thirds of its size
 NODE = 5  # the channel whose neighbours are shown
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is shown: one pair of a clip, and what the network makes of it."""
+    """What is shown: one pair of a clip, and the network's features and results for it."""
 
     frames: Array
     raw: tuple[Array, Array]
@@ -45,7 +45,7 @@ class Seen:
 
 
 def look() -> Seen:
-    """Ask the shipped weights about one simulated surprise."""
+    """Run the shipped weights on one simulated surprise."""
     model = load_model("mol-lite")
     clip, _ = next(stream(SimulateSettings(emotions=("surprise",), fps=50, seed=4242)))
     inputs = torch.from_numpy(evaluation_input(clip.frames))[None]
@@ -82,7 +82,7 @@ class Sheet:
         self.axes.set_axis_off()
 
     def box(self, x: float, y: float, w: float, h: float, said: str = "", colour: str = SHARED, **more: float) -> None:
-        """A rounded box; `said` in its middle."""
+        """A rounded box with `said` in its centre."""
         patch = FancyBboxPatch(
             (x, y), w, h, boxstyle="round,pad=0,rounding_size=0.8", edgecolor=colour, facecolor=_light(colour), lw=1.3
         )
@@ -90,12 +90,12 @@ class Sheet:
         self.say(x + w / 2, y + h / 2, said, **more)
 
     def say(self, x: float, y: float, said: str, size: float = 8.5, colour: str = INK, **more: object) -> None:
-        """Text, its middle at (x, y)."""
+        """Text centred at (x, y)."""
         options: dict[str, object] = {"ha": "center", "va": "center", "linespacing": 1.25, **more}
         self.axes.text(x, y, said, fontsize=SCALE * size, color=colour, **options)
 
     def arrow(self, points: Sequence[tuple[float, float]], colour: str = INK, style: str = "-") -> None:
-        """Straight from point to point, with a tip at the last."""
+        """Straight lines from point to point, with a tip at the last."""
         for start, end in pairwise(points[:-1]):
             self.axes.plot(*zip(start, end, strict=True), color=colour, lw=1.1, ls=style, solid_capstyle="round")
         tip = FancyArrowPatch(
@@ -119,12 +119,12 @@ class Sheet:
         self.axes.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=edge, lw=0.9, zorder=front))
 
     def maps(self, features: Array, x: float, y: float, edge: str, side: float = 6.0) -> None:
-        """Some channels of (C, S, S), one before the other."""
+        """Some channels of (C, S, S), overlapping."""
         for k, channel in enumerate((96, 64, 5)):
             self.picture(features[channel], x + 0.9 * (2 - k), y + 0.9 * (2 - k), side, edge, front=2 + k)
 
     def plus(self, x: float, y: float) -> None:
-        """A sum."""
+        """A plus sign in a circle, for a sum."""
         self.axes.add_patch(Circle((x, y), 1.2, facecolor="white", edgecolor=INK, lw=1.1, zorder=4))
         self.axes.plot([x - 0.7, x + 0.7], [y, y], color=INK, lw=1.1, zorder=5)
         self.axes.plot([x, x], [y - 0.7, y + 0.7], color=INK, lw=1.1, zorder=5)

@@ -25,7 +25,7 @@ def identities(path: Path) -> None:
 
 
 def emotions(path: Path) -> None:
-    """A row an emotion: onset, apex as it is, exact flow between them, the same expression eight times as large."""
+    """One row per emotion: onset, apex, exact flow between them, the same expression eight times as large."""
     figure = Figure(figsize=(9, 2.3 * len(EMOTIONS)), layout="constrained")
     axes = figure.subplots(len(EMOTIONS), 4)
     titles = ("onset", f"apex, {PEAK_PX} px", "exact flow, onset to apex", f"motion {MAGNIFIED} times as large")
@@ -70,7 +70,7 @@ def landmark_picture(path: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Draw all."""
+    """Draw all of them."""
     identities(folder / "simulated.png")
     emotions(folder / "emotions.png")
     landmark_picture(folder / "landmarks.png")

@@ -1,9 +1,9 @@
-"""Write into a record of weights how often they gave false alarms, for `openmer analyze --alarms-per-minute`.
+"""Add false-alarm rates to a record of weights, for `openmer analyze --alarms-per-minute`.
 
 Run: python benchmarks/spotting.py --seed 200 --videos 6
      python tools/operating_points.py benchmarks/results/spotting-200-DATE.json
 
-The people of the measurement must be others than those on whom spotting is reported (seed 100).
+The people measured must not be those on whom spotting is reported (seed 100).
 """
 
 import json
@@ -17,10 +17,10 @@ RECORD = Path(__file__).parents[1] / "src" / "openmer" / "weights" / "mol-lite.j
 
 
 def main(measured: Path, /, record: Path = RECORD) -> None:
-    """Take the points over.
+    """Copy the points into the record.
 
     Args:
-        measured: written by benchmarks/spotting.py.
+        measured: a file written by benchmarks/spotting.py.
         record: of the weights that were measured.
     """
     found = json.loads(measured.read_text())

@@ -1,14 +1,14 @@
-"""Make the weights that ship: simulate, train, judge on people that were never seen, pack.
+"""Make the shipped weights: simulate, train, judge on people never seen, pack.
 
 Run: python tools/train_mol_lite.py --out runs/mol-lite
 
-Every step goes on where an earlier run was stopped. On 2 cores it takes most of an hour to simulate, an hour for each
-of the joint trainings and more than an hour for each seed of the heads.
+Every step continues where an earlier run was stopped. On 2 cores, simulating takes most of an hour, each joint training
+an hour and each seed of the heads more than an hour.
 
     OUT/calm, OUT/mixed              stores of simulated clips to learn from: still heads; half of them lively
     OUT/held-out, .../held-out-lively  stores to judge on: other people in each
     OUT/joint                        all heads together on calm clips: backbone, flow, landmarks
-    OUT/joint-wild                   goes on with mixed clips, turned, stretched, swayed and blurred
+    OUT/joint-wild                   continues with mixed clips, turned, stretched, swayed and blurred
     OUT/flow-SEED                    the flow head alone
     OUT/landmarks-SEED               the landmark head alone
     OUT/recognition-SEED             the recognition head on top of it, with action units beside it, the rest frozen
@@ -69,7 +69,7 @@ JUDGED = {
 }
 JOINT = TrainSettings(lr=1.5e-3, batch=16, steps=1100, precision="bf16-mixed", checkpoint_every=50)
 JOINT_WILD = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=WILD)
-# The heads are learned on one frozen backbone from the same views of the clips, which are encoded once.
+# The heads are trained on one frozen backbone with the same views of the clips, which are encoded once.
 HEADS_SEE = replace(WILD, often=0.4, sway_px=5, noise=2.0)
 FLOW = TrainSettings(
     lr=1.5e-3,
@@ -92,7 +92,7 @@ LANDMARKS = TrainSettings(
     pairs=FLOW.pairs,
     losses=LossSettings(mer=0.0, flow=0.0),
 )
-# All units that the simulator shows. Learning them beside the classes teaches the recognition head (docs/LOG.md).
+# All units that the simulator shows. Learning them along with the classes helps the recognition head (docs/LOG.md).
 SHOWN = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)
 RECOGNITION = TrainSettings(
     switches={"units": SHOWN},
@@ -106,7 +106,7 @@ RECOGNITION = TrainSettings(
     views=LANDMARKS.views,
     losses=LossSettings(flow=0.0, landmarks=0.0, units=0.3, label_smoothing=0.05),
 )
-# Of these, those that a reading of the recognition head can tell.
+# Those of them that can be read from the recognition head.
 UNITS = (1, 2, 4, 6, 12, 26)
 UNITS_HEAD = TrainSettings(
     switches={"units": UNITS},
@@ -130,7 +130,7 @@ def main(out: Path, seeds: tuple[int, ...] = (0, 1, 2), pack: bool = False) -> N
     """Do all steps.
 
     Args:
-        out: where stores and runs lie.
+        out: folder of stores and runs.
         seeds: of the recognition head; the first one's weights are packed.
         pack: write the weights into the package.
     """
@@ -206,7 +206,7 @@ def _baseline(
 
 
 def _speed(model: MOL, data: ClipData, clips: int = 10) -> dict[str, float]:
-    """Of one pair of frames: the network with all its heads and with flow alone, TV-L1, DIS."""
+    """Seconds per pair of frames: the network with all heads and with flow alone, TV-L1, DIS."""
     batches = [data.evaluation_batch([k]).inputs for k in range(clips)]
     pairs = model.config.frames - 1
 

@@ -1,1 +1,1 @@
-"""From folders on disk to recordings with annotation: one reader a dataset."""
+"""From folders on disk to recordings with annotation: one reader per dataset."""

@@ -1,7 +1,7 @@
-"""What all readers of licensed datasets share: finding trees and workbooks, numbers of frames, what was found amiss.
+"""What all readers of licensed datasets share: finding trees and workbooks, numbering frames, reporting problems.
 
 Facts about the datasets come from public readers and workbooks; the datasets themselves were not seen. So everything is
-found by names and content, never by position, and every reader says what it looked for and what it met instead.
+found by name and content, never by position, and every reader says what it looked for and what it found instead.
 """
 
 import re
@@ -38,17 +38,17 @@ FindingKind = Literal[
     "repeated recording",
     "correction",
 ]
-MOST_UNREADABLE = 0.5  # of the rows, beyond which it is the workbook's format that is wrong
+MOST_UNREADABLE = 0.5  # of the rows; beyond that, the workbook's format must be the problem
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a user should know of.
+    """Something that a user should know about.
 
     Attributes:
-        kind: what sort of thing.
+        kind: what kind of thing.
         where: the recording, folder or column.
-        what: what was met, and what was done.
+        what: what was found, and what was done.
     """
 
     kind: FindingKind
@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree of frames: folders by (subject, name), both in the form that `Dataset._key` gives."""
+    """A tree of frames: folders by (subject, name), both as `Dataset._key` returns them."""
 
     root: Path
     frames: Frames
@@ -70,16 +70,16 @@ class Dataset(ABC):
 
     Args:
         root: the folder that was unpacked, or one or two above.
-        frames: `raw` pictures or `cropped` faces; by default raw where they are there.
-        workbook: the annotation, where it does not lie under `root` or there are several.
-        corrections: whether known errors of the released annotation are mended, see `corrections`.
+        frames: `raw` pictures or `cropped` faces; by default raw if available.
+        workbook: the annotation, if it is not under `root` or there are several.
+        corrections: whether known errors of the released annotation are corrected, see `corrections`.
 
     Attributes:
         samples: recordings that can be used.
         findings: what is missing, out of range, unknown, estimated or corrected.
 
     Raises:
-        InputError: no frames or no workbook are found; the message says where it looked and what to do.
+        InputError: no frames or no workbook were found; the message says where it looked and what to do.
     """
 
     name: ClassVar[str]
@@ -87,8 +87,8 @@ class Dataset(ABC):
     fps: ClassVar[Fraction]
     request: ClassVar[str]
     emotions: ClassVar[tuple[str, ...]]
-    expected: ClassVar[tuple[int, ...]] = ()  # rows of the workbooks that are known
-    in_folders: ClassVar[bool] = False  # whether folders are the annotation, so that nobody gave an interval or an apex
+    expected: ClassVar[tuple[int, ...]] = ()  # rows of the known workbooks
+    in_folders: ClassVar[bool] = False  # whether folders are the annotation, so intervals and apexes are not annotated
     workbooks: ClassVar[tuple[str, ...]] = ()  # patterns of their names
     workbook_called: ClassVar[str] = ""  # one of those names
     layout: ClassVar[str]  # a picture of its tree, for messages
@@ -127,7 +127,7 @@ class Dataset(ABC):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The annotation after corrections, whether or not there are frames for it."""
+        """The annotation after corrections, with or without frames."""
         return self._rows_read
 
     @abstractmethod
@@ -140,7 +140,7 @@ class Dataset(ABC):
 
     @cached_property
     def tree(self) -> Tree:
-        """The tree that is read: the wanted kind, raw before cropped, the largest of several."""
+        """The tree that is read: of the wanted kind, raw before cropped, the largest if there are several."""
         found = [t for t in self._trees() if t.folders]
         wanted = [t for t in found if self._wanted in (None, t.frames)]
         if not wanted:
@@ -148,7 +148,7 @@ class Dataset(ABC):
             kind = f"{self._wanted} " if self._wanted else ""
             raise InputError(
                 f"no {kind}frames of {self.title} were found in {self.root} or up to {DEPTH} folders below "
-                f"({there}). Expected is a tree such as {self.layout}; {DOCS} has all of them. "
+                f"({there}). Expected a tree such as {self.layout}; {DOCS} has all of them. "
                 f"To get the dataset: {self.request}"
             )
         return max(wanted, key=lambda t: (t.frames == "raw", len(t.folders)))
@@ -199,7 +199,7 @@ class Dataset(ABC):
 
     @staticmethod
     def _key(subject: str, name: str) -> tuple[str, str]:
-        """Upper and lower case do not matter."""
+        """Case does not matter."""
         return subject.lower(), name.lower()
 
     def _sample(self, row: Row, folder: Path, frames: Frames) -> Sample | None:
@@ -210,13 +210,13 @@ class Dataset(ABC):
             return None
         absent = [n for n, v in (("onset", row.onset), ("offset", row.offset)) if v is None]
         if absent and row.whole_video:
-            # The ends of the folder are those of the video, not of the expression.
+            # The folder begins and ends with the video, not with the expression.
             self._note("impossible annotation", where, f"the {' and '.join(absent)} is not annotated; left out")
             return None
         onset = numbers[0] if row.onset is None else row.onset
         offset = numbers[-1] if row.offset is None else row.offset
         if absent and not self.in_folders:
-            what = f"the {' and '.join(absent)} is not annotated; taken is {onset} to {offset}, as on disk"
+            what = f"the {' and '.join(absent)} is not annotated; using {onset} to {offset}, as on disk"
             self._note("interval not annotated", where, what)
         if onset > offset:
             self._note("impossible annotation", where, f"onset {onset} after offset {offset}; left out")
@@ -234,7 +234,7 @@ class Dataset(ABC):
                 "frames out of range",
                 where,
                 f"annotated {onset} to {offset}, on disk {numbers[0]} to {numbers[-1]}; "
-                f"taken {inside[0]} to {inside[-1]}",
+                f"using {inside[0]} to {inside[-1]}",
             )
         onset, offset = inside[0], inside[-1]
         gaps = offset - onset + 1 - len(inside)
@@ -245,7 +245,7 @@ class Dataset(ABC):
             met = "is not annotated" if apex is None else f"{apex} lies outside of {onset} to {offset}"
             apex, estimated = (onset + offset) // 2, True
             if not self.in_folders:
-                self._note("apex estimated", where, f"the apex {met}; taken is the middle, {apex}")
+                self._note("apex estimated", where, f"the apex {met}; using the middle, {apex}")
         return Sample(
             dataset=self.name,
             subject=row.subject,
@@ -263,7 +263,7 @@ class Dataset(ABC):
         )
 
     def _refuse_unreadable(self, rows: Sequence[Row]) -> None:
-        """Frame numbers that are hardly anywhere numbers mean a format that we do not know, not a lazy coder."""
+        """If most frame numbers are not numbers, the format is unknown to us rather than the coder lazy."""
         blank = [r for r in rows if r.onset is None or r.offset is None]
         if self.in_folders or len(blank) <= MOST_UNREADABLE * len(rows):
             return
@@ -275,24 +275,24 @@ class Dataset(ABC):
 
     @property
     def _path(self) -> Path:
-        """Of the workbook."""
+        """The workbook's path."""
         return self._workbook or find_workbook(self.root, self.workbooks, title=self.title, called=self.workbook_called)
 
     def _table(self, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]) -> Table:
-        """The workbook's sheet, with columns by their names; the first that is found of several names."""
+        """The workbook's sheet, with columns found by name; of several names, the first one present."""
         table = read_table(self._path, sheets=sheets, columns=columns, needed=needed)
         for column in table.unread:
             self._note("unread column", column, f"in {table.path.name}")
         return table
 
     def _unread(self, row: Mapping[str, object]) -> None:
-        """Say that a row names no recording: a note, or a name that is written otherwise than we know."""
+        """Report a row that names no recording: a note, or a name written in a way we do not know."""
         cells = [text(v) for v in row.values() if v is not None]
         self._note("unread row", ", ".join(cells)[:80], "names no recording as we know them; left out")
 
 
 def find_trees(root: Path, child: str, *, depth: int = DEPTH) -> list[Path]:
-    """Folders at most `depth` below that have sub-folders whose names match `child` wholly, upper and lower case alike.
+    """Folders at most `depth` below that have sub-folders whose full names match `child`, ignoring case.
 
     A match is not searched further.
     """
@@ -315,24 +315,24 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def matching(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
-    """Sub-folders whose names match wholly, with the match."""
+    """Sub-folders whose full names match, with the match."""
     found = ((re.fullmatch(pattern, p.name, re.IGNORECASE), p) for p in _subfolders(folder))
     return [(m, p) for m, p in found if m is not None]
 
 
 def frame_files(folder: Path) -> dict[int, Path]:
-    """Pictures by the last number in their name; what is no frame, see `frame_number`, is left out."""
+    """Pictures by the last number in their name; files that are not frames, see `frame_number`, are left out."""
     numbered = ((frame_number(path), path) for path in entries(folder)[0])
     return {number: path for number, path in numbered if number is not None}
 
 
 def frame_numbers(folder: Path) -> list[int]:
-    """Rising: 9 before 10."""
+    """In ascending order: 9 before 10."""
     return sorted(frame_files(folder))
 
 
 def is_cropped(tree: Path, first: Path | None) -> bool:
-    """By the folder's own name, or because its pictures are called `reg_...`; names above it may be the user's."""
+    """Judged by the folder's own name or by pictures called `reg_...`; names above it may be the user's."""
     if re.search("crop", tree.resolve().name, re.IGNORECASE):
         return True
     return first is not None and any(p.name.startswith("reg_") for p in first.iterdir())
@@ -352,7 +352,7 @@ def tree_of(
     Args:
         root: of the tree.
         clips: finds the recordings in it.
-        called: the folder whose name says whether faces are cropped, where that is another.
+        called: the folder whose name says whether faces are cropped, if it is not `root`.
     """
     folders = {Dataset._key(subject, name): path for subject, name, path in clips(root)}
     first = next(iter(folders.values()), None)

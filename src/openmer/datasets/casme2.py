@@ -25,9 +25,9 @@ class CASME2(Dataset):
     | emotions | others 99, disgust 63 (64), happiness 32, repression 27, surprise 25, sadness 7, fear 2 |
     | how obtained | a signed licence, see http://casme.psych.ac.cn/casme/e2; no redistribution |
 
-    Quirks: the number in a picture's name is the frame's number in the annotation and not padded; an apex may be `/`; a
-    clip's name occurs with several subjects; two numberings circulate for 07/EP06_01 and 12/EP09_02; the action units
-    of five clips are `?`.
+    Quirks: the number in a picture's name is the frame's number in the annotation, not padded; an apex may be `/`;
+    several subjects have clips of the same name; two numberings circulate for 07/EP06_01 and 12/EP09_02; the action
+    units of five clips are `?`.
     """
 
     name = "casme2"

@@ -32,9 +32,9 @@ class CASMESquared(Dataset):
     | classes | micro: negative 21, others 19, surprise 9, positive 8 |
     | how obtained | a signed licence, see http://casme.psych.ac.cn/casme/e3; no redistribution |
 
-    Quirks: participants are numbered 1 to 22, folders `s15` to `s40`, joined by the sheet `naming rule1`; videos by the
-    four digits of their stimulus through `naming rule2`; an offset of 0 is not annotated (44 macro rows): the apex is
-    taken, as SOFTNet and MDMD do.
+    Quirks: participants are numbered 1 to 22, folders `s15` to `s40`; the sheet `naming rule1` maps one to the other.
+    Videos are found by the four digits of their stimulus, from `naming rule2`. An offset of 0 means not annotated (44
+    macro rows): the apex is used instead, as SOFTNet and MDMD do.
     """
 
     name = "casme-sq"
@@ -66,7 +66,7 @@ class CASMESquared(Dataset):
             apex, offset = whole(row[3], missing=(-1, 0)), whole(row[4], missing=(-1, 0))
             kind: Literal["micro", "macro"] = "micro" if text(row[7]).lower().startswith("micro") else "macro"
             if offset is None and apex is not None:
-                self._note("interval not annotated", f"{subject}/{name}", f"the offset; taken is the apex, {apex}")
+                self._note("interval not annotated", f"{subject}/{name}", f"the offset; using the apex, {apex}")
             yield Row(
                 subject=subject,
                 name=name,
@@ -90,9 +90,9 @@ def _videos(root: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _sheets(path: Path) -> tuple[list[Cells], list[Cells], list[Cells]]:
-    """Rows of the codes and of the two naming rules; sheets are known by what they hold, since none has a header.
+    """Rows of the codes and of the two naming rules; sheets are recognised by content, since none has a header.
 
-    Of two that hold the same the first counts: people append sheets of their own.
+    If two match, the first counts: people append sheets of their own.
     """
     book = open_workbook(path)
     found: dict[str, list[Cells]] = {}

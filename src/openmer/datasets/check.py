@@ -1,4 +1,4 @@
-"""Whether a dataset on disk is whole: what was found, what is amiss, and whether a protocol's counts are met."""
+"""Whether a dataset on disk is complete: what was found, what is wrong, and whether a protocol's counts are met."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ class Check:
     Attributes:
         datasets: as read.
         samples: all recordings that can be used.
-        findings: what is amiss, dataset by dataset.
-        rules: each protocol that these datasets can be judged by, with what differs from its counts.
+        findings: what is wrong, dataset by dataset.
+        rules: each protocol that these datasets can be judged by, with the differences from its counts.
     """
 
     datasets: tuple[Dataset, ...]
@@ -38,7 +38,7 @@ class Check:
     rules: dict[str, tuple[str, ...]]
 
     def counts(self) -> dict[str, Counter[str]]:
-        """Dataset -> label -> recordings; macro-expressions by themselves."""
+        """Dataset -> label -> recordings; macro-expressions are counted separately."""
         found = {d.name: Counter[str]() for d in self.datasets}
         for sample in self.samples:
             label = sample.label or "no label"
@@ -47,7 +47,7 @@ class Check:
 
 
 def check(datasets: Sequence[Dataset]) -> Check:
-    """Count, and compare with every protocol that needs just these datasets."""
+    """Count, and compare with every protocol that needs exactly these datasets."""
     samples = samples_of(tuple(datasets))
     names = {d.name for d in datasets}
     rules = {
@@ -59,17 +59,17 @@ def check(datasets: Sequence[Dataset]) -> Check:
 
 
 def default_protocol(name: str) -> str | None:
-    """By which a dataset is judged if nobody says otherwise; None where only intervals are annotated."""
+    """The protocol by which a dataset is judged by default; None if only intervals are annotated."""
     if name == COMPOSITE:
         return COMPOSITE
     return next((rule.name for rule in PROTOCOLS.values() if set(rule.mapping) == {name}), None)
 
 
 def chosen_protocol(found: Check, protocol: Protocol) -> tuple[str, ...]:
-    """What differs from this protocol's counts.
+    """The differences from this protocol's counts.
 
     Raises:
-        InputError: it is a protocol of other datasets.
+        InputError: the protocol is for other datasets.
     """
     if protocol.name not in found.rules:
         there = ", ".join(found.rules) or "there is none"
@@ -80,7 +80,7 @@ def chosen_protocol(found: Check, protocol: Protocol) -> tuple[str, ...]:
 
 
 def contact_sheet(samples: Sequence[Sample]) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) BGR: apex frames of recordings spread over the whole, each with subject and label."""
+    """(H, W, 3) BGR: apex frames of recordings spread over all of them, each with subject and label."""
     chosen = [samples[k] for k in np.unique(np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int))]
     tiles = [_tile(sample) for sample in chosen]
     columns = min(COLUMNS, len(tiles))
@@ -114,7 +114,7 @@ def _picture(sample: Sample) -> npt.NDArray[np.uint8] | None:
 
 
 def write_contact_sheet(samples: Sequence[Sample], path: Path) -> None:
-    """As PNG; no file of another kind is replaced.
+    """Write the contact sheet as PNG; files of other types are never replaced.
 
     Raises:
         InputError: there are no recordings.

@@ -1,8 +1,8 @@
-"""Known errors of released annotations: a table of what stands there, what should, and who says so.
+"""Known errors of released annotations: a table of the published value, the correct one, and the source.
 
-A correction is applied only where the bad value stands, so a mended copy of a workbook is left as it is. All of them
-are listed in a reader's findings, and `corrections=False` (`--no-corrections`) switches them off. Entries go by the
-name of a recording, never by a row's number, since those differ between versions of a workbook.
+A correction is applied only if the bad value is there, so a corrected copy of a workbook is left as it is. All applied
+corrections are listed in a reader's findings, and `corrections=False` (`--no-corrections`) switches them off. Entries
+use a recording's name, never a row number, since those differ between versions of a workbook.
 """
 
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ MEB = "MEB, Varanka et al."
 
 @dataclass(frozen=True)
 class Correction:
-    """One value.
+    """One corrected value.
 
     Attributes:
         dataset: name.
         subject: canonical.
         clip: name of the recording.
         field: which number.
-        bad: the value that stands there; None where it is missing.
-        good: the value that should.
+        bad: the published value; None if it is missing.
+        good: the correct value.
         source: who found it.
     """
 
@@ -38,7 +38,7 @@ class Correction:
 
 
 def _apexes(dataset: str, table: str) -> tuple[Correction, ...]:
-    """`04/EP12_01f 279, ...`: apexes that are missing in the release."""
+    """`04/EP12_01f 279, ...`: apexes missing in the release."""
     found = []
     for part in table.split(","):
         name, apex = part.split()
@@ -65,7 +65,7 @@ CORRECTIONS: tuple[Correction, ...] = (
 
 
 def correct(dataset: str, row: Row) -> tuple[Row, tuple[str, ...]]:
-    """The row with its errors mended, and what was changed."""
+    """The corrected row, and what was changed."""
     said = []
     for entry in CORRECTIONS:
         if (entry.dataset, entry.subject, entry.clip) != (dataset, row.subject, row.name):

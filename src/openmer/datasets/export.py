@@ -1,10 +1,10 @@
-"""Motion from onset to apex in the folders that STSTNet's and HTNet's own programs read.
+"""Motion from onset to apex, in the folder layout that STSTNet's and HTNet's own programs read.
 
     OUT/export.json                                   what was made, and how
-    OUT/samples.csv                                   a row a picture: recording, class, onset, apex
-    OUT/STSNet_whole_norm_u_v_os/NAME.png             one picture a recording (HTNet calls its folder so)
-    OUT/norm_u_v_os/SUBJECT/u_train/CLASS/NAME.png    for each subject held out: all others,
-    OUT/norm_u_v_os/SUBJECT/u_test/CLASS/NAME.png     and its own; links to the one picture where the disk can
+    OUT/samples.csv                                   one row per picture: recording, class, onset, apex
+    OUT/STSNet_whole_norm_u_v_os/NAME.png             one picture per recording (HTNet's name for the folder)
+    OUT/norm_u_v_os/SUBJECT/u_train/CLASS/NAME.png    for each held-out subject: all others' pictures,
+    OUT/norm_u_v_os/SUBJECT/u_test/CLASS/NAME.png     and the subject's own; hard links if the disk supports them
 
 A picture is 28 x 28 with dx, dy and strain as its three channels in OpenCV's order, each stretched to 0 to 255 by its
 own smallest and largest value. Layout: Liong et al., STSTNet, FG 2019; Wang et al., HTNet, 2024.
@@ -51,7 +51,7 @@ class Labelled:
 
     @property
     def subject(self) -> str:
-        """As the folders of STSTNet and HTNet name it: sub17, s03, 006."""
+        """The subject as STSTNet's and HTNet's folders name it: sub17, s03, 006."""
         plain = re.sub(r"[^\w.-]", "_", self.sample.subject)
         if self.sample.dataset == "casme2":
             return f"sub{plain}"
@@ -60,12 +60,12 @@ class Labelled:
 
     @property
     def file(self) -> str:
-        """Of the picture; no name of a recording leads out of the folder."""
+        """The picture's name; no recording's name can lead out of the folder."""
         return re.sub(r"[^\w.-]", "_", f"{self.subject}_{self.sample.name}") + ".png"
 
 
 def three_classes(name: str, samples: Sequence[Sample]) -> tuple[tuple[str, ...], list[Labelled]]:
-    """Negative 0, positive 1, surprise 2 after the dataset's own protocol; of other datasets all labels by name.
+    """Negative 0, positive 1, surprise 2 by the dataset's own protocol; for other datasets, all labels by name.
 
     Args:
         name: of the dataset, or `composite`, or `folder`.
@@ -102,11 +102,11 @@ def export_ststnet(
     processes: int = 1,
     on_sample: Callable[[], None] = lambda: None,
 ) -> tuple[Problem, ...]:
-    """Write all pictures and the folders of every fold; the recordings that could not be used are returned.
+    """Write all pictures and the folders of every fold; returns the recordings that could not be used.
 
     Raises:
         InputError: no recording could be used.
-        OutputError: `out` is taken or cannot be written.
+        OutputError: `out` exists or cannot be written.
     """
     classes, wanted = three_classes(name, samples)
     _refuse_same_names(wanted)
@@ -138,7 +138,7 @@ def export_ststnet(
 
 
 def _refuse_same_names(wanted: Sequence[Labelled]) -> None:
-    """Before anything is computed: two people in one folder would be in training and test at once."""
+    """Check before anything is computed: two people in one folder would be in training and test at once."""
     people: dict[str, tuple[str, str]] = {}
     pictures: dict[str, tuple[str, str, str]] = {}
     for item in wanted:
@@ -149,7 +149,7 @@ def _refuse_same_names(wanted: Sequence[Labelled]) -> None:
 
 
 def _with_apex(sample: Sample) -> Sample:
-    """Where nobody knows the apex it is put in the middle of the expression, as the literature does for SMIC."""
+    """An unknown apex is put in the middle of the expression, as the literature does for SMIC."""
     if sample.apex is not None:
         return sample
     onset, offset = sample.onset, sample.offset
@@ -158,7 +158,7 @@ def _with_apex(sample: Sample) -> Sample:
 
 
 def _write(item: Labelled, folder: Path, settings: PrepareSettings) -> str | None:
-    """Write one picture; None, or why it cannot be."""
+    """Write one picture; returns None, or why it cannot be made."""
     try:
         picture = motion_picture(item.sample, settings)
     except InputError as error:
@@ -169,7 +169,7 @@ def _write(item: Labelled, folder: Path, settings: PrepareSettings) -> str | Non
 
 
 def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
-    """(28, 28, 3): from the onset, or the first frame, to the apex, or the recording's middle where nobody knows it.
+    """(28, 28, 3): from the onset (else the first frame) to the apex (else the recording's middle).
 
     Raises:
         InputError: the recording cannot be read, or there is no face at its onset.
@@ -180,7 +180,7 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
         raise InputError(f"{sample.source} holds no frame between its onset and its offset")
     apex = rows[len(rows) // 2] if sample.apex is None else int(np.searchsorted(found.numbers, sample.apex))
     chosen = [rows[0], min(max(apex, rows[0]), rows[-1])]
-    # One alignment for both, by the face at the onset: landmarks jitter more than a micro-expression moves.
+    # One alignment for both, from the face at the onset: landmarks jitter more than a micro-expression moves.
     points = np.repeat(found.landmarks[chosen[:1]], 2, 0)
     clip = build_clip([found.images[k] for k in chosen], points, np.arange(2.0))
     flow = clip_flow(middle(clip.frames), settings.flow, settings.device)[0]
@@ -188,7 +188,7 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
 
 
 def stretched(channels: Array) -> Picture:
-    """(3, H, W) -> (H, W, 3) uint8, each channel from its smallest to its largest value; a flat one is 0."""
+    """(3, H, W) -> (H, W, 3) uint8, each channel stretched from its smallest to its largest value; a flat one is 0."""
     low, high = channels.min((1, 2), keepdims=True), channels.max((1, 2), keepdims=True)
     scaled = (channels - low) * (255 / np.maximum(high - low, 1e-12))
     return np.ascontiguousarray(np.rint(scaled).astype(np.uint8).transpose(1, 2, 0))
@@ -207,7 +207,7 @@ def _folds(folder: Path, made: Sequence[Labelled], classes: int) -> None:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a disk without links
+    except OSError:  # a file system without links
         shutil.copyfile(source, target)
 
 

@@ -1,9 +1,9 @@
-"""A user's own data: a table with a row a recording, and the recordings beside it.
+"""A user's own data: a table with one row per recording, and the recordings beside it.
 
 `samples.csv` needs the columns `subject`, `sample`, `source` and `fps`; `label` (or `emotion`), `onset`, `apex`,
-`offset` and `action_units` are read where they are there. `source` is a video file, or a folder of numbered images,
-relative to the table's folder. `onset`, `apex` and `offset` are numbers of frames: of images by their names, of videos
-from 0.
+`offset` and `action_units` are read if present. `source` is a video file, or a folder of numbered images, relative to
+the table's folder. `onset`, `apex` and `offset` are frame numbers: for images, those in their names; for videos,
+counted from 0.
 """
 
 import json
@@ -20,10 +20,10 @@ from openmer.errors import InputError
 from openmer.video.reader import read_rate
 
 TABLE = "samples.csv"
-MARKER = "dataset.json"  # beside it where the simulator has written both
+MARKER = "dataset.json"  # beside it if the simulator wrote both
 NEEDED = ("subject", "sample", "source", "fps")
 MARKS = ("onset", "apex", "offset")
-MOST_FRAMES = 2**53  # larger ones are not told apart as they are read
+MOST_FRAMES = 2**53  # larger numbers cannot be told apart as floats
 
 
 class FolderDataset:
@@ -31,12 +31,12 @@ class FolderDataset:
 
     Args:
         root: the folder with the table.
-        name: of the dataset, by default the folder's, and of what `openmer simulate` has written always `simulated`,
-            so that its people are known wherever they come from.
+        name: of the dataset, by default the folder's; always `simulated` for what `openmer simulate` has written, so
+            that its people are recognised wherever the folder is.
         label: which column is the class: `label`, or `emotion`.
 
     Raises:
-        InputError: the table is missing or unreadable, or rows are wrong; every wrong row is named with the reason.
+        InputError: the table is missing or unreadable, or has wrong rows; every wrong row is listed with the reason.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FolderDataset:
         elif self.name == SIMULATED:
             raise InputError(
                 f"the name simulated is for what openmer simulate has written, with its {MARKER}, which is not in "
-                f"{self.root}; call the folder otherwise"
+                f"{self.root}; rename the folder"
             )
         self._label = label
         self.samples: tuple[Sample, ...] = tuple(self._read())
@@ -100,7 +100,7 @@ class FolderDataset:
         try:
             source = (self.root / row["source"]).resolve()
             inside, there = source.is_relative_to(self.root.resolve()), source.exists()
-        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a ring
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, a loop of links
             said = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"source {row['source'][:80]!r} is no path: {said}") from error
         if not inside:
@@ -133,7 +133,7 @@ class FolderDataset:
 
 
 def _is_simulated(root: Path) -> bool:
-    """Whether the simulator has written this folder."""
+    """Whether the simulator wrote this folder."""
     path = root / MARKER
     try:
         if not path.is_file():

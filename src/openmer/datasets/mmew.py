@@ -66,7 +66,7 @@ class MMEW(Dataset):
             )
 
     def _trees(self) -> Iterable[Tree]:
-        """All folders of clips make one tree: they lie in folders of emotions, or of people and emotions."""
+        """All clip folders make one tree: they are inside folders of emotions, or of people and emotions."""
         trees = [tree_of(root, _clips) for root in find_trees(self.root, CLIP)]
         joined = {key: path for tree in trees for key, path in tree.folders.items()}
         return [Tree(self.root, "cropped", joined)] if joined else []

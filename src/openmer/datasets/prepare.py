@@ -1,7 +1,7 @@
-"""From a dataset's recordings to a store: find the face, align, take clips, measure the teacher's flow.
+"""From a dataset's recordings to a store: find the face, align, take clips, compute the teacher's flow.
 
-One pass of detection a recording and one flow a pair of frames; recordings run in parallel processes, and what is there
-already is not made again.
+One pass of detection per recording and one flow per pair of frames; recordings run in parallel processes, and what
+already exists is not made again.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class PrepareSettings:
         frames: of a clip.
         sampling: the paper's phases, or one clip from onset to offset.
         flow: the teacher; the paper's is TV-L1.
-        align: one alignment a clip, or one a frame as the authors do.
+        align: one alignment per clip, or one per frame as the authors do.
         device: where TV-L1 flow is solved: by OpenCV, or for all pairs of a clip at once on a GPU.
     """
 
@@ -53,7 +53,7 @@ class PrepareSettings:
 
 @dataclass(frozen=True)
 class Problem:
-    """A recording of which no clips could be made, and why."""
+    """A recording from which no clips could be made, and why."""
 
     sample: Sample
     reason: str
@@ -70,10 +70,10 @@ def prepare(
     processes: int = 1,
     on_sample: Callable[[], None] = lambda: None,
 ) -> tuple[ClipStore, tuple[Problem, ...]]:
-    """Fill a store, or go on where an earlier run stopped.
+    """Fill a store, or continue where an earlier run stopped.
 
     Returns:
-        The store, and the recordings that could not be used; it is for the caller to say so.
+        The store, and the recordings that could not be used, which the caller should report.
 
     Raises:
         InputError: the store was made with other settings, or no recording could be used.
@@ -92,7 +92,7 @@ def prepare(
     with store.filling():
         done = mapped(_fill, work, processes, on_item=on_sample, one_thread=True)
     problems = [Problem(s, reason) for s, (_, reason) in zip(samples, done, strict=True) if reason is not None]
-    # What cannot be used now replaces nothing: the older clips of that recording stay.
+    # A recording that cannot be used now replaces nothing: its older clips stay.
     keys = {s.key: key if reason is None else None for s, (key, reason) in zip(samples, done, strict=True)}
     _forget_older(ClipStore(root), keys)
     if len(problems) == len(samples):
@@ -101,14 +101,14 @@ def prepare(
 
 
 def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> None:
-    """Take away what was made of the same recordings before their files or their annotation changed."""
+    """Remove what was made from the same recordings before their files or annotation changed."""
     older = {e.key for e in store if keys.get(e.video) not in (None, e.key)}
     for key in older:
         store.remove(key)
 
 
 def not_asked_for(store: ClipStore, samples: Sequence[Sample]) -> list[str]:
-    """Recordings that an earlier run has put into the store and this one was not given."""
+    """Recordings that an earlier run put into the store and this one was not given."""
     asked = {s.key for s in samples}
     return sorted({"/".join(e.video) for e in store if e.video not in asked})
 
@@ -130,7 +130,7 @@ def _fill(root: Path, sample: Sample, settings: PrepareSettings) -> _Done:
 
 
 def _key(sample: Sample) -> str:
-    """A digest of the pictures that are used and of the annotation: what has changed is prepared again."""
+    """A digest of the pictures used and of the annotation: what has changed is prepared again."""
     total = hashlib.sha256()
     for path in _files(sample):
         total.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -149,7 +149,7 @@ def _files(sample: Sample) -> list[Path]:
 
 
 def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
-    """The aligned clips of one recording, from its onset to its offset where they are known.
+    """The aligned clips of one recording, from its onset to its offset if known.
 
     Raises:
         InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
@@ -181,7 +181,7 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
 
 
 def _units(sample: Sample) -> tuple[int, ...] | None:
-    """Action units of which the coder was certain; where there are none, only `none` says that none is shown."""
+    """Action units of which the coder was certain; if there are none, only the label `none` says that none is shown."""
     found = {u.number for u in parse_action_units("+".join(sample.action_units)) if u.certain}
     return tuple(sorted(found)) if found or sample.label == NONE else None
 
@@ -194,7 +194,7 @@ class Frames:
         images: gray, by row; only those from onset to offset, as a video can hold minutes beside them.
         times_s: (n,) seconds.
         landmarks: (n, 68, 2) px; NaN where no face was found.
-        numbers: (n,) of the frames in the annotation's counting.
+        numbers: (n,) of the frames, as the annotation counts them.
     """
 
     images: dict[int, Gray]
@@ -204,7 +204,7 @@ class Frames:
 
 
 def read_frames(sample: Sample) -> Frames:
-    """Every frame with its face, followed from frame to frame, up to the offset.
+    """Every frame up to the offset with its face, tracked from frame to frame.
 
     Raises:
         InputError: the recording cannot be read.
@@ -220,7 +220,7 @@ def read_frames(sample: Sample) -> Frames:
         if sample.offset is not None and number > sample.offset:
             break
         gray = as_gray(frame.image)
-        if sample.cropped:  # the detector wants more than the face
+        if sample.cropped:  # the detector needs more than the face
             room = round(MARGIN * max(gray.shape))
             gray = cv2.copyMakeBorder(gray, room, room, room, room, cv2.BORDER_REPLICATE).astype(np.uint8)
         if sample.onset is None or number >= sample.onset:
@@ -235,12 +235,12 @@ def read_frames(sample: Sample) -> Frames:
 
 @cache
 def _face_model() -> DlibFaceModel:
-    """Read once a process: it takes longer than the faces of a short recording."""
+    """Loaded once per process: that takes longer than finding the faces of a short recording."""
     return DlibFaceModel()
 
 
 def _reader(sample: Sample) -> VideoReader:
-    """Of a folder of pictures only those from onset to offset are read: a folder can hold minutes."""
+    """From a folder of pictures, only those from onset to offset are read: a folder can hold minutes."""
     if not sample.source.is_dir():
         return VideoReader(sample.source)
     whole = VideoReader(sample.source, fps=sample.fps)
@@ -255,6 +255,6 @@ def _reader(sample: Sample) -> VideoReader:
             f"numbered {numbers[0]} to {numbers[-1]}"
         )
     quarter = 0.25 / float(sample.fps)
-    # A reader counts time from the first picture by the numbers, so a gap in them is a gap in time.
+    # A reader derives time from the picture numbers, starting at the first, so a gap in them is a gap in time.
     start, end = (float((numbers[k] - numbers[0]) / sample.fps) for k in (first, last))
     return VideoReader(sample.source, fps=sample.fps, start_s=max(0.0, start - quarter), end_s=end + quarter)

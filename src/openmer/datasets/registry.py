@@ -1,4 +1,4 @@
-"""Datasets by the names that the command line knows."""
+"""Datasets by their names on the command line."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from openmer.errors import InputError
 READERS: dict[str, type[Dataset]] = {
     reader.name: reader for reader in (CASME2, SAMM, SMIC, SMICVIS, SMICNIR, CASME3, CASMESquared, MMEW, SAMMLong)
 }
-# The MEGC 2019 composite is three datasets below one folder.
+# The MEGC 2019 composite is three datasets in one folder.
 COMPOSITE = "composite"
 COMPOSITE_OF = ("smic-hs", "casme2", "samm")
 NAMES = (*READERS, COMPOSITE)

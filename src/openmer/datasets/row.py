@@ -1,4 +1,4 @@
-"""What a workbook says of one expression, before it is joined with frames."""
+"""What a workbook says about one expression, before it is joined with frames."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One annotated expression as a workbook has it.
+    """One annotated expression as the workbook has it.
 
     Attributes:
         subject: canonical.
         name: of the recording, unique within the subject.
-        folder: what the folder of its frames is called, where that is another name.
+        folder: name of the folder with its frames, if different.
         label: emotion, as written, or None.
-        onset: number of the frame, or None where it is not annotated.
+        onset: frame number, or None if not annotated.
         apex: likewise.
         offset: likewise.
         units: the cell with the action units.

@@ -26,8 +26,8 @@ class SAMM(Dataset):
     | emotions | anger 57, other 26, happiness 26, surprise 15, contempt 12, disgust 9, fear 8, sadness 6 |
     | how obtained | a signed release agreement, https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php; no redistribution |
 
-    Quirks: frames are padded for some subjects and not for others; the header lies in row 14 of the official workbook
-    and in row 1 of another; `Duration` is a formula; an apex of -1 is missing; `Other` is in the singular.
+    Quirks: frame numbers are padded for some subjects and not for others; the header is in row 14 of the official
+    workbook and in row 1 of another; `Duration` is a formula; an apex of -1 means missing; `Other` is singular.
     """
 
     name = "samm"
@@ -91,8 +91,8 @@ class SAMMLong(Dataset):
     | emotions | none; types `Macro` and `Micro - 1/2` |
     | how obtained | a signed release agreement, https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php; no redistribution |
 
-    Quirks: numbers of macro rows can have fractions; an apex of -1 is missing; ten macro rows begin at 0, before the
-    first frame; frames are numbered otherwise than in SAMM's clips.
+    Quirks: numbers of macro rows can have fractions; an apex of -1 means missing; ten macro rows begin at 0, before the
+    first frame; frames are numbered differently than in SAMM's clips.
     """
 
     name = "samm-long"

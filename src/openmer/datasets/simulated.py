@@ -1,4 +1,4 @@
-"""Clips straight from the simulator into a store: what the weights that ship are trained on.
+"""Clips straight from the simulator into a store: the training data of the shipped weights.
 
 Nothing is detected or estimated on the way: frames, landmarks and flow are the simulator's own.
 """
@@ -21,9 +21,9 @@ from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import Head, Recording
 
 NEGATIVE = tuple(e for e in EMOTIONS if THREE_CLASS[e] == "negative")
-# Four classes in turn, so that each has as many recordings.
+# Four classes in turn, so that all have the same number of recordings.
 BALANCED = tuple(e for negative in NEGATIVE for e in (negative, "happiness", "surprise", NONE))
-VERSION = 1  # of how clips are chosen; a store made otherwise is another store
+VERSION = 1  # of how clips are chosen; a store made differently is a different store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class SimulatedClips:
 
     Attributes:
         subjects: people.
-        samples: recordings of each, one clip a recording.
-        seed: everything drawn follows from it; people of two seeds are other people.
+        samples: recordings of each, one clip per recording.
+        seed: everything drawn follows from it; different seeds give different people.
         frames: of a clip.
         fps: of the recordings from which the frames are taken.
-        emotions: in turn, shifted by one from person to person.
+        emotions: taken in turn, shifted by one from person to person.
         shortest_s: shortest time between the first and the last frame.
         longest_s: longest.
         head: how much heads turn and move, see `draw_recording`.
@@ -60,7 +60,7 @@ class SimulatedClips:
 
     @property
     def recordings(self) -> SimulateSettings:
-        """Those that the clips are cut from."""
+        """Settings of the recordings that the clips are cut from."""
         return SimulateSettings(
             subjects=self.subjects,
             samples=self.samples,
@@ -74,9 +74,9 @@ class SimulatedClips:
 def choose_frames(
     recording: Recording, event: Event | None, settings: SimulatedClips, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """(T,) evenly spread frame numbers; where there is an expression, its apex and most of it lie inside.
+    """(T,) evenly spaced frame numbers that contain the apex and most of the expression, if there is one.
 
-    A video that is gone through in windows shows an expression anywhere in the window, so training must too.
+    When a video is processed in windows, an expression can be anywhere in a window, so it must be in training too.
     """
     step = 1 / settings.fps
     most = recording.times_s[-1]
@@ -94,7 +94,7 @@ def choose_frames(
 
 
 def draw_clip(settings: SimulatedClips, subject: int, sample: int) -> tuple[Clip, str]:
-    """The clip that belongs to these numbers, with exact landmarks and flow, and the emotion's name."""
+    """The clip with these numbers, with exact landmarks and flow, and the emotion's name."""
     recording, event, emotion = draw_sample(settings.recordings, subject, sample)
     rng = np.random.default_rng([settings.seed, subject, sample, 1])
     chosen = choose_frames(recording, event, settings, rng)
@@ -118,17 +118,17 @@ def prepare_simulated(
     processes: int = 1,
     on_subject: Callable[[], None] = lambda: None,
 ) -> ClipStore:
-    """Fill a store, or go on where an earlier run stopped.
+    """Fill a store, or continue where an earlier run stopped.
 
     Raises:
-        InputError: the store that is there was made with other settings.
+        InputError: the existing store was made with other settings.
         OutputError: it cannot be written.
     """
     store = ClipStore.create(root, {"kind": SIMULATED, "version": VERSION, **asdict(settings)})
     work = [s for s in range(settings.subjects) if not store.has(_key(settings, s))]
     for _ in range(settings.subjects - len(work)):
         on_subject()
-    if not work and store.finished:  # which may lie where nothing can be written
+    if not work and store.finished:  # it may be in a read-only place
         return store
     with store.filling():
         mapped(_fill, [(store.root, settings, subject) for subject in work], processes, on_item=on_subject)

@@ -24,8 +24,8 @@ class SMIC(Dataset):
     | classes | negative 70, positive 51, surprise 43 |
     | how obtained | a signed release agreement with the University of Oulu (CMVS); no redistribution |
 
-    Quirks: subjects are not padded on disk (`s1`) but in other lists (`s01`); numbers have six to eight digits; a
-    folder `non_micro` may lie beside `micro`; some frames may be missing within a clip.
+    Quirks: subjects are not padded on disk (`s1`) but are in other lists (`s01`); numbers have six to eight digits;
+    there may be a folder `non_micro` beside `micro`; some frames may be missing within a clip.
     """
 
     name = "smic-hs"
@@ -63,9 +63,9 @@ def _found(camera: Path) -> Iterator[tuple[str, str, str, Path]]:
 
 
 class SMICVIS(SMIC):
-    """SMIC, camera for visible light: 71 clips of 8 subjects, 25 frames a second, `VIS/.../01234.bmp`; else as `SMIC`.
+    """SMIC, visible-light camera: 71 clips of 8 subjects, 25 frames a second, `VIS/.../01234.bmp`; else as `SMIC`.
 
-    The HS recordings of these eight subjects are 71 as well: 23 negative, 28 positive, 20 surprise; no public list of
+    There are also 71 HS recordings of these eight subjects: 23 negative, 28 positive, 20 surprise; no public list of
     the VIS recordings confirms their classes.
     """
 

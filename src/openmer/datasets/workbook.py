@@ -1,4 +1,4 @@
-"""Workbooks of annotations: found by name, their columns by what stands in the header, cells as numbers or text."""
+"""Annotation workbooks: found by name, their columns by header, cells as numbers or text."""
 
 import math
 import os
@@ -15,20 +15,20 @@ import pandas as pd
 from openmer.errors import InputError
 
 DOCS = "docs/data.md"
-MOST_BYTES = 500_000_000  # unpacked; the annotations of all datasets together are far below one
+MOST_BYTES = 500_000_000  # unpacked; the annotations of all datasets together are far smaller
 MOST_CELLS = 5_000_000
 MOST_ROWS = 2**20  # of a sheet, by the format
-DEPTH = 5  # how many folders below the given one trees and workbooks are looked for
+DEPTH = 5  # how many levels below the given folder trees and workbooks are searched for
 
 
 @dataclass(frozen=True)
 class Table:
-    """A sheet's rows by our names of its columns.
+    """A sheet's rows, keyed by our names of its columns.
 
     Attributes:
         path: of the workbook.
         rows: cells as they are.
-        unread: headers of columns that nothing was taken from.
+        unread: headers of columns that were not used.
     """
 
     path: Path
@@ -37,16 +37,16 @@ class Table:
 
 
 def find_workbook(root: Path, patterns: Sequence[str], *, title: str, called: str) -> Path:
-    """The annotation under `root`, by the names that are known.
+    """Find the annotation under `root` by its known names.
 
     Args:
         root: where to look.
-        patterns: of its name; the first that fits something decides.
+        patterns: of its name; the first that matches any file decides.
         title: of the dataset, for messages.
-        called: a name that it has, for messages.
+        called: one of its names, for messages.
 
     Raises:
-        InputError: there is none, or several of the same standing.
+        InputError: there is none, or several match the same pattern.
     """
     books = [p for p in _files(root, DEPTH) if p.suffix.lower() in (".xlsx", ".xls") and not p.name.startswith("~$")]
     for pattern in patterns:
@@ -67,9 +67,9 @@ def find_workbook(root: Path, patterns: Sequence[str], *, title: str, called: st
 
 
 def entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Files and sub-folders, sorted, without hidden ones; none where it cannot be read.
+    """Files and sub-folders, sorted, without hidden ones; none if the folder cannot be read.
 
-    One look a folder and none a file: a whole video has thousands of frames.
+    One scan per folder and no look at each file: a whole video has thousands of frames.
     """
     try:
         with os.scandir(folder) as found:
@@ -80,7 +80,7 @@ def entries(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _files(root: Path, depth: int) -> Iterator[Path]:
-    """Files, those nearest to the root first."""
+    """Files, nearest to the root first."""
     level = [root]
     for _ in range(depth):
         following: list[Path] = []
@@ -118,17 +118,17 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
 
 
 def _refuse_huge(path: Path) -> None:
-    """One cell far away, or a few bytes that unpack without end, would fill the memory when it is read."""
+    """A single far-away cell, or a few bytes that unpack endlessly, would fill the memory on reading."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MOST_BYTES:
-        raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, which is no annotation")
-    with path.open("rb") as file:  # openpyxl 3.1.0 leaves one that it has opened itself open where it is damaged
+        raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, too much for an annotation")
+    with path.open("rb") as file:  # openpyxl 3.1.0 does not close a damaged file it opened itself
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         for sheet in book.worksheets:
-            sheet.reset_dimensions()  # what the sheet says of its size is not to be believed
+            sheet.reset_dimensions()  # the size that the sheet states cannot be trusted
             width = 0
             for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
                 if number > MOST_ROWS:
@@ -138,20 +138,20 @@ def _refuse_huge(path: Path) -> None:
                 if used and number * width > MOST_CELLS:
                     raise InputError(
                         f"the sheet {sheet.title} of {path} has a value in row {number} and one in column {width}, "
-                        "which is no annotation; delete what lies far away"
+                        "too far for an annotation; delete the cells far away"
                     )
 
 
 def read_table(
     path: Path, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]
 ) -> Table:
-    """A sheet of a workbook, its header found by content among the first 40 rows.
+    """Read a sheet of a workbook, its header found by content among the first 40 rows.
 
     Args:
         path: .xlsx or .xls.
-        sheets: names to prefer; else the first sheet that has the columns.
-        columns: our name -> names in the workbook, spaces and case aside; of several the first that is there.
-        needed: our names without which nothing can be read.
+        sheets: preferred names; otherwise the first sheet that has the columns.
+        columns: our name -> names in the workbook, ignoring spaces and case; of several, the first one present.
+        needed: our names of the columns that must be there.
 
     Raises:
         InputError: it cannot be opened, or no sheet has the columns.
@@ -192,19 +192,19 @@ def _table(path: Path, cells: pd.DataFrame, number: int, header: list[str], plac
 
 
 def _plain(value: Any) -> str:
-    """A header without case, spaces at its ends, doubled ones, and quotes."""
+    """A header in lower case, without quotes and surplus spaces."""
     return "" if cell(value) is None else " ".join(str(value).replace("'", " ").split()).lower()
 
 
 def cell(value: Any) -> Any:
-    """As it is, but None where it is empty."""
+    """The value as it is, or None if empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT:
         return None
     return None if isinstance(value, str) and not value.strip() else value
 
 
 def whole(value: Any, *, missing: Iterable[int] = ()) -> int | None:
-    """The number of a frame in a cell: int, float or text; None for `/`, blanks, words, and what `missing` names."""
+    """The frame number in a cell: int, float or text; None for `/`, blanks, words, and the values in `missing`."""
     try:
         number = float(str(value).strip())
     except ValueError:
@@ -216,7 +216,7 @@ def whole(value: Any, *, missing: Iterable[int] = ()) -> int | None:
 
 
 def text(value: Any) -> str:
-    """A cell as text; a number without a fraction as a whole one."""
+    """A cell as text; a number without a fraction as an integer."""
     if isinstance(value, float) and value == int(value):
         return str(int(value))
     return str(value).strip()

@@ -1,1 +1,1 @@
-"""How good it is: splits without leaks, metrics, reports."""
+"""How good a network is: splits without leaks, metrics, reports."""

@@ -23,10 +23,10 @@ class Judged:
     """A row of the table.
 
     Attributes:
-        kind: whether it was found, missed, or is a false alarm.
+        kind: a hit, a miss or a false alarm.
         found: what was spotted, or None.
         truth: what was annotated, or None.
-        iou: of the two; of a miss or a false alarm the best that there is with anything, 0 where nothing overlaps.
+        iou: of the two; for a miss or a false alarm, the best with any interval, 0 if nothing overlaps.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Against:
     Attributes:
         score: counts and ratios.
         rows: in order of time.
-        outside: annotated intervals that lie outside of what was analysed; they count neither way.
+        outside: annotated intervals outside the analysed time; they count neither way.
         least_iou: what a hit needs.
     """
 
@@ -57,7 +57,7 @@ class Against:
     least_iou: float
 
     def summary(self) -> str:
-        """The ratios in a line, with the counts they come from."""
+        """The ratios in one line, with the counts behind them."""
         s = self.score
         said = (
             f"precision {_said(s.precision)} ({s.hits} of {s.hits + s.false_alarms}), "
@@ -80,7 +80,7 @@ class Against:
         return table
 
     def to_json(self, result: Timeline, truth: Timeline) -> dict[str, Any]:
-        """Plain values, with what they rest on; null where a ratio is of nothing."""
+        """Plain values, with what they are based on; null where a ratio is undefined."""
         score = self.score
         ratios = {
             "precision": score.precision,
@@ -112,7 +112,7 @@ class Against:
 def score_against(
     result: Timeline, truth: Timeline, *, labels: Sequence[str] = ("candidate",), least_iou: float = MEGC_IOU
 ) -> Against:
-    """Judge the intervals of `result` that carry one of `labels` by all intervals of `truth`.
+    """Score the intervals of `result` that carry one of `labels` against all intervals of `truth`.
 
     Raises:
         InputError: the result has no time, or `least_iou` is not above 0 and at most 1.
@@ -141,7 +141,7 @@ def _rows(found: Sequence[Interval], truth: Sequence[Interval], least_iou: float
 
 
 def _said(ratio: float) -> str:
-    """A ratio of nothing is a stroke."""
+    """An undefined ratio is a dash."""
     return "-" if math.isnan(ratio) else f"{ratio:.2f}"
 
 

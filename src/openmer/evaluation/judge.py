@@ -1,4 +1,4 @@
-"""Let a network speak on clips it has not seen, and hold it against the truth and against classical flow."""
+"""Run a network on clips it has not seen, and compare it with the truth and with classical flow."""
 
 import math
 from collections import defaultdict
@@ -28,11 +28,11 @@ from openmer.evaluation.metrics import (
 from openmer.models.mol import MOL
 from openmer.training.data import ClipData
 
-# Bounds of a pair's largest motion, px: what a flow's error is told apart by.
+# Bounds of a pair's largest motion, px, by which flow errors are broken down.
 SIZES = ((0.0, 0.1), (0.1, 0.3), (0.3, 1.0), (1.0, math.inf))
-# Bounds of how far an expression goes from a clip's first frame, px: what its finding is told apart by.
+# Bounds of how far an expression goes from a clip's first frame, px, by which recall is broken down.
 REACHES = (0.0, 0.5, 1.0, 2.0, 3.0, math.inf)
-FAR_PX = 0.2  # beyond which a pixel counts in the error over all pixels that move that far
+FAR_PX = 0.2  # pixels that move farther count in the error `far`
 
 
 def predict(
@@ -44,9 +44,9 @@ def predict(
     seed: int = 0,
     on_clip: Callable[[], None] = lambda: None,
 ) -> list[Prediction]:
-    """One prediction a video: the mean of the probabilities of its clips, cut in the middle, in eval mode.
+    """One prediction per video: the mean probabilities of its clips, centre-cropped, in eval mode.
 
-    Clips without a label are left out. The model's mode is put back.
+    Clips without a label are left out. The model's mode is restored.
     """
     labelled = np.flatnonzero(data.labels >= 0)
     found: dict[tuple[str, str, str], list[Array]] = defaultdict(list)
@@ -81,7 +81,7 @@ def predict(
 
 
 def validation(data: ClipData) -> Callable[[nn.Module], dict[str, float]]:
-    """For `train`: UF1 on these clips, by which the best weights are kept."""
+    """For `train`: UF1 on these clips, which selects the best weights."""
 
     def scores(model: nn.Module) -> dict[str, float]:
         found = class_scores(predict(model, data), len(data.classes))
@@ -91,15 +91,16 @@ def validation(data: ClipData) -> Callable[[nn.Module], dict[str, float]]:
 
 
 def recognition_over_seeds(runs: Sequence[list[Prediction]], classes: Sequence[str]) -> dict[str, Any]:
-    """Predictions of several seeds on the same clips: scores with their spread; of the first seed, over people.
+    """Predictions of several seeds on the same clips: scores with their spread; for the first seed, also over people.
 
     Args:
-        runs: one a seed.
+        runs: one per seed.
         classes: in the order of the probabilities, `none` among them.
 
     Returns:
-        `accuracy`, `uf1`, `uar` of all classes, `detection_accuracy`, `detection_uf1` of expression or none, each mean
-        and standard deviation; of the first seed the 95 % intervals of both accuracies over people, and the confusion.
+        `accuracy`, `uf1`, `uar` of all classes, `detection_accuracy`, `detection_uf1` of expression or none, each with
+        mean and standard deviation; for the first seed, 95 % intervals of both accuracies over people and the confusion
+        matrix.
     """
     four = [class_scores(run, len(classes)) for run in runs]
     none = classes.index(NONE)
@@ -119,7 +120,7 @@ def recognition_over_seeds(runs: Sequence[list[Prediction]], classes: Sequence[s
 
 
 def recall_by_motion(runs: Sequence[list[Prediction]], data: ClipData) -> dict[str, dict[str, float]]:
-    """By how far an expression goes from the clip's first frame: how many are found, and how many named rightly."""
+    """Shares of expressions found and classified correctly, by how far they go from the clip's first frame."""
     none = data.classes.index(NONE)
     reach: dict[tuple[str, str, str], float] = {}
     for entry in data.entries:
@@ -147,15 +148,15 @@ def judge_flow(
     methods: Sequence[FlowMethod] = ("tvl1", "dis"),
     on_clip: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """EPE of the network's flow beside that of classical methods on the same pairs, and of no flow at all.
+    """EPE of the network's flow, of classical methods on the same pairs, and of no flow at all.
 
     The classical methods see the gray levels that the network's input was normalised from.
 
     Returns:
-        `all`: EPE over all pixels; `moving`: the mean over pairs that move of a pair's EPE over its moving pixels (see
-        `moving_pixels`), so that a pair of small motion counts as one of large; `by_motion`: the same by a pair's
-        largest motion; `far`: EPE over the pixels of all pairs that move by more than 0.2 px, so that large motions
-        count by their size. Each a mapping from method (`network`, `zero`, ...) to px. `pairs` says how many.
+        `all`: EPE over all pixels; `moving`: mean over the pairs that move of a pair's EPE over its moving pixels (see
+        `moving_pixels`), so that a pair with small motion counts as much as one with large motion; `by_motion`: the
+        same by a pair's largest motion; `far`: EPE over the pixels of all pairs that move by more than 0.2 px, so that
+        large motions count by their size. Each maps a method (`network`, `zero`, ...) to px. `pairs` says how many.
     """
     names = ("network", "zero", *methods)
     device = _device_of(model)
@@ -204,13 +205,13 @@ def _between(low: float, high: float) -> str:
 
 
 def flow_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `judge_flow` gave for several seeds on the same clips: the network's errors with their spread.
+    """Results of `judge_flow` for several seeds on the same clips: the network's errors with their spread.
 
     Args:
-        found: one a seed; the classical methods, which have no seeds, need to be in the first alone.
+        found: one per seed; the classical methods, which have no seeds, need only be in the first.
 
     Returns:
-        What was found for the first seed, and `network_over_seeds`: of `all`, `moving`, `far` and `by_motion`.
+        The result of the first seed, and `network_over_seeds`: of `all`, `moving`, `far` and `by_motion`.
     """
     sizes = found[0]["by_motion"]
     return {
@@ -225,7 +226,7 @@ def flow_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str, float]:
-    """NME of the network's landmarks, by the distance of the outer eye corners: mean, median, failures at 10 %."""
+    """NME of the network's landmarks, over the distance of the outer eye corners: mean, median, failures at 10 %."""
     errors: list[Array] = []
     for start in range(0, len(data), batch):
         part = data.evaluation_batch(np.arange(start, min(start + batch, len(data))))
@@ -244,23 +245,23 @@ def judge_landmarks(model: MOL, data: ClipData, *, batch: int = 16) -> dict[str,
 
 
 def landmarks_over_seeds(found: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """What `judge_landmarks` gave for several seeds on the same clips: means with their spread."""
+    """Results of `judge_landmarks` for several seeds on the same clips: means with their spread."""
     names = ("nme_mean", "nme_median", "failures_at_10_percent")
     return {**{name: spread([f[name] for f in found]) for name in names}, "frames": found[0]["frames"]}
 
 
 def judge_units(model: MOL, data: ClipData, *, batch: int = 16, least: int = 10) -> dict[str, Any]:
-    """How well a network names action units, on clips that say which they show.
+    """How well a network reports action units, on clips that say which they show.
 
     Args:
         model: with a head for action units.
         data: clips.
-        batch: of the network.
-        least: a unit that fewer clips show has no F1 of its own.
+        batch: clips per call of the network.
+        least: a unit shown in fewer clips gets no F1 of its own.
 
     Returns:
-        `first_right`: of the clips that show any unit at all, even one that the network does not know, the share in
-        which its most probable one is shown; `f1`: unit -> F1 of its presence; `shown`: unit -> clips that show it;
+        `first_right`: of the clips that show any unit at all, even one that the network does not know, the share that
+        shows the network's most probable unit; `f1`: unit -> F1 of its presence; `shown`: unit -> clips that show it;
         `clips`: how many were judged.
 
     Raises:
@@ -269,7 +270,7 @@ def judge_units(model: MOL, data: ClipData, *, batch: int = 16, least: int = 10)
     units = model.config.units
     known = np.flatnonzero([e.units is not None for e in data.entries])
     if not units or not len(known):
-        raise InputError("action units are judged of a network that names them, on clips that say which they show")
+        raise InputError("judging action units takes a network that names them and clips that say which they show")
     said, truth = [], []
     for start in range(0, len(known), batch):
         part = data.evaluation_batch(known[start : start + batch], units)
@@ -291,7 +292,7 @@ def judge_units(model: MOL, data: ClipData, *, batch: int = 16, least: int = 10)
 
 
 def units_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `judge_units` gave for several seeds on the same clips: means with their spread."""
+    """Results of `judge_units` for several seeds on the same clips: means with their spread."""
     frequent = found[0]["f1"]
     return {
         "first_right": spread([f["first_right"] for f in found]),
@@ -303,7 +304,7 @@ def units_over_seeds(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _device_of(model: nn.Module) -> torch.device:
-    """Where its weights lie."""
+    """Where its weights are."""
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 

@@ -1,11 +1,11 @@
-"""Fold after fold, each a training that never sees who is held out: in processes here, on GPUs, or on a Ray cluster.
+"""Fold by fold, each trained without ever seeing who is held out: in local processes, on GPUs, or on a Ray cluster.
 
     OUT/loso.json                      settings, split, classes; digest
-    OUT/folds/SEED/FOLD/run/           the training, with its checkpoint while it lasts
+    OUT/folds/SEED/FOLD/run/           the training run with its checkpoint, until the fold is finished
     OUT/folds/SEED/FOLD/predictions.json   when the fold is finished
-    OUT/predictions.csv, OUT/metrics.json  when all are
+    OUT/predictions.csv, OUT/metrics.json  when all are finished
 
-A fold that is finished, by the digest of everything it depends on, is not done again; one that was killed goes on from
+A finished fold, known by the digest of everything it depends on, is not repeated; one that was killed continues from
 its checkpoint. Which step's weights are judged is fixed beforehand, or chosen on people held out of the training side.
 """
 
@@ -57,7 +57,7 @@ class LosoSettings:
     Attributes:
         training: of every fold.
         split: `subject` (LOSO), `dataset`, or a number of groups of subjects.
-        seeds: of repeated trainings.
+        seeds: of the repeated runs.
         inner: share of the training subjects on which the best step is chosen; 0 takes the last step.
     """
 
@@ -86,7 +86,7 @@ class LosoSettings:
         """The folds over labelled clips.
 
         Raises:
-            InputError: the data cannot be split so, there is a leak, or a fold would train without a class.
+            InputError: the data cannot be split this way, there is a leak, or a fold would train without a class.
         """
         labelled = np.flatnonzero(data.labels >= 0)
         entries = [data.entries[int(k)] for k in labelled]
@@ -107,7 +107,7 @@ class LosoSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """One training: plain values, so that it can go to another process or machine."""
+    """One training run as plain values, so that it can be sent to another process or machine."""
 
     store: Path
     keys: tuple[tuple[str, int, str | None], ...]
@@ -136,23 +136,23 @@ def run_loso(
     protocol: Mapping[str, Any] | None = None,
     on_fold: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Train and judge all folds of all seeds, or what is left of them; the metrics, None where there is no number.
+    """Train and judge all folds of all seeds, or those left to do; returns the metrics, None where there is no number.
 
     Args:
         store: of the clips.
         data: the clips, with classes.
-        settings: see there.
+        settings: see `LosoSettings`.
         out: the folder.
         executor: here, or on a Ray cluster.
         address: of the Ray cluster; a local one by default.
-        workers: trainings at once; 0 is one a GPU, or one on a CPU.
+        workers: runs at a time; 0 means one per GPU, or one on a CPU.
         device: `cpu`, `cuda` or `auto`.
-        protocol: what the metrics say of the protocol that chose recordings and classes.
-        on_fold: called with a fold's name as it ends, at once for those that were finished.
+        protocol: what the metrics say about the protocol that chose recordings and classes.
+        on_fold: called with a fold's name when it ends, immediately for those already finished.
 
     Raises:
         InputError: the data cannot be split, or the folder holds another evaluation.
-        OutputError: the folder cannot be written, or a worker died (run it again: it goes on).
+        OutputError: the folder cannot be written, or a worker died (run it again to continue).
     """
     folds = settings.folds(data)
     begun = None if settings.training.init is None else read_record(settings.training.init)
@@ -193,7 +193,7 @@ def _claim(
     protocol: str | None,
     initial_weights: str | None,
 ) -> None:
-    """Make the folder, or see that it holds this very evaluation; of the initial weights the digest counts."""
+    """Make the folder, or check that it holds this very evaluation; initial weights are compared by their digest."""
     content = {
         "schema": SCHEMA,
         "settings": json.loads(json.dumps(asdict(settings))),
@@ -221,7 +221,7 @@ def _claim(
                 )
             return
         if out.exists() and any(out.iterdir()):
-            raise OutputError(f"{out} holds files but no loso.json, so it is no evaluation and is left alone")
+            raise OutputError(f"{out} holds files but no loso.json, so it is not an evaluation and is left alone")
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(content, indent=2) + "\n")
     except (ValueError, RecursionError) as error:
@@ -231,7 +231,7 @@ def _claim(
 
 
 def _differing(name: str, before: Any, now: Any) -> list[str]:
-    """What differs in a value, down to the settings' own names."""
+    """What differs in a value; for settings, the names of those that differ."""
     if name != "settings" or not isinstance(before, dict):
         return [name]
     trained = before.get("training")
@@ -273,7 +273,7 @@ def _task(
 
 
 def _folder_name(fold: str) -> str:
-    """A name that any file system takes, and that no two folds share."""
+    """A name that any file system accepts and no two folds share."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", fold) + "-" + hashlib.sha256(fold.encode()).hexdigest()[:6]
 
 
@@ -291,7 +291,7 @@ def _commit_of(task: _Task) -> str:
 
 
 def _run_task(task: _Task) -> str:
-    """One fold of one seed: train, judge, write; the fold's name."""
+    """One fold of one seed: train, judge, write; returns the fold's name."""
     if task.threads:
         torch.set_num_threads(task.threads)
     store = ClipStore(task.store)
@@ -319,19 +319,19 @@ def _run_task(task: _Task) -> str:
         "predictions": [asdict(p) for p in found],
     }
     try:
-        task.out.mkdir(parents=True, exist_ok=True)  # the constant guesser leaves no run
+        task.out.mkdir(parents=True, exist_ok=True)  # the constant guesser leaves no run folder
         log = run / "log.csv"
         if log.exists():
             shutil.copyfile(log, task.out / "log.csv")
         write_atomic(task.out / "predictions.json", json.dumps(content) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write {task.out}: {error.strerror or error}") from error
-    shutil.rmtree(run, ignore_errors=True)  # the checkpoint has done its work
+    shutil.rmtree(run, ignore_errors=True)  # the checkpoint is no longer needed
     return task.fold
 
 
 def _inner_split(data: ClipData, train_: np.ndarray[Any, Any], task: _Task) -> tuple[Any, Any]:
-    """Who of the training side is learned from, and who chooses the step."""
+    """Split the training side into clips to learn from and clips that choose the step."""
     if not task.inner:
         return train_, np.array([], np.int64)
     people = sorted({data.entries[int(k)].person for k in train_})
@@ -383,17 +383,15 @@ def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, d
 
 
 def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device: str) -> Iterator[str]:
-    """Each fold a Ray task; one whose worker dies is done again, from its checkpoint if the folder is shared."""
+    """Each fold is a Ray task; if its worker dies it is retried, from its checkpoint if the folder is shared."""
     try:
         import ray
     except ImportError as error:
-        raise InputError(
-            "Ray is not installed; run `pip install 'openmer[cluster]'`, or leave --executor away"
-        ) from error
+        raise InputError("Ray is not installed; run `pip install 'openmer[cluster]'`, or omit --executor") from error
     if not tasks:
         return
     gpus = _gpus(device)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report usage to its makers
     ray.init(
         address=address,
         num_cpus=None if address else (workers or None),
@@ -412,7 +410,7 @@ def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device:
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             except ray.exceptions.RayError as error:
-                raise OutputError(f"a Ray worker failed: {error}; run the same command again, it goes on") from error
+                raise OutputError(f"a Ray worker failed: {error}; run the same command again to continue") from error
     finally:
         ray.shutdown()
 

@@ -1,8 +1,8 @@
-"""How good: classes, flow, landmarks; always from pooled counts, one vote a video.
+"""Metrics of classes, flow and landmarks; always from pooled counts, one vote per video.
 
 Definitions follow the MEGC 2019 guidelines (See, Yap, Li, Hong, Wang): counts are pooled over all folds before any
-ratio is taken; UF1 is the unweighted mean of the F1 of the classes, UAR that of their recalls. A class without samples
-that was never predicted is left out of both means.
+ratio is taken; UF1 is the unweighted mean of the classes' F1, UAR that of their recalls. A class without samples that
+was never predicted is left out of both means.
 
 Shape legend: K classes, N videos, P pairs.
 """
@@ -23,13 +23,13 @@ FAILURE_AT = 0.10  # of the distance of the outer eye corners
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a network says of one video, and what is true: one row of every result.
+    """A network's prediction for one video, and the truth: one row of every result.
 
     Attributes:
         dataset: name.
         subject: unique within the dataset.
         sample: the video's name.
-        truth: number of its class.
+        truth: number of the true class.
         probabilities: (K,), the mean over the video's clips.
         clips: how many there were.
         fold: who was held out when it was made.
@@ -47,7 +47,7 @@ class Prediction:
 
     @property
     def person(self) -> tuple[str, str]:
-        """Who is seen in it."""
+        """Who appears in it."""
         return person_of(self.dataset, self.subject)
 
     @property
@@ -57,7 +57,7 @@ class Prediction:
 
 
 def confusion_matrix(truth: Sequence[int], predicted: Sequence[int], classes: int) -> Counts:
-    """(K, K) counts: row the true class, column the predicted one."""
+    """(K, K) counts: rows are true classes, columns predicted ones."""
     if len(truth) != len(predicted):
         raise InputError(f"{len(truth)} true classes and {len(predicted)} predicted ones do not belong together")
     counts = np.zeros((classes, classes), np.int64)
@@ -67,7 +67,7 @@ def confusion_matrix(truth: Sequence[int], predicted: Sequence[int], classes: in
 
 @dataclass(frozen=True)
 class ClassScores:
-    """All that follows from a confusion matrix; NaN where nothing can be said.
+    """Everything that follows from a confusion matrix; NaN where undefined.
 
     Attributes:
         counts: (K, K), rows true.
@@ -77,7 +77,7 @@ class ClassScores:
 
     @property
     def accuracy(self) -> float:
-        """Share of videos that are right."""
+        """Share of videos classified correctly."""
         return _ratio(np.trace(self.counts), self.counts.sum())
 
     @property
@@ -92,7 +92,7 @@ class ClassScores:
 
     @property
     def f1(self) -> npt.NDArray[np.float64]:
-        """(K,) 2 TP / (2 TP + FP + FN), NaN for a class that neither is nor was predicted."""
+        """(K,) 2 TP / (2 TP + FP + FN), NaN for a class that neither occurs nor was predicted."""
         return _ratios(2 * np.diag(self.counts), self.counts.sum(1) + self.counts.sum(0))
 
     @property
@@ -102,12 +102,12 @@ class ClassScores:
 
     @property
     def uf1(self) -> float:
-        """Unweighted F1, over classes that are or were predicted."""
+        """Unweighted F1, over classes that occur or were predicted."""
         return _mean(self.f1)
 
     @property
     def wf1(self) -> float:
-        """F1 weighted by the classes' samples."""
+        """F1 weighted by the number of samples per class."""
         size = self.counts.sum(1)
         return _ratio(float(np.nansum(np.where(size > 0, self.f1, 0) * size)), size.sum())
 
@@ -117,12 +117,12 @@ class ClassScores:
 
 
 def class_scores(predictions: Sequence[Prediction], classes: int) -> ClassScores:
-    """Pooled over all videos, whatever fold they were judged in."""
+    """Pooled over all videos, whichever fold they were judged in."""
     return ClassScores(confusion_matrix([p.truth for p in predictions], [p.predicted for p in predictions], classes))
 
 
 def detection_scores(predictions: Sequence[Prediction], none: int) -> ClassScores:
-    """Micro-expression (1) or none (0): a video is positive where all other classes together are likelier than none."""
+    """Micro-expression (1) or none (0): a video is positive if all other classes together are likelier than none."""
     truth = [int(p.truth != none) for p in predictions]
     said = [int(p.probabilities[none] < 0.5 * sum(p.probabilities)) for p in predictions]
     return ClassScores(confusion_matrix(truth, said, 2))
@@ -136,7 +136,7 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of a score by drawing people, not videos, with replacement: a person's videos are not independent.
+    """Confidence interval of a score, resampling people instead of videos: a person's videos are not independent.
 
     Raises:
         InputError: there are no predictions.
@@ -161,14 +161,14 @@ def endpoint_error(flow: Array, truth: Array) -> Array:
 
 
 def moving_pixels(truth: Array, *, share: float = 0.1, least_px: float = 0.02) -> npt.NDArray[np.bool_]:
-    """(..., 2, H, W) -> (..., H, W): where a pair moves by more than `share` of its largest motion, and `least_px`."""
+    """(..., 2, H, W) -> (..., H, W): where a pair moves by more than `share` of its largest motion and `least_px`."""
     size = np.linalg.norm(truth, axis=-3)
     most = size.max((-1, -2), keepdims=True)
     return np.asarray(size > np.maximum(share * most, least_px))
 
 
 def landmark_errors(points: Array, truth: Array) -> Array:
-    """NME a frame: (N, 68, 2) px, twice -> (N,) mean distance by that of the outer eye corners (iBUG 36, 45)."""
+    """NME per frame: (N, 68, 2) px, twice -> (N,) mean distance over that of the outer eye corners (iBUG 36, 45)."""
     distance = np.linalg.norm(truth[:, 45] - truth[:, 36], axis=-1)
     return np.asarray(np.linalg.norm(points - truth, axis=-1).mean(-1) / distance, np.float32)
 
@@ -179,26 +179,26 @@ def failure_rate(errors: Array, *, at: float = FAILURE_AT) -> float:
 
 
 def analysis_f1(truth: Sequence[int], predicted: Sequence[int], classes: int) -> float:
-    """Harmonic mean of macro precision and macro recall: what STRS takes for recognition (it is not UF1)."""
+    """Harmonic mean of macro precision and macro recall: what STRS uses for recognition (it is not UF1)."""
     scores = ClassScores(confusion_matrix(truth, predicted, classes))
     precision, recall = float(np.nan_to_num(scores.precision).mean()), float(np.nan_to_num(scores.recall).mean())
     return _ratio(2 * precision * recall, precision + recall)
 
 
 def strs(spotting_f1: float, truth: Sequence[int], predicted: Sequence[int], classes: int) -> float:
-    """Spot-then-recognise score (Liong, See, Chan, MEAN, 2023): F1 of spotting times F1 of what was spotted rightly.
+    """Spot-then-recognise score (Liong, See, Chan, MEAN, 2023): F1 of spotting times F1 of what was correctly spotted.
 
     Args:
         spotting_f1: interval F1 over all expressions.
-        truth: classes of the rightly spotted intervals.
-        predicted: what was said of them.
+        truth: classes of the correctly spotted intervals.
+        predicted: the classes predicted for them.
         classes: K.
     """
     return spotting_f1 * analysis_f1(truth, predicted, classes)
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and sample standard deviation over seeds; no deviation from a single one."""
+    """Mean and sample standard deviation over seeds; no deviation for a single one."""
     found = np.asarray(values, np.float64)
     deviation = float(found.std(ddof=1)) if len(found) > 1 else None
     return {"mean": float(found.mean()), "sd": deviation, "n": len(found)}

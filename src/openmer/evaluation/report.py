@@ -26,7 +26,7 @@ from openmer.page import figure_uri, image_uri, render
 from openmer.training.data import ClipData
 
 NAMES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR", "wf1": "WF1"}
-LONGEST = 24  # letters of a name in a drawing
+LONGEST = 24  # characters of a name in a figure
 INK, ACCENT = "#222222", "#0072b2"
 OWN = ("report.html", "report.md", "report.json")
 
@@ -49,7 +49,7 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
 
     Args:
         folder: of `openmer loso`.
-        model: whose flow and landmarks are shown; none are shown without it.
+        model: whose flow and landmarks are shown; without it, none are.
         data: clips to show them on.
         about: which network and clips those are.
 
@@ -129,26 +129,26 @@ def _commits(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 
 def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
-    """What the trainings began from, and whether that can have seen who was judged."""
+    """The initial weights, and whether they may have seen the people who were judged."""
     if init is None:
         return "random"
     known = metrics.get("initial_weights", {})
     seen = (
-        "by name nobody whom they have seen is judged here"
+        "going by names, nobody they have seen is judged here"
         if known.get("people_are_recorded")
-        else "their record does not say whom they have seen: they may know who is judged here"
+        else "their record does not say whom they have seen: they may have seen people judged here"
     )
     return f"{Path(init).name}, trained on {known.get('trained_on', 'unknown data')}; {seen}"
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    """Names with their values, as a line to read."""
+    """Names with their values, as one readable line."""
     plain = {k: ", ".join(map(str, v)) if isinstance(v, list | tuple) else v for k, v in values.items()}
     return "; ".join(f"{k}: {v}" for k, v in plain.items())
 
 
 def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) -> str:
-    """The tables, for a README or a paper's draft."""
+    """The tables, for a README or the draft of a paper."""
     lines = [
         f"# {title}",
         "",
@@ -176,7 +176,7 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
     rule = metrics.get("protocol")
     if rule and (rule["not_comparable"] or rule["differences"]):
         said = "; ".join([*filter(None, [rule["not_comparable"]]), *rule["differences"]])
-        lines += ["", f"Not comparable with other results by {rule['name']}: {said}"]
+        lines += ["", f"Not comparable with other results under {rule['name']}: {said}"]
     lines += ["", "| class | videos | precision | recall | F1 |", "|---|---|---|---|---|"]
     for row in metrics["per_class"]:
         values = " | ".join(_number(row[k]["mean"]) for k in ("precision", "recall", "f1"))
@@ -186,7 +186,7 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
 
 
 def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
-    """Rows the truth, columns the prediction; colour is the share of the row."""
+    """Rows are true, columns predicted; colour is the share of the row."""
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(1.6 + 0.9 * len(classes), 1.2 + 0.8 * len(classes)), layout="constrained")
     axis = figure.subplots()
@@ -204,13 +204,13 @@ def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> F
 
 
 def _plain(words: str) -> str:
-    """A name in a drawing: without what matplotlib would read as mathematics, and not so long that no room is left."""
+    """A name in a figure: shortened if too long, and without what matplotlib would read as mathematics."""
     short = words if len(words) <= LONGEST else words[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
     return short.replace("$", r"\$")
 
 
 def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Example]:
-    """The pair of largest motion of a few clips: frame, true flow, network's, TV-L1's, landmarks."""
+    """The pair with the largest motion of a few clips: frame, true flow, the network's, TV-L1's, landmarks."""
     rows = []
     for index in np.linspace(0, len(data) - 1, count).astype(int):
         clip = data.store.read(data.entries[int(index)])
@@ -265,7 +265,7 @@ def _subjects_figure(rows: Sequence[Prediction]) -> Figure:
         right["/".join(row.person)].append(row.predicted == row.truth)
     names = sorted(right)
     shares = [float(np.mean(right[n])) for n in names]
-    alone = len({name.partition("/")[0] for name in names}) == 1  # one dataset: it need not be said at every bar
+    alone = len({name.partition("/")[0] for name in names}) == 1  # one dataset: no need to name it at every bar
     labels = [name.partition("/")[2] if alone else name for name in names]
     figure = Figure(figsize=(max(11.0, 0.28 * len(names)), 3.0), layout="constrained")
     axis = figure.subplots()
@@ -281,7 +281,7 @@ def _subjects_figure(rows: Sequence[Prediction]) -> Figure:
 
 
 def _curves(folder: Path) -> str:
-    """Learning curves of all folds, or nothing where none were kept."""
+    """Learning curves of all folds, or nothing if none were kept."""
     logs = [pd.read_csv(path) for path in sorted(folder.glob("folds/*/*/log.csv"))]
     names = [n for n in ("loss", *HEADS) if any(n in log for log in logs)]
     if not names:

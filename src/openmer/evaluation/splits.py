@@ -1,6 +1,6 @@
 """Who is trained on and who is judged. Indices only; nobody is on both sides.
 
-A person is known by (dataset, subject): all clips of a person move together.
+A person is identified by (dataset, subject): all clips of a person stay together.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class Clipped(Protocol):
-    """What a split has to know of a clip."""
+    """What a split has to know about a clip."""
 
     @property
     def dataset(self) -> str: ...  # noqa: D102
@@ -34,9 +34,9 @@ class Fold:
     """One division into training and held-out clips.
 
     Attributes:
-        name: of who is held out.
-        train: indices, rising.
-        test: indices, rising.
+        name: who is held out.
+        train: indices, ascending.
+        test: indices, ascending.
     """
 
     name: str
@@ -63,7 +63,7 @@ def leave_one_dataset_out(clips: Sequence[Clipped]) -> tuple[Fold, ...]:
 
 
 def subject_kfold(clips: Sequence[Clipped], folds: int, *, seed: int = 0) -> tuple[Fold, ...]:
-    """People dealt into `folds` groups of nearly equal number, each held out once.
+    """People dealt into `folds` groups of nearly equal size, each held out once.
 
     Raises:
         InputError: there are fewer people than folds, fewer than two folds, or a leak.
@@ -77,7 +77,7 @@ def subject_kfold(clips: Sequence[Clipped], folds: int, *, seed: int = 0) -> tup
 
 
 def check_leak(clips: Sequence[Clipped], fold: Fold) -> None:
-    """Refuse a fold in which something that is judged was also learned from.
+    """Refuse a fold in which something is both learned from and judged.
 
     Raises:
         InputError: a clip, a person, or a clip with the same frames is on both sides.
@@ -105,19 +105,19 @@ def check_unseen(record: WeightsRecord, name: str, people: Iterable[tuple[str, s
     """Refuse to judge on people whom the weights have seen.
 
     Args:
-        record: of the weights; one that does not say whom they have seen refuses nobody.
+        record: of the weights; if it does not say whom they have seen, nobody is refused.
         name: of the weights, for the message.
         people: (dataset, subject) of everyone who would be judged.
 
     Raises:
-        InputError: there are such.
+        InputError: there are some.
     """
     known = record.known(people)
     if known:
         more = f" and {len(known) - 3} more" if len(known) > 3 else ""
         raise InputError(
             f"{name} was trained on people who would be judged here ({', '.join(known[:3])}{more}), so the scores "
-            "would be of faces that it knows; take other weights, or clips of others (openmer prepare-simulated draws "
+            "would be for faces that it knows; use other weights, or clips of others (openmer prepare-simulated draws "
             "other people with another --seed)"
         )
 

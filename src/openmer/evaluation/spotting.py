@@ -1,8 +1,8 @@
 """Spotted intervals against annotated ones, by the rule of the Micro-Expression Grand Challenge (MEGC).
 
-A spotted interval is right when its intersection over union with an annotated one is at least 0.5 (MEGC 2019: See,
-Yap, Li, Hong, Wang, IEEE FG); each spotted interval may answer for one annotated one, and each annotated one counts
-once. Counts are pooled over videos before any ratio is taken.
+A spotted interval is correct if its intersection over union with an annotated one is at least 0.5 (MEGC 2019: See, Yap,
+Li, Hong, Wang, IEEE FG); each spotted interval can match one annotated one, and each annotated one counts once. Counts
+are pooled over videos before any ratio is taken.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,19 +20,19 @@ MEGC_IOU = 0.5
 def match_intervals(
     found: Sequence[Interval], truth: Sequence[Interval], *, least_iou: float = MEGC_IOU
 ) -> tuple[tuple[int, int], ...]:
-    """Pairs (index in `found`, index in `truth`), one to one, as many as there can be.
+    """Pairs (index in `found`, index in `truth`), one to one, as many as possible.
 
-    Among assignments with as many pairs, one with the largest sum of IoU is taken.
+    Among assignments with that many pairs, one with the largest sum of IoU is taken.
 
     Raises:
         InputError: `least_iou` is not above 0 and at most 1.
     """
     if not 0 < least_iou <= 1:
-        raise InputError(f"the IoU of a hit must lie above 0 and at most at 1, got {least_iou}")
+        raise InputError(f"the IoU of a hit must be above 0 and at most 1, got {least_iou}")
     if not found or not truth:
         return ()
     iou = np.array([[a.iou(b) for b in truth] for a in found])
-    # A pair that counts is worth more than any sum of IoU that could be had instead.
+    # A pair that counts is worth more than any sum of IoU gained without it.
     worth = np.where(iou >= least_iou, iou + min(iou.shape), 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     return tuple((int(a), int(b)) for a, b in zip(rows, columns, strict=True) if iou[a, b] >= least_iou)
@@ -45,7 +45,7 @@ class SpottingScore:
     Attributes:
         hits: annotated intervals that were found.
         misses: annotated intervals that were not.
-        false_alarms: spotted intervals that answer for no annotated one.
+        false_alarms: spotted intervals that match no annotated one.
         seconds: length of what was analysed.
     """
 
@@ -64,22 +64,22 @@ class SpottingScore:
 
     @property
     def recall(self) -> float:
-        """Share of annotated intervals that were found; NaN where there are none."""
+        """Share of annotated intervals that were found; NaN if there are none."""
         return _ratio(self.hits, self.hits + self.misses)
 
     @property
     def precision(self) -> float:
-        """Share of spotted intervals that are right; NaN where there are none."""
+        """Share of spotted intervals that are correct; NaN if there are none."""
         return _ratio(self.hits, self.hits + self.false_alarms)
 
     @property
     def f1(self) -> float:
-        """The interval F1-score; NaN where nothing was annotated and nothing spotted."""
+        """The interval F1-score; NaN if nothing was annotated and nothing spotted."""
         return _ratio(2 * self.hits, 2 * self.hits + self.misses + self.false_alarms)
 
     @property
     def false_alarms_per_minute(self) -> float:
-        """NaN where no time was analysed."""
+        """NaN if no time was analysed."""
         return _ratio(60 * self.false_alarms, self.seconds)
 
 
@@ -89,17 +89,17 @@ def score_spotting(
     """The counts of one video.
 
     Args:
-        found: spotted, of the kind that is judged alone.
-        truth: annotated.
+        found: spotted intervals, only of the kind that is judged.
+        truth: annotated intervals.
         seconds: length of what was analysed.
-        least_iou: below which a spotted interval is not right.
+        least_iou: below this, a spotted interval is not correct.
     """
     hits = len(match_intervals(found, truth, least_iou=least_iou))
     return SpottingScore(hits=hits, misses=len(truth) - hits, false_alarms=len(found) - hits, seconds=max(0.0, seconds))
 
 
 def total_score(scores: Iterable[SpottingScore]) -> SpottingScore:
-    """Of many videos: counts are added, ratios follow from the sums."""
+    """The score of many videos: counts are added, ratios follow from the sums."""
     return sum(scores, SpottingScore())
 
 

@@ -1,4 +1,4 @@
-"""Predictions of all folds and seeds, pooled: the scores, what a guesser would get, and the table of all videos."""
+"""Predictions of all folds and seeds, pooled: the scores, what guessing would score, and the table of all videos."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ from openmer.evaluation.metrics import ClassScores, Prediction, bootstrap, class
 
 
 def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """Scores of each seed from pooled counts, their spread, intervals over people, and the classes' own."""
+    """Scores from each seed's pooled counts, with their spread, intervals over people, and scores per class."""
     names = ("accuracy", "uf1", "uar", "wf1")
     of_seeds = [[p for p in predictions if p.seed == seed] for seed in seeds]
     scores = [class_scores(part, len(classes)) for part in of_seeds]
@@ -56,7 +56,7 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: 
 
 
 def _guessed(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
-    """What a guesser gets who gives one answer for every video: the class that is most frequent among them."""
+    """The scores of answering the most frequent class for every video."""
     frequent = counts.sum(1)
     found = {"class": classes[int(frequent.argmax())], "scores": _always(frequent).summary()}
     if NONE in classes:
@@ -66,14 +66,14 @@ def _guessed(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str,
 
 
 def _always(frequent: npt.NDArray[np.int64]) -> ClassScores:
-    """(K,) videos of each class, all of them taken for the most frequent one."""
+    """(K,) videos of each class, all of them predicted as the most frequent one."""
     counts = np.zeros((len(frequent), len(frequent)), np.int64)
     counts[:, frequent.argmax()] = frequent
     return ClassScores(counts)
 
 
 def _of_dataset(of_seeds: Sequence[Sequence[Prediction]], classes: int) -> dict[str, Any]:
-    """One dataset's share of a joint evaluation, as the composite reports it beside the whole."""
+    """One dataset's share of a joint evaluation, reported next to the whole."""
     scores = [class_scores(part, classes) for part in of_seeds]
     named = {name: spread([s.summary()[name] for s in scores]) for name in ("accuracy", "uf1", "uar")}
     return {"videos": len(of_seeds[0]), **named}
@@ -84,17 +84,17 @@ def read_predictions(path: Path, classes: int | None = None) -> list[Prediction]
 
     Args:
         path: of its predictions.json.
-        classes: how many there are, where that is known.
+        classes: how many there are, if known.
 
     Raises:
-        InputError: the file is not there or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         rows = json.loads(path.read_text())["predictions"]
         return [_prediction(row, classes) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
-            f"cannot read the predictions {path}: {error}; remove the file, and openmer loso makes them again"
+            f"cannot read the predictions {path}: {error}; remove the file and openmer loso will make them again"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _prediction(row: Mapping[str, Any], classes: int | None) -> Prediction:
 
 
 def predictions_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
-    """A row a video, seed after seed."""
+    """One row per video, seed by seed."""
     plain = [f.name for f in fields(Prediction) if f.name not in ("truth", "probabilities")]
     columns = [*plain, "truth", "predicted", *(f"p_{name}" for name in classes)]
     buffer = io.StringIO()

@@ -1,7 +1,7 @@
 """Read checkpoints that were trained with the authors' own code.
 
-A map from the names in their state dict to ours. Nothing is unpickled but tensors. The feed-forward layers that their
-FCC builds and never calls are in their checkpoints and are left out here.
+Maps the names in their state dict to ours. Only tensors are unpickled. The feed-forward layers that their FCC builds
+but never calls are in their checkpoints and are ignored here.
 """
 
 import re
@@ -19,7 +19,7 @@ _NEVER_CALLED = re.compile(r"FCC_[12]\.ffn\.")
 
 
 def _names() -> dict[str, str]:
-    """Ours -> theirs, for all that is not stacked."""
+    """Ours -> theirs, for everything that is not stacked."""
     names: dict[str, str] = {}
 
     def pair(ours: str, theirs: str, ends: tuple[str, ...] = ("weight", "bias")) -> None:
@@ -71,10 +71,11 @@ def load_authors_checkpoint(path: Path | str, neighbors: int = 4) -> MOL:
 
     Args:
         path: a file written by `torch.save(model.state_dict(), path)` of the authors' code.
-        neighbors: K that it was trained with; it is not in the file.
+        neighbors: the K it was trained with; the file does not say.
 
     Raises:
-        InputError: the file is missing, is no state dict, or has missing or unexpected names or shapes; all are listed.
+        InputError: the file is missing, is not a state dict, or has missing or unexpected names or shapes; all are
+            listed.
     """
     theirs = _read(Path(path))
     classes = theirs.get("mer_3dcnn.fc2.weight")
@@ -110,7 +111,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"there is no checkpoint at {path}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of odd files that it then refuses or reads
+            warnings.simplefilter("ignore")  # torch warns about odd files, then refuses or reads them anyway
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything; torch's own advice would be to run it
         raise InputError(

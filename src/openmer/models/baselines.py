@@ -1,7 +1,7 @@
-"""What MOL is compared with, on the same folds.
+"""The baselines that MOL is compared with, on the same folds.
 
 STSTNet and Off-ApexNet read the optical flow from onset to apex, so they are told when the apex is; MOL is not. All
-return `MOLOutput` with logits alone.
+return a `MOLOutput` with only the logits.
 
 Shape legend: B samples, H = W = 28.
 """
@@ -29,7 +29,7 @@ class STSTNet(nn.Module):
     Normalisation and dropout follow the authors' own PyTorch port as it is commonly described.
 
     Args:
-        num_classes: classes.
+        num_classes: number of classes.
     """
 
     def __init__(self, num_classes: int = 3) -> None:
@@ -58,7 +58,7 @@ class OffApexNet(nn.Module):
     One stream of two convolutions for dx, one for dy, then two fully connected layers of 1024.
 
     Args:
-        num_classes: classes.
+        num_classes: number of classes.
     """
 
     def __init__(self, num_classes: int = 3) -> None:
@@ -87,10 +87,10 @@ class OffApexNet(nn.Module):
 
 
 class ConstantGuesser(nn.Module):
-    """Answers with the training classes' shares, whatever it sees: the score that nothing learned must beat.
+    """Answers with the class shares of the training set, whatever it sees: the score that any learning must beat.
 
     Args:
-        num_classes: classes.
+        num_classes: number of classes.
     """
 
     def __init__(self, num_classes: int = 3) -> None:
@@ -99,11 +99,11 @@ class ConstantGuesser(nn.Module):
         self.register_buffer("log_share", torch.zeros(num_classes))
 
     def fit(self, labels: Tensor) -> "ConstantGuesser":
-        """Learn from (N,) class numbers; a class that is absent gets a share of one in N + classes."""
+        """Learn from (N,) class numbers; an absent class gets a share of one in N + classes."""
         counts = torch.bincount(labels, minlength=len(self.log_share)).float() + 1
         self.log_share = (counts / counts.sum()).log()
         return self
 
     def forward(self, x: Tensor) -> MOLOutput:
-        """Anything with B first."""
+        """Anything whose first dimension is B."""
         return MOLOutput(logits=self.log_share.expand(len(x), -1))

@@ -13,7 +13,7 @@ from openmer.models.f5c import Graph
 Head = Literal["mer", "flow", "landmarks", "units"]
 HEADS: tuple[Head, ...] = get_args(Head)
 CLIP_HEADS: frozenset[Head] = frozenset({"mer", "units"})  # read a whole clip; the others read pairs
-PARTS = ("all", "backbone", *HEADS)  # of the weights, by which they are taken over or frozen
+PARTS = ("all", "backbone", *HEADS)  # parts of the weights that can be taken over or frozen
 
 CHANNELS = 128
 _CHOICES = {
@@ -25,11 +25,11 @@ _CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class MOLConfig:
-    """What a network is made of; saved whole beside its weights.
+    """What a network is made of; saved in full beside its weights.
 
     Attributes:
-        preset: the name of the preset it began as.
-        num_classes: classes of micro-expressions, 2 to 1000.
+        preset: the name of the preset it is based on.
+        num_classes: number of micro-expression classes, 2 to 1000.
         frames: T, at least 4.
         size: H = W, a multiple of 64 from 64 to 256.
         fcc: whether F5C has its fully-connected convolution.
@@ -39,14 +39,14 @@ class MOLConfig:
         neighbors: K of the graph.
         graph: what the nodes' neighbours are, see `CCC`.
         graph_itself: whether a node is its own first neighbour.
-        graph_subtractions: 0 to 8; how often the centre is taken away.
-        graph_mix: whether the figure's 1x1 convolution is there.
+        graph_subtractions: 0 to 8; how often the centre is subtracted.
+        graph_mix: whether the figure's 1x1 convolution is included.
         fcc_length: stored length of FCC's kernels, up to 1024, or None for the side of the map.
         flow_head: `flownet` or `lite`.
         landmark_head: `dense` (two fully connected layers) or `heatmap`.
         landmark_blocks: residual blocks of the heat-map head on the grid of F(g).
         motion: whether the classifier also reads windowed least-squares flow of each pair, beside F(g).
-        units: FACS action units that a further head names, from what the classifier sees; none by default.
+        units: FACS action units that an extra head reports, from what the classifier sees; none by default.
     """
 
     preset: str = "mol"
@@ -131,6 +131,6 @@ PRESETS: dict[str, MOLConfig] = {
 
 
 def within(name: str, parts: Collection[str]) -> bool:
-    """Whether a weight of this name belongs to one of the `PARTS`; the backbone is all that is no head."""
+    """Whether a weight of this name belongs to one of the `PARTS`; the backbone is everything outside the heads."""
     head = name.split(".")[0]
     return any(part == "all" or part == head or (part == "backbone" and head not in HEADS) for part in parts)

@@ -1,9 +1,9 @@
 """F5C: fully-connected convolution (FCC) and channel correspondence convolution (CCC), MOL's feature block.
 
 Source: the overview figure of Shao et al., MOL, TPAMI 2025, and the behaviour of the released model where the figure is
-silent. Where the two differ, `CCC` has a switch for each; docs/fidelity.md lists them.
+silent. Where the two differ, `CCC` has a switch for each difference; docs/fidelity.md lists them.
 
-Shape legend: B frames (batch, time and pairs are folded together), C channels, S side of the feature map, N = S * S
+Shape legend: B frames (batch, time and pairs folded together), C channels, S side of the feature map, N = S * S
 positions, K neighbours.
 """
 
@@ -20,7 +20,7 @@ def circular_conv_rows(x_BCSS: Tensor, kernel_CS: Tensor, bias_C: Tensor) -> Ten
     """Depthwise circular convolution down the columns, with a kernel as long as the side.
 
     out[i] = bias + sum over k of kernel[k] * x[(i + k) mod S]. Every output sees the whole column. Done as one batched
-    matrix product with the circulant matrix of the kernel, in O(S) a position.
+    matrix product with the circulant matrix of the kernel, in O(S) per position.
     """
     side = kernel_CS.shape[1]
     step = torch.arange(side, device=kernel_CS.device)
@@ -31,12 +31,12 @@ def circular_conv_rows(x_BCSS: Tensor, kernel_CS: Tensor, bias_C: Tensor) -> Ten
 class FCC(nn.Module):
     """Fully-connected convolution: local features with a global receptive field at O(H + W).
 
-    Channels are halved. Each half gets a position embedding and batch normalisation, then two depthwise circular 1-D
-    convolutions as long as the side, half one down then across, half two across then down, with a second position
-    embedding between them; then the residual is added.
+    The channels are split in half. Each half gets a position embedding and batch normalisation, then two depthwise
+    circular 1-D convolutions as long as the side (half one down then across, half two across then down) with a second
+    position embedding between them; then the residual is added.
 
-    The released model keeps kernels and embeddings of length 32 and uses their first S entries; `length` keeps that, so
-    that its checkpoints can be read.
+    The released model stores kernels and embeddings of length 32 and uses their first S entries; `length` allows the
+    same here, so that its checkpoints can be read.
 
     Args:
         channels: C, even.
@@ -49,7 +49,7 @@ class FCC(nn.Module):
         length = length or side
         half = channels // 2
         self.side = side
-        # First axis: the half. Second: its first and its second convolution.
+        # First axis: the half. Second: its first and second convolutions.
         self.kernel = nn.Parameter(torch.randn(2, 2, half, length) / side**0.5)
         self.bias = nn.Parameter(torch.zeros(2, 2, half))
         self.position = nn.Parameter(0.02 * torch.randn(2, 2, half, length))
@@ -58,7 +58,7 @@ class FCC(nn.Module):
     def forward(self, x_BCSS: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, C, S, S)."""
         down, across = x_BCSS.chunk(2, dim=1)
-        # Half two is half one with the axes exchanged.
+        # Half two is half one with the axes swapped.
         first = down + self._half(down, 0)
         second = across + self._half(across.transpose(2, 3), 1).transpose(2, 3)
         return torch.cat([first, second], dim=1)
@@ -85,9 +85,9 @@ class CCC(nn.Module):
         graph: `channels`, as in the figure: neighbours are other channels. `positions`, as in the released model: they
             are positions, and node c's neighbour value at position p is c's value at p's j-th most similar position.
         itself: whether a node counts as its own first neighbour (released model).
-        subtractions: how often the centre is taken away from its neighbour: once in the figure, twice in the released
-            model, where W2 is given (f_j - f_i) - f_i.
-        mix: whether the figure's 1x1 convolution after the maximum is there; it is missing in the released model.
+        subtractions: how often the centre is subtracted from its neighbour: once in the figure, twice in the released
+            model, where W2 is applied to (f_j - f_i) - f_i.
+        mix: whether to include the figure's 1x1 convolution after the maximum; the released model lacks it.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class CCC(nn.Module):
     def forward(self, x_BCSS: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, C, S, S)."""
         f_BCN = x_BCSS.flatten(2)
-        # The strongest edge: ReLU does not change which one it is, so it comes once, after the maximum. What depends on
-        # the centre alone, (W1 - s W2) f_i and the biases, comes after it too.
+        # ReLU does not change which edge is strongest, so it is applied once, after the maximum. What depends on the
+        # centre alone, (W1 - s W2) f_i and the biases, is added after the maximum too.
         centre = F.linear(
             f_BCN, self.centre.weight - self.subtractions * self.edge.weight, self.centre.bias + self.edge.bias
         )
@@ -125,7 +125,7 @@ class CCC(nn.Module):
         return x_BCSS + out.view_as(x_BCSS)
 
     def nearest(self, nodes_BMD: Tensor) -> Tensor:
-        """Indices (B, M, K) of each node's K most similar nodes by cosine, the most similar first."""
+        """Indices (B, M, K) of each node's K most similar nodes by cosine similarity, most similar first."""
         with torch.no_grad():
             unit = F.normalize(nodes_BMD, dim=2)
             similar = unit @ unit.transpose(1, 2)
@@ -135,7 +135,7 @@ class CCC(nn.Module):
             return similar.topk(self.neighbors, dim=2).indices
 
     def _strongest_channel(self, f_BCN: Tensor) -> Tensor:
-        """Max over j of W2 f_j, f_j a whole channel: W2 is applied once a channel, and its results are picked."""
+        """Max over j of W2 f_j, f_j a whole channel: W2 is applied once per channel and its results are picked."""
         index_BCK = self.nearest(f_BCN)
         edges_BCN = f_BCN @ self.edge.weight.T
         batch = torch.arange(f_BCN.shape[0], device=f_BCN.device)[:, None]
@@ -145,7 +145,7 @@ class CCC(nn.Module):
         return strongest
 
     def _strongest_position(self, f_BCN: Tensor) -> Tensor:
-        """Max over j of W2 f_j, f_j channel by channel picked at other positions."""
+        """Max over j of W2 f_j, f_j picked channel by channel at other positions."""
         index_BNK = self.nearest(f_BCN.transpose(1, 2))
         channels = f_BCN.shape[1]
         strongest = None

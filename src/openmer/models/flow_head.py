@@ -15,7 +15,7 @@ PATCH, DILATION = 21, 2  # displacements of the correlation: 21 x 21, two cells 
 
 
 def overlapping_offsets(side: int) -> tuple[Tensor, Tensor]:
-    """Which correlation channels can be other than 0 on a map of this side, and where their values lie.
+    """Which correlation channels can be non-zero on a map of this side, and where to find their values.
 
     Returns:
         channels: (D,) indices into the 441 displacements that overlap the map at all.
@@ -38,8 +38,8 @@ def overlapping_offsets(side: int) -> tuple[Tensor, Tensor]:
 def correlation(first_BCSS: Tensor, second_BCSS: Tensor, places_DN: Tensor) -> Tensor:
     """FlowNetC's correlation, as one batched matrix product (Fischer et al. 2015).
 
-    Channel d of the result is the scalar product of each cell of the first map with the cell of the second that lies
-    the d-th displacement away, divided by the number of channels, 0 outside.
+    Channel d of the result is the scalar product of each cell of the first map with the cell of the second map at the
+    d-th displacement from it, divided by the number of channels; 0 outside the map.
 
     Args:
         first_BCSS: map of the first frame.
@@ -67,13 +67,13 @@ def _up(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class FlowNetHead(nn.Module):
-    """FlowNetC with batch normalisation, joined by both F5C features where its correlation is.
+    """FlowNetC with batch normalisation; the F5C features of both frames join it at the correlation.
 
-    Source: the figure (raw frames and both F(g) go in), the released model for the layers.
+    Source: the figure (raw frames and both F(g) go in) and, for the layers, the released model.
 
     Each frame is encoded once, though it belongs to two pairs, and all pairs go through the decoder together. In
-    training mode batch normalisation therefore sees all pairs of the batch at once; the released model runs pair after
-    pair, with statistics of one pair each. That difference is deliberate: more samples, less noise, and much faster.
+    training mode, batch normalisation therefore sees all pairs of the batch at once; the released model runs pair by
+    pair, with statistics of one pair each. The difference is deliberate: more samples, less noise, and much faster.
 
     Args:
         features: channels of one F(g).
@@ -84,7 +84,7 @@ class FlowNetHead(nn.Module):
         super().__init__()
         channels, places = overlapping_offsets(side)
         ends = torch.arange(32 + PATCH * PATCH, 32 + PATCH * PATCH + 2 * features)
-        # Which inputs of conv3_1 can be other than 0 on this map.
+        # Which inputs of conv3_1 can be non-zero on this map.
         kept = torch.cat([torch.arange(32), 32 + channels, ends])
         self.places: Tensor
         self.kept: Tensor
@@ -162,16 +162,16 @@ class _Block(nn.Module):
 
 
 def _for_learning(x: Tensor) -> Tensor:
-    """With the channels last the backward pass of small convolutions takes half the time on a CPU; the forward not."""
+    """On a CPU, channels last halves the time of the backward pass of small convolutions, not that of the forward."""
     return x.contiguous(memory_format=torch.channels_last) if torch.is_grad_enabled() else x
 
 
 class LiteFlowHead(nn.Module):
     """A small flow head for a CPU: closed-form estimates at full resolution, joined by a small network.
 
-    Windowed least-squares flow (`LucasKanade`) and the gradients are folded to a quarter of the resolution without loss
-    (pixel unshuffle), meet F(g) of both frames at an eighth, and correct the head's motion twice: each pass sees the
-    second frame warped back by the flow so far, so that it measures only what is left.
+    Windowed least-squares flow (`LucasKanade`) and the gradients are folded losslessly to a quarter of the resolution
+    (pixel unshuffle), joined by F(g) of both frames at an eighth, and correct the head's motion twice: each pass sees
+    the second frame warped back by the flow so far, so it measures only what is left.
 
     Args:
         features: channels of one F(g).
@@ -191,8 +191,8 @@ class LiteFlowHead(nn.Module):
         self.up = nn.Conv2d(2 * width, width, 1)
         self.out = _Block(width)
         self.flow = nn.Conv2d(width, 2 * 16, 1, bias=False)
-        nn.init.zeros_(self.flow.weight)  # an untrained head says no more than the head's motion
-        # Learned smoothing of the result at full resolution, at first none.
+        nn.init.zeros_(self.flow.weight)  # untrained, it returns just the motion of the head
+        # Learned smoothing of the result at full resolution; initially none.
         self.polish = nn.Conv2d(2, 2, 5, padding=2, bias=False)
         nn.init.dirac_(self.polish.weight)
 

@@ -1,8 +1,8 @@
 """MOL on a stream of frames: each new frame costs one pair, not a whole clip.
 
-Everything but the heads of the class and of the action units works on pairs of frames, so what a pair gave is kept
-until it leaves the window. For frames that are normalised alike, the answer equals that of the whole network on the
-last T frames; a test holds it.
+Everything except the class and action unit heads works on pairs of frames, so the results of a pair are kept until it
+leaves the window. If the frames are normalised alike, the answer equals that of the whole network on the last T
+frames; a test checks this.
 """
 
 from collections import deque
@@ -21,10 +21,10 @@ class Incremental:
 
     Args:
         model: in eval mode.
-        heads: what is asked for; all that the network has by default.
+        heads: the heads to compute; by default all that the network has.
 
     Raises:
-        InputError: the network is in training mode, or a head is not there.
+        InputError: the network is in training mode, or lacks a head.
     """
 
     def __init__(self, model: MOL, heads: Collection[Head] | None = None) -> None:
@@ -44,14 +44,14 @@ class Incremental:
         self._last = None
 
     def push(self, frame_HW: Tensor) -> MOLOutput | None:
-        """The next frame, normalised as the ones before.
+        """Add the next frame, normalised like the ones before.
 
         Args:
             frame_HW: float, on the network's device.
 
         Returns:
-            Flow (1, 1, 2, H, W) and landmarks (1, 1, 68, 2) of the new pair, and logits (1, K) and action units (1, U)
-            of the last T frames as soon as there are so many; None for the first frame.
+            Flow (1, 1, 2, H, W) and landmarks (1, 1, 68, 2) of the new pair and, once there are T frames, logits (1, K)
+            and action units (1, U) of the last T; None for the first frame.
         """
         size = self._model.config.size
         if tuple(frame_HW.shape) != (size, size):

@@ -1,8 +1,8 @@
 """MOL: micro-expression, optical flow and landmarks from raw frames, jointly.
 
 Source: Shao et al., MOL, TPAMI 2025: its overview figure, and the behaviour of the authors' released model where the
-figure is silent. Parts stand in the order in which data flows. docs/fidelity.md compares figure, released model and
-presets point by point.
+figure is silent. The parts are in the order of the data flow. docs/fidelity.md compares the figure, the released model
+and the presets point by point.
 
 Shape legend: B clips, T frames, P = T - 1 pairs, C = 128 channels, H rows, W columns, S side of the feature map (an
 eighth of H), N = S * S, K neighbours.
@@ -24,17 +24,17 @@ from openmer.models.motion import LucasKanade, Pairs, PairsOf, affine_part, midd
 
 NUM_LANDMARKS = 68
 MOTION_CHANNELS = 6  # dx, dy and a confidence from windows of two sizes
-HIDDEN, MOTION_HIDDEN = 256, 128  # features that the class is read from: of F(g), of the closed-form motion
+HIDDEN, MOTION_HIDDEN = 256, 128  # features that the class is read from: F(g), closed-form motion
 
 
 class MOLOutput(NamedTuple):
-    """What was asked for; the rest is None. A tuple, through which the tools of multi-GPU training can go.
+    """What was asked for; the rest is None. A tuple, because multi-GPU training tools can traverse tuples.
 
     Attributes:
         logits: (B, classes), before softmax.
         flow: (B, P, 2, H, W) px, (dx, dy) from frame k to k+1.
         landmarks: (B, P, 68, 2) px (x, y), of frames 2 to T.
-        units: (B, U), before the sigmoid: whether each action unit of the config is shown in the clip.
+        units: (B, U), before the sigmoid: whether the clip shows each action unit of the config.
     """
 
     logits: Tensor | None = None
@@ -44,7 +44,7 @@ class MOLOutput(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What is computed of each pair of frames by itself, P pairs.
+    """What is computed for each of the P pairs of frames separately.
 
     Attributes:
         first: (B, P, C, S, S) F(g) of the first frame.
@@ -71,9 +71,9 @@ class ConvStack(nn.Sequential):
 
 
 class MERHead(nn.Module):
-    """All F(g) of a clip, pair after pair -> class: 3-D convolution, 3-D max-pooling, classifier [figure, released].
+    """All F(g) of a clip, pair by pair -> class: 3-D convolution, 3-D max-pooling, classifier [figure, released].
 
-    With `motion` in the config a second opinion is added to the logits, see `MotionOpinion`.
+    With `motion` in the config, a second opinion is added to the logits; see `MotionOpinion`.
     """
 
     def __init__(self, config: MOLConfig) -> None:
@@ -94,19 +94,19 @@ class MERHead(nn.Module):
         return x if self.motion is None else torch.cat([x, self.motion(moved_BPMSS, second_BPCSS)], 1)
 
     def forward(self, seen_BD: Tensor) -> Tensor:
-        """What `look` gives -> (B, classes)."""
+        """Output of `look` -> (B, classes)."""
         seen_BD = F.dropout(seen_BD, 0.5, self.training)
         out: Tensor = self.classify(seen_BD[:, :HIDDEN])
         return out if self.motion is None else out + self.motion.classify(seen_BD[:, HIDDEN:])
 
 
 class MotionOpinion(nn.Module):
-    """A clip's class from how each of its pairs moves, and from what F(g) says lies there.
+    """A clip's class from how each of its pairs moves, and from what F(g) says is there.
 
-    Not in the paper, whose classifier has to find subpixel motion in the features alone and on few clips does not;
-    `motion=False` is the ablation. Each pair's motion and its F(g), narrowed, go through the same small network, then
-    through one that sees neighbouring pairs, for a rise and a fall; what came of the pairs is joined by maximum and
-    mean, so that it does not matter when in the clip the apex lies.
+    Not in the paper, whose classifier has to find subpixel motion in the features alone and, with few clips, does not;
+    `motion=False` is the ablation. Each pair's motion and its narrowed F(g) go through the same small network, then
+    through one that sees neighbouring pairs, to catch a rise and a fall; the results of the pairs are joined by maximum
+    and mean, so that it does not matter where in the clip the apex is.
     """
 
     def __init__(self, config: MOLConfig, context: int = 10, width: int = 32) -> None:
@@ -123,7 +123,7 @@ class MotionOpinion(nn.Module):
         self.classify = nn.Linear(MOTION_HIDDEN, config.num_classes)
 
     def forward(self, moved_BPMSS: Tensor, second_BPCSS: Tensor) -> Tensor:
-        """What `estimate` gives, (B, P, 6, S, S), and features (B, P, C, S, S) -> (B, 128), which `classify` reads."""
+        """Output of `estimate` (B, P, 6, S, S) and features (B, P, C, S, S) -> (B, 128), which `classify` reads."""
         pairs = second_BPCSS.shape[1]
         maps = moved_BPMSS.to(second_BPCSS.dtype).flatten(0, 1)
         x = self.of_pair(torch.cat([maps, self.context(second_BPCSS.flatten(0, 1))], 1)).unflatten(0, (-1, pairs))
@@ -137,10 +137,10 @@ def _normed(conv: nn.Conv2d) -> tuple[nn.Module, ...]:
 
 
 class PairMotion(nn.Module):
-    """How each pair moves relative to the head, in closed form, on the grid of F(g): a hint that needs hardly learning.
+    """How each pair moves relative to the head, in closed form, on the grid of F(g): a hint that hardly needs training.
 
-    The second frame is warped back by the head's own motion before the rest is solved, and what an affine motion of the
-    head can still explain is taken away from the result.
+    The second frame is warped back by the head's own motion before the rest is solved, and whatever an affine motion of
+    the head can still explain is subtracted from the result.
     """
 
     def __init__(self, config: MOLConfig) -> None:
@@ -151,7 +151,7 @@ class PairMotion(nn.Module):
         self.register_buffer("middle", middle_of(config.side), persistent=False)
 
     def forward(self, seen: Pairs) -> Tensor:
-        """B * P pairs -> (B * P, 6, S, S): dx and dy in quarters of a pixel, and the confidence, by window."""
+        """B * P pairs -> (B * P, 6, S, S): dx and dy in quarters of a pixel, and the confidence, per window."""
         with torch.autocast(seen.first.device.type, enabled=False):
             solved, _ = self.estimate(seen.first, warp(seen.second, seen.head))
             maps = F.adaptive_avg_pool2d(solved, self.side)
@@ -163,10 +163,10 @@ class PairMotion(nn.Module):
 
 
 class UnitsHead(nn.Module):
-    """Which action units a clip shows, each by itself: a linear reading of what the class is read from.
+    """Which action units a clip shows, each independently: a linear layer on the features that the class is read from.
 
-    Not in the paper. What the recognition head has learned of classes tells units apart almost as well as a head of
-    their own (docs/LOG.md), so that this one is next to nothing and changes no other.
+    Not in the paper. What the recognition head has learned about classes tells units apart almost as well as a head of
+    their own (docs/LOG.md), so this one is tiny and does not affect the others.
     """
 
     def __init__(self, config: MOLConfig) -> None:
@@ -174,7 +174,7 @@ class UnitsHead(nn.Module):
         self.read = nn.Linear(HIDDEN + (MOTION_HIDDEN if config.motion else 0), len(config.units))
 
     def forward(self, seen_BD: Tensor) -> Tensor:
-        """What the recognition head's `look` gives -> (B, U)."""
+        """Output of the recognition head's `look` -> (B, U)."""
         out: Tensor = self.read(seen_BD)
         return out
 
@@ -198,7 +198,7 @@ class LandmarkHead(nn.Module):
 class HeatmapLandmarkHead(nn.Module):
     """F(g) of a frame -> 68 points by soft-argmax of heat maps at a quarter of the resolution: 60 times fewer weights.
 
-    The expected place under a softmax (Sun et al., Integral Human Pose Regression, 2018), which has no grid to snap to.
+    The expected position under a softmax (Sun et al., Integral Human Pose Regression, 2018), which snaps to no grid.
     """
 
     def __init__(self, config: MOLConfig, width: int = 64) -> None:
@@ -206,7 +206,7 @@ class HeatmapLandmarkHead(nn.Module):
         self.narrow = nn.Conv2d(CHANNELS, width, 1)
         self.coarse = _separable(width)
         more = [_separable(width, 5) for _ in range(config.landmark_blocks - 1)]
-        for block in more:  # they begin as if they were not there
+        for block in more:  # zero at first, as if they were not there
             for parameter in block[-1].parameters():
                 nn.init.zeros_(parameter)
         self.more = nn.ModuleList(more)
@@ -218,7 +218,7 @@ class HeatmapLandmarkHead(nn.Module):
 
     def forward(self, x_BCSS: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, 68, 2) px of the input."""
-        # Depthwise convolutions on a CPU, forward and backward, are faster with the channels last.
+        # On a CPU, depthwise convolutions are faster with channels last, forward and backward.
         x = self.narrow(x_BCSS.contiguous(memory_format=torch.channels_last))
         for block in (self.coarse, *self.more):
             x = x + block(F.gelu(x))
@@ -226,9 +226,9 @@ class HeatmapLandmarkHead(nn.Module):
         x = x + self.fine(F.gelu(x))
         heat = self.heat(F.gelu(x)).flatten(2).float().softmax(2)
         heat = heat.unflatten(2, (len(self.places), len(self.places)))
-        places = self.places.float()  # products element by element: autocast would round a matrix product to bfloat16
+        places = self.places.float()  # elementwise products: autocast would round a matrix product to bfloat16
         points = torch.stack([(heat.sum(2) * places).sum(2), (heat.sum(3) * places).sum(2)], 2)
-        return points.to(self.heat.weight.dtype)  # of the weights, not of autocast: bfloat16 steps are half a pixel
+        return points.to(self.heat.weight.dtype)  # the weights' type, not autocast's: bfloat16 steps are half a pixel
 
 
 def _separable(width: int, size: int = 7) -> nn.Sequential:
@@ -239,7 +239,7 @@ class MOL(nn.Module):
     """The network. Heads are computed on request; recognition alone never pays for flow.
 
     One F5C block serves the first frame of every pair, another the second [figure]. The convolution stack and the flow
-    head's encoder are shared by all frames and run once a frame.
+    head's encoder are shared by all frames and run once per frame.
 
     Args:
         config: what it is made of; see `PRESETS` and `create_model`.
@@ -272,7 +272,7 @@ class MOL(nn.Module):
         return tuple(h for h in HEADS if present[h] is not None)
 
     def forward(self, clip_BT1HW: Tensor, heads: Collection[Head] | None = None) -> MOLOutput:
-        """Estimate what `heads` names, by default all that the network has.
+        """Compute the given heads, by default all that the network has.
 
         Args:
             clip_BT1HW: (B, T, 1, H, W) float gray frames, mean about 0 and size about 1. T is that of the config; flow
@@ -280,7 +280,7 @@ class MOL(nn.Module):
             heads: any of `mer`, `flow`, `landmarks`, `units`.
 
         Raises:
-            InputError: the clip has another shape than the network was made for, or a head is not there.
+            InputError: the clip's shape is not the one the network was made for, or the network lacks a head.
         """
         wanted = self._checked(clip_BT1HW, heads)
         features = self.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, clip_BT1HW.shape[:2])
@@ -288,17 +288,17 @@ class MOL(nn.Module):
         return self.decide(encoded, wanted)
 
     def encode(self, before: Tensor, after: Tensor, clip_BTHW: Tensor, wanted: Collection[Head]) -> "Encoded":
-        """All that is computed pair by pair: F(g), how each pair moves, flow and landmarks.
+        """Compute everything that works pair by pair: F(g), how each pair moves, flow and landmarks.
 
         Args:
             before: (B, P, C, S, S) F(r) of the first frames.
-            after: the same of the second ones.
+            after: the same of the second frames.
             clip_BTHW: the frames.
             wanted: heads.
         """
         shape = after.shape[:2]
         second = self.second(after.flatten(0, 1)).unflatten(0, shape)
-        # Landmarks read the second alone.
+        # Landmarks read only the second.
         first = self.first(before.flatten(0, 1)).unflatten(0, shape) if {*CLIP_HEADS, "flow"} & set(wanted) else second
         seen = self.pairs(clip_BTHW) if self.pairs is not None and self._needs_pairs(wanted) else None
         motion = self.mer.motion
@@ -312,14 +312,14 @@ class MOL(nn.Module):
         )
 
     def locate(self, second_BPCSS: Tensor) -> Tensor | None:
-        """Landmarks from F(g) of the second frame of each pair, (B, P, C, S, S) -> (B, P, 68, 2) px; None without."""
+        """Landmarks from F(g) of the second frame of each pair, (B, P, C, S, S) -> (B, P, 68, 2) px, if any."""
         if self.landmarks is None:
             return None
         points: Tensor = self.landmarks(second_BPCSS.flatten(0, 1)).unflatten(0, second_BPCSS.shape[:2])
         return points
 
     def decide(self, encoded: "Encoded", wanted: Collection[Head]) -> MOLOutput:
-        """The class and the action units, from all pairs of a clip, beside what the pairs have given."""
+        """Add the class and the action units, from all pairs of a clip, to the results of the pairs."""
         logits = units = None
         if CLIP_HEADS & set(wanted):
             seen = self.mer.look(encoded.first, encoded.second, encoded.moved)
@@ -370,10 +370,10 @@ def _f5c(config: MOLConfig) -> F5C:
 
 
 def create_model(preset: str = "mol", **switches: Any) -> MOL:
-    """A network with fresh weights.
+    """Make a network with fresh weights.
 
     Args:
-        preset: `mol` (after the paper's figure), `mol-authors` (as the released model) or `mol-lite` (for a CPU).
+        preset: `mol` (follows the paper's figure), `mol-authors` (as the released model) or `mol-lite` (for a CPU).
         **switches: any attribute of `MOLConfig`, such as `num_classes=5`, `fcc=False`, `frames=16`.
 
     Raises:

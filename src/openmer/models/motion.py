@@ -1,4 +1,4 @@
-"""Motion between two frames in closed form, with next to nothing to learn: what the small heads begin from.
+"""Motion between two frames in closed form, with next to nothing to learn: the small heads start from it.
 
 Flow is (dx, dy) in pixels, from the first frame of a pair to the second, x right, y down.
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 def _gaussian_matrix(size: int, sigma: float) -> Tensor:
-    """(size, size): G x blurs a column, the rim replicated. On small maps two products with it beat a convolution."""
+    """(size, size): G x blurs a column, edges replicated. On small maps, two products with it beat a convolution."""
     radius = max(1, round(2.5 * sigma))
     shift = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (shift / sigma) ** 2)
@@ -28,9 +28,9 @@ def blur(x_BCSS: Tensor, gaussian_SS: Tensor) -> Tensor:
 
 
 def warp(image_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
-    """The second image brought back to the first: out(x) = image(x + flow(x)), bilinear, the rim replicated."""
+    """The second image warped back to the first: out(x) = image(x + flow(x)), bilinear, edges replicated."""
     height, width = image_BCHW.shape[2:]
-    # A diverged network must not send the sampler outside of its memory.
+    # A diverged network must not make the sampler read outside its memory.
     flow_B2HW = flow_B2HW.nan_to_num(0.0, width, -width).clamp(-width, width)
     y, x = torch.meshgrid(
         torch.arange(height, device=image_BCHW.device, dtype=flow_B2HW.dtype),
@@ -44,7 +44,7 @@ def warp(image_BCHW: Tensor, flow_B2HW: Tensor) -> Tensor:
 
 
 def _gradients(first: Tensor, second: Tensor) -> Tensor:
-    """(B, 1, H, W) twice -> (B, 3, H, W): along x and y, of the mean of both, and along time."""
+    """(B, 1, H, W) twice -> (B, 3, H, W): along x and y, of the mean of both frames, and along time."""
     mean = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
     gx = (mean[..., 1:-1, 2:] - mean[..., 1:-1, :-2]) / 2
     gy = (mean[..., 2:, 1:-1] - mean[..., :-2, 1:-1]) / 2
@@ -61,7 +61,7 @@ def _least_squares(products: Tensor, window: Tensor, damped: Tensor | float) -> 
     """The brightness equation solved in a Gaussian window: dx, dy and a confidence, (B, H, W) each."""
     xx, xy, yy, xt, yt = blur(products, window).unbind(1)
     xx, yy = xx + damped, yy + damped
-    det = (xx * yy - xy * xy).clamp_min(damped * damped)  # what it is at least, but for rounding
+    det = (xx * yy - xy * xy).clamp_min(damped * damped)  # its lower bound, but for rounding
     return (xy * yt - yy * xt) / det, (xy * xt - xx * yt) / det, 0.1 * torch.log(det / (xx + yy))
 
 
@@ -69,8 +69,8 @@ class LucasKanade(nn.Module):
     """Least-squares flow in windows of several sizes (Lucas, Kanade 1981).
 
     The brightness equation is solved in closed form in Gaussian windows, from gradients at full resolution. It has no
-    bias from regularisation and reaches hundredths of a pixel where there is texture; where there is none its
-    confidence says so. The network behind it has only to weigh, join and correct.
+    bias from regularisation and is accurate to hundredths of a pixel where there is texture; where there is none, its
+    confidence says so. The network after it only has to weight, combine and correct.
 
     Args:
         size: H = W of the frames.
@@ -85,7 +85,7 @@ class LucasKanade(nn.Module):
         self.damping = nn.Parameter(torch.full((len(sigmas),), -6.0))
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        """Two smoothed frames, (B, 1, H, W) each -> what was solved and what it was solved from.
+        """Two smoothed frames, (B, 1, H, W) each -> the solutions and the gradients they were solved from.
 
         Returns:
             (B, 3 * windows, H/2, W/2): dx, dy in px and a confidence, for each window.
@@ -105,15 +105,15 @@ class LucasKanade(nn.Module):
 class HeadMotion(nn.Module):
     """How the head moves from one frame to the next: the affine part of a coarse flow, in closed form.
 
-    Least-squares flow from coarse to fine (Bouguet 2000) at an eighth and a quarter of the resolution, each solved two
-    times with the second frame warped back by what is known so far; then one affine motion where the face is. It
-    follows some 10 px between two frames. There is nothing to learn in it.
+    Least-squares flow from coarse to fine (Bouguet 2000) at an eighth and a quarter of the resolution, each solved
+    twice with the second frame warped back by what is known so far; then one affine motion where the face is. It
+    follows motions of some 10 px between two frames. Nothing in it is learned.
 
     Args:
         size: H = W of the frames.
 
     Attributes:
-        differentiable: whether gradients go through it. Training does without, which is cheaper; an attribution needs
+        differentiable: whether gradients go through it. Training does without, which is cheaper; attribution needs
             them, or its parts would not add up to the whole.
     """
 
@@ -154,7 +154,7 @@ class HeadMotion(nn.Module):
 
 
 def middle_of(side: int) -> Tensor:
-    """(side, side) how much each place of a crop belongs to the face, which fills its middle: a wide Gaussian."""
+    """(side, side) how much each point of a crop belongs to the face, which fills its middle: a wide Gaussian."""
     line = torch.linspace(-2, 2, side)
     return torch.exp(-0.5 * (line**2 + line[:, None] ** 2))
 
@@ -164,8 +164,8 @@ def affine_part(flow_B2HW: Tensor, weight_HW: Tensor, *, rounds: int = 3) -> Ten
 
     Args:
         flow_B2HW: px.
-        weight_HW: how much each place counts.
-        rounds: of reweighting; the first counts all places by their weight alone.
+        weight_HW: how much each point counts.
+        rounds: of reweighting; in the first, only `weight_HW` counts.
 
     Returns:
         (B, 2, H, W) px.
@@ -206,7 +206,7 @@ class Pairs(NamedTuple):
 
 
 class PairsOf(nn.Module):
-    """Clip -> its `Pairs`, seen once for all that reads them.
+    """Clip -> its `Pairs`, computed once for everything that reads them.
 
     Args:
         size: H = W of the frames.

@@ -1,7 +1,7 @@
 """MOL as an ONNX graph: for programs without torch, and for onnxruntime here.
 
-One file holds the network for clips of T frames in batches of any size, the heads that were asked for, and the weights'
-record in its metadata, so that what they were trained on goes along. Needs the extra `onnx`.
+One file holds the network for clips of T frames in batches of any size, the requested heads and, in its metadata, the
+record of the weights, so that what they were trained on travels with them. Needs the extra `onnx`.
 """
 
 import json
@@ -28,11 +28,11 @@ MISSING = "this needs onnx, onnxscript and onnxruntime: pip install 'openmer[onn
 METADATA = "openmer"
 OUTPUTS: dict[Head, str] = {"mer": "logits", "flow": "flow", "landmarks": "landmarks", "units": "units"}
 INPUT = "clip"
-EXAMPLES = 3  # clips in the example that is traced; no number that stands anywhere in the network
+EXAMPLES = 3  # clips in the traced example; a number that occurs nowhere in the network
 
 
 class _Heads(nn.Module):
-    """The network with the chosen heads, as a tuple without holes."""
+    """The network with the chosen heads, as a tuple without gaps."""
 
     def __init__(self, model: MOL, heads: tuple[Head, ...]) -> None:
         super().__init__()
@@ -59,14 +59,14 @@ def export_onnx(
         record: of its weights.
         out: the file, ending in .onnx.
         heads: which of its heads; all by default.
-        overwrite: whether a file there may be replaced.
+        overwrite: whether an existing file may be replaced.
 
     Returns:
         The heads, in the order of the outputs.
 
     Raises:
-        InputError: a head is not there, the name does not end in .onnx, or the extra `onnx` is not installed.
-        OutputError: `out` is taken or cannot be written.
+        InputError: the network lacks a head, the name does not end in .onnx, or the extra `onnx` is not installed.
+        OutputError: `out` exists or cannot be written.
     """
     out = Path(out)
     if out.suffix != ".onnx":
@@ -113,7 +113,7 @@ class OnnxNetwork:
 
     Attributes:
         record: of the weights.
-        heads: which it has.
+        heads: those it has.
 
     Raises:
         InputError: the file is missing, damaged, or not made by openmer, or onnxruntime is not installed.
@@ -134,7 +134,7 @@ class OnnxNetwork:
             content = json.loads(self._session.get_modelmeta().custom_metadata_map[METADATA])
         except KeyError as error:
             raise InputError(f"{path} was not written by openmer: nothing in it says what it is") from error
-        except Exception as error:  # onnxruntime raises kinds of its own
+        except Exception as error:  # onnxruntime raises its own types
             raise InputError(f"cannot read the ONNX file {path}: {error}") from error
         made = content.pop("heads", ()) if isinstance(content, dict) else ()
         if not isinstance(made, list | tuple):
@@ -143,6 +143,6 @@ class OnnxNetwork:
         self.record = record_from(content, path)
 
     def __call__(self, clips_BT1HW: Array) -> dict[Head, Array]:
-        """Float32 clips -> logits (B, K), flow (B, P, 2, H, W), landmarks (B, P, 68, 2), units (B, U): of its heads."""
+        """Float32 clips -> logits (B, K), flow (B, P, 2, H, W), landmarks (B, P, 68, 2), units (B, U), of its heads."""
         found = self._session.run([OUTPUTS[head] for head in self.heads], {INPUT: np.ascontiguousarray(clips_BT1HW)})
         return dict(zip(self.heads, found, strict=True))

@@ -1,7 +1,7 @@
 """Weights on disk: tensors as safetensors, and beside them a record of what they are and where they come from.
 
 `NAME.safetensors` holds tensors and nothing that could run; `NAME.json` is the record. The record carries the digest of
-the tensors, so that neither can be changed or exchanged unnoticed.
+the tensors, so that neither can be changed or swapped unnoticed.
 """
 
 import hashlib
@@ -24,25 +24,25 @@ from openmer.models.config import MOLConfig, within
 from openmer.models.mol import MOL
 
 SCHEMA = "openmer.weights/1"
-RUN_WEIGHTS = "model.safetensors"  # in the folder of a training
+RUN_WEIGHTS = "model.safetensors"  # in the folder of a training run
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsRecord:
-    """What the weights are; every result that is made with them carries it.
+    """What the weights are; every result made with them carries it.
 
     Attributes:
         file: name of the safetensors file beside the record.
         sha256: its digest.
         config: of the network.
         classes: names of the classes, in the order of the logits.
-        trained_on: the data, `simulated` said where it is so; `nothing` for fresh weights.
-        scores: figures with their protocol, or empty where nothing was measured.
+        trained_on: the data, called `simulated` if it is; `nothing` for fresh weights.
+        scores: figures with their protocol, or empty if nothing was measured.
         preprocessing: how frames become the network's input.
         licence: of the weights.
         notes: whatever else a user should know.
-        people: whom the weights have seen, as `dataset/subject`, or the beginning of such names and `*`; None where it
-            is not known.
+        people: whom the weights have seen, as `dataset/subject`, or the beginning of such names and `*`; None if
+            unknown.
     """
 
     file: str
@@ -57,7 +57,7 @@ class WeightsRecord:
     people: tuple[str, ...] | None = None
 
     def known(self, people: Iterable[tuple[str, str]]) -> list[str]:
-        """Those of some people, (dataset, subject), whom the weights have seen; none where that is not recorded."""
+        """Those of the given people, (dataset, subject), whom the weights have seen; empty if that is not recorded."""
         apart = [name.partition("/") for name in self.people or ()]
         seen = [person_of(dataset, "")[0] + slash + subject for dataset, slash, subject in apart]
         exact, beginnings = set(seen), tuple(name[:-1] for name in seen if name.endswith("*"))
@@ -80,7 +80,7 @@ def save_model(
     """Write `path` (.safetensors) and its record (.json).
 
     Raises:
-        InputError: the number of classes is not the network's, or the name does not end in .safetensors.
+        InputError: the number of classes is not that of the network, or the name does not end in .safetensors.
         OutputError: the files cannot be written.
     """
     path = Path(path)
@@ -121,7 +121,7 @@ def shipped() -> dict[str, Path]:
 
 
 def read_record(name_or_path: Path | str) -> WeightsRecord:
-    """The record of shipped weights, by name, or of a .safetensors or .json file.
+    """Read the record of shipped weights, by name, or of a .safetensors or .json file.
 
     Raises:
         InputError: there is none, or it cannot be understood.
@@ -135,7 +135,7 @@ def read_record(name_or_path: Path | str) -> WeightsRecord:
 
 
 def record_from(content: Any, path: Path) -> WeightsRecord:
-    """The record that stands in plain values; `path` is for messages.
+    """Build the record from plain values; `path` is for messages.
 
     Raises:
         InputError: it cannot be understood.
@@ -181,13 +181,13 @@ def _check_types(record: WeightsRecord) -> None:
 
 
 def load_model(name_or_path: Path | str) -> MOL:
-    """A network with its weights, in eval mode.
+    """Load a network with its weights, in eval mode.
 
     Args:
         name_or_path: the name of weights that come with the package, or a .safetensors or .json file.
 
     Raises:
-        InputError: the files are missing, do not belong together, or were changed.
+        InputError: the files are missing, do not belong together or were changed.
     """
     record = read_record(name_or_path)
     path = _record_path(name_or_path).with_name(record.file)
@@ -222,7 +222,7 @@ def _record_path(name_or_path: Path | str) -> Path:
         return path
     known = shipped()
     if str(name_or_path) not in known:
-        with suppress(OSError):  # a name too long to be that of a file
+        with suppress(OSError):  # a name too long for a file
             beside = next((p for p in (path / RUN_WEIGHTS, path.with_name(RUN_WEIGHTS)) if p.is_file()), None)
             if path.exists() and beside is not None:
                 raise InputError(f"{path} holds no weights by itself; give {beside}")
@@ -242,17 +242,17 @@ def initialise(
     """Copy weights of the same name and shape; those of a class or an action unit go to that class or unit.
 
     Args:
-        model: takes them.
-        source: gives them.
+        model: receives them.
+        source: provides them.
         parts: which.
-        classes: names of the model's classes and of the source's; without them a last layer for as many classes is
-            taken as it is, and another stays fresh.
+        classes: names of the model's classes and of the source's; without them, a last layer for the same number of
+            classes is copied as it is, and any other stays fresh.
 
     Returns:
-        Names of what was asked for and could not be taken over, or not for every class or unit.
+        Names of weights that were asked for but could not be copied, or not for every class or unit.
 
     Raises:
-        InputError: of a part nothing at all fits.
+        InputError: nothing at all fits in one of the parts.
     """
     have, state = source.state_dict(), model.state_dict()
     taken: dict[str, Tensor] = {}
@@ -279,7 +279,7 @@ def initialise(
 def _rows(
     name: str, model: MOL, source: MOL, classes: tuple[Sequence[str], Sequence[str]] | None
 ) -> dict[int, int] | None:
-    """Of a last layer, row -> row of the source, by class or action unit; None for all other weights."""
+    """For a last layer, row -> row of the source, by class or action unit; None for all other weights."""
     if ".classify." in name and classes is not None:
         new, old = (list(names) for names in classes)
         return {k: old.index(c) for k, c in enumerate(new) if c in old}

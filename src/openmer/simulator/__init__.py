@@ -1,1 +1,1 @@
-"""Micro-expressions on parametric faces, with exact truth. Everything here is simulated, and says so."""
+"""Micro-expressions on parametric faces, with exact ground truth. Everything here is simulated, and says so."""

@@ -1,7 +1,7 @@
-"""From vertices to pixels: where the head stands, a pinhole camera, a z-buffer, and the exact flow between two poses.
+"""From vertices to pixels: head pose, a pinhole camera, a z-buffer, and the exact flow between two poses.
 
-Pixels: x right, y down, a pixel's centre at whole numbers. Camera space is the head's: +x image right, +z up, the
-camera looks along +y.
+Pixels: x right, y down, pixel centres at integers. Camera space is the head's: +x image right, +z up, the camera looks
+along +y.
 
 Shape legend: V vertices, F triangles, H rows, W columns.
 """
@@ -17,7 +17,7 @@ from openmer.clip import Array
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head stands: turns in radians about its middle, then a shift in mm.
+    """Position of the head: rotations in radians about its centre, then a shift in mm.
 
     Attributes:
         yaw: to the subject's left, positive.
@@ -49,7 +49,7 @@ class Camera:
     Attributes:
         width: of the picture, px.
         height: of the picture, px.
-        distance: from the head's middle, mm.
+        distance: from the head's centre, mm.
         focal: px.
     """
 
@@ -133,7 +133,7 @@ def _rasterize(points, faces, triangle, weights, nearest):  # type: ignore[no-un
                 wc = 1 - wa - wb
                 if wa < 0 or wb < 0 or wc < 0:
                     continue
-                inverse = wa * ia + wb * ib + wc * ic  # of the depth: no division where something nearer is there
+                inverse = wa * ia + wb * ib + wc * ic  # of the depth: no division if something nearer is there
                 if inverse > nearest[y, x]:
                     nearest[y, x] = inverse
                     triangle[y, x] = t
@@ -155,17 +155,17 @@ def rasterize(projected: Array, faces: npt.NDArray[np.int32], height: int, width
 def exact_flow(
     surfaces: tuple[Surface, Surface], now: Array, then: Array, faces: npt.NDArray[np.int32], camera: Camera
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """How the visible surface moves, and what of it stays in sight.
+    """How the visible surface moves, and which part of it stays visible.
 
     Args:
-        surfaces: what the camera sees now, and then.
+        surfaces: what the camera sees now and then.
         now: (V, 3) mm.
         then: (V, 3) mm.
         faces: triangles.
         camera: of both.
 
     Returns:
-        (2, H, W) px (dx, dy), 0 where there is no surface; (H, W) whether the moved point is the nearest one then.
+        (2, H, W) px (dx, dy), 0 where there is no surface; (H, W) whether the moved point is then the nearest one.
     """
     surface, later = surfaces
     here = surface.interpolate(now, faces)

@@ -1,19 +1,19 @@
 """Write a simulated dataset: a folder that `openmer.datasets.folder` reads like any user's own.
 
     OUT/dataset.json                 settings, versions, licence
-    OUT/samples.csv                  a row a recording
+    OUT/samples.csv                  one row per recording
     OUT/frames/SUBJECT/SAMPLE/N.png  the pictures, N the frame number
     OUT/truth/SUBJECT/SAMPLE.npz     landmarks, flow, visibility, curves
     OUT/contact_sheet.png            one picture of every subject
 
-Long videos, for spotting, have instead of the frames
+Long videos, for spotting, have these instead of the frames
 
     OUT/videos/SUBJECT/SAMPLE.mp4    nearly lossless H.264
-    OUT/intervals.csv                everything that happens in them, a row each
+    OUT/intervals.csv                everything that happens in them, one row each
     OUT/truth/SUBJECT/SAMPLE.json    the same as a timeline
 
-A subject is one identity; no identity is in two subjects. The same settings give the same bytes, on any number of
-processes: each recording's chance comes from (seed, subject, sample) alone.
+A subject is one identity; no two subjects share one. The same settings give the same bytes, on any number of processes:
+a recording's randomness comes from (seed, subject, sample) alone.
 """
 
 import csv
@@ -90,8 +90,8 @@ class SimulateSettings:
         fps: frames a second, 25 to 1000.
         seed: everything drawn follows from it.
         size: of the pictures, px; they show the aligned square.
-        emotions: to draw from, in turn; `none` is a recording without an expression.
-        flow: whether exact flow is stored; without it, it can be made again from the seed. Long videos have none.
+        emotions: used in turn; `none` is a recording without an expression.
+        flow: whether exact flow is stored; if not, it can be recomputed from the seed. Long videos have none.
         minutes: length of long videos, for spotting; None for short recordings of one expression each.
         head: how much heads turn and move in short recordings: `calm`, `lively`, or `mixed`.
     """
@@ -127,7 +127,7 @@ class SimulateSettings:
 
 
 def draw_sample(settings: SimulateSettings, subject: int, sample: int) -> tuple[Recording, Event | None, str]:
-    """The recording that belongs to these numbers, its expression, and the emotion's name."""
+    """The recording with these numbers, its expression, and the emotion's name."""
     person = draw_person((settings.seed, subject))
     emotion = settings.emotions[(subject + sample) % len(settings.emotions)]
     recording, event = draw_recording(
@@ -137,7 +137,7 @@ def draw_sample(settings: SimulateSettings, subject: int, sample: int) -> tuple[
 
 
 def draw_video(settings: SimulateSettings, subject: int, sample: int) -> Recording:
-    """The long recording that belongs to these numbers."""
+    """The long recording with these numbers."""
     if settings.minutes is None:
         raise InputError("these settings are for short recordings; set minutes")
     return draw_long(
@@ -161,7 +161,7 @@ def marks(recording: Recording, event: Event) -> tuple[int, int, int]:
 
 
 def _moments(event: Event) -> tuple[float, float, float]:
-    """Seconds at which it begins, is fully there, and is over."""
+    """Seconds at which it begins, is at its full strength, and is over."""
     return event.onset_s, event.apex_s + event.hold_s / 2, event.offset_s
 
 
@@ -195,12 +195,12 @@ def generate(
     processes: int = 1,
     on_sample: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write the dataset; the number of recordings.
+    """Write the dataset; returns the number of recordings.
 
-    The folder appears whole or not at all.
+    The folder appears complete or not at all.
 
     Raises:
-        OutputError: `out` is taken or cannot be written.
+        OutputError: `out` exists or cannot be written.
     """
     wanted = [(s, k) for s in range(settings.subjects) for k in range(settings.samples)]
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=OWN) as folder:
@@ -229,7 +229,7 @@ def generate(
 
 
 def person_name(seed: int, subject: int) -> str:
-    """Of one identity, wherever it is shown: by this it is known whom a network has seen."""
+    """Name of an identity, the same everywhere: it identifies the people that a network has seen."""
     return f"p{seed}-{subject:05d}"
 
 
@@ -272,7 +272,7 @@ def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample
 
 def write_video(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
     """Write one long recording: its video, then its truth, `truth/SUBJECT/NAME.json` last."""
-    from openmer.writer import VideoWriter  # clips alone need no library for videos
+    from openmer.writer import VideoWriter  # clips need no video library
 
     recording = draw_video(settings, subject, sample)
     person, name = person_name(settings.seed, subject), f"long_{sample + 1:03d}"
@@ -314,7 +314,7 @@ def _units(event: Event) -> str:
 
 
 def _peak_px(recording: Recording, apex: int) -> float:
-    """Largest motion of visible skin at the apex by the expression and all else, px of the 128 crop."""
+    """Largest motion of visible skin at the apex, from the expression and everything else, px of the 128 crop."""
     flow, visible = recording.flow(0, apex)
     return float(np.hypot(*flow)[visible].max() * 144 / recording.camera.width)
 
@@ -333,7 +333,7 @@ def _truth(recording: Recording) -> dict[str, Any]:
 
 
 def _flow_truth(recording: Recording, onset: int | None) -> dict[str, Any]:
-    """Flow between frames, from the onset to every frame, and what stays in sight."""
+    """Flow between frames and from the onset to every frame, and what stays visible."""
     frames = range(len(recording))
     steps = [recording.flow(k, k + 1) for k in frames[:-1]]
     content: dict[str, Any] = {
@@ -351,10 +351,10 @@ def _write_truth(path: Path, content: dict[str, Any]) -> None:
 
 
 def _stored(flow: Array) -> Array:
-    """As int16.
+    """The flow as int16.
 
     Raises:
-        InputError: it reaches farther than that holds.
+        InputError: it is too large for that.
     """
     if np.abs(flow).max(initial=0.0) >= MOST_FLOW_PX:
         raise InputError(
@@ -385,15 +385,15 @@ def _contact_sheet(settings: SimulateSettings) -> npt.NDArray[np.uint8]:
 
 
 def stream(settings: SimulateSettings, *, frames: int = 8, first_subject: int = 0) -> Iterator[tuple[Clip, str]]:
-    """Clips with exact truth straight from the simulator, without files, subject after subject without end.
+    """Clips with exact truth straight from the simulator, without files, subject by subject, endlessly.
 
     Args:
         settings: `subjects` is not used.
-        frames: of a clip, evenly spread from before the onset to after the offset.
+        frames: of a clip, evenly spaced from before the onset to after the offset.
         first_subject: where to begin; give test subjects numbers that training never reaches.
 
     Yields:
-        A clip with gray frames, landmarks (px) and flow (px, 0 where nothing is seen), and the emotion's name.
+        A clip with gray frames, landmarks (px) and flow (px, 0 where nothing is visible), and the emotion's name.
     """
     subject = first_subject
     while True:

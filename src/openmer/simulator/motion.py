@@ -1,9 +1,9 @@
-"""What a simulated face does: action units, expressions, and movements that are no expression.
+"""What a simulated face does: action units, expressions, and movements that are not expressions.
 
-Facial action units are FACS' (Ekman, Friesen, Hager 2002); which facial actions of the head model stand for a unit, and
-how far each moves the skin, was worked out on this head. Which units an emotion shows follows EMFACS and the objective
-classes of the CASME II and SAMM papers; strength, asymmetry and timing are our choice within the ranges that the
-literature gives (a micro-expression lasts at most half a second: Yan et al. 2013), fitted to no dataset.
+Facial action units are those of FACS (Ekman, Friesen, Hager 2002); which facial actions of the head model represent a
+unit, and how far each moves the skin, was worked out on this head. Which units an emotion shows follows EMFACS and the
+objective classes of the CASME II and SAMM papers; strength, asymmetry and timing are our choice within the ranges in
+the literature (a micro-expression lasts at most half a second: Yan et al. 2013), not fitted to any dataset.
 
 Shape legend: T frames, A facial actions.
 """
@@ -19,7 +19,7 @@ from openmer.errors import InputError
 from openmer.simulator.camera import Pose
 from openmer.simulator.head import head_model
 
-# Actions of a unit and their weights. A stem with `Left` and `Right` forms is one-sided where the unit is.
+# Actions of a unit and their weights. A stem with `Left` and `Right` forms is one-sided if the unit is.
 ACTION_UNITS: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.0},
     2: {"browOuterUp": 1.0},
@@ -44,7 +44,7 @@ ACTION_UNITS: dict[int, dict[str, float]] = {
     45: {"eyeBlink": 1.0},
 }
 
-# Units that are always there, and units that sometimes are. `contempt` is one-sided.
+# Alternatives for the units always shown, and units sometimes added. `contempt` is one-sided.
 Prototype = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
 EMOTIONS: dict[str, Prototype] = {
     "happiness": (((12,), (6, 12)), (25,)),
@@ -92,15 +92,15 @@ class Event:
     Attributes:
         kind: `micro`, `macro`, `blink`, `gaze`, `speech`.
         onset_s: seconds.
-        apex_s: when it is fully there.
-        hold_s: how long it stays.
+        apex_s: when it reaches full strength.
+        hold_s: how long it stays there.
         offset_s: when it is over.
-        right: (A,) coefficients at the apex; those of the subject's right side and of the middle.
+        right: (A,) coefficients at the apex, for the subject's right side and the middle.
         left: (A,) of the left side, `lag_s` later.
         lag_s: seconds; may be negative.
         emotion: its name, or empty.
         units: unit -> (right, left) strength at the apex.
-        peak_px: largest motion at the apex, px of the 128 crop, or None where it was not set.
+        peak_px: largest motion at the apex, px of the 128 crop, or None if not set.
     """
 
     kind: str
@@ -116,7 +116,7 @@ class Event:
     peak_px: float | None = None
 
     def curve(self, times_s: Times) -> Array:
-        """(T,) between 0 and 1: rising and falling without a jerk (Flash, Hogan 1985)."""
+        """(T,) between 0 and 1: rises and falls with minimum jerk (Flash, Hogan 1985)."""
         rise = (times_s - self.onset_s) / (self.apex_s - self.onset_s)
         fall = (times_s - self.apex_s - self.hold_s) / (self.offset_s - self.apex_s - self.hold_s)
         return np.asarray(_smooth(rise) - _smooth(fall), np.float32)
@@ -139,7 +139,7 @@ def draw_expression(
     *,
     kind: Literal["micro", "macro"] = "micro",
 ) -> Event:
-    """An expression with units of relative strength: the largest is 1; `scaled` gives it its size.
+    """An expression whose units have relative strengths, the largest about 1; `scaled` gives it its size.
 
     Raises:
         InputError: the emotion is not simulated.
@@ -190,7 +190,7 @@ def _none() -> Array:
 
 
 def draw_blink(rng: np.random.Generator, onset_s: float) -> Event:
-    """Both lids, 0.15 to 0.4 s, falling faster than they rise (Stern et al. 1984)."""
+    """Both lids, 0.15 to 0.4 s, closing faster than they open (Stern et al. 1984)."""
     total = rng.uniform(0.15, 0.4)
     both = action_weights(45, 1.0, 1.0) * rng.uniform(0.85, 1.0)
     return Event(
@@ -205,7 +205,7 @@ def draw_blink(rng: np.random.Generator, onset_s: float) -> Event:
 
 
 def draw_gaze(rng: np.random.Generator, onset_s: float) -> Event:
-    """A saccade and, after a while, back: both eyes to one side, or up or down (our choice of sizes)."""
+    """A saccade and, after a while, one back: both eyes to one side, or up or down (sizes are our choice)."""
     sideways = rng.random() < 0.7
     strength = rng.uniform(0.15, 0.5)
     weights = _none()
@@ -257,10 +257,10 @@ def draw_speech(rng: np.random.Generator, onset_s: float, seconds: float) -> lis
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """Slow sway of the head: sums of sines, one row an axis.
+    """Slow sway of the head: sums of sines, one row per axis.
 
     Attributes:
-        rest: where the head stands on average.
+        rest: the average pose.
         amplitude: (6, K): yaw, pitch, roll in radians; x, y, z in mm.
         frequency: (6, K) Hz.
         phase: (6, K) radians.
@@ -272,7 +272,7 @@ class HeadMotion:
     phase: Array
 
     def poses(self, times_s: Times) -> list[Pose]:
-        """One pose a frame."""
+        """One pose per frame."""
         angle = 2 * np.pi * self.frequency[..., None] * times_s + self.phase[..., None]
         sway = (self.amplitude[..., None] * np.sin(angle)).sum(1)
         return [
@@ -290,7 +290,7 @@ def draw_head_motion(rng: np.random.Generator, liveliness: float = 1.0, turn: fl
     """A pose within some 10 degrees of frontal, swaying by about a degree and a millimetre at 0.1 to 0.8 Hz.
 
     Args:
-        rng: source of chance.
+        rng: source of randomness.
         liveliness: factor on the sway.
         turn: factor on how far the head is turned at rest.
     """
@@ -310,7 +310,7 @@ def draw_head_motion(rng: np.random.Generator, liveliness: float = 1.0, turn: fl
 
 
 def total_coefficients(events: Sequence[Event], times_s: Times) -> Array:
-    """(T, A) of all events together, held to what the head can do."""
+    """(T, A) of all events together, limited to what the head can do."""
     total = np.zeros((len(times_s), len(head_model().action_names)), np.float32)
     for event in events:
         total += event.coefficients(times_s)

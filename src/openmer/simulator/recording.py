@@ -1,7 +1,7 @@
 """One simulated recording: who, what happens, how it is filmed; frames and truth for any moment.
 
-Everything follows from the recording's numbers, so a frame, a landmark or the flow between any two frames can be made
-at any time, in any order, and is always the same.
+Everything follows from the recording's numbers, so a frame, a landmark or the flow between any two frames can be
+computed at any time, in any order, and is always the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,13 +32,13 @@ from openmer.simulator.render import SKIN, Image, Look, Scene, crop_camera, draw
 
 Head = Literal["calm", "lively", "mixed"]
 ALIGNED_PX = 144
-SUPERSAMPLING = 2  # once is clearly worse, four times barely better
+SUPERSAMPLING = 2  # 1 is clearly worse, 4 barely better
 FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
 LONG_MARGIN = 1.25  # a long video shows more than the aligned square
 STRONGEST = 1.1  # of a unit, where 1 is a full expression
 MACRO_RANGE_PX = (3.2, 10.0)
 CALM = (0.15, 0.5, 1.0)  # factors on the head's sway
-LIVELY, LIVELY_TURN = (0.5, 2.0, 5.0, 10.0), 2.5  # turned by up to 25 degrees and by up to some 20 degrees a second
+LIVELY, LIVELY_TURN = (0.5, 2.0, 5.0, 10.0), 2.5  # up to 25 degrees turned, and up to some 20 degrees a second
 BLINK_EVERY_S, GAZE_EVERY_S = 4.0, 8.0  # some 15 blinks a minute (Bentivoglio et al. 1997)
 
 
@@ -52,7 +52,7 @@ class Person:
 
 @lru_cache(maxsize=4)
 def draw_person(seed: tuple[int, ...]) -> Person:
-    """The person that belongs to a seed; painted once, however many recordings there are of it."""
+    """The person with this seed; painted once, however many recordings show them."""
     rng = np.random.default_rng(seed)
     return Person(draw_identity(rng), draw_look(rng))
 
@@ -63,13 +63,13 @@ class Recording:
 
     Attributes:
         person: who.
-        camera: from where; its picture is the aligned square (144 px) at `camera.width` pixels.
+        camera: its picture is the aligned square (144 px) at `camera.width` pixels.
         scene: light, background, noise.
         times_s: (T,) seconds.
-        poses: one a frame.
+        poses: one per frame.
         events: what happens.
         light: (T,) factor on all light.
-        noise_seed: of the camera's noise, a frame apart.
+        noise_seed: of the camera's noise, combined with the frame number.
     """
 
     person: Person
@@ -109,7 +109,7 @@ class Recording:
         """Exact flow between any two frames.
 
         Returns:
-            (2, H, W) px, 0 off the face; (H, W) whether the pixel's skin is still in sight in the second frame.
+            (2, H, W) px, 0 off the face; (H, W) whether the pixel's skin is still visible in the second frame.
         """
         now, then = self.vertices(first), self.vertices(second)
         surfaces = self._surface(first), self._surface(second)
@@ -117,10 +117,10 @@ class Recording:
         return _averaged(flow, visible)
 
     def exposed(self, brightness: float) -> "Recording":
-        """The same film with the exposure that a camera's meter would choose for the face in the first frame.
+        """The same film, exposed as a light meter would for the face in the first frame.
 
         Args:
-            brightness: mean of the face, linear light; 0.18 is gray level 117.
+            brightness: mean over the face, linear light; 0.18 is gray level 117.
         """
         surface = self._surface(0)
         linear = shade(surface, self.vertices(0), self.person.look, self.scene, float(self.light[0]))
@@ -133,7 +133,7 @@ class Recording:
 
     @cached_property
     def _surface(self) -> Callable[[int], Surface]:
-        """Frame -> what it shows; the last few are kept, since a frame belongs to a picture and to two flows."""
+        """Frame -> what it shows; the last few are cached, since a frame is needed for a picture and two flows."""
 
         def seen(frame: int) -> Surface:
             points = self._fine.project(self.vertices(frame))
@@ -143,7 +143,7 @@ class Recording:
 
 
 def _averaged(flow: Array, visible: npt.NDArray[np.bool_]) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """From the supersampled grid to the picture's: the mean of what is in sight; in sight where most of a pixel is."""
+    """From the supersampled grid to the picture's: the mean of what is visible; visible where most of a pixel is."""
     times = SUPERSAMPLING
     height, width = visible.shape[0] // times, visible.shape[1] // times
     weight = visible.reshape(height, times, width, times).sum((1, 3))
@@ -152,7 +152,7 @@ def _averaged(flow: Array, visible: npt.NDArray[np.bool_]) -> tuple[Array, npt.N
 
 
 def unit_curves(events: Sequence[Event], times_s: Times) -> dict[int, Array]:
-    """Each action unit that occurs -> (T, 2) its strength on the subject's right and left; 1 is a full expression."""
+    """Each action unit that occurs -> (T, 2) strength on the subject's right and left; 1 is a full expression."""
     curves: dict[int, Array] = {}
     for event in events:
         shown = np.stack([event.curve(times_s), event.curve(times_s - event.lag_s)], 1)
@@ -163,7 +163,7 @@ def unit_curves(events: Sequence[Event], times_s: Times) -> dict[int, Array]:
 
 
 def centred(motion: HeadMotion, neutral: Array) -> HeadMotion:
-    """The same motion with the face's middle (eyes, nose, mouth) on the camera's axis at rest."""
+    """The same motion with the centre of the face (eyes, nose, mouth) on the camera's axis at rest."""
     points = landmarks(motion.rest.apply(neutral))[[36, 39, 42, 45, 30, 48, 54]]
     middle = (points.min(0) + points.max(0)) / 2
     x, y, z = motion.rest.shift
@@ -174,23 +174,23 @@ def centred(motion: HeadMotion, neutral: Array) -> HeadMotion:
 def scaled(
     event: Event, peak_px: float, identity: Identity, pose: Pose, camera: Camera, *, square: float | None = None
 ) -> Event:
-    """The event with its largest motion at the apex made `peak_px` pixels of the 128 crop.
+    """The event scaled so that its largest motion at the apex is `peak_px` pixels of the 128 crop.
 
     Args:
-        event: its units' relative strength is kept.
-        peak_px: wanted; not reached where an action would have to exceed its full range.
+        event: the relative strengths of its units are kept.
+        peak_px: target; not reached if an action would have to exceed its full range.
         identity: whose face.
         pose: of the head.
-        camera: from where.
+        camera: the view.
         square: side of the aligned square in the picture, px; by default the picture is the square.
     """
     to_crop = ALIGNED_PX / (square or camera.width)
     seen = camera.project(pose.apply(identity.vertices))[:, :2]
     strength, most = 0.05, STRONGEST / max(max(both) for both in event.units.values())
     reach = 0.0
-    for _ in range(4):  # clipping and perspective bend it a little
+    for _ in range(4):  # clipping and perspective make it slightly non-linear
         moved = camera.project(pose.apply(identity.posed(strength * (event.right + event.left))))[:, :2]
-        # Skin alone: the eyes' and the mouth's insides are out of sight.
+        # Only skin: the insides of the eyes and the mouth are hidden.
         reach = float(np.linalg.norm(moved - seen, axis=1)[head_model().mesh_part == SKIN].max() * to_crop)
         strength = min(strength * peak_px / max(reach, 1e-6), most)
     units = {unit: (right * strength, left * strength) for unit, (right, left) in event.units.items()}
@@ -220,7 +220,8 @@ def draw_recording(
         peak_px: largest motion in px of the 128 crop; drawn by default.
         distractors: whether blinks, gaze, speech, head and light may move too.
         noise: whether the camera is noisy.
-        head: `calm` sits before a camera, `lively` turns and moves as in a conversation, `mixed` is either by chance.
+        head: `calm` sits still before a camera, `lively` turns and moves as in a conversation, `mixed` is either at
+            random.
     """
     rng = np.random.default_rng(list(seed))
     if head == "mixed":
@@ -259,9 +260,9 @@ def draw_recording(
 def draw_long(
     seed: Sequence[int], person: Person, emotions: Sequence[str], *, minutes: float, fps: float, size: int
 ) -> Recording:
-    """A film of minutes for spotting: micro- and macro-expressions, speech, blinks, glances, a head that sways.
+    """A film of several minutes for spotting: micro- and macro-expressions, speech, blinks, glances, a swaying head.
 
-    How often each comes is our choice: an expression or a bout of speech every five seconds or so, half of them
+    How often each occurs is our choice: an expression or a bout of speech every five seconds or so, half of them
     micro-expressions of at most half a second.
     """
     rng = np.random.default_rng(list(seed))
@@ -300,7 +301,7 @@ def draw_long(
 
 
 def _distractors(rng: np.random.Generator, emotion: str, seconds: float) -> list[Event]:
-    """What moves besides; a film without an expression has something more often."""
+    """Other movements; more frequent in a film without an expression."""
     often = 0.5 if emotion == NONE else 0.15
     events: list[Event] = []
     if rng.random() < often:

@@ -1,6 +1,6 @@
 """How a simulated face looks: skin, brows, lips, eyes, hair, light, background, camera.
 
-Skin is painted once a person, in a cylindrical atlas of the mean head, so that it is glued to the surface and moves
+Skin is painted once per person, in a cylindrical atlas of the mean head, so that it sticks to the surface and moves
 with it. Colours and sizes are our choice.
 
 Shape legend: V vertices, H rows, W columns of the picture; the atlas has its own rows and columns.
@@ -22,12 +22,12 @@ Image = npt.NDArray[np.uint8]
 
 ATLAS_H, ATLAS_W = 512, 768
 SKIN, CAVITY, EYE_LEFT, EYE_RIGHT = range(4)
-WHITE_RGB = (np.float32(0.42), np.float32(0.38), np.float32(0.35))  # of an eye, in the lids' shade
+WHITE_RGB = (np.float32(0.42), np.float32(0.38), np.float32(0.35))  # of an eye, shaded by the lids
 CAVITY_RGB = (np.float32(0.05), np.float32(0.015), np.float32(0.012))
 
 
 def atlas_places(template: Array) -> Array:
-    """(..., 3) mm on the mean head -> (..., 2) column, row of the atlas. The seam lies at the back."""
+    """(..., 3) mm on the mean head -> (..., 2) column, row of the atlas. The seam is at the back."""
     mean = head_model().mean
     low, high = mean[:, 2].min(), mean[:, 2].max()
     column = (np.arctan2(template[..., 0], -template[..., 1]) / (2 * np.pi) + 0.5) * (ATLAS_W - 1)
@@ -83,7 +83,7 @@ def draw_look(rng: np.random.Generator) -> Look:
 
 
 def _shadows(points: Array, rng: np.random.Generator) -> Array:
-    """Where little light comes: eye sockets, nostrils, under the lower lip, and beside the nose."""
+    """Where little light reaches: eye sockets, nostrils, below the lower lip, and beside the nose."""
     total = np.zeros((ATLAS_H, ATLAS_W), np.float32)
     for eye, brow in ((points[36:42], points[17:22]), (points[42:48], points[22:27])):
         total += rng.uniform(0.25, 0.5) * _spot((eye.mean(0) + brow.mean(0)) / 2, 9)
@@ -97,7 +97,7 @@ def _shadows(points: Array, rng: np.random.Generator) -> Array:
 
 
 def _lashes(points: Array, rng: np.random.Generator) -> Array:
-    """A dark line along the lids, the upper ones more."""
+    """A dark line along the lids, darker along the upper ones."""
     mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
     for eye in (points[36:42], points[42:48]):
         for lid, dark in ((eye[:4], 255), (eye[[3, 4, 5, 0]], int(rng.integers(40, 120)))):
@@ -144,7 +144,7 @@ def _lips(points: Array) -> Array:
 
 
 def _brows(points: Array, rng: np.random.Generator) -> Array:
-    """Strokes along each brow's curve, thicker inside, leaning outwards."""
+    """Strokes along each brow's curve, thicker at the inner end, leaning outwards."""
     mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
     thick = rng.uniform(4, 9)
     for start, outwards in ((17, -1), (22, 1)):
@@ -178,7 +178,7 @@ def _hair(points: Array, rng: np.random.Generator) -> Array:
     temples = 1 / (1 + np.exp(-(side - rng.uniform(0.28, 0.34)) / 0.02))
     line = top + 25 * wobble + temples * rng.uniform(90, 240)
     strands = cv2.GaussianBlur(rng.random((ATLAS_H, ATLAS_W)).astype(np.float32), (1, 0), sigmaX=0.8, sigmaY=6)
-    if fringe:  # strands of their own lengths
+    if fringe:  # strands of different lengths
         line += 22 * (cv2.GaussianBlur(rng.random((1, ATLAS_W)).astype(np.float32), (0, 0), 1.5) - 0.5)
     edge = 1 / (1 + np.exp((row - line) / 3))
     return np.asarray(np.clip(edge * (0.75 + 0.5 * strands), 0, 1), np.float32)
@@ -196,7 +196,7 @@ class Scene:
         exposure: factor before gamma; a recording sets it by the face.
         blur: sigma of the lens, px of the picture.
         noise: standard deviation of the sensor's noise at mid gray, levels.
-        jpeg: quality at which the camera stores a frame, or None where it does not compress.
+        jpeg: quality at which the camera stores a frame, or None if it does not compress.
     """
 
     lights: Array
@@ -210,7 +210,7 @@ class Scene:
 
     @property
     def clean(self) -> "Scene":
-        """The same scene through a camera without noise and compression."""
+        """The same scene through a camera without noise or compression."""
         return replace(self, noise=0.0, jpeg=None)
 
 
@@ -253,8 +253,8 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
     Args:
         surface: what each pixel shows.
         vertices: (V, 3) mm, posed.
-        look: the person's.
-        scene: the recording's; its background is enlarged to the surface.
+        look: of the person.
+        scene: of the recording; its background is scaled up to the surface's resolution.
         light: factor on all lights, for changes and flicker.
     """
     model = head_model()
@@ -288,7 +288,7 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
 
 @lru_cache(maxsize=1)
 def _eye_middles() -> Array:
-    """(2, 2) x and z in mm of the middles of the left and the right eye's ball, on the mean head."""
+    """(2, 2) x and z in mm of the centres of the left and right eyeballs, on the mean head."""
     model = head_model()
     balls = [model.mean[model.part == eye] for eye in (EYE_LEFT, EYE_RIGHT)]
     return np.array([[(ball[:, k].min() + ball[:, k].max()) / 2 for k in (0, 2)] for ball in balls], np.float32)
@@ -299,7 +299,7 @@ def _shade(  # type: ignore[no-untyped-def]
     triangle, weights, faces, parts, normals, template, extent, eyes, atlas, iris, frame, shine, lights, halves,
     strengths, ambient, light, out,
 ):  # fmt: skip
-    """Pixel by pixel, where there is a surface; `tests/shading.py` has the same in plain numpy."""
+    """Shade pixel by pixel, where there is a surface; `tests/shading.py` has the same in plain numpy."""
     one, zero = np.float32(1), np.float32(0)
     columns, rows = atlas.shape[1], atlas.shape[0]
     a_turn, a_height = np.float32((columns - 1) / (2 * np.pi)), np.float32((rows - 1) / (extent[1] - extent[0]))
@@ -320,7 +320,7 @@ def _shade(  # type: ignore[no-untyped-def]
             y = wi * template[i, 1] + wj * template[j, 1] + wk * template[k, 1]
             z = wi * template[i, 2] + wj * template[j, 2] + wk * template[k, 2]
             part = parts[i]
-            # The mouth's cavity is narrower than the mouth; beside it one would see the neck's skin through the lips.
+            # The mouth's cavity is narrower than the mouth; beside it, the neck's skin would show between the lips.
             inside = part == CAVITY or (part == SKIN and abs(x) < 46 and y > -45 and -80 < z < -50)
             if part == GLASSES_PART:
                 red, green, blue = frame[0], frame[1], frame[2]
@@ -345,7 +345,7 @@ def _shade(  # type: ignore[no-untyped-def]
                     a * atlas[r, c, 1] + b * atlas[r, c + 1, 1] + d * atlas[r + 1, c, 1] + e * atlas[r + 1, c + 1, 1]
                 )
                 blue = a * atlas[r, c, 2] + b * atlas[r, c + 1, 2] + d * atlas[r + 1, c, 2] + e * atlas[r + 1, c + 1, 2]
-            # Wrapped diffuse light, softer than Lambert's as skin is, and a little highlight.
+            # Wrapped diffuse light, softer than Lambert's as on skin, and a small highlight.
             diffuse = highlight = zero
             for n in range(len(strengths)):
                 toward = ((nx * lights[n, 0] + ny * lights[n, 1] + nz * lights[n, 2]) * unit + wrap) * spread
@@ -362,7 +362,7 @@ def _shade(  # type: ignore[no-untyped-def]
 
 
 def expose(linear: Array, scene: Scene, rng: np.random.Generator, *, times: int) -> Image:
-    """Through the camera: averaged down by `times`, blurred, exposed, with gamma and noise -> (H, W, 3) uint8."""
+    """Simulate the camera: downsampled by `times`, blurred, exposed, with gamma and noise -> (H, W, 3) uint8."""
     height, width = linear.shape[0] // times, linear.shape[1] // times
     small = cv2.resize(linear, (width, height), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), scene.blur)
@@ -378,11 +378,11 @@ def _compressed(picture: Image, quality: int) -> Image:
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise RuntimeError("OpenCV could not encode a JPEG")
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)  # RGB for BGR twice over: nothing is swapped
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)  # channels are swapped both ways, so stay RGB
 
 
 def crop_camera(size: int, vertices: Array, *, margin: float = 1.0) -> Camera:
-    """A camera whose picture is the aligned crop of this face: the box of the MOL recipe, here without turning.
+    """A camera whose picture is the aligned crop of this face: the box of the MOL recipe, here without rotation.
 
     Args:
         size: side of the picture; 144 shows the aligned square.

@@ -1,1 +1,1 @@
-"""From clips to weights: losses, the loop, checkpoints."""
+"""From clips to weights: losses, training loop, checkpoints."""

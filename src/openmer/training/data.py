@@ -1,7 +1,7 @@
-"""Batches from stores: the same for the same seed, whenever training was stopped in between.
+"""Batches from stores: the same for the same seed, no matter when training was interrupted.
 
-Which clips are in a batch, and how they are cropped and changed, follows from (seed, step) alone; so there is no state
-of a sampler to lose.
+Which clips are in a batch, and how they are cropped and augmented, follows from (seed, step) alone, so there is no
+sampler state to lose.
 
 Shape legend: B clips, T frames, C = 128 px.
 """
@@ -29,14 +29,14 @@ Kind = Literal["clip", "motion"]
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step of training reads.
+    """What a training step reads.
 
     Attributes:
         inputs: (B, T, 1, C, C) frames, or (B, 3, 28, 28) dx, dy, strain from the first frame to the apex.
         labels: (B,) class numbers, -1 where unknown.
-        flow: (B, T-1, 2, C, C) px, or None where not all clips have it.
+        flow: (B, T-1, 2, C, C) px, or None if not all clips have it.
         landmarks: (B, T, 68, 2) px, NaN where unknown.
-        units: (B, U) whether each action unit that was asked for is shown, NaN where that is not known.
+        units: (B, U) whether each requested action unit is shown, NaN where unknown.
     """
 
     inputs: Tensor
@@ -46,7 +46,7 @@ class Batch:
     units: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same on another device."""
+        """The same batch on another device."""
         flow = None if self.flow is None else self.flow.to(device)
         rest = (self.landmarks.to(device), self.units.to(device))
         return Batch(self.inputs.to(device), self.labels.to(device), flow, *rest)
@@ -56,13 +56,13 @@ class ClipData:
     """Clips of a store, with classes.
 
     Args:
-        store: where they lie.
+        store: where they are.
         entries: which of them.
         classes: names in the order of the logits.
         kind: what the model reads: the clip, or the motion up to its apex.
 
     Raises:
-        InputError: there are no clips, or one has a label that is no class.
+        InputError: there are no clips, or one has a label that is not a class.
     """
 
     def __init__(self, store: ClipStore, entries: Sequence[Entry], classes: Sequence[str], kind: Kind = "clip") -> None:
@@ -93,11 +93,11 @@ class ClipData:
 
     @property
     def people(self) -> set[tuple[str, str]]:
-        """(dataset, subject) of everyone who is in the clips."""
+        """(dataset, subject) of everyone in the clips."""
         return {e.person for e in self.entries}
 
     def class_weights(self) -> Tensor:
-        """(K,) inverse frequencies with mean 1 over the clips; 0 for a class that is absent."""
+        """(K,) inverse frequencies with mean 1 over the clips; 0 for an absent class."""
         counts = np.array(list(self.counts().values()), np.float64)
         present = counts > 0
         weights = np.where(present, counts.sum() / np.maximum(counts, 1) / max(1, present.sum()), 0.0)
@@ -106,7 +106,7 @@ class ClipData:
     def chosen(self, step: int, batch: int, *, seed: int, balance: Balance = "none") -> npt.NDArray[np.int64]:
         """(B,) indices of the clips of a step.
 
-        Without balancing each clip comes once before any comes again; `sampler` draws classes with equal chance.
+        Without balancing, every clip comes once before any is repeated; `sampler` draws classes with equal probability.
         """
         if balance == "sampler":
             rng = np.random.default_rng([seed, step, 2])
@@ -132,11 +132,10 @@ class ClipData:
         units: Sequence[int] = (),
         pairs: int = 0,
     ) -> Batch:
-        """The batch of a step, cropped and changed at random; of several devices each takes its `part` (k of n).
+        """The batch of a step, cropped and augmented at random; of several devices, each takes its `part` (k of n).
 
-        Without `flow` none is read, which is faster where none is learned; all else is the same. `units` are the
-        action units that are to be told of. With `pairs` only so many neighbouring pairs of a clip, from anywhere in
-        it.
+        Without `flow`, none is read, which is faster where none is learned; everything else is the same. `units` are
+        the action units to report. With `pairs`, only that many neighbouring pairs of each clip, from anywhere in it.
         """
         places = self.chosen(step, batch, seed=seed, balance=balance)
         mine = range(part[0], batch, part[1])
@@ -149,7 +148,7 @@ class ClipData:
         return _cut(whole, starts, pairs)
 
     def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64], units: Sequence[int] = ()) -> Batch:
-        """These clips, cut in the middle, nothing changed."""
+        """These clips, centre-cropped and not augmented."""
         rngs = [np.random.default_rng(0)] * len(indices)
         return self._batch(np.asarray(indices, np.int64), rngs, EVAL, units=units)
 
@@ -178,13 +177,13 @@ class ClipData:
         )
 
     def shown(self, indices: npt.NDArray[np.int64], units: Sequence[int]) -> Tensor:
-        """(B, U) whether these clips show each of the action units, NaN where that is not known."""
+        """(B, U) whether these clips show each of the action units, NaN where unknown."""
         there = [self.entries[int(k)].units for k in indices]
         rows = [[math.nan if known is None else float(unit in known) for unit in units] for known in there]
         return torch.tensor(rows, dtype=torch.float32)
 
     def _changed_motion(self, index: int, settings: TransformSettings, rng: np.random.Generator) -> Array:
-        """Kept once it is computed; of the changes only the mirror image applies."""
+        """Cached once computed; the only augmentation that applies is the mirror image."""
         if index not in self._motion:
             self._motion[index] = motion_to_apex(self.store.read(self.entries[index], flow=False))
         motion = self._motion[index]
@@ -195,7 +194,7 @@ class ClipData:
 
 
 def _cut(batch: Batch, starts: Sequence[int], pairs: int) -> Batch:
-    """Of each clip the frames from its start on that make so many pairs, with what is known of them."""
+    """From each clip, the frames from its start on that make this many pairs, with what is known about them."""
     frames = [slice(start, start + pairs + 1) for start in starts]
     flow = batch.flow
     return replace(
@@ -207,10 +206,10 @@ def _cut(batch: Batch, starts: Sequence[int], pairs: int) -> Batch:
 
 
 def motion_to_apex(clip: StoredClip) -> Array:
-    """(3, 28, 28): dx, dy and strain from the first frame to the one that is farthest from it.
+    """(3, 28, 28): dx, dy and strain from the first frame to the one farthest from it.
 
-    STSTNet and Off-ApexNet are given the annotated apex; here it is where the mean motion since the first frame is
-    largest, so that they are told no more than MOL is.
+    STSTNet and Off-ApexNet are given the annotated apex; here it is the frame where the mean motion since the first
+    frame is largest, so that they are told no more than MOL is.
     """
     frames = middle(clip.frames)
     flows = [optical_flow(frames[0], frame, "dis") for frame in frames[1:]]

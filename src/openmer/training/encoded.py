@@ -1,9 +1,9 @@
-"""What a frozen backbone makes of clips, computed once: a head is then learned for the cost of the head.
+"""A frozen backbone's features of clips, computed once: training a head then costs only the head.
 
-    STORE/encoded/DIGEST/CLIP.npy         (V, P, 2 C + M, S, S) float16: V changed views of a clip
+    STORE/encoded/DIGEST/CLIP.npy         (V, P, 2 C + M, S, S) float16: V augmented views of a clip
     STORE/encoded/DIGEST/CLIP-points.npy  (V, T, 68, 2) float32: their landmarks, px, NaN where unknown
 
-DIGEST is of the backbone's weights and of how clips are changed, so folds and seeds share what is there.
+DIGEST covers the backbone's weights and the augmentation, so folds and seeds share the files.
 
 Shape legend: V views, T frames, P = T - 1 pairs, C = 128 features, M = 6 channels of closed-form motion (0 without),
 S side of F(g).
@@ -31,24 +31,24 @@ from openmer.models.config import CHANNELS, CLIP_HEADS, Head, within
 from openmer.models.mol import MOL, Encoded, MOLOutput
 from openmer.training.data import Balance, Batch, ClipData
 
-VERSION = 2  # of what is kept
+VERSION = 2  # of the stored files
 POINTS = "-points"
 ENCODED_HEADS = frozenset[Head]({"mer", "landmarks", "units"})  # flow reads the frames too
 N = TypeVar("N", np.float16, np.float32)
-# Of the config, what does not change what a backbone makes of a clip.
+# Settings of the config that do not affect the backbone's features.
 OF_HEADS = ("preset", "num_classes", "flow", "landmarks", "flow_head", "landmark_head", "landmark_blocks", "units")
 
 
 class EncodedClips:
-    """Views of clips, as the heads see them that read what the backbone makes of a clip and nothing else.
+    """Views of clips, as seen by the heads that read the backbone's features and nothing else.
 
-    A clip's views do not depend on the run, so that trainings with the same frozen backbone share them.
+    A clip's views do not depend on the run, so training runs with the same frozen backbone share them.
 
     Args:
         data: the clips.
         model: its backbone is frozen.
-        settings: how clips are changed.
-        views: of each clip.
+        settings: how clips are augmented.
+        views: number of views of each clip.
     """
 
     def __init__(self, data: ClipData, model: MOL, settings: TransformSettings, views: int) -> None:
@@ -92,9 +92,9 @@ class EncodedClips:
         units: Sequence[int] = (),
         pairs: int = 0,
     ) -> Batch:
-        """The clips of `ClipData.training_batch`, a view of each; `inputs` are (B, P, 2 C + M, S, S).
+        """The clips of `ClipData.training_batch`, one view of each; `inputs` are (B, P, 2 C + M, S, S).
 
-        With `pairs` only so many of a clip, drawn at random.
+        With `pairs`, only that many of each clip, drawn at random.
 
         Raises:
             InputError: an encoded clip is damaged.
@@ -131,11 +131,11 @@ class EncodedClips:
         return packed(encoded).cpu().numpy().astype(np.float16), points
 
     def _read(self, path: Path, view: int, kind: type[N], axes: int) -> npt.NDArray[N]:
-        """One view of what lies in a file."""
+        """One of the views in a file."""
         try:
-            with path.open("rb") as file:  # a mapped file would be read page by page, which takes longer than the head
+            with path.open("rb") as file:  # a memory-mapped file is read page by page, which takes longer than the head
                 if np.lib.format.read_magic(file) != (1, 0):
-                    raise ValueError("it is of another format")
+                    raise ValueError("it has another format")
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 if dtype != kind or len(shape) != axes or shape[0] != self._views:
                     raise ValueError(f"it holds {shape} of {dtype}")
@@ -152,7 +152,7 @@ class EncodedClips:
 
 
 class Decision(nn.Module):
-    """A network from where its backbone ends: what `packed` gives, (B, P, 2 C + M, S, S) -> all but flow."""
+    """The network after its backbone: output of `packed`, (B, P, 2 C + M, S, S) -> everything except flow."""
 
     def __init__(self, model: MOL) -> None:
         super().__init__()
@@ -167,13 +167,13 @@ class Decision(nn.Module):
 
 
 def encode(model: MOL, clip_BT1HW: Tensor) -> Encoded:  # noqa: N803
-    """What the heads that read a whole clip are given: (B, T, 1, H, W) gray frames."""
+    """The input of the heads that read a whole clip, from (B, T, 1, H, W) gray frames."""
     features = model.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, clip_BT1HW.shape[:2])
     return model.encode(features[:, :-1], features[:, 1:], clip_BT1HW[:, :, 0], CLIP_HEADS)
 
 
 def packed(encoded: Encoded) -> Tensor:
-    """Features of both frames of each pair and its motion, one after another: (B, P, 2 C + M, S, S)."""
+    """Features of both frames of each pair and its motion, concatenated: (B, P, 2 C + M, S, S)."""
     parts = (encoded.first, encoded.second, encoded.moved)
     return torch.cat([part for part in parts if part is not None], 2)
 
@@ -185,7 +185,7 @@ def _npy(values: npt.NDArray[N]) -> bytes:
 
 
 def _digest(model: MOL, settings: TransformSettings, views: int) -> str:
-    """Of what encoded clips depend on beside the clips: weights and config without the heads', and the changes."""
+    """Digest of what encoded clips depend on besides the clips: weights and config except the heads', augmentation."""
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         if within(name, ("backbone",)):

@@ -1,11 +1,11 @@
 """The training loop: one function to read from top to bottom.
 
-Lightning Fabric places the model on devices, chooses the precision and joins several GPUs; everything else is here.
+Lightning Fabric places the model on devices, sets the precision and coordinates several GPUs; everything else is here.
 A run is a folder (`training/run.py`), to which the weights are added at the end: OUT/model.safetensors, and their
 record OUT/model.json.
 
-A run that was stopped goes on from its checkpoint as if it had never stopped: batches follow from (seed, step), and the
-random state of dropout is kept.
+A run that was stopped continues from its checkpoint as if it had never stopped: batches follow from (seed, step), and
+the random state of dropout is saved.
 """
 
 import json
@@ -42,38 +42,38 @@ from openmer.version import __version__, commit
 
 BASELINES = ("ststnet", "off-apexnet", "constant")
 MODELS = (*PRESETS, *BASELINES)
-MOST_TIMES = 4  # that a clip is in a batch: more would teach nothing, and 16 clips of MOL take some 4 GB
+MOST_TIMES = 4  # a clip may be in a batch: more would teach nothing, and 16 clips of MOL take some 4 GB
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """Everything a run depends on but its data.
+    """Everything a run depends on except its data.
 
     Attributes:
         model: a preset of MOL, or a baseline.
         switches: attributes of `MOLConfig` that differ from the preset, such as `{"fcc": False}`.
-        steps: of the optimiser.
-        batch: clips a step, over all devices.
-        lr: largest learning rate.
+        steps: optimiser steps.
+        batch: clips per step, over all devices.
+        lr: peak learning rate.
         weight_decay: of AdamW.
         schedule: `constant`, or `cosine` down to 1 % after `warmup` steps of linear rise.
         warmup: steps.
-        clip_norm: largest norm of the gradient; 0 does not clip.
-        balance: classes as they come, weighed in the loss, or drawn with equal chance.
+        clip_norm: largest gradient norm; 0 does not clip.
+        balance: classes as they come, weighted in the loss, or drawn with equal probability.
         losses: their kinds and weights.
-        transforms: how clips are changed.
+        transforms: how clips are augmented.
         seed: of initial weights, batches and dropout.
-        init: weights to begin from: the name of shipped ones or a path.
+        init: weights to start from: the name of shipped ones or a path.
         init_parts: what is taken from them: `all`, `backbone`, or heads.
         freeze: parts that stay as they are.
-        views: with a frozen backbone, encode so many changed views of each clip once, beside the store, and learn from
-            those; 0 changes and encodes clips anew in each step.
-        pairs: where nothing is learned but flow and landmarks, which read pairs, so many of a clip's pairs, drawn at
-            random: those of a clip hardly differ, so that more clips teach more; 0 takes all.
+        views: with a frozen backbone, encode this many augmented views of each clip once, in the store's folder, and
+            learn from those; 0 augments and encodes clips anew in each step.
+        pairs: if only flow and landmarks, which read pairs, are learned, use this many of a clip's pairs, drawn at
+            random: the pairs of a clip hardly differ, so more clips teach more; 0 uses all.
         precision: of Fabric, such as `32-true`, `bf16-mixed`.
         checkpoint_every: steps.
         log_every: steps.
-        validate_every: steps between evaluations on the validation clips, if there are any; the best are kept.
+        validate_every: steps between evaluations on the validation clips, if there are any; the best weights are kept.
     """
 
     model: str = "mol-lite"
@@ -118,10 +118,10 @@ class TrainSettings:
             raise InputError("some pairs of a clip are enough for flow and landmarks, and for no other head")
 
     def _check_views(self) -> None:
-        """Views hold what a frozen backbone makes of clips, and no frames: flow would have nothing to read."""
+        """Views hold a frozen backbone's features of clips and no frames: flow would have nothing to read."""
         if not {"all", "backbone"} & set(self.freeze):
             raise InputError(
-                "views are encoded once where the backbone is frozen; name it in freeze, or leave views at 0"
+                "views are encoded once, so the backbone must be frozen; name it in freeze, or leave views at 0"
             )
         others = [h for h in HEADS if h not in ENCODED_HEADS and self.switches.get(h, True) and getattr(self.losses, h)]
         if others:
@@ -141,7 +141,7 @@ class TrainSettings:
         return plain
 
 
-# The authors' recipe [facts from their released code]: AdamW, no schedule, 1,000 steps a fold.
+# The authors' recipe [facts from their released code]: AdamW, no schedule, 1,000 steps per fold.
 PAPER = TrainSettings(
     model="mol",
     steps=1000,
@@ -164,7 +164,7 @@ def make_model(
     Args:
         settings: of the run.
         classes: in the order of the logits.
-        say: is told what of the initial weights could not be taken over.
+        say: called with which initial weights could not be used.
 
     Raises:
         InputError: a switch is unknown, the initial weights do not fit, or what would be frozen is not among them.
@@ -182,22 +182,22 @@ def make_model(
         fresh = initialise(model, load_model(settings.init), settings.init_parts, names)
         random = [n for n in model.state_dict() if within(n, settings.freeze)]
         random = [n for n in random if n in fresh or not within(n, settings.init_parts)]
-        if not settings.losses.mer:  # of other classes nothing is asked
+        if not settings.losses.mer:  # without a loss on classes, the classifier may stay random
             random = [n for n in random if ".classify." not in n]
         if random:
             raise InputError(
-                f"{settings.init} does not give all of what would be frozen, and the rest would stay random: "
+                f"{settings.init} does not provide everything to be frozen, and the rest would stay random: "
                 f"{_parts_of(random)} ({', '.join(random[:3])}); do not freeze that, or name it in init_parts"
             )
         if fresh:
-            say(f"not taken over from {settings.init}, so it begins anew: {_parts_of(fresh)}")
+            say(f"not taken over from {settings.init}, so trained from scratch: {_parts_of(fresh)}")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not within(name, settings.freeze))
     return model
 
 
 def _parts_of(names: Sequence[str]) -> str:
-    """Of which `PARTS` some weights are."""
+    """The `PARTS` that these weights belong to."""
     return ", ".join(part for part in PARTS[1:] if any(within(name, (part,)) for name in names))
 
 
@@ -215,7 +215,7 @@ class _ReadsFlow(nn.Module):
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
-    """At a step, counted from 0."""
+    """The learning rate at a step, counted from 0."""
     rise = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
     if settings.schedule == "constant":
         return settings.lr * rise
@@ -235,19 +235,19 @@ def train(
     accelerator: str = "auto",
     stop_after: int | None = None,
 ) -> nn.Module:
-    """Train, or go on with a run that was stopped.
+    """Train, or continue a run that was stopped.
 
     Args:
-        settings: see there.
+        settings: see `TrainSettings`.
         data: clips to learn from.
-        out: the run's folder; without one nothing is written.
-        validate: gives the scores of a model on other clips, `score` among them, of which the best model is kept;
-            called every `validate_every` steps.
-        trained_on: said in the record of the weights.
+        out: the run's folder; without one, nothing is written.
+        validate: returns the scores of a model on other clips; the model with the best `score` among them is kept.
+            Called every `validate_every` steps.
+        trained_on: what the record of the weights says of their data.
         console: where the progress bar goes.
         devices: how many, or which, for Fabric.
         accelerator: `cpu`, `cuda` or `auto`, for Fabric.
-        stop_after: end early after so many steps of this call, as if the run had been stopped (for tests).
+        stop_after: end early after this many steps of this call, as if the run had been stopped (for tests).
 
     Returns:
         The network in eval mode, on the CPU.
@@ -382,7 +382,7 @@ def _several(devices: int | list[int] | Literal["auto"], accelerator: str) -> bo
 
 
 def _ahead(fetch: Callable[[int], Batch], steps: range, readers: int) -> Generator[Batch, None, None]:
-    """The batches of these steps in their order, each made by a thread while the network learns from earlier ones."""
+    """The batches of these steps in order, each made by a thread while the network learns from earlier ones."""
     rest = iter(steps)
     with ThreadPoolExecutor(readers) as pool:
         coming = deque(pool.submit(fetch, step) for step in islice(rest, readers))
@@ -397,14 +397,14 @@ def _ahead(fetch: Callable[[int], Batch], steps: range, readers: int) -> Generat
 
 
 def _readers(device: torch.device, devices: int) -> int:
-    """How many threads make batches: a network on a CPU waits for none; a GPU is faster than one thread."""
+    """How many threads make batches: on a CPU the network never waits for one; a GPU outpaces a single thread."""
     return 1 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // devices))
 
 
 def _encoded(
     model: MOL, data: ClipData, settings: TrainSettings, part: tuple[int, int], console: Console
 ) -> EncodedClips:
-    """Views of all clips from the frozen backbone; those that are there already are taken."""
+    """Views of all clips from the frozen backbone; existing ones are reused."""
     encoded = EncodedClips(data, model, settings.transforms, settings.views)
     mine = encoded.missing()[part[0] :: part[1]]
     if mine:
@@ -414,7 +414,7 @@ def _encoded(
 
 
 def _check_units(data: ClipData, units: tuple[int, ...]) -> None:
-    """There must be something to learn each action unit from."""
+    """Check that there is something to learn each action unit from."""
     known = [set(e.units) for e in data.entries if e.units is not None]
     missing = [unit for unit in units if not any(unit in shown for shown in known)]
     if missing:
@@ -435,7 +435,7 @@ def _heads(model: nn.Module, losses: LossSettings) -> tuple[Head, ...] | None:
 
 
 def _learns(wrapped: nn.Module, model: nn.Module) -> None:
-    """Train mode, but for what is frozen: its statistics must not move either."""
+    """Train mode, except for what is frozen: its statistics must not change either."""
     wrapped.train()
     for child in model.children():
         parameters = list(child.parameters())
@@ -446,7 +446,7 @@ def _learns(wrapped: nn.Module, model: nn.Module) -> None:
 def _finished(
     model: nn.Module, settings: TrainSettings, data: ClipData, out: Path | None, trained_on: str
 ) -> nn.Module:
-    """Write the weights; those of a baseline stay in the checkpoint."""
+    """Write the weights; a baseline's stay in the checkpoint."""
     if out is not None and isinstance(model, MOL):
         begun = None if settings.init is None else read_record(settings.init)
         data_said = f"{data.store.settings.get('kind', 'clips')} ({len(data)} clips)"
@@ -465,9 +465,9 @@ def _finished(
 
 
 def _seen(data: ClipData, begun: WeightsRecord | None) -> tuple[str, ...] | None:
-    """Whom weights have seen, with those whom the weights that they began from had; None where these do not say."""
+    """Whom the weights have seen, including those seen by the initial weights; None if these do not say."""
     names = {"/".join(person) for person in data.people}
-    if data.store.settings.get("kind") == SIMULATED:  # a line for each seed, not for each of thousands
+    if data.store.settings.get("kind") == SIMULATED:  # one line per seed, not thousands
         names = {f"{name.rpartition('-')[0]}-*" for name in names}
     if begun is not None:
         if begun.people is None:

@@ -1,4 +1,4 @@
-"""What is minimised. Every loss is returned per clip, unreduced, so that clips can be weighed.
+"""What is minimised. Every loss is returned per clip, unreduced, so that clips can be weighted.
 
 Shape legend: B clips, P = T - 1 pairs, H rows, W columns.
 """
@@ -19,7 +19,7 @@ FlowLoss = Literal["mse", "epe", "relative"]
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
-    """Which losses, and their weights in the sum.
+    """Which losses are used, and their weights in the sum.
 
     Attributes:
         mer: weight of the cross-entropy.
@@ -42,8 +42,8 @@ class LossSettings:
             raise InputError(f"weights of losses must not be negative: {self}")
 
 
-# `paper`: the weights in the README of the authors' code, whose landmark loss, of weight 0.1, sums over 7 frames where
-# ours is their mean. `openmer`: ours.
+# `paper`: the weights in the README of the authors' code, whose landmark loss, with weight 0.1, sums over 7 frames
+# where ours takes the mean. `openmer`: ours.
 LOSSES = {
     "paper": LossSettings(mer=1.0, flow=10.0, landmarks=0.7, flow_kind="mse"),
     "openmer": LossSettings(mer=1.0, flow=2.0, landmarks=3.0, flow_kind="relative"),
@@ -59,8 +59,8 @@ def flow_loss(flow: Tensor, truth: Tensor, kind: FlowLoss = "mse") -> Tensor:
     """(B, P, 2, H, W) px, twice -> (B,).
 
     `mse` is the mean square over pixels and components, summed over pairs and divided by P, as in the authors' code.
-    `epe` is the mean end-point error (Otte, Nagel 1994). `relative` adds to it the mean error over the pixels that
-    move, each divided by how far a pixel of its pair moves at the most: a small motion counts as much as a large one.
+    `epe` is the mean end-point error (Otte, Nagel 1994). `relative` adds the mean error over the pixels that move, each
+    divided by the largest motion of any pixel in its pair: a small motion counts as much as a large one.
     """
     if kind == "mse":
         return (flow - truth).square().mean((1, 2, 3, 4))
@@ -76,14 +76,14 @@ def flow_loss(flow: Tensor, truth: Tensor, kind: FlowLoss = "mse") -> Tensor:
 
 
 def _soft_norm(difference: Tensor) -> Tensor:
-    """Length of (B, P, 2, H, W) along dim 2, with a slope also at 0."""
+    """Length of (B, P, 2, H, W) along dim 2, differentiable at 0 too."""
     return (difference.square().sum(2) + 1e-4).sqrt() - 1e-2
 
 
 def landmark_loss(points: Tensor, truth: Tensor) -> Tensor:
-    """(B, P, 68, 2) px, twice -> (B,): mean absolute error of a coordinate pair by the distance of the pupils.
+    """(B, P, 68, 2) px, twice -> (B,): mean absolute error of a coordinate pair over the distance of the pupils.
 
-    The authors' loss up to its factor: theirs sums over frames, here is the mean. Frames whose landmarks are unknown
+    The authors' loss up to a factor: theirs sums over frames, ours takes the mean. Frames whose landmarks are unknown
     (NaN) do not count.
     """
     known = truth.isfinite().all(-1).all(-1)
@@ -94,7 +94,7 @@ def landmark_loss(points: Tensor, truth: Tensor) -> Tensor:
 
 
 def units_loss(logits: Tensor, shown: Tensor) -> Tensor:
-    """Binary cross-entropy of each action unit, summed over those that are known: (B, U) twice -> (B,)."""
+    """Binary cross-entropy of each action unit, summed over the known ones: (B, U) twice -> (B,)."""
     known = shown.isfinite()
     each = F.binary_cross_entropy_with_logits(logits, shown.nan_to_num(), reduction="none")
     return (each * known).sum(1)
@@ -121,7 +121,7 @@ def total_loss(
         units: (B, U) whether each action unit is shown, NaN where unknown.
 
     Returns:
-        `loss` and those of `mer`, `flow`, `landmarks`, `units` that there are.
+        `loss` and whichever of `mer`, `flow`, `landmarks`, `units` apply.
     """
     parts: dict[str, Tensor] = {}
     if out.logits is not None and settings.mer:

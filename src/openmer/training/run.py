@@ -2,7 +2,7 @@
 
 OUT/run.json             settings, data, versions, commit
 OUT/checkpoint.pt        model, optimiser, random state; tensors and plain values only
-OUT/log.csv              a row every few steps; OUT/tensorboard/ holds the same
+OUT/log.csv              one row every few steps; OUT/tensorboard/ holds the same
 """
 
 import csv
@@ -33,11 +33,11 @@ class Run:
     """The folder of a run.
 
     Args:
-        out: the folder, or None where nothing is written.
+        out: the folder, or None to write nothing.
         settings: of the run.
         data: clips to learn from.
-        digest: of settings and data, by which a checkpoint is known.
-        main: whether this process writes; of several GPUs one does.
+        digest: of settings and data, which identifies a checkpoint.
+        main: whether this process writes; with several GPUs, only one does.
 
     Attributes:
         best: the best weights on the validation clips, if there were any.
@@ -69,7 +69,7 @@ class Run:
                         "choose another --out, or remove it"
                     )
             elif out.exists() and any(out.iterdir()):
-                raise OutputError(f"{out} holds files but no run.json, so it is no run and is left alone")
+                raise OutputError(f"{out} holds files but no run.json, so it is not a run and is left alone")
             else:
                 out.mkdir(parents=True, exist_ok=True)
                 content = {
@@ -94,7 +94,7 @@ class Run:
         self._board = SummaryWriter(str(out / "tensorboard"))
 
     def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """The number of steps that are done; model, optimiser and random state are put back."""
+        """Restore model, optimiser and random state; returns the number of steps done."""
         path = None if self._out is None else self._out / "checkpoint.pt"
         if path is None or not path.exists():
             return 0
@@ -119,11 +119,11 @@ class Run:
         except Exception as error:  # a damaged file can raise anything; torch's own advice would be to run it
             raise InputError(
                 f"the checkpoint {path} cannot be read: it is damaged, or holds something other than tensors, which is "
-                f"never run ({type(error).__name__}); remove it to begin anew"
+                f"never run ({type(error).__name__}); remove it to start over"
             ) from error
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """A row of log.csv and of TensorBoard."""
+        """Add a row to log.csv and TensorBoard."""
         self._rows.append({"step": step, **values})
         if self._board is not None:
             for name, value in values.items():
@@ -143,7 +143,7 @@ class Run:
             self.best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
 
     def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Write the checkpoint and the log beside, then rename."""
+        """Write the checkpoint and the log to temporary files, then rename them."""
         if not self._writes or self._out is None:
             return
         buffer = io.BytesIO()
@@ -166,7 +166,7 @@ class Run:
             raise OutputError(f"cannot write the checkpoint in {self._out}: {error.strerror or error}") from error
 
     def close(self) -> None:
-        """End TensorBoard's file."""
+        """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 
