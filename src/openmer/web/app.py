@@ -29,7 +29,7 @@ from openmer.web.private import private_folder
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 POLL_S = 0.2
-MOST_SESSIONS = 200  # that Gradio remembers; of those that left it would keep the last 10,000, some 30 KiB each
+MOST_SESSIONS = 50  # that Gradio remembers; of those that left it would keep the last 10,000, some 30 KiB each
 
 
 @dataclass(frozen=True)
