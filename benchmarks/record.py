@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from openmer.bench import cpu_name
 from openmer.files import without_nan
-from openmer.version import commit
+from openmer.version import commit, cpu_name
 
 COMMIT = commit()  # at the start of the run: the tree may change meanwhile
 PACKAGES = ("openmer", "torch", "numpy", "opencv-contrib-python-headless", "opencv-python-headless", "av", "dlib-bin")

@@ -32,7 +32,6 @@ import tyro
 from rich.console import Console
 from torch import nn
 
-from openmer.bench import cpu_name
 from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import WILD, middle
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
@@ -54,7 +53,7 @@ from openmer.progress import progress
 from openmer.training.data import ClipData
 from openmer.training.loop import PREPROCESSING, TrainSettings, train
 from openmer.training.losses import LossSettings
-from openmer.version import __version__, commit
+from openmer.version import __version__, commit, cpu_name
 
 TRAINED_ON = "simulated faces; not validated on real micro-expressions"
 CLASSES = ("negative", "none", "positive", "surprise")

@@ -32,7 +32,7 @@ from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import read_record, save_model
 from openmer.processes import worker_pool
-from openmer.version import __version__, commit
+from openmer.version import __version__, commit, cpu_name
 
 DType = Literal["float32", "bfloat16"]
 SLOW_GFLOPS = 5.0  # bfloat16 on a CPU without instructions for it reaches less
@@ -178,16 +178,6 @@ def _peak_mb(device: str) -> float:
     # Kilobytes on Linux, bytes on macOS.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
-
-
-def cpu_name() -> str:
-    """The processor's name, as the system tells it."""
-    cpu = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    return cpu
 
 
 def machine(device: str) -> dict[str, Any]:

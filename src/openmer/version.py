@@ -1,5 +1,6 @@
-"""The version of the installed distribution, and the commit where it runs from a checkout."""
+"""What a result says of how it was made: version, commit where there is a checkout, and processor."""
 
+import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -22,3 +23,13 @@ def commit() -> str | None:
         return git("rev-parse", "--short", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return cpu

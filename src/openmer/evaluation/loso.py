@@ -25,7 +25,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from openmer.bench import cpu_name
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.judge import predict, validation
@@ -43,7 +42,7 @@ from openmer.models.weights import read_record
 from openmer.processes import worker_pool
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
-from openmer.version import __version__, commit
+from openmer.version import __version__, commit, cpu_name
 
 SCHEMA = "openmer.loso/1"
 INNER_DRAWS = 100  # of an inner split, until every class is left to learn from
