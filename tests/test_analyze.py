@@ -296,7 +296,7 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
         (("--predictor", "nowhere.dat"), 1, "no landmark predictor"),
         (("--flow", "raft"), 2, "invalid choice"),
         (("--alarms-per-minute", "2", "--engine", "classical"), 1, "needs a network's opinion"),
-        (("--live", "0"), 1, "--live takes the place of VIDEO"),
+        (("--live", "0"), 1, "--live replaces VIDEO"),
     ],
 )
 def test_bad_settings_are_explained(

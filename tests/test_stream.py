@@ -195,7 +195,7 @@ def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--runtime", "onnx"), "leave --runtime away"),
+        (("--runtime", "onnx"), "leave out --runtime"),
         (("--alarms-per-minute", "2", "--engine", "classical"), "needs a network's opinion"),
         (("--alarms-per-minute", "0.01"), "cannot be promised"),
     ],
