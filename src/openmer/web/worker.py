@@ -1,6 +1,6 @@
-"""One analysis in a process of its own: it can be ended at any moment, and its memory goes back when it ends.
+"""One analysis in a process of its own: it can be ended at any moment, and its memory is freed when it ends.
 
-Nothing here knows the server. What happens is sent through a pipe, as the messages below.
+Nothing here depends on the server. Progress is sent through a pipe, as the messages below.
 """
 
 import os
@@ -19,7 +19,7 @@ RESULT = "result"  # the folder that `analyze` writes
 PAGE = "page.html"  # what the browser shows, beside it
 EXTRAS = "extras"  # what the page shows and offers beside the result: pictures, a zip
 ZIP = "all.zip"
-# Of what browsers and cameras write. Others can point to further files (playlists, scripts), which must not be read.
+# What browsers and cameras write. Others can refer to further files (playlists, scripts), which must not be read.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
 
 
@@ -30,10 +30,10 @@ class Order:
     Attributes:
         video: an uploaded file.
         folder: where the result and the page go.
-        engine: as `openmer analyze --engine`.
-        device: as `openmer analyze --device`.
-        max_seconds: a longer video is refused.
-        links: what stands before the names of the result's files in the page.
+        engine: as in `openmer analyze --engine`.
+        device: as in `openmer analyze --device`.
+        max_seconds: longer videos are refused.
+        links: prefix of the names of the result's files in the page.
         explain: whether to say where the network's decisions come from.
     """
 
@@ -48,7 +48,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage is."""
+    """How far a stage has got."""
 
     stage: str
     done: int
@@ -62,7 +62,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """It ended without a result; the message is for the user and names no folder."""
+    """The analysis ended without a result; the message is for the user and names no folder."""
 
     message: str
 
@@ -71,8 +71,8 @@ Message = Progress | Done | Failed
 
 
 def run(order: Order, pipe: Connection) -> None:
-    """Do one order; the entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the server ends this process
+    """Carry out one order; the entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the server ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         _analyse(order, pipe.send)
@@ -80,10 +80,10 @@ def run(order: Order, pipe: Connection) -> None:
     except OpenMERError as error:
         pipe.send(Failed(without_folders(str(error), order.video)))
     except BrokenPipeError:
-        os._exit(1)  # the server is gone, and nobody waits
+        os._exit(1)  # the server is gone; nobody is waiting
     except Exception as error:
         traceback.print_exc()
-        pipe.send(Failed(f"The analysis failed ({type(error).__name__}). The server's window says more."))
+        pipe.send(Failed(f"The analysis failed ({type(error).__name__}). See the server's terminal for details."))
         sys.exit(1)
 
 
@@ -109,7 +109,7 @@ def _analyse(order: Order, send: Callable[[Message], None]) -> None:
 
 
 def zip_all(folder: Path, target: Path) -> None:
-    """All files of a folder in one; a video or a zip of numbers does not get smaller and is stored as it is."""
+    """Zip all files of a folder; videos and compressed arrays would not get smaller and are stored as they are."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.iterdir()):
             packed = path.suffix in (".mp4", ".npz")
@@ -117,9 +117,9 @@ def zip_all(folder: Path, target: Path) -> None:
 
 
 def check(video: Path, max_seconds: float) -> None:
-    """Refuse what is no plain video file, or too long, before anything is decoded.
+    """Refuse anything that is not a plain video file, or is too long, before anything is decoded.
 
-    The length is taken from the packets: files that a browser records state none, and a header may say anything.
+    The length is taken from the packets: files recorded by a browser state none, and a header may say anything.
     """
     import av.error
     from av.stream import Disposition
@@ -130,7 +130,7 @@ def check(video: Path, max_seconds: float) -> None:
         with open_file(video, format_whitelist=FORMATS) as container:
             pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
             if not pictures:
-                raise InputError(f"{video.name} has no pictures")
+                raise InputError(f"{video.name} has no video stream")
             first, last = None, 0.0
             for packet in container.demux(pictures[0]):
                 stamp = packet.dts if packet.pts is None else packet.pts
@@ -140,18 +140,16 @@ def check(video: Path, max_seconds: float) -> None:
                 first = at if first is None else min(first, at)
                 last = max(last, at)
                 if last - first > max_seconds:
-                    raise InputError(
-                        f"{video.name} is longer than {max_seconds:g} seconds, the longest that is taken here; cut it"
-                    )
+                    raise InputError(f"{video.name} is longer than {max_seconds:g} seconds, the limit here; shorten it")
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(
             f"{video.name} could not be read as a video; is it one, and complete? MP4, MOV, WebM, MKV, AVI and MPEG "
-            "files are read"
+            "files are supported"
         ) from error
 
 
 def without_folders(message: str, video: Path) -> str:
-    """The message with the video's bare name in the place of its path."""
+    """The message with the video's path replaced by its bare name."""
     for path in {str(video), str(video.absolute()), str(video.resolve())}:
         message = message.replace(path, video.name)
     return message
