@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive whoever started them."""
+"""Worker processes that do not outlive the process that started them."""
 
 import os
 import threading
@@ -12,13 +12,13 @@ from multiprocessing import active_children, connection, get_context, parent_pro
 def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes (spawn: threads and GPUs do not survive a fork).
 
-    A worker ends when its parent has died, even by SIGKILL; left alone it would finish what it does, wait for more, and
-    hold its memory for ever. Where the parent is told to end, workers end at once too: after an error of one they may
-    finish what they have begun, which is then kept.
+    A worker ends when its parent has died, even by SIGKILL; otherwise it would finish its task, wait for more, and hold
+    its memory forever. If the parent is told to end, the workers also end at once. After an error in one of them, the
+    others may finish what they have begun, which is then kept.
 
     Args:
-        count: of processes.
-        one_thread: whether OpenCV keeps to one thread in each, where together they have all cores busy.
+        count: number of processes.
+        one_thread: whether OpenCV uses only one thread in each, since together they keep all cores busy.
     """
     others = set(active_children())
     context = get_context("spawn")
@@ -34,7 +34,7 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
 
 def _begin(one_thread: bool) -> None:
     if one_thread:
-        import cv2  # only here: not all that runs in a worker needs it
+        import cv2  # imported only here: not every worker needs it
 
         cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, name="openmer-parent", daemon=True).start()

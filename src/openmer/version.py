@@ -1,4 +1,4 @@
-"""The version of the installed distribution, and the commit where it runs from a checkout."""
+"""The version of the installed distribution, and the commit if it runs from a checkout."""
 
 import subprocess
 from importlib.metadata import version
@@ -8,7 +8,7 @@ __version__ = version("openmer")
 
 
 def commit() -> str | None:
-    """The commit of this source tree, `+changes` where the tree differs from it; None outside of a checkout."""
+    """The commit of this source tree, with `+changes` if the tree differs from it; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or not (root / "src" / "openmer").is_dir():
         return None
