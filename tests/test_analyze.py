@@ -176,7 +176,7 @@ def empty(path: Path) -> Path:
         (empty, "empty"),
         (cut_off, "complete"),
         (audio_only, "no pictures"),
-        (lambda p: wall(p, 1), "at least 2 frames, and there was 1"),
+        (lambda p: wall(p, 1), "at least 2 frames, but there was 1"),
         (lambda p: wall(p, 5), "no face was found in any of 5 frames"),
     ],
     ids=["missing", "text", "empty", "cut off", "audio", "one frame", "no face"],
@@ -286,7 +286,7 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
     [
         (("--fps", "fast"), 1, "--fps must be a number"),
         (("--start", "3", "--end", "2"), 1, "0 <= start < end"),
-        (("--start", "99"), 1, "before 99 s, where it was to begin"),
+        (("--start", "99"), 1, "before 99 s, where reading should start"),
         (("--start", "nan"), 1, "0 <= start < end"),
         (("--end", "inf"), 1, "0 <= start < end"),
         (("--fps", "1e-400"), 1, "--fps must be a number"),
@@ -296,7 +296,7 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
         (("--predictor", "nowhere.dat"), 1, "no landmark predictor"),
         (("--flow", "raft"), 2, "invalid choice"),
         (("--alarms-per-minute", "2", "--engine", "classical"), 1, "needs a network's opinion"),
-        (("--live", "0"), 1, "--live takes the place of VIDEO"),
+        (("--live", "0"), 1, "--live replaces VIDEO"),
     ],
 )
 def test_bad_settings_are_explained(

@@ -171,5 +171,5 @@ def test_macro_expressions_do_not_become_clips(
     fakes.render(root / "rawpic" / "s15" / "15_0101disgustteeth", 0, 0)
     store = tmp_path / "store"
     assert run(monkeypatch, "prepare", "casme-sq", root, "--out", store, "--flow", "dis", "--processes", "1") == 0
-    assert "macro-expressions left aside: 1" in capsys.readouterr().err
+    assert "macro-expressions skipped: 1" in capsys.readouterr().err
     assert [(e.subject, e.sample, e.label) for e in ClipStore(store)] == [("s15", "disgust1_1", "negative")]

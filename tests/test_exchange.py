@@ -263,7 +263,7 @@ def test_a_file_with_a_document_type_is_refused(tmp_path: Path, text: str) -> No
 def test_what_is_no_elan_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.eaf"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no ELAN file"):
+    with pytest.raises(InputError, match="not an ELAN file"):
         read_elan(path)
     with pytest.raises(InputError, match="nowhere"):
         read_elan(tmp_path / "nowhere.eaf")
@@ -414,7 +414,7 @@ def test_a_wrong_request_is_explained(result: Path, tmp_path: Path) -> None:
         export(tmp_path, "elan", tmp_path / "talk.eaf")
     with pytest.raises(InputError, match="there is no video"):
         export(result, "elan", tmp_path / "talk.eaf", video=tmp_path / "none.mp4")
-    with pytest.raises(InputError, match="leave --video away"):
+    with pytest.raises(InputError, match="leave out --video"):
         export(result, "csv", tmp_path / "talk.csv", video=tmp_path / "none.mp4")
 
 

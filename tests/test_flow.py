@@ -37,7 +37,7 @@ def test_nothing_moves_between_equal_frames(method: str) -> None:
 
 
 def test_frames_of_two_sizes_and_unknown_methods_are_refused() -> None:
-    with pytest.raises(InputError, match="one size"):
+    with pytest.raises(InputError, match="the same size"):
         optical_flow(disc(60, 45), disc(60, 45)[:50])
     with pytest.raises(InputError, match="unknown flow method"):
         optical_flow(disc(60, 45), disc(60, 45), "raft")  # type: ignore[arg-type]

@@ -142,7 +142,7 @@ def test_a_clip_without_a_face_in_a_frame_keeps_its_one_alignment() -> None:
     assert np.isnan(holed.landmarks[3]).all() and np.isfinite(holed.landmarks[2]).all()
     with pytest.raises(InputError, match="1 of a clip's 8"):
         build_clip(images, landmarks, np.arange(8.0), align="per_frame")
-    with pytest.raises(InputError, match="one each a frame"):
+    with pytest.raises(InputError, match="one each per frame"):
         build_clip(images, landmarks[:7], np.arange(8.0))
 
 

@@ -79,7 +79,7 @@ def test_a_parent_that_is_told_to_end_does_not_wait_for_its_workers(tmp_path: Pa
 
 
 def test_a_worker_that_is_ended_is_an_error_in_a_sentence() -> None:
-    with pytest.raises(OutputError, match="ended from outside"):
+    with pytest.raises(OutputError, match="was killed"):
         mapped(os._exit, [(1,), (1,)], 2, on_item=lambda: None)
 
 

@@ -167,7 +167,7 @@ def test_a_bad_folder_is_explained(tmp_path: Path, names: list[str], fps: int | 
 def test_images_of_different_size_are_refused(tmp_path: Path) -> None:
     for number, side in ((1, 8), (2, 9)):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((side, side), np.uint8))
-    with pytest.raises(InputError, match="one size"):
+    with pytest.raises(InputError, match="the same size"):
         list(VideoReader(tmp_path, fps=Fraction(30)))
 
 
@@ -198,7 +198,7 @@ def test_files_that_are_no_video_are_explained(tmp_path: Path) -> None:
         (text, "is it a video"),
         (empty, "the file is empty"),
         (cut, "complete"),
-        (audio_only(tmp_path / "sound.mp4"), "no pictures, only audio"),
+        (audio_only(tmp_path / "sound.mp4"), "no video stream, only audio"),
         (tmp_path / "nothing.mp4", "no file or folder"),
     ):
         with pytest.raises(InputError, match=said):
@@ -236,4 +236,4 @@ def test_a_picture_that_is_left_out_keeps_its_number(tmp_path: Path) -> None:
                 container.mux(packet)
     reader = VideoReader(path, gray=True)
     assert [(f.index, round(float(f.image.mean()) / 40)) for f in reader] == [(0, 0), (1, 1), (3, 3)]
-    assert reader.problems == ["frame 2 does not come after the one before it and is left out"]
+    assert reader.problems == ["frame 2 is not later than the frame before it and is left out"]

@@ -387,7 +387,7 @@ def test_the_stream_gives_clips_with_truth_without_files() -> None:
         (["--seed", "-1"], "negative"),
         (["--long", "--minutes", "0"], "minutes must lie"),
         (["--long", "--size", "127"], "must be even"),
-        (["--minutes", "1"], "say --long too"),
+        (["--minutes", "1"], "add --long"),
         (["--long", "--emotions", "none"], "a long video shows expressions"),
     ],
 )

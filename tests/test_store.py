@@ -105,7 +105,7 @@ def test_a_store_whose_filling_was_interrupted_is_not_learned_from(tmp_path: Pat
         prepare_simulated(tmp_path / "store", settings, on_subject=interrupted)
     store = ClipStore(tmp_path / "store")
     assert len(store) == 1 and not store.finished
-    with pytest.raises(InputError, match=r"is not whole: .* Give the same command again"):
+    with pytest.raises(InputError, match=r"is incomplete: .* Repeat the same command"):
         train(tmp_path / "store", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     store = prepare_simulated(tmp_path / "store", settings)

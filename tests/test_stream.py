@@ -165,8 +165,8 @@ def test_a_camera_that_breaks_off_loses_nothing(small_weights: Path, tmp_path: P
     settings = StreamSettings(engine=str(small_weights), device="cpu")
     timeline = watch(Played(gone(), breaks=True), tmp_path / "out", settings)  # type: ignore[arg-type]
     said = timeline.provenance
-    assert said["warnings"][0] == "The source broke off: the camera gave no more pictures"
-    assert "in 9 of 60 frames no face was found" in said["warnings"]
+    assert said["warnings"][0] == "The source failed: the camera gave no more pictures"
+    assert "no face was found in 9 of 60 frames" in said["warnings"]
     first, second = timeline.gaps
     assert (first.onset_frame, first.offset_frame, second.onset_frame, second.offset_frame) == (30, 35, 57, 59)
     assert first.onset_s == pytest.approx(30 / FPS) and first.offset_s == pytest.approx(36 / FPS)
@@ -195,7 +195,7 @@ def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--runtime", "onnx"), "leave --runtime away"),
+        (("--runtime", "onnx"), "leave out --runtime"),
         (("--alarms-per-minute", "2", "--engine", "classical"), "needs a network's opinion"),
         (("--alarms-per-minute", "0.01"), "cannot be promised"),
     ],

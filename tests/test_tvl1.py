@@ -37,7 +37,7 @@ def test_a_pair_does_not_depend_on_its_company() -> None:
     together = tvl1_flow(first, second, settings)
     for k in range(2):
         torch.testing.assert_close(tvl1_flow(first[k : k + 1], second[k : k + 1], settings)[0], together[k])
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match="the same size"):
         tvl1_flow(first, second[:, :64])
 
 

@@ -120,7 +120,7 @@ def test_import_authors_writes_weights_that_load(
     assert "unknown" in record.trained_on and record.notes.startswith(
         "imported from best.pth; the authors' code scales"
     )
-    assert "beware: the authors' code scales" in " ".join(capsys.readouterr().err.split())
+    assert "warning: the authors' code scales" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(SystemExit) as again:
         main()
     assert again.value.code == 1

@@ -1,6 +1,6 @@
 """OpenMER: facial micro-expressions, from a raw video to a timeline.
 
-What needs no heavy library is imported here; the rest is imported when it is first asked for.
+Only what needs no heavy library is imported here; the rest is imported on first use.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
 """`openmer bench`: what a network costs on this machine.
 
 Each preset is measured in a process of its own, so that peak memory is its own. Times are the median of repeated runs
-after warming up; the share of peak compares the network's operations a second with a large matrix product's.
+after warming up; the share of peak compares the network's operations per second with those of a large matrix product.
 """
 
 import json
@@ -44,12 +44,12 @@ class BenchSettings:
 
     Attributes:
         preset: the network.
-        batch: clips at once when estimating.
-        train_batch: clips in a training step; 0 leaves it out.
+        batch: clips per batch at inference.
+        train_batch: clips in a training step; 0 skips training.
         device: `cpu` or `cuda`.
         dtype: `float32`, or `bfloat16` by autocast.
-        compile: whether through `torch.compile`.
-        repeats: timed runs.
+        compile: whether to use `torch.compile`.
+        repeats: number of timed runs.
         onnx: whether to time the network in onnxruntime too.
     """
 
@@ -67,13 +67,13 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
     """Measure one preset in a process of its own.
 
     Raises:
-        InputError: the preset is unknown, or the device is not there.
+        InputError: the preset is unknown, or the device is not available.
     """
     create_model(settings.preset)
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device here; leave --device away to measure on the CPU")
+        raise InputError("there is no CUDA device here; leave out --device to measure on the CPU")
     if settings.onnx and (settings.device != "cpu" or settings.dtype != "float32"):
-        raise InputError("onnxruntime is measured on the CPU in float32: leave --device and --dtype away, or --onnx")
+        raise InputError("onnxruntime is measured on the CPU in float32: leave out --device and --dtype, or --onnx")
     with worker_pool(1) as pool:
         return pool.submit(measure, settings).result()
 
@@ -140,7 +140,7 @@ def _median_s(work: Callable[[], Any], settings: BenchSettings) -> float:
 
 
 def _matmul_gflops(settings: BenchSettings) -> float:
-    """Of large matrices, or of small ones where the machine does this type so slowly that large ones take minutes."""
+    """With large matrices, or small ones if the machine is so slow with this type that large ones take minutes."""
 
     def gflops(side: int) -> float:
         a = torch.randn(side, side, device=settings.device)
@@ -195,9 +195,9 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def run(presets: tuple[str, ...], settings: BenchSettings, out: Path | None, console: Console) -> list[dict[str, Any]]:
-    """Measure presets, print a table, and write JSON where asked."""
+    """Measure presets, print a table, and write JSON if `out` is given."""
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise OutputError(f"cannot write {out}: its folder does not exist, or it is one; choose another --out")
+        raise OutputError(f"cannot write {out}: its folder does not exist, or it is a folder; choose another --out")
     rows = []
     for preset in presets:
         each = BenchSettings(**{**asdict(settings), "preset": preset})
@@ -237,4 +237,4 @@ def _print(rows: list[dict[str, Any]], settings: BenchSettings, console: Console
         if any(cells):
             table.add_row(name, *cells)
     console.print(table)
-    console.print("Fresh weights. The heads share one backbone, so their parts do not add up to all heads.")
+    console.print("Fresh weights. The heads share one backbone, so their costs do not add up to that of all heads.")

@@ -1,6 +1,6 @@
-"""The two types in which all ways of the data meet.
+"""The two types that all data pass through.
 
-A `Sample` says where an annotated recording lies; a `Clip` holds aligned frames and what is known about them.
+A `Sample` says where an annotated recording is; a `Clip` holds aligned frames and what is known about them.
 
 Shapes: T frames, H rows, W columns, 68 landmarks in iBUG order.
 """
@@ -27,7 +27,7 @@ SAME_PEOPLE = {"smic-hs": "smic", "smic-vis": "smic", "smic-nir": "smic", "samm-
 
 
 def person_of(dataset: str, subject: str) -> tuple[str, str]:
-    """Who somebody is, whichever of their recordings: who must not be both learned from and judged."""
+    """A person's identity across all their recordings: nobody may be both trained on and judged."""
     return (SAME_PEOPLE.get(dataset, dataset), subject)
 
 
@@ -40,14 +40,14 @@ class Sample:
         subject: id of the person, unique within the dataset.
         name: id of the recording, unique within the subject.
         source: a video file, or a folder of numbered images.
-        fps: frames a second.
-        label: name of the class, or None where unlabelled.
+        fps: frames per second.
+        label: name of the class, or None if unlabelled.
         onset: number of the first frame of the expression, in the source's own numbering, or None.
-        apex: number of the frame of the largest motion, or None.
+        apex: number of the frame with the largest motion, or None.
         offset: number of the last frame, or None.
-        apex_estimated: whether the apex was put in by us.
+        apex_estimated: whether the apex is our estimate.
         action_units: FACS units, as annotated, for example `4`, `L12`.
-        cropped: whether the pictures show little but the face.
+        cropped: whether the pictures show little more than the face.
         kind: a micro-expression, or a longer one.
     """
 
@@ -67,7 +67,7 @@ class Sample:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """(dataset, subject, name): what tells this sample from every other."""
+        """(dataset, subject, name): identifies this sample among all others."""
         return (self.dataset, self.subject, self.name)
 
 
@@ -77,18 +77,18 @@ class Clip:
 
     Attributes:
         frames: (T, H, W) uint8.
-        times_s: (T,) seconds from the first frame of the source, strictly rising.
+        times_s: (T,) seconds from the first frame of the source, strictly increasing.
         subject: id of the person, or empty.
         label: name of the class, or None.
         onset: index into `frames` of the first frame of the expression, or None.
-        apex: index of the frame of the largest motion, or None.
+        apex: index of the frame with the largest motion, or None.
         offset: index of the last frame, or None.
         landmarks: (T, 68, 2) pixels (x, y) of the frames, or None. NaN where unknown.
         flow: (T-1, 2, H, W) pixels (dx, dy), from frame k to k+1, or None.
-        units: FACS action units that are shown, or None where that is not known.
+        units: FACS action units that are shown, or None if unknown.
 
     Raises:
-        InputError: shapes, types or the order of times do not fit together.
+        InputError: shapes, types or the order of times are inconsistent.
     """
 
     frames: Gray

@@ -1,4 +1,4 @@
-"""The errors that a user can meet and mend. The command line prints them as one line, without a traceback."""
+"""Errors that a user can fix. The command line prints them in one line, without a traceback."""
 
 
 class OpenMERError(Exception):
@@ -6,7 +6,7 @@ class OpenMERError(Exception):
 
 
 class InputError(OpenMERError):
-    """What was given (a file, a folder, a setting) cannot be used as it is."""
+    """The input (a file, a folder, a setting) cannot be used as it is."""
 
 
 class OutputError(OpenMERError):

@@ -1,4 +1,4 @@
-"""Writing results without ever losing an older good one: write beside, then rename."""
+"""Write results without ever losing an older, good one: write under another name, then rename."""
 
 import math
 import secrets
@@ -16,14 +16,14 @@ from openmer.errors import OutputError
 def new_directory(target: Path, *, overwrite: bool, marker: str, own: Collection[str]) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its place when the block ends without an error.
 
-    On any error or interrupt the new folder is removed and `target` is as it was.
+    On any error or interrupt, the new folder is removed and `target` is left as it was.
 
     Args:
-        target: where the result is to be.
-        overwrite: whether an older result there may be replaced.
-        marker: the file that tells an older result from somebody's other folder; a folder that holds
+        target: where the result will be.
+        overwrite: whether an existing result there may be replaced.
+        marker: the file that distinguishes an older result from an unrelated folder; a folder that holds
             files but not this one is never replaced.
-        own: names of all that a result may hold; a folder that holds anything else is never replaced.
+        own: names of everything that a result may hold; a folder that holds anything else is never replaced.
 
     Raises:
         OutputError: `target` exists and may not be replaced, or its parent cannot be written.
@@ -36,7 +36,7 @@ def new_directory(target: Path, *, overwrite: bool, marker: str, own: Collection
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-        staging.mkdir()  # open to whom the user's umask lets in, as tempfile's would not be
+        staging.mkdir()  # with permissions by the user's umask, unlike tempfile's
     except OSError as error:
         raise OutputError(
             f"cannot write to {target.parent}: {error.strerror or error}; choose another --out"
@@ -61,7 +61,7 @@ def _refuse_if_taken(target: Path, *, overwrite: bool, marker: str, own: Collect
         return
     if not (target / marker).exists():
         raise OutputError(
-            f"{target} holds files but no {marker}, so it is no result of this command and is left "
+            f"{target} holds files but no {marker}, so it is not a result of this command and is left "
             "alone; choose another --out"
         )
     foreign = sorted({p.name for p in target.iterdir()} - set(own))
@@ -75,7 +75,7 @@ def _refuse_if_taken(target: Path, *, overwrite: bool, marker: str, own: Collect
 
 
 def _swap(staging: Path, target: Path) -> None:
-    """Put `staging` in the place of `target`; an older folder is moved aside first and removed last."""
+    """Replace `target` with `staging`; an older folder is moved aside first and removed last."""
     if not target.exists():
         staging.rename(target)
         return
@@ -83,7 +83,7 @@ def _swap(staging: Path, target: Path) -> None:
     target.rename(aside / target.name)
     try:
         staging.rename(target)
-    except BaseException:  # an interrupt too: the older result goes back before anything is removed
+    except BaseException:  # also on an interrupt: the older result is restored before anything is removed
         (aside / target.name).rename(target)
         aside.rmdir()
         raise
@@ -104,10 +104,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_new_file(path: Path, content: bytes, *, overwrite: bool) -> None:
-    """Write one file, its folder too where it is not there; a file that somebody may have edited is not replaced.
+    """Write one file, and its folder if missing; an existing file, which somebody may have edited, is not replaced.
 
     Raises:
-        OutputError: `path` is taken or cannot be written.
+        OutputError: `path` already exists or cannot be written.
     """
     try:
         if path.is_dir():
@@ -121,7 +121,7 @@ def write_new_file(path: Path, content: bytes, *, overwrite: bool) -> None:
 
 
 def without_nan(content: Any) -> Any:
-    """The same with None for what is no finite number, which JSON has no word for."""
+    """The same content with None in place of non-finite numbers, which JSON cannot express."""
     if isinstance(content, dict):
         return {k: without_nan(v) for k, v in content.items()}
     if isinstance(content, list | tuple):

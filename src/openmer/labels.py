@@ -1,8 +1,8 @@
-"""What the field calls things: emotions, action units, and the protocols by which results are compared.
+"""The field's terms: emotions, action units, and the protocols by which results are compared.
 
-A protocol says which recordings count, which class each emotion becomes, and how many there must be; so that a missing
-folder or a stray label is seen before anything is trained. Sources are named with each; where the literature uses
-several sets under one name, each has its own.
+A protocol says which recordings count, which class each emotion becomes, and how many there must be, so that a missing
+folder or a stray label is noticed before anything is trained. Each names its source; where the literature uses several
+sets under one name, each has its own protocol.
 """
 
 import re
@@ -18,7 +18,7 @@ _SPELLINGS = {"other": "others", "happy": "happiness", "sad": "sadness", "surpri
 
 
 def canonical_emotion(text: str) -> str:
-    """Lower case, without spaces around, `Other` and `Others` alike."""
+    """In lower case, without surrounding spaces; `Other` and `Others` become the same."""
     plain = " ".join(text.split()).lower()
     return _SPELLINGS.get(plain, plain)
 
@@ -57,7 +57,7 @@ class ActionUnit:
         number: such as 12.
         side: `L`, `R` (the subject's own), `T`, `B` (top, bottom), `A` (asymmetric), or empty for both sides.
         intensity: `A` (trace) to `E` (maximum), or empty.
-        certain: False where the coder gave it as one of several.
+        certain: False if the coder gave it as one of several.
     """
 
     number: int
@@ -76,10 +76,10 @@ _STRENGTH = re.compile(r":(\d+(?:\.\d+)?)\s*$")  # of the simulator, 0 to 1
 def parse_action_units(cell: object) -> tuple[ActionUnit, ...]:
     """The units in a table's cell, such as `4+7`, `L12`, `AU12`, `15A+17`, `(R6 or R12)+R15`, `4D+ref(6)+43E`, or 12.
 
-    The simulator's `R12:0.5+L12:0` says how strongly, too; what has no strength is not there.
+    The simulator's `R12:0.5+L12:0` also states the strength; a unit of strength 0 is left out.
 
-    Of `R6 or R12` both are given, neither as certain; likewise `ref(6)` and `6?`, as `str` writes such a unit. Words
-    that are no units are left out; `?` alone and an empty cell give none.
+    For `R6 or R12` both are returned, neither as certain; likewise `ref(6)` and `6?`, as `str` writes such a unit.
+    Words that are not units are left out; `?` alone and an empty cell give none.
     """
     if cell is None or (isinstance(cell, float) and cell != cell):
         return ()
@@ -108,14 +108,14 @@ class Protocol:
         name: as on the command line.
         source: who defined it.
         classes: in the order of the outputs.
-        mapping: dataset -> emotion -> class; emotions that are not in it are left out.
+        mapping: dataset -> emotion -> class; emotions not listed are left out.
         excluded: dataset -> recordings that are left out, (subject, name).
-        subjects: dataset -> the only subjects that count, or all.
-        totals: how many recordings there may be; more than one where the released workbooks differ.
+        subjects: dataset -> the only subjects that count; all if not listed.
+        totals: allowed numbers of recordings; more than one if the released workbooks differ.
         per_class: class -> how many, for each of the totals.
-        people: how many subjects.
+        people: number of subjects.
         per_subject: (dataset, subject) -> recordings of each class, where known.
-        comparable: why its results are not comparable with those of others, if so.
+        comparable: why its results are not comparable with those of others; empty if they are.
     """
 
     name: str
@@ -131,7 +131,7 @@ class Protocol:
     comparable: str = ""
 
     def label(self, dataset: str, subject: str, name: str, emotion: str | None) -> str | None:
-        """The class of a recording, or None where it does not count."""
+        """The class of a recording, or None if it does not count."""
         if emotion is None or dataset not in self.mapping or (subject, name) in self.excluded.get(dataset, ()):
             return None
         allowed = self.subjects.get(dataset)
@@ -149,7 +149,7 @@ class Protocol:
                 yield sample, label
 
     def differences(self, found: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
-        """What differs from the counts that the protocol must have; empty where all is well.
+        """What differs from the counts that the protocol requires; empty if they are met.
 
         Args:
             found: (dataset, subject, class) of each recording that counts.
@@ -459,10 +459,10 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in _ALL}
 
 
 def protocol(name: str) -> Protocol:
-    """By its name.
+    """The protocol of this name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no protocol of this name.
     """
     if name not in PROTOCOLS:
         raise InputError(f"there is no protocol {name!r}; choose {', '.join(PROTOCOLS)}")

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: templates of one look, pictures inside the page."""
+"""Self-contained HTML pages: templates with a common look, pictures inside the page."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 
 def render(template: str, **content: Any) -> str:
-    """A page from a template of the package; an unknown name in it is an error."""
+    """Render a template of the package; an undefined name in it is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("openmer"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -30,19 +30,19 @@ def image_uri(image: npt.NDArray[np.uint8]) -> str:
 
 
 def svg_uri(svg: bytes) -> str:
-    """A drawing as a data URI."""
+    """An SVG drawing as a data URI."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
 def figure_svg(figure: Figure) -> bytes:
-    """A figure as a drawing whose text is text: whoever shows it has a font for names in any script."""
+    """A figure as an SVG with real text: the viewer has fonts for names in any script."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of those that measure the text's place
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # from the fonts used to measure the text
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
 def figure_uri(figure: Figure) -> str:
-    """A figure as a drawing in a data URI."""
+    """A figure as an SVG drawing in a data URI."""
     return svg_uri(figure_svg(figure))

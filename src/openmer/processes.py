@@ -1,4 +1,4 @@
-"""Worker processes that do not outlive whoever started them."""
+"""Worker processes that do not outlive the process that started them."""
 
 import os
 import threading
@@ -32,7 +32,7 @@ def mapped(
         one_thread: see `worker_pool`.
 
     Raises:
-        OutputError: a worker was ended from outside.
+        OutputError: a worker was killed.
     """
     done = []
     if processes == 1 or not work:
@@ -51,16 +51,16 @@ def mapped(
 def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes (spawn: threads and GPUs do not survive a fork).
 
-    A worker ends when its parent has died, even by SIGKILL; left alone it would finish what it does, wait for more, and
-    hold its memory for ever. Where the parent is told to end, workers end at once too: after an error of one they may
-    finish what they have begun, which is then kept.
+    A worker ends when its parent has died, even by SIGKILL; otherwise it would finish its task, wait for more, and hold
+    its memory forever. If the parent is told to end, the workers also end at once. After an error in one of them, the
+    others may finish what they have begun, which is then kept.
 
     Args:
-        count: of processes.
-        one_thread: whether OpenCV keeps to one thread in each, where together they have all cores busy.
+        count: number of processes.
+        one_thread: whether OpenCV uses only one thread in each, since together they keep all cores busy.
 
     Raises:
-        OutputError: a worker was ended from outside.
+        OutputError: a worker was killed.
     """
     others = set(active_children())
     context = get_context("spawn")
@@ -74,14 +74,14 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
             raise
         except BrokenProcessPool as error:
             raise OutputError(
-                "a worker process was ended from outside, for example because memory ran out; run the same command "
-                "again, perhaps with fewer processes at once"
+                "a worker process was killed, for example because memory ran out; run the same command again, "
+                "perhaps with fewer processes at once"
             ) from error
 
 
 def _begin(one_thread: bool) -> None:
     if one_thread:
-        import cv2  # only here: not all that runs in a worker needs it
+        import cv2  # imported only here: not every worker needs it
 
         cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, name="openmer-parent", daemon=True).start()

@@ -17,22 +17,22 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-# What is being done, how much of it is done, and of how much (None where nobody knows).
+# What is being done, how much of it is done, and the total (None if unknown).
 Watch = Callable[[str, int, int | None], None]
 
 WIDE = 110  # columns of a terminal
-PLAIN_S = 30.0  # between lines where there is no terminal: in a file a bar would show nothing until the end
+PLAIN_S = 30.0  # between lines if there is no terminal: in a file, a bar would show nothing until the end
 
 
 class _Speed(ProgressColumn):
-    """How much is done in a second."""
+    """How much is done per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        # At the end the whole run's; steps that come in bursts would give a last second's fancy.
+        # At the end, that of the whole run; if steps come in bursts, the last seconds would be misleading.
         speed = (task.completed - task.fields["done"]) / task.finished_time if task.finished_time else task.speed
         return Text(
             "" if speed is None else f"{speed:.0f} {self._unit}" if speed >= 10 else f"{speed:.1f} {self._unit}"
@@ -49,20 +49,20 @@ def progress(
     done: int = 0,
     watch: Watch | None = None,
 ) -> Iterator[Callable[..., None]]:
-    """Show a bar; yields the function to call after each step, with a note to show behind the bar if there is one.
+    """Show a bar; yields the function to call after each step, optionally with a note to show after the bar.
 
-    Where there is no terminal, as in a log, a plain line now and then says how far it is.
+    Without a terminal, as in a log, a plain line now and then reports the progress.
 
     Args:
-        console: where.
-        what: is being done.
-        total: number of steps, or None where nobody knows.
-        unit: of the speed.
+        console: where to show it.
+        what: what is being done.
+        total: number of steps, or None if unknown.
+        unit: unit of the speed.
         done: steps that an earlier run has done.
-        watch: is told of every step too; for those who show progress elsewhere than on a console.
+        watch: also called at every step, to show progress elsewhere than on a console.
     """
     roomy = console.width >= WIDE
-    room = max(8, console.width - len(what) - (76 if roomy else 54))  # what the note can have, or all would be squeezed
+    room = max(8, console.width - len(what) - (76 if roomy else 54))  # for the note, or it would squeeze the rest
     columns = (
         TextColumn(f"{what:<10}", markup=False),
         BarColumn(bar_width=40 if roomy else 16),
@@ -99,7 +99,7 @@ def progress(
         try:
             yield step
         except BaseException:
-            if bar.tasks[0].completed == done:  # refused before anything was done: an empty bar would say nothing
+            if bar.tasks[0].completed == done:  # failed before anything was done: do not show an empty bar
                 bar.update(task, visible=False)
             raise
         bar.update(task, total=bar.tasks[0].completed)

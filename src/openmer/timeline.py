@@ -1,7 +1,7 @@
 """When something happened: intervals and timelines in seconds of the video.
 
 Times are seconds from the first frame of the video. An interval is the half-open stretch from its onset to its
-offset; its apex lies between them. Frames, where given, are indices in decoding order, 0 first.
+offset; its apex lies between them. Frames, if given, are indices in decoding order, from 0.
 """
 
 import csv
@@ -17,7 +17,7 @@ from openmer.clip import NONE as NONE
 from openmer.errors import InputError
 
 SCHEMA = "openmer.timeline/1"
-MOST_S = 1e9  # some thirty years; a time beyond is damage, and milliseconds of it would not be numbers any more
+MOST_S = 1e9  # some thirty years; anything beyond is damage, and could not be converted to milliseconds
 
 _CSV_COLUMNS = (
     "schema",
@@ -43,16 +43,16 @@ class Interval:
     Attributes:
         onset_s: first moment, seconds.
         offset_s: last moment, seconds; later than the onset.
-        apex_s: moment of the largest motion, seconds, or None where there is none.
+        apex_s: moment of the largest motion, seconds, or None.
         label: what it is, for example `candidate`, `blink`, `no face`.
-        score: how sure the method is, in its own unit, or None.
+        score: how certain the method is, in its own unit, or None.
         peak_px: largest motion, pixels of the 128 crop, or None.
         regions: facial regions that moved, strongest first.
         onset_frame: index of the frame at the onset, or None.
         apex_frame: index of the frame at the apex, or None.
         offset_frame: index of the frame at the offset, or None.
-        probabilities: what a network makes of it: class -> 0 to 1, or None where none was asked.
-        action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None where no network names any.
+        probabilities: a network's opinion: class -> 0 to 1, or None without a network.
+        action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None if no network names any.
 
     Raises:
         InputError: a time is not finite or beyond `MOST_S`, the offset is not after the onset, or the apex is outside.
@@ -81,7 +81,7 @@ class Interval:
 
     @property
     def shown_units(self) -> tuple[str, ...]:
-        """Action units that the network takes to be shown rather than not, the most probable first."""
+        """Action units that the network considers more likely shown than not, most probable first."""
         found = [(share, name) for name, share in (self.action_units or {}).items() if share >= 0.5]
         return tuple(name for _, name in sorted(found, key=lambda f: (-f[0], f[1])))
 
@@ -92,7 +92,7 @@ class Interval:
 
     @property
     def expression(self) -> str | None:
-        """The most probable class, or None; `none` only where it is likelier than all expressions together."""
+        """The most probable class, or None; `none` only if it is likelier than all expressions together."""
         if not self.probabilities:
             return None
         shown = dict(self.probabilities)
@@ -101,11 +101,11 @@ class Interval:
         return max(shown, key=shown.__getitem__)
 
     def overlap(self, other: "Interval") -> float:
-        """Seconds that both intervals share; 0 where they only touch or lie apart."""
+        """Seconds that both intervals share; 0 if they only touch or are apart."""
         return max(0.0, min(self.offset_s, other.offset_s) - max(self.onset_s, other.onset_s))
 
     def gap(self, other: "Interval") -> float:
-        """Seconds between the two; 0 where they touch or overlap."""
+        """Seconds between the two; 0 if they touch or overlap."""
         return max(0.0, max(self.onset_s, other.onset_s) - min(self.offset_s, other.offset_s))
 
     def iou(self, other: "Interval") -> float:
@@ -119,12 +119,12 @@ class Window:
     """A stretch of frames that a network judged as one clip.
 
     Attributes:
-        start_s: its first frame, seconds.
-        end_s: its last frame, seconds.
+        start_s: time of its first frame, seconds.
+        end_s: time of its last frame, seconds.
         start_frame: index of the first frame.
         end_frame: index of the last frame.
         probabilities: class -> 0 to 1.
-        action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None where the network names none.
+        action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None if the network names none.
     """
 
     start_s: float
@@ -140,11 +140,11 @@ class Timeline:
     """What was found in one video, and what it rests on.
 
     Attributes:
-        intervals: sorted by onset.
+        intervals: intervals sorted by onset.
         start_s: first moment that was analysed, seconds.
         end_s: last moment that was analysed, seconds.
-        gaps: stretches in which no face was found, so nothing can be said.
-        windows: what a network says of one stretch after the other; they overlap. Empty without a network.
+        gaps: stretches in which no face was found, so nothing is known.
+        windows: a network's output for successive, overlapping stretches. Empty without a network.
         provenance: the method, its settings, versions, the source's name, and what any weights were trained on.
     """
 
@@ -187,13 +187,13 @@ class Timeline:
         """Read what `to_json` wrote.
 
         Raises:
-            InputError: the text is no JSON, has another schema, lacks a value or has one of another type, or an
+            InputError: the text is not JSON, has another schema, lacks a value or has one of the wrong type, or an
                 interval is impossible.
         """
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"this is no JSON timeline: {error}") from error
+            raise InputError(f"this is not a JSON timeline: {error}") from error
         found = content.get("schema") if isinstance(content, dict) else None
         if found != SCHEMA:
             raise InputError(f"expected a timeline of schema {SCHEMA}, found {found!r}")
@@ -210,9 +210,9 @@ class Timeline:
             raise InputError(f"this timeline is damaged: {error!r}") from error
 
     def to_csv(self) -> str:
-        """One row an interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown.
+        """One row per interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown.
 
-        Where a network spoke, a column `p_CLASS` for each of its classes follows, and `action_units` if it names any.
+        With a network, a column `p_CLASS` for each of its classes follows, and `action_units` if it names any.
         """
         buffer = io.StringIO()
         classes = dict.fromkeys(name for i in self.intervals for name in i.probabilities or ())
@@ -232,7 +232,7 @@ class Timeline:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks: a lone carriage return would end a row of a CSV, quoted by nobody."""
+    """The text without line breaks: a lone carriage return would end a CSV row, since writers do not quote it."""
     return text.replace("\r", " ").replace("\n", " ")
 
 
@@ -305,10 +305,10 @@ _WINDOW: dict[str, Callable[[Any], Any]] = {
 
 
 def _checked(row: Any, kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The values of one interval or window, each of the type that it has to be."""
+    """The values of one interval or window, each checked for its type."""
     unknown = set(_table(row)) - set(kinds)
     if unknown:
-        raise TypeError(f"nobody knows {', '.join(sorted(unknown))}")
+        raise TypeError(f"unknown names: {', '.join(sorted(unknown))}")
     checked = {}
     for name, value in row.items():
         try:
@@ -322,7 +322,7 @@ def read_timeline(path: Path) -> Timeline:
     """Read a `timeline.json`.
 
     Raises:
-        InputError: the file is not there or is no timeline.
+        InputError: the file is missing or is not a timeline.
     """
     try:
         text = path.read_text()

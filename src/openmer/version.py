@@ -1,4 +1,4 @@
-"""What a result says of how it was made: version, commit where there is a checkout, and processor."""
+"""What results record about how they were made: the version, the commit if run from a checkout, the processor."""
 
 import platform
 import subprocess
@@ -9,7 +9,7 @@ __version__ = version("openmer")
 
 
 def commit() -> str | None:
-    """The commit of this source tree, `+changes` where the tree differs from it; None outside of a checkout."""
+    """The commit of this source tree, with `+changes` if the tree differs from it; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or not (root / "src" / "openmer").is_dir():
         return None
@@ -26,7 +26,7 @@ def commit() -> str | None:
 
 
 def cpu_name() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as reported by the system."""
     cpu = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -16,14 +16,14 @@ from openmer.errors import OutputError
 
 
 class VideoWriter:
-    """An H.264 file, frame by frame, at the times of the source.
+    """Writes an H.264 file, frame by frame, with the times of the source.
 
     Args:
         path: the file.
         width: even number of pixels.
         height: even number of pixels.
-        fps: nominal rate; the frames' own times count.
-        crf: x264's quality; 21 is good, 14 hardly differs from the source.
+        fps: nominal rate; the frames' own times are what counts.
+        crf: x264 quality; 21 is good, 14 hardly differs from the source.
         repeatable: whether the same frames give the same bytes on any machine (one thread, no encoder's name).
     """
 
@@ -46,10 +46,10 @@ class VideoWriter:
             self._stream.codec_context.flags |= Flags.bitexact
 
     def write(self, image: npt.NDArray[np.uint8], time_s: float) -> None:
-        """Append one (height, width, 3) RGB picture shown from `time_s`.
+        """Append one (height, width, 3) RGB picture, shown from `time_s` on.
 
         Raises:
-            OutputError: the picture cannot be written, such as one whose time is further away than a file can say.
+            OutputError: the picture cannot be written, for example because its time exceeds what a file can store.
         """
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         self._last = max(self._last + 1, round(time_s * self._CLOCK))
@@ -57,7 +57,7 @@ class VideoWriter:
             frame.pts, frame.time_base = self._last, Fraction(1, self._CLOCK)
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OverflowError) as error:
-            if isinstance(error, OSError):  # a full disk, which is said by whoever asked for the file
+            if isinstance(error, OSError):  # such as a full disk; the caller reports it
                 raise
             raise OutputError(
                 f"a frame at {time_s:.6g} s could not be written to {self._path.name}: {error}"

@@ -1,6 +1,6 @@
-"""The command line: one verb for each arrow. Types are the arguments, docstrings are the help (tyro).
+"""The command line: one verb for each arrow. Signatures define the arguments, docstrings the help (tyro).
 
-Each verb is a function in the module of its kind; imports that cost time stand inside them, so that `--help` is quick.
+Each verb is a function in the module for its topic; slow imports are inside the functions, so that `--help` is fast.
 """
 
 import difflib
@@ -49,7 +49,7 @@ VERBS = (
 
 
 def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
-    """All verbs; for the overview each with the first line of its docstring alone."""
+    """All verbs; in the overview, each with only the first line of its docstring."""
     app = tyro.extras.SubcommandApp()
     for described in (*VERBS, Training):
         described.__doc__ = _joined(described.__doc__ or "")
@@ -59,17 +59,17 @@ def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
 
 
 def _joined(docstring: str) -> str:
-    """With each argument's description on one line; tyro would print its line breaks, and breaks lines itself."""
+    """Put each argument's description on one line; tyro would print its line breaks, and wraps lines itself."""
     return re.sub(r"\n {12,}(?=\S)", " ", docstring)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    """End by an exception, so that half-written results are cleared away."""
+    """Exit through an exception, so that half-written results are cleaned up."""
     sys.exit(128 + number)
 
 
 def _check_verb(given: list[str]) -> None:
-    """What stands for a verb and is none gets a short answer."""
+    """Answer an unknown verb in one line."""
     verbs = [verb.__name__.replace("_", "-") for verb in VERBS]
     if given and not given[0].startswith("-") and given[0].replace("_", "-") not in verbs:
         near = difflib.get_close_matches(given[0], verbs, 1)
@@ -78,7 +78,7 @@ def _check_verb(given: list[str]) -> None:
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one line, without a traceback."""
+    """Run the command line; errors that a user can fix are shown in one line, without a traceback."""
     console = Console(stderr=True)
     signal.signal(signal.SIGTERM, _terminated)
     if sys.argv[1:] == ["--version"]:
@@ -90,7 +90,7 @@ def main() -> None:
         about = "Facial micro-expressions: from a raw video to a timeline."
         app.cli(prog="openmer", description=about, config=(tyro.conf.DisallowNone,))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads, such as head, had enough; what is buffered goes nowhere
+    except BrokenPipeError:  # the reader (such as head) has closed the pipe; discard what is still buffered
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:

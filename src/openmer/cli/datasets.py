@@ -33,7 +33,7 @@ def simulate(
 ) -> None:
     """Make a dataset of simulated micro-expressions with exact flow, landmarks and action units.
 
-    Anyone may share it and train on it (CC0). The same settings give the same files.
+    Free to share and to train on (CC0). The same settings give the same files.
 
     For example:
 
@@ -42,31 +42,31 @@ def simulate(
       openmer simulate --out spotting --long --minutes 2 --subjects 10
 
     Args:
-        out: The folder to make.
-        subjects: How many people to make up.
-        samples: Recordings of each; 10, or 1 with --long.
-        fps: Frames a second; 200, or 30 with --long.
-        seed: Everything drawn follows from it; people of another seed are other people. mol-lite was trained on those
-            of 0 and 1.
-        size: Side of the pictures, px; 144, or 256 with --long.
-        emotions: Which to show, in turn; all and none by default.
+        out: The folder to create.
+        subjects: Number of simulated people.
+        samples: Recordings per person; 10, or 1 with --long.
+        fps: Frames per second; 200, or 30 with --long.
+        seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
+            seeds 0 and 1.
+        size: Side of the images, px; 144, or 256 with --long.
+        emotions: Which ones to show, in turn; by default all, plus none.
         flow: Store exact flow (most of the size); long videos have none.
-        long: Videos of minutes with several micro- and macro-expressions, blinks and speech, for spotting.
+        long: Videos several minutes long with micro- and macro-expressions, blinks and speech, for spotting.
         minutes: Length of each long video; 2.
-        head: Of short recordings: calm sits before a camera, lively turns and moves, mixed is either.
-        processes: Worker processes; 0 is one a core.
-        overwrite: Replace an older dataset in OUT.
+        head: For short recordings: calm sits in front of a camera, lively turns and moves, mixed is either.
+        processes: Worker processes; 0 means one per core.
+        overwrite: Replace an existing dataset in OUT.
     """
     import os
 
     from openmer.simulator.generate import SimulateSettings, generate
 
     if long and head != "calm":
-        raise InputError("--head is for short recordings; the heads of long videos sway calmly")
+        raise InputError("--head is for short recordings; in long videos, heads sway calmly")
     if minutes is not None and not long:
-        raise InputError("--minutes is the length of long videos: say --long too")
+        raise InputError("--minutes is the length of long videos: add --long")
     if long and emotions and set(emotions) <= {NONE}:
-        raise InputError("a long video shows expressions; name one in --emotions, or leave --emotions away")
+        raise InputError("a long video shows expressions; name one in --emotions, or leave out --emotions")
     settings = SimulateSettings(
         subjects=subjects,
         samples=(1 if long else 10) if samples is None else samples,
@@ -96,10 +96,10 @@ def data(
     sheet: Path | None = None,
     most: int = 20,
 ) -> None:
-    """Look whether a licensed dataset is whole, before anything is computed.
+    """Check whether a licensed dataset is complete, before anything is computed.
 
     NAME is casme2, samm, smic-hs, smic-vis, smic-nir, casme3, casme-sq, mmew, samm-long, or composite (ROOT then holds
-    SMIC HS, CASME II and SAMM). Prints what was found, what is amiss, and which protocols' counts are met. The exit
+    SMIC HS, CASME II and SAMM). Prints what was found, what is wrong, and which protocols' counts are met. The exit
     code is 0 if the counts of the chosen protocol are met, and 1 if not.
 
     For example:
@@ -110,14 +110,14 @@ def data(
 
     Args:
         action: check: count what is there and compare it with the published counts.
-        name: Of the dataset, one of those above.
-        root: The folder it was unpacked into, or one or two above.
-        protocol: Whose counts decide the exit code; the dataset's usual one by default.
-        frames: Raw pictures or cropped faces; raw ones by default, where they are there.
-        workbook: The annotation, where it lies elsewhere.
-        corrections: Mend known errors of the released annotation; each is listed.
-        sheet: Write a picture of some apex frames.
-        most: Findings of a kind that are listed.
+        name: Name of the dataset, one of those above.
+        root: The folder it was unpacked into, or one or two levels above.
+        protocol: The protocol whose counts decide the exit code; by default the dataset's usual one.
+        frames: Raw images or cropped faces; raw by default, if present.
+        workbook: The annotation, if it is somewhere else.
+        corrections: Fix known errors in the released annotation; each is listed.
+        sheet: Write an image of some apex frames.
+        most: Most findings of each kind to list.
     """
     from rich.table import Table
 
@@ -138,7 +138,7 @@ def data(
         console.print(f"  {rows}; {len(dataset)} recordings can be used: {escape(said)}", highlight=False)
     kinds = sorted({f.kind for f in found.findings})
     if kinds:
-        table = Table("what", "where", "how it is", title="Findings", title_justify="left")
+        table = Table("what", "where", "details", title="Findings", title_justify="left")
         for kind in kinds:
             of_kind = [f for f in found.findings if f.kind == kind]
             for finding in of_kind[:most]:
@@ -158,7 +158,7 @@ def data(
         console.print(f"[bold]{escape(str(sheet))}[/]")
     if wanted is not None and chosen_protocol(found, wanted):
         raise InputError(
-            f"the counts of {wanted.name} are not met; docs/data.md says what a whole {name} holds and how to get it"
+            f"the counts of {wanted.name} are not met; docs/data.md says what a complete {name} holds and how to get it"
         )
 
 
@@ -181,8 +181,8 @@ def prepare(
     """Turn recordings into aligned clips with landmarks and flow, for training.
 
     NAME is folder for your own data, with samples.csv (subject, sample, source, fps, label, onset, offset) in ROOT, or
-    a licensed dataset as in `openmer data check`. What is there already is not made again, so an interrupted run goes
-    on. Recordings that cannot be used are listed with the reason; macro-expressions are left aside.
+    a licensed dataset as in `openmer data check`. What already exists is not made again, so an interrupted run
+    continues. Recordings that cannot be used are listed with the reason; macro-expressions are skipped.
 
     For example:
 
@@ -192,19 +192,20 @@ def prepare(
       openmer prepare composite /data --out composite-store --export ststnet
 
     Args:
-        name: Of the dataset, or folder.
+        name: Name of the dataset, or folder.
         root: The folder of the dataset.
         out: The store to fill.
-        label: Of a folder: which column is the class.
-        frames: Of a licensed dataset: raw pictures or cropped faces.
-        workbook: Of a licensed dataset: the annotation, where it lies elsewhere.
-        corrections: Of a licensed dataset: mend known errors of the released annotation.
+        label: For a folder: the column that holds the class.
+        frames: For a licensed dataset: raw images or cropped faces.
+        workbook: For a licensed dataset: the annotation, if it is somewhere else.
+        corrections: For a licensed dataset: fix known errors in the released annotation.
         sampling: The paper's phases, or one clip from onset to offset.
-        flow: The teacher of the flow head; tvl1 is the paper's, dis 30 times faster.
-        align: One alignment a clip, or one a frame as the authors do (jitters).
-        device: Where TV-L1 flow is solved; a GPU does all pairs of a clip at once.
-        export: Also write onset-apex flow and strain, to OUT-ststnet, as STSTNet's and HTNet's own programs read them.
-        processes: Worker processes; 0 is one a core.
+        flow: The teacher of the flow head; tvl1 is the paper's, dis is 30 times faster.
+        align: One alignment per clip, or one per frame as in the authors' code (jitters).
+        device: Where TV-L1 flow is computed; a GPU does all pairs of a clip at once.
+        export: Also write onset-apex flow and strain to OUT-ststnet, in the form that STSTNet's and HTNet's own
+            programs read.
+        processes: Worker processes; 0 means one per core.
     """
     import os
 
@@ -232,7 +233,7 @@ def prepare(
         longer = [s for s in samples if s.kind != "micro"]
         if longer:
             samples = tuple(s for s in samples if s.kind == "micro")
-            console.print(f"macro-expressions left aside: {len(longer)}")
+            console.print(f"macro-expressions skipped: {len(longer)}")
     settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow))
     workers = processes or os.cpu_count() or 1
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
@@ -242,7 +243,7 @@ def prepare(
     if others:
         console.print(
             f"[yellow]still there[/] from an earlier run, not among the recordings now: {escape(', '.join(others[:5]))}"
-            f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}; choose another --out to be without them",
+            f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}; to leave them out, choose another --out",
             highlight=False,
         )
     console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
@@ -256,12 +257,12 @@ def prepare(
         total = len(three_classes(name, samples)[1])
         folder = out.resolve().with_name(f"{out.resolve().name}-ststnet")
         if folder.exists():
-            console.print(f"{escape(str(folder))} is there already; remove it to have it made again", highlight=False)
+            console.print(f"{escape(str(folder))} already exists; remove it to have it made again", highlight=False)
             return
         with progress(console, "Exporting", total, "recordings/s") as step:
             lost = export_ststnet(name, samples, folder, settings, processes=workers, on_sample=step)
         _left_out(lost, console)
-        console.print(f"pictures for STSTNet and HTNet in [bold]{escape(str(folder))}[/]")
+        console.print(f"images for STSTNet and HTNet in [bold]{escape(str(folder))}[/]")
 
 
 def _flow_device(wanted: Literal["auto", "cpu", "cuda"], flow: str) -> Literal["cpu", "cuda"]:
@@ -272,7 +273,7 @@ def _flow_device(wanted: Literal["auto", "cpu", "cuda"], flow: str) -> Literal["
     if torch.cuda.is_available():
         return "cuda"
     if wanted == "cuda":
-        raise InputError("--device cuda: no usable GPU was found; leave it away to run on the CPU")
+        raise InputError("--device cuda: no usable GPU was found; leave it out to run on the CPU")
     return "cpu"
 
 
@@ -283,7 +284,7 @@ def _left_out(problems: "tuple[Problem, ...]", console: Console) -> None:
 
 
 def prepare_simulated(out: Path, subjects: int = 800, samples: int = 4, seed: int = 10, processes: int = 0) -> None:
-    """Fill a store with clips straight from the simulator, without detection: what the shipped weights learned from.
+    """Fill a store with clips straight from the simulator, without detection: the training data of the shipped weights.
 
     For example:
 
@@ -291,12 +292,12 @@ def prepare_simulated(out: Path, subjects: int = 800, samples: int = 4, seed: in
       openmer prepare-simulated --out held-out --subjects 60 --seed 77
 
     Args:
-        out: The store to fill; an interrupted run goes on.
-        subjects: How many people to make up.
-        samples: Recordings of each; four show each class once.
-        seed: Everything drawn follows from it; people of another seed are other people. mol-lite was trained on those
-            of 0 and 1.
-        processes: Worker processes; 0 is one a core.
+        out: The store to fill; an interrupted run continues.
+        subjects: Number of simulated people.
+        samples: Recordings per person; four show each class once.
+        seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
+            seeds 0 and 1.
+        processes: Worker processes; 0 means one per core.
     """
     import os
 

@@ -1,4 +1,4 @@
-"""`openmer bench` and `import-authors`: networks themselves."""
+"""`openmer bench` and `import-authors`: the networks themselves."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from openmer.errors import InputError, OutputError
 
 SCALED = (
     "the authors' code scales gray values by a subject's mean and largest value, OpenMER by each clip's mean and "
-    "standard deviation: what analyze makes of these weights has not been tested"
+    "standard deviation: how analyze works with these weights has not been tested"
 )
 
 
@@ -25,7 +25,7 @@ def bench(
     onnx: bool = False,
     out: Path | None = None,
 ) -> None:
-    """Measure what the networks cost here: parameters, operations, time, memory.
+    """Measure what the networks cost on this machine: parameters, operations, time, memory.
 
     For example:
 
@@ -36,19 +36,19 @@ def bench(
 
     Args:
         presets: Networks to measure: mol, mol-authors, mol-lite.
-        batch: Clips at once when estimating.
-        train_batch: Clips in a training step; 0 leaves it out.
-        device: Where networks run.
+        batch: Clips per batch at inference.
+        train_batch: Clips in a training step; 0 skips training.
+        device: Where the networks run.
         dtype: Precision; bfloat16 by autocast.
-        compile: Measure them through torch.compile, which takes a minute more.
+        compile: Measure them through torch.compile, which takes a minute longer.
         repeats: Timed runs; the median is reported.
-        onnx: Time the network in onnxruntime too; needs `pip install 'openmer[onnx]'`.
+        onnx: Also time the network in onnxruntime; needs `pip install 'openmer[onnx]'`.
         out: Write the figures as JSON, with hardware, versions and commit.
     """
     from openmer.bench import BenchSettings, run
 
     if min(batch, repeats) < 1 or train_batch < 0 or not presets:
-        raise InputError("--batch and --repeats must be at least 1, --train-batch at least 0, and a preset be named")
+        raise InputError("--batch and --repeats must be at least 1, --train-batch at least 0; name at least one preset")
     settings = BenchSettings("mol", batch, train_batch, device, dtype, compile, repeats, onnx)
     run(presets, settings, out, Console())
 
@@ -61,9 +61,9 @@ def import_authors(
     classes: tuple[str, ...] = (),
     trained_on: str = "unknown: a checkpoint trained with the authors' code",
 ) -> None:
-    """Turn a checkpoint of the authors' own MOL code into safetensors and a record.
+    """Convert a checkpoint of the authors' own MOL code to safetensors and a record.
 
-    Nothing in the checkpoint is run: only tensors are read.
+    Nothing in the checkpoint is executed: only tensors are read.
 
     For example:
 
@@ -71,8 +71,8 @@ def import_authors(
 
     Args:
         checkpoint: A state dict saved by the authors' code.
-        out: Where to write, ending in .safetensors.
-        neighbors: The k it was trained with; it is not in the file.
+        out: The file to write, ending in .safetensors.
+        neighbors: The k it was trained with; the file does not contain it.
         classes: Names of the classes, in order; by default class 0, class 1, ...
         trained_on: What it was trained on, for the record.
     """
@@ -80,10 +80,10 @@ def import_authors(
     from openmer.models.weights import save_model
 
     if out.exists() or out.with_suffix(".json").exists():
-        raise OutputError(f"{out} or its record exists; choose another name")
+        raise OutputError(f"{out} or its record already exists; choose another name")
     model = load_authors_checkpoint(checkpoint, neighbors)
     names = classes or tuple(f"class {k}" for k in range(model.config.num_classes))
     save_model(model, out, classes=names, trained_on=trained_on, notes=f"imported from {checkpoint.name}; {SCALED}")
     console = Console(stderr=True)
     console.print(f"wrote {out} and {out.with_suffix('.json').name}", markup=False)
-    console.print(f"[yellow]beware:[/] {SCALED}", highlight=False)
+    console.print(f"[yellow]warning:[/] {SCALED}", highlight=False)

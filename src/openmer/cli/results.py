@@ -1,4 +1,4 @@
-"""`openmer export` and `score`: a result beside other programs and other people."""
+"""`openmer export` and `score`: results for other programs, and against other people's annotation."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ def export(
 ) -> None:
     """Write a result for another program: ELAN, BORIS, a spreadsheet, or Parquet; or a network as ONNX.
 
-    docs/exchange.md says what is in each and how to open it.
+    docs/exchange.md says what each file contains and how to open it.
 
     For example:
 
@@ -32,12 +32,12 @@ def export(
       openmer export mol-lite --to onnx --out mol-lite.onnx --heads mer
 
     Args:
-        result: The folder that `openmer analyze` wrote, or a timeline.json; for ONNX weights as in --engine.
-        to: Tiers for ELAN, events for BORIS, a row an interval (csv), or the signals of every frame (parquet).
-        out: The file to write; its ending must be that of the program.
+        result: The folder that `openmer analyze` wrote, or a timeline.json; for ONNX, weights as in --engine.
+        to: Tiers for ELAN, events for BORIS, one row per interval (csv), or the signals of every frame (parquet).
+        out: The file to write; its ending must fit the format.
         video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by.
         heads: For ONNX: which of the network's heads; all by default.
-        overwrite: Replace an older file at OUT.
+        overwrite: Replace an existing file at OUT.
     """
     if to == "onnx":
         if video is not None:
@@ -68,7 +68,7 @@ def score(
 ) -> None:
     """Compare what was found in a video with what people annotated in it, by MEGC's rule for spotting.
 
-    A candidate is right where its intersection over union with an annotated interval is at least 0.5; each counts once.
+    A candidate is a hit if its intersection over union with an annotated interval is at least 0.5; each counts once.
 
     For example:
 
@@ -79,11 +79,11 @@ def score(
     Args:
         result: The folder that `openmer analyze` wrote, or a timeline.json.
         truth: An ELAN .eaf, a .csv with onset_s and offset_s, or a timeline .json.
-        tier: Of the .eaf; else the label that counts. Needed where there are several.
-        labels: What of the result counts as found.
-        iou: A hit overlaps a true interval by at least this share of both together (MEGC: 0.5).
+        tier: Tier of the .eaf; for other files, the label that counts. Needed if there are several.
+        labels: Labels in the result that count as found.
+        iou: Least intersection over union with a true interval that makes a hit (MEGC: 0.5).
         out: Write counts, ratios and the table as JSON.
-        overwrite: Replace an older file at OUT.
+        overwrite: Replace an existing file at OUT.
     """
     import json
 

@@ -25,27 +25,29 @@ class Training:
     """How a network is trained.
 
     Attributes:
-        model: mol, mol-authors, mol-lite, or a baseline: ststnet, off-apexnet, constant; by default mol-lite, with the
-            recipe paper mol.
-        recipe: openmer (ours) or paper (the authors': AdamW 1e-4, no schedule, their weights of the losses).
+        model: mol, mol-authors, mol-lite, or a baseline: ststnet, off-apexnet, constant; by default mol-lite, or mol
+            with --recipe paper.
+        recipe: openmer (ours) or paper (the authors': AdamW 1e-4, no schedule, their loss weights).
         without: Ablations: leave out fcc, ccc, flow, landmarks or motion.
-        steps: How many batches to learn from.
-        batch: Clips in a step; by default 16, and 32 with the recipe paper.
-        lr: Largest learning rate; by default 1.5e-3, and 1e-4 with the recipe paper.
-        warmup: Steps in which the learning rate rises; by default 50, but no more than a quarter of all; 0 with paper.
-        balance: Classes as they come, weighed in the loss, or drawn with equal chance.
-        init: Weights to begin from: shipped ones by name, or a .safetensors file.
-        init_parts: What is taken from them: all, backbone, mer, flow, landmarks, units.
-        freeze: Parts that stay as they are: all, backbone, mer, flow, landmarks, units.
-        views: With a frozen backbone: encode so many changed views of each clip once (1 MB each, in the store; shared
-            by folds and seeds) and learn from those, which is faster; 0 encodes clips anew in each step.
-        heads: Which heads have a loss.
-        pairs: Where flow and landmarks alone are learned (--heads flow landmarks): so many pairs of each clip in a
-            step, so that more clips come in the same time; 0 takes all.
-        units: Action units that a further head learns to name, such as 1 2 4 12; where the clips say which they show.
-        augment: How clips are changed: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
-        precision: Of the arithmetic, in Lightning's words: 32-true, or bf16-mixed on newer GPUs and CPUs.
-        validate_every: Steps between looks at clips held out of training; the best weights are kept.
+        steps: Number of training steps, one batch each.
+        batch: Clips per step; by default 16, or 32 with --recipe paper.
+        lr: Peak learning rate; by default 1.5e-3, or 1e-4 with --recipe paper.
+        warmup: Steps over which the learning rate rises; by default 50, at most a quarter of all; 0 with --recipe
+            paper.
+        balance: Use classes as they come, weight them in the loss, or sample them with equal chance.
+        init: Weights to start from: shipped ones by name, or a .safetensors file.
+        init_parts: Parts taken from them: all, backbone, mer, flow, landmarks, units.
+        freeze: Parts that stay unchanged: all, backbone, mer, flow, landmarks, units.
+        views: With a frozen backbone: encode this many augmented views of each clip once (1 MB each, in the store;
+            shared by folds and seeds) and learn from those, which is faster; 0 encodes the clips anew in every step.
+        heads: Heads that have a loss.
+        pairs: When only flow and landmarks are learned (--heads flow landmarks): use this many pairs of each clip per
+            step, so that more clips are seen in the same time; 0 uses all.
+        units: Action units that an additional head learns to name, such as 1 2 4 12; needs clips that say which they
+            show.
+        augment: How clips are augmented: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
+        precision: Arithmetic precision, in Lightning's terms: 32-true, or bf16-mixed on newer GPUs and CPUs.
+        validate_every: Steps between validations on clips held out of training; the best weights are kept.
         checkpoint_every: Steps between checkpoints.
     """
 
@@ -70,7 +72,7 @@ class Training:
     checkpoint_every: int = 100
 
     def settings(self, seed: int) -> "TrainSettings":
-        """For the loop."""
+        """As the training loop needs them."""
         from openmer.clips.transforms import WILD
         from openmer.models.config import HEADS
         from openmer.training.loop import BASELINES, PAPER, TrainSettings
@@ -80,9 +82,9 @@ class Training:
         if model in BASELINES and (self.without or self.init or self.freeze or self.units):
             raise InputError(f"--without, --init, --freeze and --units are for MOL, not for {model}")
         if model in BASELINES and "mer" not in self.heads:
-            raise InputError(f"{model} has no other head than mer; name it in --heads, or leave --heads away")
+            raise InputError(f"{model} has no other head than mer; name it in --heads, or leave out --heads")
         if self.freeze and not self.init:
-            raise InputError("--freeze keeps parts as they are, and without --init they are random; say --init too")
+            raise InputError("--freeze keeps parts unchanged, and without --init they are random; add --init")
         silent: dict[str, Any] = dict.fromkeys(set(HEADS) - set(self.heads), 0.0)
         return replace(
             base,
@@ -116,10 +118,10 @@ def train(
     devices: int = 1,
     training: Annotated[Training, tyro.conf.arg(name="")] = Training(),
 ) -> None:
-    """Train a network on a store of clips. A run that was stopped goes on when the same command is given again.
+    """Train a network on a store of clips. To continue an interrupted run, repeat the same command.
 
     Writes to OUT: run.json, checkpoint.pt, log.csv, tensorboard/, and at the end model.safetensors with model.json.
-    For a figure of how good it is, use `openmer loso`, which holds every subject out once.
+    To measure how good it is, use `openmer loso`, which holds out every subject once.
 
     For example:
 
@@ -132,9 +134,9 @@ def train(
         store: Made by `openmer prepare` or `openmer prepare-simulated`.
         out: The run's folder.
         classes: Labels to learn, in this order; all by default.
-        seed: Of initial weights, batches and dropout.
-        devices: How many GPUs to train on at once, where there are any.
-        training: How.
+        seed: For initial weights, batches and dropout.
+        devices: How many GPUs to train on at once, if there are any.
+        training: How the network is trained.
     """
     from openmer.models.weights import RUN_WEIGHTS
     from openmer.training.loop import train as run
@@ -143,7 +145,7 @@ def train(
     data = _clip_data(store, classes, settings.kind)
     console = Console(stderr=True)
     if settings.validate_every:
-        raise InputError("--validate-every is for openmer loso, which holds subjects out of the training side")
+        raise InputError("--validate-every is for openmer loso, which holds out subjects of the training side")
     counts = ", ".join(f"{name} {count}" for name, count in data.counts().items())
     console.print(f"clips: {escape(counts)}", highlight=False)
     run(settings, data, out, console=console, devices=devices)
@@ -169,10 +171,10 @@ def loso(
     address: str | None = None,
     training: Annotated[Training, tyro.conf.arg(name="")] = Training(),
 ) -> None:
-    """Judge a network honestly: every subject is held out once, and no training ever sees who is held out.
+    """Evaluate a network honestly: every subject is held out once, and no training ever sees who is held out.
 
-    Finished folds are not done again, and folds that were killed go on from their checkpoint: give the same command
-    again. Writes metrics.json, predictions.csv (a row a video) and report.html.
+    To continue an interrupted evaluation, repeat the same command: finished folds are kept, and interrupted ones
+    continue from their checkpoints. Writes metrics.json, predictions.csv (one row per video) and report.html.
 
     For example:
 
@@ -185,23 +187,24 @@ def loso(
     Args:
         store: Made by `openmer prepare` or `openmer prepare-simulated`.
         out: The evaluation's folder.
-        classes: Labels to judge, in this order; all by default.
-        protocol: Of the literature, such as casme2-5, samm-3, composite: sets recordings and classes, checks counts.
-        incomplete: Go on where a protocol's counts are not met; the result says so.
+        classes: Labels to evaluate, in this order; all by default.
+        protocol: A protocol of the literature, such as casme2-5, samm-3, composite: sets recordings and classes, checks
+            counts.
+        incomplete: Continue even if a protocol's counts are not met; the result says so.
         split: subject (LOSO), dataset, or a number of groups of subjects.
-        seeds: Everything is repeated with each; the report then has means and standard deviations.
+        seeds: Repeat everything with each; the report then has means and standard deviations.
         inner: Share of the training subjects on which the best step is chosen; 0 takes the last step.
-        workers: Trainings at once; 0 is one a GPU, or one on a CPU.
-        device: Where networks run; auto takes a GPU where there is one.
-        executor: Processes here, or a Ray cluster.
-        address: Of the Ray cluster; a local one by default.
-        training: How.
+        workers: Trainings at once; 0 means one per GPU, or one on a CPU.
+        device: Where the networks run; auto uses a GPU if there is one.
+        executor: Processes on this machine, or a Ray cluster.
+        address: Address of the Ray cluster; a local one by default.
+        training: How the networks are trained.
     """
     from openmer.evaluation.loso import LosoSettings, run_loso
     from openmer.evaluation.report import write_evaluation
 
     if address is not None and executor != "ray":
-        raise InputError("--address is of a Ray cluster: say --executor ray too")
+        raise InputError("--address is the address of a Ray cluster: add --executor ray")
     settings = LosoSettings(training=training.settings(seeds[0] if seeds else 0), split=split, seeds=seeds, inner=inner)
     data = _clip_data(store, classes, settings.training.kind, protocol, incomplete)
     console = Console(stderr=True)
@@ -232,7 +235,7 @@ def report(
     weights: str | None = None,
     store: Path | None = None,
 ) -> None:
-    """Write the report of a finished `openmer loso` again, on request with a network's flow and landmarks.
+    """Write the report of a finished `openmer loso` again, optionally with a network's flow and landmarks.
 
     For example:
 
@@ -240,8 +243,8 @@ def report(
       openmer report results/lite --weights runs/lite/model.safetensors --store held-out
 
     Args:
-        folder: Of `openmer loso`.
-        weights: Whose flow and landmarks to show.
+        folder: The folder that `openmer loso` wrote.
+        weights: The network whose flow and landmarks to show.
         store: Clips to show them on, of people that the weights have not seen.
     """
     from openmer.evaluation.report import write_evaluation
@@ -268,24 +271,24 @@ def report(
 def _clip_data(
     store: Path, classes: tuple[str, ...], kind: "Kind", protocol: str | None = None, incomplete: bool = False
 ) -> "ClipData":
-    """The labelled clips of a store; by default all labels are classes; on request those of a protocol."""
+    """The labelled clips of a store; by default all labels are classes, or else those of a protocol."""
     from openmer.clips.store import ClipStore
     from openmer.training.data import ClipData
 
     found = ClipStore(store)
     if not found.finished:
         raise InputError(
-            f"{store} is not whole: it is still being prepared, or that was interrupted. Give the same command again "
-            "that made it: it goes on where it stopped"
+            f"{store} is incomplete: it is still being prepared, or its preparation was interrupted. Repeat the same "
+            "command that made it: it continues where it stopped"
         )
     if protocol is not None:
         if classes:
-            raise InputError("a protocol names its classes: leave --classes away")
+            raise InputError("a protocol sets its own classes: leave out --classes")
         return _protocol_data(found, protocol, kind, incomplete)
     there = sorted({e.label for e in found if e.label is not None})
     missing = sorted(set(classes) - set(there))
     if missing:
-        raise InputError(f"no clip in {store} is labelled {', '.join(missing)}; there are {', '.join(there)}")
+        raise InputError(f"no clip in {store} is labelled {', '.join(missing)}; labels: {', '.join(there)}")
     chosen = classes or tuple(there)
     if len(chosen) < 2:
         raise InputError(f"at least two classes are needed, {store} has {', '.join(there) or 'no labels'}")
@@ -293,7 +296,7 @@ def _clip_data(
 
 
 def _protocol_data(store: "ClipStore", name: str, kind: "Kind", incomplete: bool) -> "ClipData":
-    """Clips under the protocol's labels; counts are of recordings, and must be met."""
+    """Clips with the protocol's labels; counts are of recordings, and must be met."""
     from openmer.labels import protocol
     from openmer.training.data import ClipData
 
@@ -303,7 +306,7 @@ def _protocol_data(store: "ClipStore", name: str, kind: "Kind", incomplete: bool
     if differences and not incomplete:
         shown = "; ".join(differences[:8]) + (f"; and {len(differences) - 8} more" if len(differences) > 8 else "")
         raise InputError(
-            f"{store.root} does not hold what {name} needs: {shown}. Look with openmer data check, or go on with "
+            f"{store.root} does not hold what {name} needs: {shown}. Check with openmer data check, or continue with "
             "--incomplete; the result is then not comparable with others"
         )
     entries = [replace(e, label=labels[e.video]) for e in store if labels[e.video] is not None]
@@ -318,7 +321,7 @@ def _differences(rule: "Protocol", labels: "Mapping[tuple[str, str, str], str | 
 
 
 def _said_of(name: str | None, data: "ClipData") -> dict[str, Any] | None:
-    """What a result says of its protocol."""
+    """What a result says about its protocol."""
     from openmer.labels import protocol
 
     if name is None:

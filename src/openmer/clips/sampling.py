@@ -20,7 +20,7 @@ def phases(length: int, frames: int = 8) -> Indices:
     Source: the recipe of MOL's released code.
 
     Returns:
-        (L // T, T) indices; no frame is in two clips.
+        (L // T, T) indices; no frame is in more than one clip.
 
     Raises:
         InputError: the recording is shorter than a clip.
@@ -31,7 +31,7 @@ def phases(length: int, frames: int = 8) -> Indices:
 
 
 def cover(onset: int, offset: int, frames: int = 8) -> Indices:
-    """One clip that goes evenly from onset to offset, both included (our choice).
+    """One clip with frames spaced evenly from onset to offset, both included (our choice).
 
     Returns:
         (1, T) indices.

@@ -1,11 +1,12 @@
-"""Aligned clips on disk: what preparation makes once, and training reads many times.
+"""Aligned clips on disk: made once by preparation, read many times by training.
 
     STORE/store.json        schema, settings and their digest
-    STORE/clips/KEY.npz     clips of one recording, or of one person, uncompressed; KEY a digest of their source
-    STORE/unfinished        while it is being filled, and after that if the filling was interrupted
+    STORE/clips/KEY.npz     clips of one recording, or of one person, uncompressed; KEY is a digest of their source
+    STORE/unfinished        exists while the store is being filled, and stays if that was interrupted
 
-A clip keeps the aligned 144 px square, of which training cuts 128 px crops on the fly; landmarks and flow are those of
-the square and follow the crop. Each file is written beside and renamed, so an interrupted preparation can go on.
+A clip is stored as the aligned 144 px square, from which training cuts 128 px crops on the fly; landmarks and flow
+are those of the square and are cropped with it. Each file is written under another name and renamed, so an interrupted
+preparation can continue.
 
 Shape legend: T frames, S = 144 px, 68 landmarks.
 """
@@ -37,14 +38,14 @@ class Entry:
     """One clip of a store, not yet read.
 
     Attributes:
-        key: of the file it lies in: a digest.
-        number: which of the file's clips.
-        dataset: name.
-        subject: unique within the dataset.
-        sample: the recording's name, unique within the subject.
+        key: key of its file: a digest.
+        number: index of the clip within the file.
+        dataset: name of the dataset.
+        subject: id of the person, unique within the dataset.
+        sample: name of the recording, unique within the subject.
         label: name of the class, or None.
-        frames_digest: of the clip's pixels, by which copies under another name are found.
-        units: FACS action units that are shown, or None where that is not known.
+        frames_digest: digest of the clip's pixels, to find copies under another name.
+        units: FACS action units that are shown, or None if unknown.
 
     Raises:
         InputError: a value is of another type.
@@ -63,18 +64,18 @@ class Entry:
         names = (self.key, self.dataset, self.subject, self.sample, self.frames_digest)
         named = all(isinstance(name, str) for name in names) and isinstance(self.label, str | None)
         if not named or type(self.number) is not int:
-            raise InputError(f"a clip is named by text and numbered by a whole number, got {self!r:.300}")
+            raise InputError(f"a clip's names must be text and its number a whole number, got {self!r:.300}")
         if self.units is not None and not all(type(unit) is int for unit in self.units):
             raise InputError(f"action units are whole numbers, got {self.units!r:.100}")
 
     @property
     def person(self) -> tuple[str, str]:
-        """Who must not be on both sides of a split."""
+        """The person, who must not be on both sides of a split."""
         return person_of(self.dataset, self.subject)
 
     @property
     def video(self) -> tuple[str, str, str]:
-        """(dataset, subject, sample): what a prediction is for."""
+        """(dataset, subject, sample): what a prediction refers to."""
         return (self.dataset, self.subject, self.sample)
 
 
@@ -85,7 +86,7 @@ class StoredClip:
     Attributes:
         frames: (T, S, S) uint8.
         landmarks: (T, 68, 2) px of the square; NaN where unknown.
-        flow: (T-1, 2, S, S) px from frame k to k+1, or None where there is none.
+        flow: (T-1, 2, S, S) px from frame k to k+1, or None.
     """
 
     frames: Gray
@@ -121,20 +122,20 @@ class ClipStore:
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"cannot read {path}: {error}") from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise InputError(f"{path} is no store of schema {SCHEMA}")
+            raise InputError(f"{path} is not a store of schema {SCHEMA}")
         if not isinstance(content.get("settings"), dict) or not isinstance(content.get("digest"), str):
             raise InputError(f"{path} lacks its settings or their digest; remove the store and prepare it again")
         self.settings: Mapping[str, Any] = content["settings"]
         self.digest: str = content["digest"]
         if digest_of(self.settings) != self.digest:
-            raise InputError(f"{path} was changed by hand: its settings do not have the digest it names")
+            raise InputError(f"{path} was changed by hand: its settings do not match the digest it states")
 
     @classmethod
     def create(cls, root: Path | str, settings: Mapping[str, Any]) -> "ClipStore":
-        """A new store, or the one that is there if it was made with the same settings.
+        """Make a new store, or open the existing one if it was made with the same settings.
 
         Raises:
-            InputError: the store that is there was made with other settings.
+            InputError: the existing store was made with other settings.
             OutputError: it cannot be written.
         """
         root = Path(root)
@@ -156,7 +157,7 @@ class ClipStore:
                 )
             return store
         if foreign:
-            raise OutputError(f"{root} holds files but no store.json, so it is no store and is left alone")
+            raise OutputError(f"{root} holds files but no store.json, so it is not a store and is left alone")
         try:
             (root / "clips").mkdir(parents=True, exist_ok=True)
             text = json.dumps({"schema": SCHEMA, "digest": digest_of(plain), "settings": plain}, indent=2)
@@ -167,7 +168,7 @@ class ClipStore:
 
     @contextmanager
     def filling(self) -> Iterator[None]:
-        """Mark the store as unfinished for as long as it is being filled; the mark stays where that is interrupted.
+        """Mark the store as unfinished while it is being filled; the mark stays if that is interrupted.
 
         Raises:
             OutputError: it cannot be written.
@@ -181,7 +182,7 @@ class ClipStore:
 
     @property
     def finished(self) -> bool:
-        """Whether all is there that the last filling was to bring."""
+        """Whether the last filling was completed."""
         return not self._mark.exists()
 
     @property
@@ -189,20 +190,20 @@ class ClipStore:
         return self.root / "unfinished"
 
     def has(self, key: str) -> bool:
-        """Whether that source is there already."""
+        """Whether this source is already in the store."""
         return self._path(key).is_file()
 
     def remove(self, key: str) -> None:
-        """Take away the clips of a key."""
+        """Delete the clips of a key."""
         self._path(key).unlink(missing_ok=True)
 
     def add(self, key: str, clips: Sequence[Clip], *, dataset: str, samples: Sequence[str]) -> None:
-        """Write all clips under one key; an older version is replaced whole.
+        """Write all clips of a key; an older version is replaced as a whole.
 
         Args:
-            key: of the source, for `has`.
-            clips: 144 px frames, landmarks, perhaps flow.
-            dataset: name.
+            key: key of the source, for `has`.
+            clips: 144 px frames, landmarks, optional flow.
+            dataset: name of the dataset.
             samples: name of the recording that each clip belongs to.
 
         Raises:
@@ -210,7 +211,7 @@ class ClipStore:
             OutputError: the disk is full, or not writable.
         """
         if not clips:
-            raise InputError(f"{dataset}: there is no clip to store")
+            raise InputError(f"{dataset}: there are no clips to store")
         arrays: dict[str, npt.NDArray[Any]] = {}
         rows = []
         for number, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
@@ -254,7 +255,7 @@ class ClipStore:
         return tuple(sorted(found, key=lambda e: (*e.video, e.number)))
 
     def read(self, entry: Entry, *, flow: bool = True) -> StoredClip:
-        """One clip, on request without its flow, which is most of what there is to read.
+        """One clip, optionally without its flow, which is most of the data.
 
         Raises:
             InputError: its file is gone or damaged.
@@ -268,7 +269,7 @@ class ClipStore:
                     raise ValueError(f"its flow is {steps.dtype}, not int16")
                 moved = None if steps is None else steps * np.float32(FLOW_STEP_PX)
                 clip = StoredClip(stored[f"frames{k}"], stored[f"landmarks{k}"], moved)
-        except Exception as error:  # a damaged archive can raise anything, of zipfile, zlib and numpy
+        except Exception as error:  # a damaged archive can raise anything from zipfile, zlib and numpy
             raise InputError(f"cannot read the clip {path}: {error}; prepare it again") from error
         _check(clip, path)
         return clip
@@ -294,10 +295,10 @@ class ClipStore:
 
 
 def _check(clip: StoredClip, path: Path) -> None:
-    """Whether the arrays are of the shapes and types that `add` wrote.
+    """Check that the arrays have the shapes and types that `add` writes.
 
     Raises:
-        InputError: they are not.
+        InputError: they do not.
     """
     count = len(clip.frames) if clip.frames.ndim else 0
     square = (STORED_PX, STORED_PX)
@@ -313,7 +314,7 @@ def _check(clip: StoredClip, path: Path) -> None:
 
 
 def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[Entry, ...]:
-    """The entries whose label the mapping knows, under their new label; the others are left out."""
+    """The entries whose label is in the mapping, with their new label; the others are left out."""
     return tuple(replace(e, label=mapping[e.label]) for e in entries if e.label is not None and e.label in mapping)
 
 
@@ -328,6 +329,6 @@ __all__ = [
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
-    """From plain values; clips of older stores do not say their action units."""
+    """An entry from plain values; clips in older stores do not list their action units."""
     units = row.get("units")
     return Entry(**{**row, "units": None if units is None else tuple(units)})

@@ -35,24 +35,24 @@ MIRRORED = np.array(
 
 @dataclass(frozen=True, kw_only=True)
 class TransformSettings:
-    """What is done to a clip; all frames of it alike, but for the noise.
+    """What is done to a clip: the same for all its frames, except for the noise.
 
     Attributes:
-        random_crop: a random 128 px window of the 144, else the middle one.
-        flip: chance of a mirror image.
-        contrast: gray values are multiplied by up to 1 +- this; a constant factor and offset are taken out again by
-            the normalisation, so what remains is what clipping and rounding do.
+        random_crop: take a random 128 px window of the 144, instead of the middle one.
+        flip: probability of a mirror image.
+        contrast: gray values are multiplied by up to 1 +- this; normalisation removes a constant factor and offset, so
+            only the effects of clipping and rounding remain.
         flicker: each frame's brightness is multiplied by up to 1 +- this.
         noise: standard deviation of added noise is drawn from 0 to this, gray levels.
-        often: chance that the changes below are made to a clip at all.
-        turn_deg: the picture is turned by up to +- this.
-        zoom: it is enlarged or made smaller by up to this factor.
-        stretch: height and width are changed against each other by up to this factor.
+        often: probability that a clip gets any of the changes below.
+        turn_deg: the picture is rotated by up to +- this.
+        zoom: it is enlarged or reduced by up to this factor.
+        stretch: the ratio of height to width is changed by up to this factor.
         shift_px: it is moved by up to +- this.
-        sway_px: from the first to the last frame the whole picture also moves by up to this, with a little turning and
-            zooming, as when a head moves; the flow says so.
-        blur_px: it is blurred by a Gaussian of up to this.
-        gamma: gray values are bent by an exponent of up to this factor.
+        sway_px: from the first to the last frame, the whole picture also moves by up to this, with slight rotation and
+            zoom, as when a head moves; the flow includes this motion.
+        blur_px: it is blurred with a Gaussian of up to this standard deviation.
+        gamma: gray values are transformed by an exponent of up to this factor.
     """
 
     random_crop: bool = False
@@ -72,13 +72,13 @@ class TransformSettings:
     def __post_init__(self) -> None:
         sizes = (self.contrast, self.flicker, self.noise, self.turn_deg, self.shift_px, self.sway_px, self.blur_px)
         if not (0 <= self.flip <= 1 and 0 <= self.often <= 1) or min(sizes) < 0:
-            raise InputError(f"chances lie between 0 and 1, and sizes are not negative: {self}")
+            raise InputError(f"probabilities lie between 0 and 1, and sizes are not negative: {self}")
         if min(self.zoom, self.stretch, self.gamma) < 1:
             raise InputError(f"factors are at least 1: {self}")
 
 
 TRAIN = TransformSettings(random_crop=True, flip=0.5, contrast=0.2, flicker=0.01, noise=2.0)
-# Faces fill real crops otherwise than simulated ones do, heads move, cameras blur.
+# Real faces fill the crop differently from simulated ones, heads move, cameras blur.
 WILD = replace(
     TRAIN, often=0.7, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=8, sway_px=10, blur_px=1.2, gamma=1.6, noise=4.0
 )
@@ -101,10 +101,10 @@ class Example:
 
 
 def normalized(frames: Gray | Array) -> Array:
-    """(T, C, C) gray levels -> (T, 1, C, C): the whole clip's mean taken away, divided by its standard deviation.
+    """(T, C, C) gray levels -> (T, 1, C, C): minus the whole clip's mean, divided by its standard deviation.
 
-    Nothing but the clip itself is used, so nothing leaks from other clips; brightness and contrast of the camera drop
-    out, changes of light within the clip stay.
+    Only the clip itself is used, so nothing leaks from other clips; the camera's brightness and contrast cancel out,
+    changes of light within the clip remain.
     """
     values = frames.astype(np.float32)
     spread = max(float(values.std()), LEAST_SPREAD)
@@ -112,7 +112,7 @@ def normalized(frames: Gray | Array) -> Array:
 
 
 def evaluation_input(frames: Gray) -> Array:
-    """(T, S, S) aligned frames -> (T, 1, C, C) of their middle, as `EVAL` makes it."""
+    """(T, S, S) aligned frames -> (T, 1, C, C), their middle, as with `EVAL`."""
     return normalized(middle(frames))
 
 
@@ -123,12 +123,12 @@ def middle(frames: Gray) -> Gray:
 
 
 def transform(clip: StoredClip, settings: TransformSettings, rng: np.random.Generator) -> Example:
-    """Cut and change a clip; landmarks and flow go with it.
+    """Crop and augment a clip, together with its landmarks and flow.
 
     Args:
         clip: 144 px.
         settings: `TRAIN`, `EVAL` or your own.
-        rng: not used by `EVAL`.
+        rng: random numbers; not used with `EVAL`.
     """
     if settings.often and rng.random() < settings.often:
         frames, landmarks, flow = _moved(clip, settings, rng)
@@ -155,7 +155,7 @@ def transform(clip: StoredClip, settings: TransformSettings, rng: np.random.Gene
 def _cropped(
     clip: StoredClip, settings: TransformSettings, rng: np.random.Generator
 ) -> tuple[Array, Array, Array | None]:
-    """Frames, landmarks and flow of a window, the middle one or a random one."""
+    """Frames, landmarks and flow of a window, either the middle or a random one."""
     room = STORED_PX - CROP_PX
     left, top = (int(v) for v in rng.integers(0, room + 1, 2)) if settings.random_crop else (room // 2, room // 2)
     frames = clip.frames[:, top : top + CROP_PX, left : left + CROP_PX].astype(np.float32)
@@ -167,7 +167,7 @@ def _cropped(
 def _moved(
     clip: StoredClip, settings: TransformSettings, rng: np.random.Generator
 ) -> tuple[Array, Array, Array | None]:
-    """Frames, landmarks and flow, all under one affine map a frame; then blur and gamma."""
+    """Frames, landmarks and flow, all with the same affine map per frame; then blur and gamma."""
     maps = draw_maps(len(clip.frames), settings, rng)
     side = (CROP_PX, CROP_PX)
     frames = np.stack(
@@ -187,11 +187,11 @@ def _moved(
 
 
 def draw_maps(count: int, settings: TransformSettings, rng: np.random.Generator) -> Array:
-    """(T, 2, 3) affine maps from the stored picture to the crop, one a frame, changing smoothly."""
+    """(T, 2, 3) affine maps from the stored picture to the crop, one per frame, changing smoothly."""
     angle = np.radians(rng.uniform(-settings.turn_deg, settings.turn_deg))
     zoom, stretch = settings.zoom ** rng.uniform(-1, 1), settings.stretch ** rng.uniform(-0.5, 0.5)
     shift = rng.uniform(-settings.shift_px, settings.shift_px, 2)
-    # A quarter of the way to each side of the middle is straight, the rest swings; small sways are the commoner ones.
+    # A quarter of the way to each side of the middle is a straight path, the rest swings; small sways are more common.
     way = settings.sway_px * rng.random() ** 2
     moment = np.linspace(-0.5, 0.5, count)
     swing = 0.5 * moment[:, None] + 0.25 * np.sin(
@@ -208,9 +208,9 @@ def draw_maps(count: int, settings: TransformSettings, rng: np.random.Generator)
 
 
 def moved_flow(flow: Array, maps: Array) -> Array:
-    """Flow of the pictures after each was mapped: (T-1, 2, S, S) and (T, 2, 3) -> (T-1, 2, C, C).
+    """Flow of the pictures after each has been mapped: (T-1, 2, S, S) and (T, 2, 3) -> (T-1, 2, C, C).
 
-    What is seen at x lay at p = M_k^-1 x; it goes to p + f_k(p), which is seen at M_{k+1} (p + f_k(p)).
+    What is now at x was at p = M_k^-1 x; it moves to p + f_k(p), which is now at M_{k+1} (p + f_k(p)).
     """
     y, x = np.mgrid[:CROP_PX, :CROP_PX].astype(np.float64)
     there = np.stack([x, y])
@@ -226,14 +226,14 @@ def moved_flow(flow: Array, maps: Array) -> Array:
 
 
 def mirrored_landmarks(landmarks: Array) -> Array:
-    """(..., 68, 2) px of the crop, of the picture's mirror image; right and left change their numbers."""
+    """Landmarks (..., 68, 2) of the mirrored picture, px of the crop; right and left swap their numbers."""
     out = landmarks[..., MIRRORED, :].copy()
     out[..., 0] = CROP_PX - 1 - out[..., 0]
     return out
 
 
 def mirrored_flow(flow: Array | None) -> Array | None:
-    """(..., 2, H, W) of the picture's mirror image: the columns turned round, dx with the other sign."""
+    """Flow (..., 2, H, W) of the mirrored picture: columns reversed, dx with opposite sign."""
     if flow is None:
         return None
     out = flow[..., ::-1].copy()

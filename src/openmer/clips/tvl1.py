@@ -1,8 +1,8 @@
 """Dual TV-L1 flow of many pairs of frames at once, in torch: OpenCV's method and default parameters, for a GPU.
 
 Source: Zach, Pock, Bischof, A Duality Based Approach for Realtime TV-L1 Optical Flow, 2007; Sanchez, Meinhardt-Llopis,
-Facciolo, TV-L1 Optical Flow Estimation, IPOL 2013, whose parameters' names these are. `cv2.optflow`'s solver is its
-twin: a test holds both equal to a few hundredths of a pixel. Pairs stop on their own when their flow no longer changes.
+Facciolo, TV-L1 Optical Flow Estimation, IPOL 2013, which also gives the parameters their names. A test checks that it
+agrees with `cv2.optflow`'s solver to a few hundredths of a pixel. Each pair stops once its flow no longer changes.
 
 Shape legend: B pairs, H rows, W columns.
 """
@@ -21,14 +21,14 @@ class TVL1Settings:
     Attributes:
         tau: time step of the dual variables.
         attachment: weight of the data (lambda).
-        theta: how closely the two halves of the problem are tied.
-        scales: levels of the pyramid, at most.
+        theta: how tightly the two halves of the problem are coupled.
+        scales: largest number of pyramid levels.
         step: size of a level relative to the one below.
-        warps: of the second frame at each level.
-        epsilon: the flow has come to rest when it changes by less than this, px in the mean.
-        inner: iterations between two median filters.
-        outer: median filters a warp.
-        median: side of the median filter, px, odd; 1 has none.
+        warps: number of warps of the second frame at each level.
+        epsilon: the flow has converged when it changes by less than this, px on average.
+        inner: iterations between median filters.
+        outer: median filters per warp.
+        median: side of the median filter, px, odd; 1 means no filter.
     """
 
     tau: float = 0.25
@@ -44,7 +44,7 @@ class TVL1Settings:
 
 
 SMALLEST_PX = 16  # sides of the coarsest level
-LOOK_EVERY = 5  # iterations; asking whether all pairs rest makes a GPU wait
+LOOK_EVERY = 5  # iterations; checking whether all pairs have converged makes a GPU wait
 
 
 def tvl1_flow(first_BHW: Tensor, second_BHW: Tensor, settings: TVL1Settings | None = None) -> Tensor:  # noqa: N803
@@ -52,7 +52,7 @@ def tvl1_flow(first_BHW: Tensor, second_BHW: Tensor, settings: TVL1Settings | No
 
     Args:
         first_BHW: gray levels, 0 to 255, of any type.
-        second_BHW: the same of the second frames.
+        second_BHW: the second frames, likewise.
         settings: OpenCV's defaults if None.
 
     Returns:
@@ -62,7 +62,7 @@ def tvl1_flow(first_BHW: Tensor, second_BHW: Tensor, settings: TVL1Settings | No
         ValueError: the shapes differ.
     """
     if first_BHW.shape != second_BHW.shape or first_BHW.ndim != 3:
-        raise ValueError(f"two batches of frames of one size are needed: {first_BHW.shape} and {second_BHW.shape}")
+        raise ValueError(f"two batches of frames of the same size are needed: {first_BHW.shape}, {second_BHW.shape}")
     settings = settings or TVL1Settings()
     with torch.no_grad():
         pyramid = [(first_BHW.float()[:, None], second_BHW.float()[:, None])]
@@ -89,9 +89,9 @@ def _resized(image: Tensor, step: float) -> Tensor:
 
 
 def _sampled(image: Tensor, x: Tensor, y: Tensor, *, mode: str, rim: str) -> Tensor:
-    """The image at pixel places (H', W') or (B, H', W').
+    """The image at pixel positions (H', W') or (B, H', W').
 
-    In float64, since float32 places in units of half the image are off by enough to move flat skin.
+    In float64, since float32 positions in units of half the image are inexact enough to move flat skin.
     """
     height, width = image.shape[2:]
     grid = torch.stack([2 * x.double() / (width - 1) - 1, 2 * y.double() / (height - 1) - 1], -1)
@@ -119,7 +119,7 @@ def _solved(first: Tensor, second: Tensor, flow: Tensor, settings: TVL1Settings)
 def _descended(
     flow: Tensor, dual: Tensor, gradient: Tensor, size: Tensor, constant: Tensor, settings: TVL1Settings
 ) -> tuple[Tensor, Tensor]:
-    """Iterate at one warp, each pair until it rests."""
+    """Iterate at one warp, each pair until it has converged."""
     reach, ascent = settings.attachment * settings.theta, settings.tau / settings.theta
     rest = settings.epsilon**2 * flow.shape[2] * flow.shape[3]
     moving = torch.ones(len(flow), 1, 1, 1, dtype=torch.bool, device=flow.device)
@@ -128,7 +128,7 @@ def _descended(
             flow = torch.where(moving, _median(flow, settings.median), flow)
         for k in range(settings.inner):
             rho = constant + (gradient * flow).sum(1, keepdim=True)
-            # Where the residual is large a full step, else the step that makes it zero.
+            # Where the residual is large, a full step; elsewhere the step that makes it zero.
             along = torch.where(rho.abs() > reach * size, reach * rho.sign(), rho / size.clamp_min(1e-12))
             after = flow - along * gradient + settings.theta * _divergence(dual)
             slopes = _forward(after)
@@ -142,7 +142,7 @@ def _descended(
 
 
 def _slope(image: Tensor, dim: int) -> Tensor:
-    """Half the difference of both neighbours, the rim replicated."""
+    """Half the difference of the two neighbours, with the border replicated."""
     padding = (1, 1, 0, 0) if dim == 3 else (0, 0, 1, 1)
     wide = F.pad(image, padding, mode="replicate")
     side = image.shape[dim]
@@ -150,7 +150,7 @@ def _slope(image: Tensor, dim: int) -> Tensor:
 
 
 def _forward(flow: Tensor) -> Tensor:
-    """(B, 2, 2, H, W): to the next column and to the next row; 0 at the last."""
+    """(B, 2, 2, H, W): differences to the next column and to the next row; 0 at the last."""
     return torch.stack(
         [
             F.pad(flow[..., 1:] - flow[..., :-1], (0, 1)),

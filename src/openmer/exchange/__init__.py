@@ -1,1 +1,1 @@
-"""Results in the formats of the programs that people annotate with, and their annotations as timelines."""
+"""Results in the formats of annotation programs, and people's annotations as timelines."""

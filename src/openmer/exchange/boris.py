@@ -1,7 +1,7 @@
 """Events for BORIS (Friard and Gamba, Methods in Ecology and Evolution 7, 2016), which imports them from a spreadsheet.
 
-The columns are those that BORIS 8 to 10 asks for in the first sheet of an .xlsx file: time, subject, code, modifier,
-comment. A state begins with one row and ends with another of the same code; an apex is a point, one row.
+The columns are those that BORIS 8 to 10 expects in the first sheet of an .xlsx file: time, subject, code, modifier,
+comment. A state begins with one row and ends with another of the same code; an apex is a point event, one row.
 """
 
 import csv
@@ -20,7 +20,7 @@ Row = tuple[float, str, str, str, str]
 
 
 def rows(timeline: Timeline) -> list[Row]:
-    """Events in order of time: two for each interval, one more for its apex, blinks aside."""
+    """Events in order of time: two per interval, and one more for its apex, except for blinks."""
     found: list[tuple[int, int, str, str]] = []
     for code, lane in lanes(timeline).items():
         for interval in lane:

@@ -1,8 +1,8 @@
-"""ELAN annotation files (.eaf): write a timeline as one, and read a tier of one as a timeline.
+"""ELAN annotation files (.eaf): write a timeline as one, and read one of its tiers as a timeline.
 
 The format is EAF 3.0 (Max Planck Institute for Psycholinguistics, EAFv3.0.xsd): tiers of annotations between time
-slots in whole milliseconds of the media. Python's own XML modules do all that is needed. A document type is refused
-before anything of it is read, so no entity is expanded and nothing outside of the file is opened.
+slots in whole milliseconds of the media. Python's own XML modules suffice. A document type declaration is refused
+before any of it is processed, so no entity is expanded and nothing outside the file is opened.
 """
 
 import mimetypes
@@ -22,9 +22,9 @@ from openmer.version import __version__
 FORMAT = "3.0"
 SCHEMA_URL = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 MOMENTS = "moments"
-MOMENT_MS = 40  # ELAN has no points: a key moment begins at its millisecond and is drawn as long as this
+MOMENT_MS = 40  # ELAN has no point events: a key moment begins at its millisecond and lasts this long
 UNITS = "milliseconds"
-SAID = ("engine", "trained_on", "caution")  # what of the provenance goes along
+SAID = ("engine", "trained_on", "caution")  # the parts of the provenance that are included
 
 Span = tuple[int, int, str]  # begin and end in milliseconds, and words
 
@@ -33,8 +33,8 @@ def to_elan(timeline: Timeline, media: str | None = None) -> bytes:
     """The content of an .eaf file: a tier for each label, one for times without a face, one for key moments.
 
     Args:
-        timeline: of one video.
-        media: path of the video from the folder of the .eaf file, with forward slashes; None writes none.
+        timeline: timeline of one video.
+        media: path of the video relative to the folder of the .eaf file, with forward slashes; None for no media.
     """
     tiers: dict[str, list[Span]] = {
         label: [(*milliseconds(i), described(i)) for i in lane] for label, lane in lanes(timeline).items()
@@ -67,10 +67,10 @@ def to_elan(timeline: Timeline, media: str | None = None) -> bytes:
 
 
 def media_path(video: Path, out: Path) -> str:
-    """How an .eaf file at `out` names the video: from its own folder, so that both can move together."""
+    """The video's path as an .eaf file at `out` states it: relative to its folder, so that both can move together."""
     try:
         path = Path(os.path.relpath(video.absolute(), out.absolute().parent)).as_posix()
-    except ValueError:  # on another drive of Windows there is no way from one to the other
+    except ValueError:  # on different Windows drives there is no relative path
         return video.absolute().as_posix()
     return path if path.startswith("../") else f"./{path}"
 
@@ -95,7 +95,7 @@ def _add_header(root: Element, provenance: Mapping[str, Any], media: str | None,
 
 
 def _add_tiers(root: Element, tiers: Mapping[str, list[Span]], *, moments_tier: str) -> None:
-    """Time slots in order, then the tiers. Each annotation has slots of its own, so that moving one moves no other."""
+    """Add time slots in order, then the tiers. Each annotation has its own slots, so that moving one moves no other."""
     order = SubElement(root, "TIME_ORDER")
     spans = [(tier, k, span) for tier, found in tiers.items() for k, span in enumerate(found)]
     ends = sorted((span[side], side, tier, k) for tier, k, span in spans for side in (0, 1))
@@ -123,21 +123,21 @@ def _add_tiers(root: Element, tiers: Mapping[str, list[Span]], *, moments_tier: 
 def read_elan(path: Path | str, tier: str | None = None) -> Timeline:
     """Read one tier of an .eaf file.
 
-    An interval's label is what its annotation says, up to a colon; where it says nothing, the name of the tier. ELAN
-    does not know how long the video is: the timeline ends where the last annotation of the file does.
+    An interval's label is the text of its annotation up to a colon or, if that is empty, the name of the tier. ELAN
+    does not store the length of the video: the timeline ends where the last annotation in the file does.
 
     Args:
-        path: of the file.
-        tier: its name; may be left away where only one tier has annotations.
+        path: path of the file.
+        tier: name of the tier; may be omitted if only one tier has annotations.
 
     Raises:
-        InputError: the file is no .eaf, has no such tier (the message lists those there are), or the tier's
+        InputError: the file is not an .eaf, has no such tier (the message lists the existing ones), or the tier's
             annotations have no times of their own.
     """
     path = Path(path)
     root = _parsed(path)
     if root.tag != "ANNOTATION_DOCUMENT":
-        raise InputError(f"{path} is no ELAN file: it begins with {root.tag}, not ANNOTATION_DOCUMENT")
+        raise InputError(f"{path} is not an ELAN file: it begins with {root.tag}, not ANNOTATION_DOCUMENT")
     times = _slots(root, path)
     element = _chosen(root, tier, path)
     intervals = tuple(_interval(a, element, times, path) for a in element.findall("ANNOTATION/*"))
@@ -166,19 +166,19 @@ def _parsed(path: Path) -> Element:
     except OSError as error:
         raise InputError(f"cannot read the ELAN file {path}: {error.strerror or error}") from error
     except (expat.ExpatError, LookupError, ValueError) as error:
-        raise InputError(f"{path} is no ELAN file: {error}") from error
+        raise InputError(f"{path} is not an ELAN file: {error}") from error
     return builder.close()
 
 
 def _slots(root: Element, path: Path) -> dict[str, int | None]:
-    """Milliseconds of the first media file for each time slot; None where it has no time of its own."""
+    """Time of each time slot in milliseconds of the first media file; None if it has no time of its own."""
     header = root.find("HEADER")
     units = UNITS if header is None else header.get("TIME_UNITS", UNITS)
     if units != UNITS:
         raise InputError(f"{path} counts time in {units}; only milliseconds are read")
     media = root.find("HEADER/MEDIA_DESCRIPTOR")
     try:
-        # Where media files were synchronised, annotations count from this moment of the file.
+        # If media files were synchronised, annotations count from this moment of the file.
         origin = 0 if media is None else int(media.get("TIME_ORIGIN", "0"))
         found: dict[str, int | None] = {}
         for slot in root.findall("TIME_ORDER/TIME_SLOT"):
@@ -218,7 +218,7 @@ def _interval(annotation: Element, tier: Element, times: Mapping[str, int | None
         raise InputError(f"annotation {number} of tier {name!r} in {path} lacks a time; align it in ELAN")
     if not begin < end:
         raise InputError(
-            f"annotation {number} of tier {name!r} in {path} lasts from {begin} to {end} ms; mend it in ELAN"
+            f"annotation {number} of tier {name!r} in {path} lasts from {begin} to {end} ms; correct it in ELAN"
         )
     words = (annotation.findtext("ANNOTATION_VALUE") or "").partition(":")[0].strip()
     return Interval(onset_s=begin / 1000, offset_s=end / 1000, label=words or name)

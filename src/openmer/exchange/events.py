@@ -1,4 +1,4 @@
-"""How an interval is said in other programs: in words, in whole milliseconds, and in rows that never overlap."""
+"""How intervals are expressed in other programs: in words, in whole milliseconds, and in lanes that never overlap."""
 
 import re
 from collections.abc import Iterable
@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from openmer.timeline import NONE, Interval, Timeline
 
 CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION = "candidate", "set_aside", "blink", "large_motion"
-USUAL = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # what `openmer analyze` can say, written even where it did not
+USUAL = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # all that `openmer analyze` can give; written even if empty
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def printable(words: str) -> str:
-    """Without the characters that XML cannot hold, in which ELAN files and workbooks are written."""
+    """Replace the characters that XML, and so ELAN files and workbooks, cannot hold."""
     return _NOT_XML.sub("?", words)
 
 
 def milliseconds(interval: Interval) -> tuple[int, int]:
-    """Onset and offset, rounded; at least one millisecond lies between them, and none before the video."""
+    """Onset and offset, rounded; at least one millisecond apart, and not before the video."""
     onset = max(0, round(1000 * interval.onset_s))
     return onset, max(onset + 1, round(1000 * interval.offset_s))
 
@@ -36,7 +36,7 @@ def described(interval: Interval) -> str:
 
 
 def _opinion(interval: Interval) -> str:
-    """All expressions together where the network can say `none`, else its most probable class."""
+    """The probability of all expressions together if the network has `none`, else of its most probable class."""
     probabilities = interval.probabilities or {}
     if NONE in probabilities:
         return f"p(expression)={1 - probabilities[NONE]:.2f}"
@@ -44,10 +44,10 @@ def _opinion(interval: Interval) -> str:
 
 
 def lanes(timeline: Timeline) -> dict[str, tuple[Interval, ...]]:
-    """Intervals and gaps by label, no two in a lane overlapping; what would overlap goes to `LABEL 2` and so on.
+    """Intervals and gaps by label, without overlap within a lane; what would overlap goes to `LABEL 2` and so on.
 
-    Tiers of ELAN and states of BORIS cannot overlap themselves. The labels of `openmer analyze` come first, and are
-    there even where they are empty.
+    Annotations of one ELAN tier, or of one BORIS state, cannot overlap. The labels of `openmer analyze` come first, and
+    are included even if empty.
     """
     everything = sorted((*timeline.intervals, *timeline.gaps), key=milliseconds)
     labels = dict.fromkeys((*USUAL, *(i.label for i in everything)))
@@ -59,7 +59,7 @@ def lanes(timeline: Timeline) -> dict[str, tuple[Interval, ...]]:
 
 
 def _apart(intervals: Iterable[Interval]) -> list[list[Interval]]:
-    """As few lists as can be in which nothing overlaps, for intervals sorted by onset."""
+    """Split intervals, sorted by onset, into as few lists without overlap as possible."""
     rows: list[list[Interval]] = []
     for interval in intervals:
         onset = milliseconds(interval)[0]
@@ -72,14 +72,14 @@ def _apart(intervals: Iterable[Interval]) -> list[list[Interval]]:
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
-    """The name, or with a stroke where a label is already called so."""
+    """The name, with a prime added if it is already taken."""
     while name in taken:
         name += "'"
     return name
 
 
 def moments(timeline: Timeline) -> tuple[tuple[int, str], ...]:
-    """(milliseconds, words) of onset, apex and offset of all that has an apex, blinks aside; no two at once."""
+    """(milliseconds, words) for onset, apex and offset of intervals with an apex, except blinks; no two at once."""
     found: dict[int, list[str]] = {}
     numbers: dict[str, int] = {}
     for interval in timeline:

@@ -1,4 +1,4 @@
-"""From the folder that `openmer analyze` wrote to one file in another program's format."""
+"""From the folder that `openmer analyze` wrote to a file in another program's format."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from openmer.timeline import Timeline, read_timeline
 
 Format = Literal["elan", "boris", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-# Endings of names, the usual one first; another would not be opened by the program that it is for.
+# File name endings, the usual one first; the target program would not open others.
 ENDINGS: dict[Format, tuple[str, ...]] = {
     "elan": (".eaf",),
     "boris": (".xlsx", ".csv"),
@@ -26,17 +26,17 @@ TIMELINE, FRAMES = "timeline.json", "frames.csv"
 
 @dataclass(frozen=True)
 class Result:
-    """What `openmer analyze` wrote: the timeline, and the folder in which it lies."""
+    """What `openmer analyze` wrote: the timeline, and its folder."""
 
     timeline: Timeline
     folder: Path
 
 
 def read_result(path: Path | str) -> Result:
-    """Read the folder of a result, or the timeline.json in it.
+    """Read a result's folder, or the timeline.json in it.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is no result, or it is damaged.
     """
     path = Path(path)
     if path.is_dir():
@@ -44,7 +44,7 @@ def read_result(path: Path | str) -> Result:
             raise InputError(f"{path} holds no {TIMELINE}; give a folder that openmer analyze wrote")
         path /= TIMELINE
     elif path.is_file() and path.suffix.lower() != ".json":
-        raise InputError(f"{path} is no result: give the folder that openmer analyze wrote, or the {TIMELINE} in it")
+        raise InputError(f"{path} is not a result: give the folder that openmer analyze wrote, or the {TIMELINE} in it")
     return Result(read_timeline(path), path.parent)
 
 
@@ -54,22 +54,22 @@ def export(
     """Write a result for another program.
 
     Args:
-        result: the folder of `openmer analyze`, or a timeline.json.
-        to: for which program.
+        result: the folder that `openmer analyze` wrote, or a timeline.json.
+        to: the target program or format.
         out: the file to write.
-        video: where the video lies, for ELAN; by default a file of its name beside `out`, which ELAN asks for if it is
+        video: where the video is, for ELAN; by default a file of that name beside `out`, for which ELAN asks if it is
             not there.
         overwrite: whether a file at `out` may be replaced.
 
     Raises:
-        InputError: the result cannot be read, or `out` has another ending than the program needs.
-        OutputError: `out` is taken or cannot be written.
+        InputError: the result cannot be read, or `out` does not have the ending that the program needs.
+        OutputError: `out` already exists or cannot be written.
     """
     out = Path(out)
     if out.suffix.lower() not in ENDINGS[to]:
         raise InputError(f"--out must end in {' or '.join(ENDINGS[to])} for {to}, got {out.name}")
     if video is not None and to != "elan":
-        raise InputError(f"only an ELAN file names its video; leave --video away for {to}")
+        raise InputError(f"only an ELAN file names its video; leave out --video for {to}")
     write_new_file(out, _content(read_result(result), to, out, video), overwrite=overwrite)
 
 
@@ -89,4 +89,4 @@ def _media(timeline: Timeline, out: Path, video: Path | None) -> str | None:
             raise InputError(f"there is no video {video}")
         return media_path(video, out)
     source = str(timeline.provenance.get("source", ""))
-    return f"./{Path(source).name}" if Path(source).suffix else None  # a folder of pictures cannot be played
+    return f"./{Path(source).name}" if Path(source).suffix else None  # a folder of images cannot be played

@@ -18,10 +18,10 @@ UNITS = {"_s": "s", "_px": "px", "_deg": "degrees"}
 
 
 def to_parquet(frames_csv: Path, provenance: Mapping[str, Any]) -> bytes:
-    """The content of the file, one row a frame; whole numbers, truth values and doubles, null where nothing is known.
+    """The content of the file, one row per frame; integers, booleans and doubles, null where nothing is known.
 
     Raises:
-        InputError: pyarrow is not installed, or `frames_csv` is not there or damaged.
+        InputError: pyarrow is not installed, or `frames_csv` is missing or damaged.
     """
     try:
         import pyarrow as pa
@@ -52,10 +52,10 @@ def _columns(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}, which openmer analyze writes: {error}") from error
     if "frame" not in names or "time_s" not in names:
-        raise InputError(f"{path} is no frames.csv of openmer analyze: it lacks the column frame or time_s")
+        raise InputError(f"{path} is not a frames.csv of openmer analyze: it lacks the column frame or time_s")
     return names
 
 
 def _unit(column: str) -> str:
-    """Of a column by the end of its name; 1 where it has none."""
+    """The unit of a column, from the end of its name; 1 if it has none."""
     return next((unit for ending, unit in UNITS.items() if column.endswith(ending)), "1")

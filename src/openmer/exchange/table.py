@@ -1,4 +1,4 @@
-"""A plain table of intervals: what a spreadsheet or a script needs, and a truth that can be written by hand."""
+"""A plain table of intervals: for spreadsheets and scripts, and for annotation written by hand."""
 
 import csv
 import io
@@ -11,13 +11,13 @@ from openmer.timeline import Interval, Timeline, one_line
 
 COLUMNS = ("onset_s", "apex_s", "offset_s", "label", "regions", "peak_px", "expression")
 NEEDED = ("onset_s", "offset_s")
-LABEL = "annotated"  # where a table has no column for it
+LABEL = "annotated"  # if a table has no label column
 
 
 def to_csv(timeline: Timeline) -> bytes:
-    """A row an interval; regions joined by `+`, `p_CLASS` for each class of a network, empty where unknown.
+    """One row per interval; regions joined by `+`, `p_CLASS` for each class of a network, empty if unknown.
 
-    A network that names action units adds the column `action_units`, those that it takes to be shown, joined by `+`.
+    A network that names action units adds the column `action_units`: those more likely shown than not, joined by `+`.
     """
     units = any(i.action_units for i in timeline)
     classes = dict.fromkeys(name for i in timeline for name in i.probabilities or ())
@@ -38,9 +38,9 @@ def _seconds(value: float | None) -> str:
 
 
 def read_csv(path: Path | str) -> Timeline:
-    """Read a table with the columns onset_s and offset_s, on request apex_s and label; others are not looked at.
+    """Read a table with the columns onset_s and offset_s, optionally apex_s and label; other columns are ignored.
 
-    What `to_csv` and `Timeline.to_csv` write is read too. The timeline ends with its last interval.
+    Tables written by `to_csv` and `Timeline.to_csv` can be read too. The timeline ends with its last interval.
 
     Raises:
         InputError: the file cannot be read, lacks a column, or a row is wrong; the message names the row.

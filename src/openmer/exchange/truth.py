@@ -1,4 +1,4 @@
-"""What people annotated, as a timeline with intervals of one kind: from ELAN, a table, or a timeline."""
+"""Human annotation as a timeline with intervals of one kind: from ELAN, a table, or a timeline."""
 
 from collections import Counter
 from dataclasses import replace
@@ -17,10 +17,11 @@ def read_truth(path: Path | str, tier: str | None = None) -> Timeline:
 
     Args:
         path: an .eaf file, a .csv table with onset_s and offset_s, or a timeline.json.
-        tier: of the .eaf file; of a table or a timeline the label that counts. May be left away where there is one.
+        tier: tier of the .eaf file; for a table or a timeline, the label that counts. May be omitted if there is only
+            one.
 
     Raises:
-        InputError: it cannot be read, or there is no such tier or label; the message lists those there are.
+        InputError: it cannot be read, or there is no such tier or label; the message lists the existing ones.
     """
     path = Path(path)
     ending = path.suffix.lower()

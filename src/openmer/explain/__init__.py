@@ -1,1 +1,1 @@
-"""What the network saw: where and when a decision comes from, and what moved there."""
+"""What the network saw: where and when a decision came from, and what moved there."""

@@ -1,8 +1,8 @@
-"""Where and when a decision comes from: a clip against the same face standing still.
+"""Where and when a decision comes from: a clip compared with the same face standing still.
 
-The question behind every attribution is "compared with what". Here it is compared with the clip's first frame, shown as
-often as the clip has frames: the same face, light and alignment, without any motion. So what does not move cannot be
-given a share, and the shares add up to what the motion changed in the network's mind.
+The question behind every attribution is "compared with what?". Here the baseline is the clip's first frame, repeated
+for every frame of the clip: the same face, light and alignment, without any motion. So what does not move cannot get a
+share, and the shares add up to what the motion changed in the network's decision.
 
 Shape legend: T frames, C = 128 px crop, K classes, R regions.
 """
@@ -31,16 +31,16 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each place and frame added to the log-odds of a class.
+    """What each place and frame contributed to the log-odds of a class.
 
     Attributes:
         target: the class.
         method: how it was computed.
         moving: log-odds of the class for the clip.
-        still: log-odds for its first frame standing still.
-        places: (T, C, C). Of `integrated` added log-odds, which sum to `moving - still` up to the steps of its path. Of
-            `held` the log-odds lost while a patch around the place stands still, the mean over the patches that hold
-            it, in all frames alike.
+        still: log-odds of the class for its first frame standing still.
+        places: (T, C, C). For `integrated`, added log-odds, which sum to `moving - still` up to the steps of the path.
+            For `held`, the log-odds lost while a patch around the place is held still, averaged over the patches that
+            contain it; the same in all frames.
     """
 
     target: str
@@ -51,29 +51,29 @@ class Attribution:
 
     @property
     def map(self) -> Array:
-        """(C, C) over all frames, without sign: how much a place mattered, for or against."""
+        """(C, C) over all frames, unsigned: how much a place mattered, for or against."""
         return np.asarray(np.abs(self.places).sum(0), np.float32)
 
     @property
     def frames(self) -> Array:
-        """(T,) share of each frame, without sign; they sum to 1 unless nothing mattered."""
+        """(T,) share of each frame, unsigned; they sum to 1 unless nothing mattered."""
         total = np.abs(self.places).sum((1, 2))
         return np.asarray(total / max(float(total.sum()), 1e-12), np.float32)
 
     def share(self, inside: npt.NDArray[np.bool_] | npt.NDArray[np.float32]) -> float:
-        """How much of `map` lies inside a mask (C, C) of truth or of weights between 0 and 1."""
+        """The share of `map` inside a mask (C, C), boolean or with weights between 0 and 1."""
         whole = self.map
         return float((whole * inside).sum() / max(float(whole.sum()), 1e-12))
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One of F(g)'s channels, what F5C gives for the second frame of every pair.
+    """One channel of F(g), the output of F5C for the second frame of every pair.
 
     Attributes:
         number: 0 to 127.
-        share: of what all channels add, without sign.
-        change: (S, S) how far its values go from those of the still face, the largest over the pairs.
+        share: share of the contributions of all channels, unsigned.
+        change: (S, S) how far its values differ from those of the still face, the largest over the pairs.
     """
 
     number: int
@@ -82,7 +82,7 @@ class Channel:
 
 
 def need_captum() -> None:
-    """See that captum is there.
+    """Check that captum is installed.
 
     Raises:
         InputError: it is not installed.
@@ -98,8 +98,8 @@ def attribute(
 ) -> Attribution:
     """Attribute the log-odds of a class to places and frames.
 
-    `integrated` are integrated gradients (Sundararajan, Taly, Yan 2017). `held` is occlusion (Zeiler, Fergus 2014) in
-    which a patch is held still instead of being covered: how much the log-odds fall when nothing in it moves.
+    `integrated` is integrated gradients (Sundararajan, Taly, Yan 2017). `held` is occlusion (Zeiler, Fergus 2014) in
+    which a patch is held still instead of being covered: how far the log-odds fall when nothing in it moves.
 
     Args:
         model: with the recognition head.
@@ -152,16 +152,16 @@ def attribute(
 def strongest_channels(
     model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, most: int = 6
 ) -> tuple[Channel, ...]:
-    """The channels of F(g) through which most of the log-odds come: gradient times change from the still face.
+    """The channels of F(g) that contribute most to the log-odds: gradient times change from the still face.
 
-    Of what reaches the decision through F5C's features; a network with `motion` also reads motion beside them.
+    This covers only what reaches the decision through F5C's features; a network with `motion` also reads motion.
 
     Args:
         model: with the recognition head.
         crops_TCC: (T, C, C) gray levels.
         classes: names of the network's outputs.
         target: one of them.
-        most: how many.
+        most: largest number of channels.
     """
     clip, still = _clips(model, crops_TCC)
     kept: list[Tensor] = []
@@ -187,13 +187,13 @@ def strongest_channels(
 
 
 def _clips(model: MOL, crops_TCC: Gray) -> tuple[Tensor, Tensor]:
-    """(1, T, 1, C, C) the clip as the network reads it, and its first frame standing still."""
+    """(1, T, 1, C, C) each: the clip as the network reads it, and its first frame standing still."""
     clip = torch.from_numpy(normalized(crops_TCC))[None].to(next(model.parameters()).device)
     return clip, clip[:, :1].expand_as(clip).contiguous()
 
 
 def _log_odds(model: MOL, clips: Tensor, number: int) -> Tensor:
-    """(B,) of a class against all others together."""
+    """(B,) log-odds of a class against all others together."""
     logits = model(clips, ("mer",)).logits
     assert logits is not None  # noqa: S101  (it was asked for)
     others = torch.cat([logits[:, :number], logits[:, number + 1 :]], 1)

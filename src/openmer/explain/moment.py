@@ -1,4 +1,4 @@
-"""One window of a video explained: the decision, where and when it comes from, what moved, which units that may be.
+"""Explain one window of a video: the decision, where and when it comes from, what moved, and which units that may be.
 
 Shape legend: T frames, C = 128 px crop, R regions.
 """
@@ -32,14 +32,14 @@ class Explanation:
     """What the network saw in one window.
 
     Attributes:
-        probabilities: of the window, by class.
-        attribution: of the log-odds of `attribution.target`.
-        channels: of F(g), the strongest first.
-        shares: how much of the attribution lies in each region, and elsewhere; they sum to 1.
-        motion: (R, 2) px of the crop, regions less the head's motion, from the window's first frame to `apex`.
-        units: that may have moved, by the motion of the regions.
-        named: action units, such as `AU12`, with the network's probabilities; None where it names none.
-        apex: number of the frame within the window at which regions are farthest from where they began.
+        probabilities: class probabilities of the window.
+        attribution: attribution of the log-odds of `attribution.target`.
+        channels: channels of F(g), strongest first.
+        shares: share of the attribution in each region, and elsewhere; they sum to 1.
+        motion: (R, 2) px of the crop, regions minus the head's motion, from the window's first frame to `apex`.
+        units: action units that may have moved, judged by the motion of the regions.
+        named: action units, such as `AU12`, with the network's probabilities; None if it names none.
+        apex: index of the frame within the window in which the regions are farthest from where they began.
     """
 
     probabilities: dict[str, float]
@@ -52,14 +52,14 @@ class Explanation:
     apex: int
 
     def sentence(self) -> str:
-        """In words."""
+        """The explanation in words."""
         a = self.attribution
         said = (
             f"{a.target} {self.probabilities[a.target]:.2f} in this one window: compared with the same face standing "
             f"still, its log-odds {'rose' if a.moving >= a.still else 'fell'} from {a.still:.1f} to {a.moving:.1f}."
         )
         inside = sorted(((v, k) for k, v in self.shares.items() if k != ELSEWHERE), reverse=True)[:3]
-        said += f" Of what mattered {1 - self.shares[ELSEWHERE]:.0%} lies in the twelve regions; the largest parts at "
+        said += f" Of what mattered, {1 - self.shares[ELSEWHERE]:.0%} lies in the twelve regions; the largest parts at "
         said += ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in inside) + "."
         return said + self._said_of_units()
 
@@ -70,12 +70,12 @@ class Explanation:
             shown = ", ".join(f"{_in_words(name)} ({p:.2f})" for p, name in sure)
             said = f" Action units that the network sees: {shown or 'none'}."
         if not self.units:
-            return said + " Too little moved to name action units by the motion of the regions."
+            return said + " Too little moved to name action units from the motion of the regions."
         named = ", ".join(f"AU{u.unit} {UNIT_NAMES[u.unit]} ({u.px:.1f} px{_side(u)})" for u in self.units)
-        return said + f" Action units that would move the regions so: {named}."
+        return said + f" Action units that would move the regions in this way: {named}."
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; the maps go to an array file."""
+        """The explanation as plain values, without the maps."""
         a = self.attribution
         return {
             "target": a.target,
@@ -95,7 +95,7 @@ class Explanation:
 
 
 def _in_words(unit: str) -> str:
-    """`AU12 lip corner puller`; the number alone of one that the simulator does not know."""
+    """Such as `AU12 lip corner puller`; only the number if the unit has no name here."""
     return f"{unit} {UNIT_NAMES.get(int(unit[2:]), '')}".rstrip()
 
 
@@ -113,10 +113,10 @@ def explain_window(
     target: str | None = None,
     method: Method = "integrated",
 ) -> Explanation:
-    """Explain what the network decides for a window.
+    """Explain the network's decision for a window.
 
     Args:
-        engine: in torch.
+        engine: the network, in torch.
         crops_TCC: (T, C, C) gray levels, aligned by one alignment.
         landmarks: (68, 2) px of the crop.
         target: class to explain; the most probable one by default.
@@ -144,7 +144,7 @@ def explain_window(
 
 
 def window_motion(crops_TCC: Gray, landmarks: Array) -> tuple[Array, int]:
-    """How far regions are from where they began when they are farthest, (R, 2) px of the crop; and in which frame.
+    """Displacement of the regions when they are farthest from where they began, (R, 2) px of the crop; and the frame.
 
     Args:
         crops_TCC: (T, C, C) gray levels.
@@ -156,7 +156,7 @@ def window_motion(crops_TCC: Gray, landmarks: Array) -> tuple[Array, int]:
 
 
 def region_shares(attribution: Attribution, landmarks: Array) -> dict[str, float]:
-    """How much of an attribution lies in each region's disc; a pixel belongs to the nearest disc that holds it.
+    """Share of an attribution in each region's disc; a pixel belongs to the nearest disc that contains it.
 
     Args:
         attribution: with places of (C, C).
@@ -177,7 +177,7 @@ def region_shares(attribution: Attribution, landmarks: Array) -> dict[str, float
 
 
 def heat(crop: Gray, places: Array, most: float) -> npt.NDArray[np.uint8]:
-    """A map over a crop, the face in gray where nothing mattered: (C, C) and (C, C) -> (C, C, 3) RGB."""
+    """A map drawn over a crop; the face stays gray where nothing mattered: (C, C) and (C, C) -> (C, C, 3) RGB."""
     strength = np.clip(cv2.GaussianBlur(places, (0, 0), SMOOTH_PX) / max(most, 1e-12), 0, 1)[..., None]
     colour = matplotlib.colormaps["inferno"](0.25 + 0.75 * strength[..., 0])[..., :3]
     gray = np.repeat(crop[..., None] / 255, 3, 2)
@@ -185,7 +185,7 @@ def heat(crop: Gray, places: Array, most: float) -> npt.NDArray[np.uint8]:
 
 
 def explained_figure(explanation: Explanation, crops_TCC: Gray, times_s: Sequence[float]) -> str:
-    """The explanation as a drawing (data URI): where, when, which regions and channels."""
+    """The explanation as a drawing (data URI): where, when, and which regions and channels."""
     a = explanation.attribution
     figure = Figure(figsize=(11, 5.4), layout="constrained")
     grid = figure.add_gridspec(2, 1, height_ratios=(1.9, 1))

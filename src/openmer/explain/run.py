@@ -16,7 +16,7 @@ from openmer.video.analyze import Analysis, AnalyzeSettings, analyze_whole
 from openmer.video.recognition import CLASSICAL, Engine
 from openmer.video.report import Explained
 
-MARGIN_S = 2.0  # of video that is looked at around what is asked for: the spotter needs a context
+MARGIN_S = 2.0  # of video analysed around the moments asked for: the spotter needs context
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ExplainSettings:
     """What is explained, and how.
 
     Attributes:
-        target: class whose log-odds are attributed; by default the most probable one of each window.
+        target: class whose log-odds are attributed; by default the most probable one in each window.
         method: see `openmer.explain.attribution.attribute`.
         at_s: moments to explain, in seconds; by default those that the report shows.
     """
@@ -34,7 +34,7 @@ class ExplainSettings:
     at_s: tuple[float, ...] = ()
 
     def __call__(self, engine: Engine, crops: Gray, landmarks: Array, times_s: Sequence[float]) -> Explained:
-        """Explain one window; what `analyze_whole` asks for."""
+        """Explain one window; the explainer that `analyze_whole` calls."""
         found = explain_window(engine, crops, landmarks, target=self.target, method=self.method)
         return Explained(found.sentence(), explained_figure(found, crops, times_s), found.to_json())
 
@@ -51,21 +51,21 @@ def explain(
 ) -> Analysis:
     """Analyse a video and explain its key moments.
 
-    Writes what `openmer.analyze` writes, `explanations.json`, and a report with a drawing for each moment. Where
-    moments are asked for and no part of the video is chosen, only their surroundings are analysed.
+    Writes what `openmer.analyze` writes, `explanations.json`, and a report with a drawing for each moment. If moments
+    are given but no part of the video is chosen, only their surroundings are analysed.
 
     Args:
         video: a video file, or a folder of numbered images.
-        out: the folder to make.
+        out: the folder to create.
         analysis: how the video is analysed; by default without an overlay.
-        settings: see there.
-        overwrite: whether an older result at `out` may be replaced.
+        settings: see `ExplainSettings`.
+        overwrite: whether an existing result at `out` may be replaced.
         console: where progress and warnings go; by default nowhere.
-        watch: is told of every step.
+        watch: called at every step.
 
     Raises:
-        InputError: as `analyze`; the class or method is unknown, captum is missing, or no window shows a moment.
-        OutputError: `out` is taken or cannot be written.
+        InputError: as `analyze`; or the class or method is unknown, captum is missing, or no window contains a moment.
+        OutputError: `out` already exists or cannot be written.
     """
     analysis = analysis or AnalyzeSettings(overlay=False)
     settings = settings or ExplainSettings()
@@ -76,14 +76,14 @@ def explain(
     if analysis.engine == CLASSICAL:
         raise InputError("the classical engine decides by motion alone, which the report shows; choose a network")
     if analysis.runtime == "onnx" or Path(analysis.engine).suffix == ".onnx":
-        raise InputError("explaining needs weights in torch, not ONNX: a graph has no gradients")
+        raise InputError("explaining needs weights in torch, not ONNX: an ONNX graph has no gradients")
     need_captum()
     classes = read_record(analysis.engine).classes
     if settings.target is not None and settings.target not in classes:
         raise InputError(f"the network has no class {settings.target!r}; there are {', '.join(classes)}")
     outside = [m for m in settings.at_s if m < analysis.start_s or (analysis.end_s is not None and m > analysis.end_s)]
     if outside:
-        raise InputError(f"{', '.join(f'{m:g}' for m in outside)} s lies outside of what --start and --end leave")
+        raise InputError(f"{', '.join(f'{m:g}' for m in outside)} s lies outside the part set with --start and --end")
     if settings.at_s and not analysis.start_s and analysis.end_s is None:
         first, last = min(settings.at_s), max(settings.at_s)
         analysis = replace(analysis, start_s=max(0.0, first - MARGIN_S), end_s=last + MARGIN_S)

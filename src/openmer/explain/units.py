@@ -1,7 +1,7 @@
 """Which action units are likely to have moved: regional motion compared with the units of the simulator's head.
 
 A guess, and a coarse one: twelve regions cannot tell every unit from every other. `benchmarks/attribution.py` measures
-how often it is right on simulated faces; on real faces nobody has measured it.
+how often it is right on simulated faces; on real faces this has not been measured.
 
 Shape legend: R regions, U units.
 """
@@ -21,9 +21,9 @@ from openmer.simulator.motion import ACTION_UNITS, action_weights
 from openmer.simulator.render import crop_camera
 from openmer.video.motion import region_flow
 
-LEAST_PX = 0.1  # of regional motion, below which nothing is said
-LEAST_SHARE = 0.15  # of the explained motion, below which a unit is not named
-SPARSITY = 0.05  # of the largest possible penalty: prefers one unit that fits to three that fit a little better
+LEAST_PX = 0.1  # regional motion below which no unit is named
+LEAST_SHARE = 0.15  # share of the explained motion below which a unit is not named
+SPARSITY = 0.05  # of the largest possible penalty: prefers one unit that fits over three that fit slightly better
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class LikelyUnit:
 
     Attributes:
         unit: FACS number.
-        px: how far its part of the motion goes in the region that it moves most, px of the 128 crop.
-        right: share of it on the subject's right, 0 to 1; about a half where it is symmetric.
+        px: size of its part of the motion in the region that it moves most, px of the 128 crop.
+        right: share of it on the subject's right, 0 to 1; about one half if it is symmetric.
     """
 
     unit: int
@@ -43,9 +43,9 @@ class LikelyUnit:
 
 @cache
 def signatures() -> dict[int, Array]:
-    """What each unit does to an average face seen from in front: unit -> (2, R, 2) px of the crop, right side and left.
+    """What each unit does to an average face in frontal view: unit -> (2, R, 2) px of the crop, right side and left.
 
-    Exact flow of the simulator for a tenth of a full expression, less what passes for head motion, as in a video.
+    The simulator's exact flow for a tenth of a full expression, minus what passes for head motion, as in a video.
     """
     model = head_model()
     face = Identity(model.mesh_template)
@@ -66,10 +66,10 @@ def signatures() -> dict[int, Array]:
 
 
 def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
-    """Units whose non-negative mixture is most like the motion, the largest part first; empty where hardly any is.
+    """Units whose non-negative mixture best fits the motion, largest part first; empty if there is hardly any motion.
 
     Args:
-        motion_R2: (R, 2) px of the crop, regions less the head's motion, from before to the apex.
+        motion_R2: (R, 2) px of the crop, regions minus the head's motion, from before the event to its apex.
     """
     target = np.asarray(motion_R2, np.float64).ravel()
     if np.linalg.norm(motion_R2, axis=1).max(initial=0) < LEAST_PX or not np.isfinite(target).all():
@@ -90,7 +90,7 @@ def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
         reach = float(np.linalg.norm(part, axis=1).max())
         if reach > 0:
             sides = signatures()[unit]
-            # The simulator's head moves some units as one, and what is no side cannot be told.
+            # The simulator's head moves some units on both sides at once, so a side cannot be told.
             share = 0.5 if np.allclose(sides[0], sides[1]) else float(weights[k, 0] / weights[k].sum())
             found.append(LikelyUnit(unit, reach, share))
     total = sum(u.px for u in found)

@@ -1,10 +1,10 @@
-"""Bring a face upright into a square crop, and points back.
+"""Map a face upright into a square crop, and points back.
 
-The alignment of the MOL recipe: five points (eye centres, nose tip, mouth corners); the picture is turned until the
-eyes are level; a square box 2.5 times the larger extent of the five points, around their middle, is scaled to 144
+The alignment of the MOL recipe: five points (eye centres, nose tip, mouth corners); the picture is rotated until the
+eyes are level; a square box with 2.5 times the larger extent of the five points, centred on them, is scaled to 144
 pixels, of which the central 128 are the crop.
 
-Pixel centres lie at whole numbers in the picture and in the crop. Landmarks are in iBUG 68 order.
+Pixel centres are at whole numbers in the picture and in the crop. Landmarks are in iBUG 68 order.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Alignment:
     """A similarity from the picture to an aligned square.
 
     Attributes:
-        matrix: (2, 3) float64; picture (x, y, 1) to square (x, y).
+        matrix: (2, 3) float64; maps picture (x, y, 1) to square (x, y).
         size: side of the square in pixels.
     """
 
@@ -51,14 +51,14 @@ class Alignment:
 
     @property
     def scale(self) -> float:
-        """Pixels of the square for one pixel of the picture."""
+        """Pixels of the square per pixel of the picture."""
         return float(np.hypot(self.matrix[0, 0], self.matrix[1, 0]))
 
     def warp(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The aligned square, (size, size) or (size, size, 3), of a gray or colour picture.
 
-        A picture larger than the square is sampled more densely and averaged: sampling alone would alias, and
-        aliasing moves.
+        If the picture has a higher resolution than the square, it is sampled more densely and averaged: plain sampling
+        would alias, and aliasing patterns move.
         """
         times = min(8, max(1, round(1 / self.scale)))
         matrix = self.matrix.copy()
@@ -72,11 +72,11 @@ class Alignment:
         return np.asarray(warped, np.uint8)
 
     def to_crop(self, points: Array) -> Array:
-        """Points (..., 2) of the picture as points of the square."""
+        """Map points (..., 2) from the picture to the square."""
         return (points @ self.matrix[:, :2].T + self.matrix[:, 2]).astype(np.float32)
 
     def to_image(self, points: Array) -> Array:
-        """Points (..., 2) of the square as points of the picture."""
+        """Map points (..., 2) from the square to the picture."""
         inverse = cv2.invertAffineTransform(self.matrix)
         return (points @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
 
@@ -86,8 +86,8 @@ def align(landmarks: Array, *, size: int = CROP_PX, aligned: int = ALIGNED_PX) -
 
     Args:
         landmarks: (68, 2) pixels of the picture.
-        size: side of the square that is returned: 128 for the crop, 144 for all that is aligned.
-        aligned: side to which the box is scaled, of which the square is the middle.
+        size: side of the returned square: 128 for the crop, 144 for the whole aligned box.
+        aligned: side to which the box is scaled; the square is its middle.
 
     Raises:
         InputError: the points span no face (all in one place, or not finite).
@@ -101,7 +101,7 @@ def align(landmarks: Array, *, size: int = CROP_PX, aligned: int = ALIGNED_PX) -
     low, high = turned.min(0), turned.max(0)
     extent = float((high - low).max())
     if not np.isfinite(extent) or extent < 1e-3:
-        raise InputError("these landmarks span no face, so nothing can be aligned to them")
+        raise InputError("these landmarks span no face, so nothing can be aligned with them")
     scale = aligned / (BOX_FACTOR * extent)
     matrix = np.empty((2, 3))
     matrix[:, :2] = scale * upright
@@ -110,7 +110,7 @@ def align(landmarks: Array, *, size: int = CROP_PX, aligned: int = ALIGNED_PX) -
 
 
 def align_clip(landmarks: Array, mode: AlignMode = "per_clip", *, size: int = CROP_PX) -> list[Alignment]:
-    """One alignment a frame.
+    """One alignment per frame.
 
     Args:
         landmarks: (T, 68, 2) pixels of the picture.
@@ -124,15 +124,15 @@ def align_clip(landmarks: Array, mode: AlignMode = "per_clip", *, size: int = CR
 
 
 class SteadyAlignment:
-    """`per_clip` alignment for a stream: one alignment is held until the face has left it.
+    """`per_clip` alignment for a stream: one alignment is kept until the face has left it.
 
-    The head's slow motion would carry a face out of any fixed crop. So the alignment stays as it is for as long as
-    the five points lie within `tolerance_px` of where they were when it was made, and is made anew then. Whoever
-    measures motion across the change has to measure it in one and the same alignment.
+    The head's slow motion would carry a face out of any fixed crop. So the alignment is kept as long as the five points
+    stay within `tolerance_px` of where they were when it was made, and is then made anew. Motion across such a change
+    must be measured within a single alignment.
 
     Args:
         mode: `per_frame` makes a new alignment for every frame.
-        tolerance_px: pixels of the crop.
+        tolerance_px: tolerance, pixels of the crop.
     """
 
     def __init__(self, mode: AlignMode = "per_clip", *, tolerance_px: float = 6.0) -> None:

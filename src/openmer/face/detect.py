@@ -1,8 +1,8 @@
-"""Find one face in a video and follow it: a box, a score and 68 landmarks a frame.
+"""Find one face in a video and follow it: a box, a score and 68 landmarks per frame.
 
-Coordinates are pixels of the picture, x right, y down, a pixel's centre at whole numbers. Landmarks are in iBUG
-68 order. The detector is dlib's frontal HOG detector, the landmarks are dlib's predictor (Kazemi, Sullivan 2014),
-as in the MOL recipe; anything that fulfils `FaceModel` can stand in.
+Coordinates are pixels of the picture, x right, y down, with pixel centres at whole numbers. Landmarks are in iBUG
+68 order. The detector is dlib's frontal HOG detector, the landmarks come from dlib's predictor (Kazemi, Sullivan
+2014), as in the MOL recipe; anything that implements `FaceModel` can replace them.
 """
 
 import importlib.util
@@ -60,7 +60,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Detection:
-    """A face that a detector reports; the score is the detector's own, higher is surer."""
+    """A face found by a detector; the score is the detector's own, higher is more certain."""
 
     box: Box
     score: float
@@ -72,9 +72,9 @@ class Face:
 
     Attributes:
         box: where it is.
-        score: the detector's.
+        score: the detector's score.
         landmarks: (68, 2) float32 pixels of the picture.
-        track: counts people: it changes when the face that is followed may be another person's.
+        track: track number; changes whenever the followed face may be another person's.
     """
 
     box: Box
@@ -84,10 +84,10 @@ class Face:
 
 
 class FaceModel(Protocol):
-    """What the tracker needs of a face library."""
+    """What the tracker needs from a face library."""
 
     def detect(self, gray: Gray) -> list[Detection]:
-        """All faces of about 80 px and more in an (H, W) picture."""
+        """All faces of about 80 px or more in an (H, W) picture."""
         ...
 
     def landmarks(self, gray: Gray, box: Box) -> Array:
@@ -110,21 +110,21 @@ def find_predictor() -> Path:
     looked = f"looked in {', '.join(folders)}" if folders else "the package is not installed"
     raise InputError(
         f"the 68-point predictor was not found ({looked}); install it with "
-        f"`pip install face-recognition-models`, or give the path of {PREDICTOR_FILE} by --predictor"
+        f"`pip install face-recognition-models`, or give the path of {PREDICTOR_FILE} with --predictor"
     )
 
 
 class DlibFaceModel:
     """dlib's frontal detector and 68-point predictor.
 
-    The predictor answers in whole pixels, so the face is scaled to 300 px first: a step is then a
+    The predictor returns whole pixels, so the face is first scaled to 300 px: one step is then a
     three-hundredth of the face.
 
     Args:
         predictor: the predictor's file; by default the one in `face-recognition-models`.
 
     Raises:
-        InputError: the file is missing or is no predictor.
+        InputError: the file is missing or is not a predictor.
     """
 
     face_px = 300
@@ -143,7 +143,7 @@ class DlibFaceModel:
             raise InputError(f"{path} predicts {count} points; a predictor of {NUM_LANDMARKS} is needed")
 
     def detect(self, gray: Gray) -> list[Detection]:
-        """All frontal faces of about 80 px and more, the surest first."""
+        """All frontal faces of about 80 px or more, most certain first."""
         boxes, scores, _ = self._detector.run(np.ascontiguousarray(gray), 0, 0.0)
         return [
             Detection(Box(b.left(), b.top(), b.right() + 1, b.bottom() + 1), float(s))
@@ -166,7 +166,7 @@ class DlibFaceModel:
         )
         shape = self._predictor(patch, rectangle)
         points = np.array([(p.x, p.y) for p in shape.parts()], np.float32)
-        # Scaling maps areas, so pixel centres move by half a pixel on each side.
+        # Scaling maps areas, so pixel centres shift by half a pixel at both scales.
         return ((points + 0.5) / scale - 0.5 + corner).astype(np.float32)
 
 
@@ -191,21 +191,21 @@ def _scaled(gray: Gray, scale: float) -> Gray:
 class FaceTracker:
     """Follows one face through a video.
 
-    The first face is the largest of the whole picture. From then on only the surroundings of the last box are
-    searched, and only a face that overlaps it is taken, so that the track does not jump between people. The whole
-    picture is searched again when the face is lost, and every `full_every` frames: if faces are found there but none
-    where the track is, the track had drifted and is dropped.
+    The first face is the largest in the whole picture. From then on only the surroundings of the last box are
+    searched, and only a face that overlaps it is accepted, so that the track does not jump between people. The whole
+    picture is searched again when the face is lost, and every `full_every` frames: if faces are found but none is where
+    the track is, the track has drifted and is dropped.
 
-    A face that comes back within `patience` frames where it was lost keeps its track number; otherwise the largest
+    A face that returns within `patience` frames to where it was lost keeps its track number; otherwise the largest
     face begins a new track.
 
     Args:
         model: finds faces and landmarks.
-        full_every: frames between two searches of the whole picture.
-        patience: frames for which a lost face is waited for.
+        full_every: frames between searches of the whole picture.
+        patience: frames to wait for a lost face.
     """
 
-    # Longer side to which a picture is scaled for a search: faces of an eighth and of a sixteenth of it are found.
+    # Longer side to which a picture is scaled for a search; finds faces of an eighth and of a sixteenth of that side.
     coarse_px, fine_px = 640, 1280
     fine_every = 10
     local_face_px = 100
@@ -220,7 +220,7 @@ class FaceTracker:
         self._track = -1
 
     def update(self, gray: Gray) -> Face | None:
-        """Find the followed face in the next frame, (H, W) uint8; None where it is not seen."""
+        """Find the followed face in the next frame, (H, W) uint8; None if it is not seen."""
         found = self._search_near(gray) if self._lost_for is None and self._box is not None else None
         self._since_full += 1
         if found is None or self._since_full >= self._full_every:
@@ -256,7 +256,7 @@ class FaceTracker:
         return same or max(found, key=lambda d: d.box.area)
 
     def _detect_at(self, gray: Gray, longer_side: int) -> list[Detection]:
-        # Enlarging more than four times invents no face.
+        # Enlarging more than four times reveals no further faces.
         scale = min(4.0, longer_side / max(gray.shape))
         none = np.zeros(2, np.float32)
         return [_placed(d, scale, none) for d in self._model.detect(_scaled(gray, scale))]
@@ -269,7 +269,7 @@ class FaceTracker:
         return best if best is not None and last.iou(best.box) > least else None
 
     def _steadied(self, box: Box) -> Box:
-        """The last box while the new one is nearly the same: the predictor's points depend on the box."""
+        """Keep the last box while the new one is nearly the same: the predictor's points depend on the box."""
         if self._box is not None and self._box.iou(box) > 0.75:
             return self._box
         return box

@@ -1,5 +1,5 @@
-// What moves in a result: the video follows clicks on the timeline and the list, the cursor follows the video.
-// Listens on the whole document, since Gradio puts results in and takes them out.
+// The interactive parts of a result: the video follows clicks on the timeline and the list, the cursor follows the video.
+// Listens on the whole document, since Gradio inserts and removes results.
 (() => {
   "use strict";
 
@@ -93,7 +93,7 @@
     if (event.target.matches("[data-speed]")) setSpeed(parts(event.target), Number(event.target.value));
   });
 
-  // What is too large is stopped before it travels; the server would refuse it too, but Gradio does not say why.
+  // Stop files that are too large before they are sent; the server would refuse them too, but Gradio does not say why.
   function tooLarge(files) {
     const said = document.querySelector("[data-max-bytes]");
     if (!said || !files || !files.length) return false;
@@ -110,7 +110,7 @@
     if (event.target.type === "file") stopTooLarge(event, event.target.files);
   }, true);
   document.addEventListener("drop", (event) => stopTooLarge(event, event.dataTransfer && event.dataTransfer.files), true);
-  const send = window.fetch; // a recording of the camera comes from no file
+  const send = window.fetch; // a camera recording does not come from a file
   window.fetch = (to, options) => {
     const form = options && options.body instanceof FormData ? [...options.body.values()] : [];
     return tooLarge(form.filter((part) => part instanceof Blob)) ? Promise.resolve(new Response("too large", { status: 413 })) : send(to, options);
@@ -120,7 +120,7 @@
   document.addEventListener("loadedmetadata", (event) => {
     const p = parts(event.target);
     if (!p) return;
-    // The overlay ends in a strip with a small timeline; here there is a better one.
+    // The overlay has a strip with a small timeline at the bottom; the page has a better one.
     const height = p.video.videoHeight - Number(p.root.dataset.strip), ratio = p.video.videoWidth / height;
     const screen = p.video.parentElement;
     screen.style.aspectRatio = ratio;
@@ -135,7 +135,7 @@
 
   function frame(root, seconds) {
     const { first, step: every } = root.dataset;
-    if (first === "") return ""; // frames come unevenly
+    if (first === "") return ""; // frames are unevenly spaced
     return ` · frame ${Number(first) + Math.max(0, Math.round((seconds - start(root) - NUDGE_S) / Number(every)))}`;
   }
 

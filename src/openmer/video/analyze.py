@@ -1,4 +1,4 @@
-"""From a video to a folder with its timeline, tables, overlay and report: the whole video way in one place."""
+"""From a video to a folder with its timeline, tables, overlay and report: the whole video pipeline in one place."""
 
 import json
 import platform
@@ -64,7 +64,7 @@ OWN = (
 )
 DEFAULT_ENGINE = "mol-lite"
 FEW_FPS = 60
-ASKED = "asked"  # a moment that somebody wants to see, whatever happens in it
+ASKED = "asked"  # a moment that the user asked to see, whatever happens in it
 
 
 @dataclass(frozen=True)
@@ -72,20 +72,20 @@ class AnalyzeSettings:
     """How a video is analysed.
 
     Attributes:
-        fps: frames a second, for a folder of images or a file without timestamps.
+        fps: frames per second, for a folder of images or a file without timestamps.
         start_s: first second to analyse.
         end_s: last second to analyse, or None for the end.
-        align: one alignment while the head stays (`per_clip`), or one a frame (`per_frame`).
+        align: one alignment while the head stays in place (`per_clip`), or one per frame (`per_frame`).
         flow: how motion is measured.
         overlay: whether to draw `overlay.mp4`.
         engine: `classical`, the name of weights that come with the package, or the path of a .safetensors or
             .onnx file.
         device: where the network runs: `auto`, `cpu` or `cuda`.
         runtime: `torch`, or `onnx` for onnxruntime (extra `onnx`).
-        least_expression: a candidate to which the network gives less than this, of 1, for all expressions together is
-            set aside.
-        alarms_per_minute: sets `least_expression` so that the weights gave no more false alarms than this on simulated
-            videos.
+        least_expression: a candidate is set aside if the network's probability of all expressions together is below
+            this.
+        alarms_per_minute: sets `least_expression` so that the weights gave at most this many false alarms per minute on
+            simulated videos.
         predictor: dlib's 68-point predictor; by default the installed one.
         spotting: what counts as a candidate.
     """
@@ -107,11 +107,11 @@ class AnalyzeSettings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that one analysis found, for those who show it in another way than the report.
+    """Everything that one analysis found, for callers that show it in another way than the report.
 
     Attributes:
         timeline: what was found.
-        measured: a row a frame.
+        measured: one row per frame.
         moments: the key moments with their pictures.
     """
 
@@ -131,13 +131,13 @@ def analyze(
     """Analyse a video and write the results to a new folder.
 
     Writes `timeline.json`, `timeline.csv`, `frames.csv`, `landmarks.npz`, `report.html`, with a network `windows.csv`
-    and `network_flow.csv`, and, unless switched off, `overlay.mp4`. The folder appears whole or not at all.
+    and `network_flow.csv`, and, unless switched off, `overlay.mp4`. The folder appears complete or not at all.
 
     Args:
         video: a video file, or a folder of numbered images.
-        out: the folder to make.
-        settings: see there.
-        overwrite: whether an older result at `out` may be replaced.
+        out: the folder to create.
+        settings: see `AnalyzeSettings`.
+        overwrite: whether an existing result at `out` may be replaced.
         console: where progress and warnings go; by default nowhere.
 
     Returns:
@@ -145,7 +145,7 @@ def analyze(
 
     Raises:
         InputError: the video cannot be read, has fewer than two frames, or shows no face.
-        OutputError: `out` is taken or cannot be written.
+        OutputError: `out` already exists or cannot be written.
     """
     return analyze_whole(video, out, settings, overwrite=overwrite, console=console).timeline
 
@@ -161,10 +161,10 @@ def analyze_whole(
     explainer: Explainer | None = None,
     asked_s: Sequence[float] = (),
 ) -> Analysis:
-    """The same as `analyze`, but all of the result comes back, and `watch` is told of every step.
+    """Like `analyze`, but returns the whole result, and reports every step to `watch`.
 
-    With an `explainer` (see `openmer.explain`) the report says of its moments where the network's decision comes from,
-    and `explanations.json` is written; `asked_s` are moments, in seconds, to show instead of the strongest.
+    With an `explainer` (see `openmer.explain`), the report says for each moment where the network's decision comes
+    from, and `explanations.json` is written; `asked_s` are moments, in seconds, to show instead of the strongest.
     """
     settings = settings or AnalyzeSettings()
     console = console or Console(quiet=True)
@@ -193,7 +193,7 @@ def analyze_whole(
         (folder / MARKER).write_text(timeline.to_json() + "\n")
         (folder / "timeline.csv").write_text(timeline.to_csv())
         table = measured.table()
-        table["time_s"] = table["time_s"].map("{:.6f}".format)  # six digits in all would not do for an hour
+        table["time_s"] = table["time_s"].map("{:.6f}".format)  # six significant digits are too few for an hour
         table.to_csv(folder / "frames.csv", index=False, float_format="%.6g")
         if recognition is not None:
             (folder / "windows.csv").write_text(recognition.windows_csv())
@@ -211,17 +211,17 @@ def analyze_whole(
 
 
 def _asked(moment_s: float, timeline: Timeline) -> Interval:
-    """The network's window around a moment, as something to show.
+    """The network's window around a moment, as an interval to show.
 
     Raises:
-        InputError: no window shows it.
+        InputError: no window contains it.
     """
     window = window_around(moment_s, timeline)
     if window is None:
         covered = f"{timeline.windows[0].start_s:.2f} to {timeline.windows[-1].end_s:.2f} s" if timeline.windows else ""
         raise InputError(
             f"the network has no window around {moment_s:g} s"
-            + (f"; its windows lie between {covered}" if covered else "; it said nothing of this video")
+            + (f"; its windows cover {covered}" if covered else "; it gave no opinion on this video")
         )
     share = (moment_s - window.start_s) / (window.end_s - window.start_s)
     return Interval(
@@ -286,7 +286,7 @@ def _draw(
     console: Console,
     watch: Watch | None,
 ) -> None:
-    """The second reading: key frames for the report and, where flows were kept, the overlay."""
+    """The second pass over the video: key frames for the report and, if flows were kept, the overlay."""
     if flows is None:
         if moments:
             last = max(m.last_frame for m in moments)
@@ -300,7 +300,7 @@ def _draw(
     painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline, recognition)
     times = measured.signals.times_s
     rate = Fraction(1 / float(np.median(np.diff(times)))).limit_denominator(1001)
-    rate = min(max(rate, Fraction(1)), Fraction(1000))  # what containers can state; the frames' own times count
+    rate = min(max(rate, Fraction(1)), Fraction(1000))  # what containers can store; the frames' own times count
     with (
         VideoWriter(folder / "overlay.mp4", *painter.size, rate) as writer,
         progress(console, "Drawing", len(times), watch=watch) as step,
@@ -325,7 +325,7 @@ def _timeline(
     return Timeline(
         intervals=intervals,
         start_s=float(times[0]),
-        end_s=float(times[-1] + np.median(np.diff(times))),  # when the last frame's time is over
+        end_s=float(times[-1] + np.median(np.diff(times))),  # when the last frame ends
         gaps=measured.gaps(),
         windows=() if recognition is None else recognition.windows,
         provenance={
@@ -348,14 +348,14 @@ def _warnings(reader: VideoReader, measured: Measurements, recognition: Recognit
     found = []
     if fps < FEW_FPS:
         found.append(
-            f"{fps:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so the shortest are one or two "
-            f"frames here and can be missed; {FEW_FPS} and more are better, 200 is what the datasets have."
+            f"{fps:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so the shortest ones span one or "
+            f"two frames here and can be missed; {FEW_FPS} or more are better, the datasets have 200."
         )
     holes = np.diff(times) > largest_step(times)
     if holes.any():
         found.append(
-            f"{int(holes.sum())} holes in time, the longest of {np.diff(times).max():.2f} s: frames are missing there, "
-            "and nothing is said across them."
+            f"{int(holes.sum())} gaps in time, the longest of {np.diff(times).max():.2f} s: frames are missing there, "
+            "and nothing is marked across them."
         )
     scales = [a.scale for a in measured.alignments if a is not None]
     if np.median(scales) > 1.2:
@@ -371,14 +371,14 @@ def _warnings(reader: VideoReader, measured: Measurements, recognition: Recognit
     if tracks > 1:
         found.append(f"The face was lost and {tracks} tracks were followed; they may be different people.")
     if recognition is not None and recognition.silent is not None:
-        found.append(f"The network says nothing: {recognition.silent}.")
+        found.append(f"The network gives no opinion: {recognition.silent}.")
     kinds = dict.fromkeys(reader.problems)
     found += [f"While reading: {kind} ({reader.problems.count(kind)} times)." for kind in kinds]
     return found
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as JSON can hold them; of a path only the name, since folders can name people."""
+    """Settings in a form that JSON can hold; only the name of a path, since folder names can identify people."""
     plain: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Fraction):

@@ -1,4 +1,4 @@
-"""Frames from a camera, or from a file at its own pace: the newest ones, and how many came too fast."""
+"""Frames from a camera, or from a file in real time: the newest ones, and how many had to be dropped."""
 
 import threading
 import time
@@ -14,22 +14,22 @@ import numpy.typing as npt
 from openmer.errors import InputError
 from openmer.video.reader import Frame, VideoReader
 
-WAITING = 2  # frames that may wait; an older one makes room for a newer one
+WAITING = 2  # frames that may wait; a newer one displaces the oldest
 _END = None
 
 
 class LiveSource:
-    """Frames as they come. Whoever is too slow loses the older ones, so what is seen is never long past.
+    """Frames as they arrive. A consumer that is too slow loses the older ones, so it never falls far behind.
 
     A thread reads; iterating gives frames until the source ends or `stop` is called.
 
     Args:
-        source: the number of a camera, a device, a video file, or a folder of numbered images; files are played at
-            their own pace.
-        fps: of a folder of images.
+        source: the number of a camera, a device, a video file, or a folder of numbered images; files are played in
+            real time.
+        fps: frames per second of a folder of images.
 
     Attributes:
-        fps: frames a second that the source promises, or None.
+        fps: nominal frames per second of the source, or None.
 
     Raises:
         InputError: there is no such camera or file.
@@ -52,7 +52,7 @@ class LiveSource:
 
     @property
     def dropped(self) -> int:
-        """Frames that nobody could look at in time."""
+        """Number of frames that were not read in time."""
         return self._dropped
 
     def stop(self) -> None:
@@ -62,10 +62,10 @@ class LiveSource:
             self._ready.notify_all()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give frames in the order they were taken.
+        """Give frames in the order in which they were taken.
 
         Raises:
-            InputError: the source broke off with an error.
+            InputError: the source stopped with an error.
         """
         thread = threading.Thread(target=self._read, daemon=True)
         thread.start()
@@ -114,7 +114,7 @@ class LiveSource:
         while not self._stopped.is_set():
             there, image = self._camera.read()
             if not there:
-                raise InputError(f"the camera gave no more pictures after {number}; does another program use it?")
+                raise InputError(f"the camera gave no more pictures after {number}; is another program using it?")
             rgb: npt.NDArray[np.uint8] = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
             yield Frame(number, time.monotonic() - start, rgb)
             number += 1
@@ -135,6 +135,6 @@ def _camera(source: str) -> cv2.VideoCapture:
         there = ", ".join(sorted(str(p) for p in Path("/dev").glob("video*"))) or "none"
         raise InputError(
             f"camera {source} cannot be opened; cameras of this machine: {there}. Another program may be using it, or "
-            "the permission to use it is missing"
+            "you may lack permission to use it"
         )
     return camera

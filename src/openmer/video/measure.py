@@ -1,4 +1,4 @@
-"""Go through a video once and keep a row a frame: the face, its landmarks, and how its regions move."""
+"""Go through a video once and keep one row per frame: the face, its landmarks, and how its regions move."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NO_FACE = "no_face"
 
 
 class FlowCache:
-    """Flows kept on disk for drawing, at half size and half precision: 16 KB a frame instead of 128."""
+    """Flows kept on disk for drawing, at half size and half precision: 16 KB per frame instead of 128."""
 
     side = CROP_PX // 2
 
@@ -37,7 +37,7 @@ class FlowCache:
         self._file.write(kept.astype(np.float16).tobytes())
 
     def read(self, index: int) -> Array:
-        """(2, side, side) flow of a frame, still in pixels of the crop; NaN where there was none."""
+        """(2, side, side) flow of a frame, still in pixels of the crop; NaN if there was none."""
         size = 2 * 2 * self.side * self.side
         self._file.seek(index * size)
         data = np.frombuffer(self._file.read(size), np.float16)
@@ -56,15 +56,15 @@ def _halved(flow: Array) -> Array:
 
 @dataclass(frozen=True)
 class Measurements:
-    """One row a frame, n frames; NaN or None where no face was found.
+    """One row per frame, n frames; NaN or None where no face was found.
 
     Attributes:
         signals: frame numbers, times, motion of regions and head, eyes, track.
-        scores: (n,) the detector's.
-        boxes: (n, 4) left, top, right, bottom in the picture.
-        landmarks: (n, 68, 2) in the picture.
-        flow_median_px: (n,) median length of the flow from the frame before.
-        alignments: n alignments from the picture to the crop.
+        scores: (n,) detector scores.
+        boxes: (n, 4) left, top, right, bottom in the image.
+        landmarks: (n, 68, 2) in the image.
+        flow_median_px: (n,) median length of the flow from the previous frame.
+        alignments: n alignments from the image to the crop.
     """
 
     signals: Signals
@@ -85,7 +85,7 @@ class Measurements:
         return self.signals.track >= 0
 
     def gaps(self) -> tuple[Interval, ...]:
-        """Stretches without a face, from the first frame that lacks it to the first that has it again."""
+        """Stretches without a face, from the first frame without it to the first that has it again."""
         times = self.signals.times_s
         step = float(np.median(np.diff(times)))
         ends = np.append(times[1:], times[-1] + step)
@@ -104,7 +104,7 @@ class Measurements:
         )
 
     def table(self) -> pd.DataFrame:
-        """The content of `frames.csv`; `_px` after a region is its distance from its slow course."""
+        """The content of `frames.csv`; `REGION_px` is the region's distance from its slow drift."""
         s = self.signals
         columns: dict[str, npt.NDArray[np.generic]] = {
             "frame": self.frames,
@@ -126,7 +126,7 @@ class Measurements:
         return pd.DataFrame(columns)
 
     def save_landmarks(self, path: Path, recognition: Recognition | None = None) -> None:
-        """Write `landmarks.npz`: frame, time_s, landmarks_px, found; a network's as network_frame, network_..._px."""
+        """Write `landmarks.npz`: frame, time_s, landmarks_px, found; the network's as network_frame, network_..._px."""
         network: dict[str, Any] = {}
         if recognition is not None:
             network = {"network_frame": recognition.frames, "network_landmarks_px": recognition.landmarks}
@@ -156,7 +156,7 @@ def measure(
         tracker: finds the face.
         meter: measures its motion.
         flows: keeps the flow of every frame for drawing.
-        recognizer: a network that looks on.
+        recognizer: runs a network on the frames as well.
         on_frame: called after each frame.
 
     Raises:
@@ -174,17 +174,17 @@ def measure(
         rows.append(_row(frame, face, motion))
         on_frame()
     if len(rows) < 2:
-        raise InputError(f"motion needs at least 2 frames, and there {_was(len(rows))} in what was asked for")
+        raise InputError(f"motion needs at least 2 frames, but there {_was(len(rows))} in the part to analyse")
     measured = _collected(rows)
     step = float(np.median(np.diff(measured.signals.times_s)))
     if not 0.99 / MOST_FPS <= step <= 1.01 / LEAST_FPS:
         raise InputError(
-            f"the video states {1 / step:.3g} frames a second, which no camera takes; give its rate by --fps"
+            f"the video states {1 / step:.3g} frames a second, which no camera records; give its rate with --fps"
         )
     if not measured.found.any():
         raise InputError(
             f"no face was found in any of {len(rows)} frames; an upright frontal face of at least a sixteenth of the "
-            "picture's longer side is needed, and not too blurred or compressed"
+            "picture's longer side is needed, not too blurred or compressed"
         )
     return measured
 
@@ -194,7 +194,7 @@ def _was(count: int) -> str:
 
 
 class _Row(NamedTuple):
-    """What is kept of a frame: a video of hours has to fit, so all that is measured is one small array."""
+    """What is kept of a frame; hours of video must fit in memory, so all measurements are in one small array."""
 
     frame: int
     time_s: float
@@ -203,7 +203,7 @@ class _Row(NamedTuple):
     values: Array | None
 
 
-# Where in `_Row.values` each measurement lies, and its shape.
+# The measurements in `_Row.values`, in order, with their shapes.
 _PARTS: dict[str, tuple[int, ...]] = {
     "score": (),
     "box": (4,),

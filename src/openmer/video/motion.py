@@ -1,9 +1,9 @@
-"""How facial regions move relative to the head: one small set of numbers a frame.
+"""How facial regions move relative to the head: a small set of numbers per frame.
 
-The motion of a micro-expression between two neighbouring frames is a few hundredths of a pixel at 200 frames a
-second, so frames are not compared with their neighbours but with a reference frame up to a second older. The flow
-from the reference to the frame, less the head's own motion, averaged over a region, is where the region stands; when
-a new reference is taken its standing is carried over, so that a region's standing is one continuous curve.
+At 200 frames per second, a micro-expression moves the skin by only a few hundredths of a pixel between neighbouring
+frames, so each frame is compared not with its neighbour but with a reference frame up to a second older. The flow from
+the reference to the frame, minus the head's own motion, averaged over a region, gives the region's position (its
+"standing"). Each new reference carries over the standing so far, so that a region's standing is one continuous curve.
 
 All lengths are pixels of the 128 crop, x right, y down. `right` and `left` are the subject's own.
 """
@@ -22,12 +22,12 @@ from openmer.face.detect import Face
 
 @dataclass(frozen=True)
 class Region:
-    """A disc of skin that a few muscles move.
+    """A disc of skin moved by a few muscles.
 
     Attributes:
-        name: what the results call it.
-        landmarks: iBUG indices whose middle is the disc's centre.
-        raised: how far above that middle the centre lies, in distances between the outer eye corners.
+        name: its name in the results.
+        landmarks: iBUG indices of the points whose mean is the disc's centre.
+        raised: how far above that mean the centre is, as a multiple of the distance between the outer eye corners.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Region:
     raised: float = 0.0
 
 
-# Which muscles act where: Ekman, Friesen, Hager 2002 (FACS). The cut into twelve discs is our choice.
+# Which muscles act where: Ekman, Friesen, Hager 2002 (FACS). The division into twelve discs is our choice.
 REGIONS: tuple[Region, ...] = (
     Region("outer_brow_right", (17, 18)),
     Region("inner_brow_right", (20, 21)),
@@ -59,15 +59,15 @@ REFERENCE_S = 1.0
 
 @dataclass(frozen=True)
 class FrameMotion:
-    """What is measured in one frame in which the face was found.
+    """What is measured in a frame in which the face was found.
 
     Attributes:
-        standing: (R, 2) where each region stands relative to the head, px, since the track began.
+        standing: (R, 2) displacement of each region relative to the head since the track began, px.
         head: dx, dy (px of the crop) and roll (degrees, clockwise) of the head since the previous frame.
         flow_median_px: median length of the flow from the previous frame over the whole crop.
         eyes_open: height over width of the subject's right and left eye.
-        alignment: from the picture to the crop.
-        flow: (2, H, W) from the reference frame, less the head's motion.
+        alignment: from the image to the crop.
+        flow: (2, H, W) from the reference frame, minus the head's motion.
     """
 
     standing: Array
@@ -90,7 +90,7 @@ class _Reference:
 
 
 class MotionMeter:
-    """Measures motion frame by frame; holds two frames and no more.
+    """Measures motion frame by frame; keeps only two frames in memory.
 
     Args:
         method: how flow is computed.
@@ -164,15 +164,15 @@ class MotionMeter:
 def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
     """The affine motion that most of the rigid skin follows: least absolute deviations.
 
-    Solved by iteratively reweighted least squares. The problem is convex, so the answer does not depend on a start
-    or on chance, as redescending or sampling estimators' does.
+    Solved by iteratively reweighted least squares. The problem is convex, so unlike with redescending or sampling
+    estimators, the answer does not depend on the starting point or on chance.
 
     Args:
         flow: (2, H, W) pixels.
         rigid: flat indices of pixels that move with the skull.
 
     Returns:
-        (2, 3): (x, y, 1) to (dx, dy).
+        (2, 3): maps (x, y, 1) to (dx, dy).
     """
     width = flow.shape[2]
     places = np.stack([rigid % width, rigid // width, np.ones_like(rigid)], 1).astype(np.float64)
@@ -182,18 +182,18 @@ def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.floa
     for _ in range(10):
         weighted = places * weight[:, None]
         fit = np.asarray(np.linalg.lstsq(weighted.T @ places, weighted.T @ target, rcond=None)[0], np.float64)
-        # Below 0.02 px, the noise of any flow, all residuals count alike.
+        # Below 0.02 px, the noise of any flow, all residuals count equally.
         weight = 1 / np.maximum(np.linalg.norm(target - places @ fit, axis=1), 0.02)
     return fit.T
 
 
 def relative_to_head(flow: Array, points: Array) -> Array:
-    """A flow (2, CROP_PX, CROP_PX) less the head's motion; `points` are the (68, 2) landmarks in the crop."""
+    """A flow (2, CROP_PX, CROP_PX) minus the head's motion; `points` are the (68, 2) landmarks in the crop."""
     return flow - head_motion_field(head_motion(flow, _places(points)[1]))
 
 
 def region_flow(flow: Array, points: Array) -> Array:
-    """A flow (2, CROP_PX, CROP_PX) less the head's motion, averaged over each region: (R, 2) px.
+    """A flow (2, CROP_PX, CROP_PX) minus the head's motion, averaged over each region: (R, 2) px.
 
     `points` are the (68, 2) landmarks in the crop.
     """
@@ -240,7 +240,7 @@ def _places(points: Array) -> tuple[tuple[npt.NDArray[np.intp], ...], npt.NDArra
 
 
 def face_skin(points: Array, jaw: slice = slice(17)) -> npt.NDArray[np.uint8]:
-    """(CROP_PX, CROP_PX), 1 on the face up to the forehead's lower edge.
+    """(CROP_PX, CROP_PX), 1 on the face up to the lower edge of the forehead.
 
     Args:
         points: (68, 2) landmarks in the crop.
@@ -254,7 +254,7 @@ def face_skin(points: Array, jaw: slice = slice(17)) -> npt.NDArray[np.uint8]:
 
 
 def _rigid_skin(points: Array, between_eyes: float) -> npt.NDArray[np.intp]:
-    """Nose bridge, upper cheeks and the forehead's lower edge, every third pixel."""
+    """Nose bridge, upper cheeks and the lower edge of the forehead, every third pixel."""
     mask = face_skin(points, slice(1, 16))
     moving = np.zeros_like(mask)
     for part in (points[17:22], points[22:27], points[36:42], points[42:48], points[48:60]):

@@ -32,26 +32,26 @@ COLOURS = {
     LARGE_MOTION: "#999999",
     "no_face": "#dddddd",
 }
-# Of classes, as far as they are known; others take what is left.
+# For the known classes; others get the spare colours.
 CLASS_COLOURS = {NONE: "#eeeeee", "negative": "#0072b2", "positive": "#009e73", "surprise": "#cc79a7"}
 SPARE_COLOURS = ("#e69f00", "#f0e442", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#000000")
 NETWORK_RGB = (255, 190, 60)
-FULL_COLOUR_PX = 2.0  # motion that is drawn in full colour, px of the crop
+FULL_COLOUR_PX = 2.0  # motion drawn in full colour, px of the crop
 MOST_SHOWN_PX = 4.0  # the traces are cut off here
 STRIP_HEIGHT = 170
 LEGEND_PX = 150
-SURE = 0.5  # an expression with more than this is written on the picture
+SURE = 0.5  # an expression is written on the picture if its probability is above this
 
 
 class OverlayPainter:
-    """Paints frames of one video.
+    """Draws on the frames of one video.
 
     Args:
-        width: of the source, pixels.
-        height: of the source, pixels.
+        width: width of the source, pixels.
+        height: height of the source, pixels.
         measured: all rows.
         timeline: what was found.
-        recognition: what a network said, if one was asked.
+        recognition: the network's output, if one was used.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class OverlayPainter:
         timeline: Timeline,
         recognition: Recognition | None = None,
     ) -> None:
-        # Small pictures are enlarged, or nobody could read what is written on them.
+        # Small pictures are enlarged so that the text on them is readable.
         self._zoom = min(max(1.0, 480 / height, 640 / width), 4.0) if width < 1280 else 1280 / width
         self._picture = (_even(width * self._zoom), _even(height * self._zoom))
         self._measured = measured
@@ -76,9 +76,9 @@ class OverlayPainter:
         """The picture for one row: (H, W, 3) RGB in, (size[1], size[0], 3) out.
 
         Args:
-            row: position in the measurements.
+            row: index into the measurements.
             image: the frame.
-            flow: (2, h, w) flow in px of the crop, over the crop, NaN where there is none.
+            flow: (2, h, w) flow over the crop, in px of the crop; NaN if there is none.
         """
         time_s = float(self._measured.signals.times_s[row])
         alignment = self._measured.alignments[row]
@@ -101,7 +101,7 @@ class OverlayPainter:
         colour = flow_to_colour(flow, FULL_COLOUR_PX)
         length = np.nan_to_num(np.hypot(flow[0], flow[1]))
         alpha = 0.65 * np.clip((length - 0.1) / (0.5 * FULL_COLOUR_PX), 0, 1) * _soft_disc(flow.shape[1])
-        # From this flow's own pixels to the drawn picture.
+        # From the flow's own pixels to the drawn picture.
         shrink = flow.shape[1] / alignment.size
         matrix = alignment.matrix.copy()
         matrix[:, 2] = (matrix[:, 2] + 0.5) * shrink - 0.5
@@ -132,7 +132,7 @@ class OverlayPainter:
                 _write(picture, text, self._picture[1] - 12, class_colours(window.probabilities)[name])
 
     def _window(self, time_s: float) -> Window | None:
-        """The window whose middle is nearest, if the moment lies in it."""
+        """The window whose middle is nearest, if it contains the moment."""
         if not len(self._middles):
             return None
         window = self._timeline.windows[int(np.abs(self._middles - time_s).argmin())]
@@ -143,7 +143,7 @@ class OverlayPainter:
 
 
 class _Between:
-    """Landmarks of some frames, for all frames between those that lie close together."""
+    """Landmarks of some frames, interpolated for the frames between neighbours that are close together."""
 
     def __init__(self, frames: npt.NDArray[np.int64], landmarks: Array) -> None:
         self._frames = frames
@@ -172,11 +172,11 @@ def class_colours(classes: Iterable[str]) -> dict[str, str]:
 
 
 def draw_probabilities(axes: Axes, timeline: Timeline, *, legend: bool = True) -> None:
-    """What a network says from window to window, as heights that add up to 1, drawn at the windows' middles."""
+    """The network's probabilities in each window, as stacked bars that sum to 1, drawn at the windows' middles."""
     middles = np.array([(w.start_s + w.end_s) / 2 for w in timeline.windows])
     step = float(np.median(np.diff(middles))) if len(middles) > 1 else timeline.windows[0].end_s - middles[0]
     colours = class_colours(timeline.windows[0].probabilities)
-    order = sorted(colours, key=lambda name: name == NONE)  # none on top, so that expressions stand on the ground
+    order = sorted(colours, key=lambda name: name == NONE)  # none on top, so that expressions start at the bottom
     below = np.zeros(len(middles))
     for name in order:
         height = np.array([w.probabilities[name] for w in timeline.windows])
@@ -197,7 +197,7 @@ def _write(picture: Image, text: str, y: int, colour: str) -> None:
 
 
 def _soft_disc(side: int) -> Array:
-    """1 in the middle of the crop, falling to 0 at its rim."""
+    """1 in the middle of the crop, falling to 0 at its edge."""
     y, x = np.mgrid[:side, :side] * (2 / (side - 1)) - 1
     return np.asarray(np.clip(4 * (1 - np.hypot(x, y)), 0, 1), np.float32)
 
@@ -207,7 +207,7 @@ def _even(value: float) -> int:
 
 
 def draw_marks(axes: Axes, intervals: Sequence[Interval], least_s: float) -> None:
-    """Coloured bands over an axis of seconds; shorter intervals are widened to `least_s` so as to be seen."""
+    """Coloured bands over an axis of seconds; intervals shorter than `least_s` are widened to it so as to be seen."""
     for interval in intervals:
         width = max(interval.duration_s, least_s)
         start = (interval.onset_s + interval.offset_s - width) / 2
@@ -245,7 +245,7 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
 
 
 def _legend(timeline: Timeline) -> list[Artist]:
-    """What the colours of the strip mean, of those that are there."""
+    """What the colours in the strip mean; only those that occur."""
     there = {interval.label for interval in (*timeline.gaps, *timeline.intervals)}
     marks = [Patch(color=colour, label=name.replace("_", " ")) for name, colour in COLOURS.items() if name in there]
     classes = class_colours(timeline.windows[0].probabilities) if timeline.windows else {}

@@ -1,7 +1,7 @@
 """Read a video, or a folder of numbered images, frame by frame with exact times.
 
 One frame is in memory at a time. Times come from the file's presentation timestamps, so a variable frame rate is
-read as it is. Rotation metadata is applied.
+preserved. Rotation metadata is applied.
 """
 
 import math
@@ -24,17 +24,17 @@ from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 LEAST_FPS, MOST_FPS = 0.1, 10_000
-MOST_DIGITS = 19  # of a frame's number; what is longer is no 64-bit number
+MOST_DIGITS = 19  # of a frame's number; longer ones do not fit in 64 bits
 _NUMBER = re.compile(r"(\d+)\D*$")
 _COPY = re.compile(r"\(\d+\)$| - copy", re.IGNORECASE)  # `img12(2).jpg`, `img12 - Copy.jpg`
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
-# Formats whose files name further files, which would be read as well.
+# Formats whose files refer to other files, which would be read as well.
 POINTING = frozenset(
     {"hls", "dash", "concat", "imf", "sdp", "rtsp", "avisynth", "vapoursynth", "lavfi", "webm_dash_manifest"}
 )
-# A title in another encoding is no reason to stop. PyAV 19 reads any without being told, and knows no such argument.
+# A title in another encoding is no reason to stop. PyAV 19 accepts any encoding and no longer has this argument.
 ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
@@ -46,7 +46,7 @@ class VideoInfo:
         source: the file or folder.
         width: pixels, after rotation.
         height: pixels, after rotation.
-        fps: average frames a second, or None where the file does not say.
+        fps: average frames per second, or None if the file does not say.
         num_frames: the file's own count, or an estimate from its duration, or None.
     """
 
@@ -59,10 +59,10 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded picture.
+    """One decoded frame.
 
     Attributes:
-        index: position in decoding order, 0 first.
+        index: position in decoding order, from 0.
         time_s: presentation time in seconds from the first frame.
         image: (H, W, 3) uint8 RGB, or (H, W) uint8 when read as gray.
     """
@@ -75,21 +75,21 @@ class Frame:
 class VideoReader:
     """Frames of a video file or of a folder of numbered images.
 
-    Iterating opens the source anew each time, so a reader can be gone through twice.
+    Each iteration opens the source anew, so a reader can be iterated more than once.
 
     Args:
         source: the file or folder.
-        fps: frames a second; needed for a folder, and for a file without timestamps.
+        fps: frames per second; needed for a folder, and for a file without timestamps.
         start_s: skip frames before this moment, seconds.
         end_s: stop after this moment, seconds, or None.
-        gray: deliver (H, W) gray instead of (H, W, 3) RGB.
+        gray: yield (H, W) gray instead of (H, W, 3) RGB.
 
     Attributes:
         info: size, rate and length as the source states them.
         problems: what was skipped while reading (damaged packets, frames out of order); filled by iterating.
 
     Raises:
-        InputError: the source is missing, is no video, has no picture stream, or needs `fps`; on iterating: it ends
+        InputError: the source is missing, is not a video, has no video stream, or needs `fps`; on iterating: it ends
             before `start_s`.
     """
 
@@ -109,7 +109,7 @@ class VideoReader:
         try:
             there = source.exists()
         except OSError as error:
-            raise InputError(f"cannot look for {source}: {error.strerror or error}") from error
+            raise InputError(f"cannot access {source}: {error.strerror or error}") from error
         if not there:
             raise InputError(f"there is no file or folder at {source}")
         self._fps = fps
@@ -135,7 +135,7 @@ class VideoReader:
                 yield frame
         if last_s < self._start_s:
             raise InputError(
-                f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where it was to begin"
+                f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where reading should start"
             )
 
     def _last_image_s(self) -> float:
@@ -146,12 +146,12 @@ class VideoReader:
 
     @property
     def numbers(self) -> tuple[int, ...] | None:
-        """Numbers in the names of a folder's images, in their order; None for a file."""
+        """The numbers in the names of a folder's images, in order; None for a file."""
         return None if self._images is None else tuple(number for number, _ in self._images)
 
     @property
     def expected_frames(self) -> int | None:
-        """How many frames iterating is likely to yield, for a progress bar; None where nobody knows."""
+        """How many frames iterating is likely to yield, for a progress bar; None if unknown."""
         total, fps = self.info.num_frames, self.info.fps
         if total is None or fps is None:
             return total
@@ -169,7 +169,7 @@ class VideoReader:
             first = next(_decoded(container, stream, []), None)
             if first is None:
                 raise InputError(f"no frame of {source} could be decoded; is the file damaged or cut off?")
-            # Pixels that are not square are made so: motion is measured in them.
+            # Non-square pixels are made square, since motion is measured in pixels.
             aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
             width, height = round(first.width * aspect) if aspect > 0 else first.width, first.height
             self._upright = (width, height)
@@ -191,9 +191,9 @@ class VideoReader:
                     origin = stamp if origin is None else origin
                     time_s = float(stamp - origin)
                 else:
-                    raise InputError(f"{source} has no timestamps; give its frame rate by --fps")
+                    raise InputError(f"{source} has no timestamps; give its frame rate with --fps")
                 if time_s <= last_s:
-                    self.problems.append(f"frame {index} does not come after the one before it and is left out")
+                    self.problems.append(f"frame {index} is not later than the frame before it and is left out")
                 else:
                     last_s = time_s
                     yield Frame(index, time_s, self._pixels(picture))
@@ -203,7 +203,7 @@ class VideoReader:
         image = np.asarray(picture.to_ndarray(format="gray" if self._gray else "rgb24"), np.uint8)
         if self._upright != (picture.width, picture.height) and picture.height == self._upright[1]:
             image = np.asarray(cv2.resize(image, self._upright, interpolation=cv2.INTER_AREA), np.uint8)
-        # PyAV gives the counter-clockwise angle by which the picture is to be turned.
+        # PyAV gives the counter-clockwise angle by which the picture must be turned.
         quarter_turns = round(picture.rotation / 90) % 4
         image = np.ascontiguousarray(np.rot90(image, quarter_turns))
         expected = (self.info.height, self.info.width)
@@ -225,19 +225,19 @@ class VideoReader:
         for index, (number, path) in enumerate(self._images):
             time_s = float((number - first) / self._fps)
             if time_s < self._start_s or (self._end_s is not None and time_s > self._end_s):
-                continue  # without reading it
+                continue  # skipped without reading it
             image = _read_image(path, gray=self._gray)
             if image.shape[:2] != (self.info.height, self.info.width):
                 raise InputError(
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
-                    f"{self.info.width}x{self.info.height}; all must have one size"
+                    f"{self.info.width}x{self.info.height}; all must have the same size"
                 )
             yield Frame(index, time_s, image)
 
 
 def open_file(path: Path, **options: str) -> "av.container.InputContainer":
-    """The container of a file, with FFmpeg's options; nothing but files is opened, whatever a playlist says."""
-    # `file:`, or `12:30.mp4` would be taken for a protocol.
+    """Open a file as a container, with FFmpeg options; only files are opened, whatever a playlist says."""
+    # Without `file:`, `12:30.mp4` would be taken for a protocol.
     allowed = {"protocol_whitelist": "file", **options}
     container: av.container.InputContainer = av.open(f"file:{path.absolute()}", options=allowed, **ENCODING)
     return container
@@ -259,16 +259,16 @@ def _opened(source: Path) -> "av.container.InputContainer":
 
 
 def picture_stream(container: "av.container.InputContainer", source: Path) -> "av.VideoStream":
-    """The film: a cover picture can come first, and of several the one with the most frames is read."""
+    """The stream that is read: not a cover picture, and of several the one with the most frames."""
     if not container.streams.video:
-        raise InputError(f"{source} has no pictures, only {', '.join(s.type for s in container.streams)}")
+        raise InputError(f"{source} has no video stream, only {', '.join(s.type for s in container.streams)}")
     return max(container.streams.video, key=lambda s: (not s.disposition & Disposition.attached_pic, s.frames))
 
 
 def _decoded(
     container: "av.container.InputContainer", stream: "av.VideoStream", problems: list[str]
 ) -> Iterator[av.VideoFrame]:
-    """Frames in order of presentation; a damaged packet is noted and passed over."""
+    """Frames in order of presentation; a damaged packet is noted and skipped."""
     packets = container.demux(stream)
     while True:
         try:
@@ -334,26 +334,26 @@ def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:
     flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
     try:
         image = cv2.imdecode(data, flag) if data.size else None
-    except cv2.error as error:  # for example a header that promises more pixels than OpenCV allows
-        raise InputError(f"{path} is no readable image: {error.err}") from error
+    except cv2.error as error:  # for example a header that states more pixels than OpenCV allows
+        raise InputError(f"{path} is not a readable image: {error.err}") from error
     if image is None:
-        raise InputError(f"{path} is no readable image")
+        raise InputError(f"{path} is not a readable image")
     return np.asarray(image, np.uint8)
 
 
 def read_rate(text: str, name: str = "fps") -> Fraction:
-    """Frames a second as people write them: 200, 59.94 or 30000/1001.
+    """Parse frames per second as people write them: 200, 59.94 or 30000/1001.
 
     Args:
-        text: what is written.
-        name: of the value, for the message.
+        text: the text to parse.
+        name: name of the value, for error messages.
 
     Raises:
-        InputError: it is no number, or not above 0.
+        InputError: the text is not a number, or the number is not above 0.
     """
     try:
         if _HUGE.search(text) or len(text) > 60:
-            raise ValueError(text)  # Fraction would write all its digits out
+            raise ValueError(text)  # Fraction would expand all its digits
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"{name} must be a number such as 200 or 30000/1001, got {text[:60]!r}") from error
@@ -363,5 +363,5 @@ def read_rate(text: str, name: str = "fps") -> Fraction:
 
 
 def as_gray(image: npt.NDArray[np.uint8]) -> Gray:
-    """(H, W) gray of an RGB or gray picture."""
+    """An RGB or gray picture as (H, W) gray."""
     return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)

@@ -1,7 +1,7 @@
 """The network's part of an analysis: windows of a few frames go through MOL while the video is read.
 
-A window is what a training clip is: frames spread evenly over about 0.6 s, cut by one alignment. Neighbouring windows
-share most of their frames, so that wherever an expression lies, some window shows it whole.
+A window is like a training clip: frames spread evenly over about 0.6 s, cropped with one alignment. Neighbouring
+windows share most of their frames, so that wherever an expression occurs, some window shows all of it.
 
 Shape legend: w windows, T frames of a window, P = T - 1 pairs, K classes, R regions.
 """
@@ -43,7 +43,7 @@ CAUTION = (
     "Not validated on real micro-expressions."
 )
 SPACING_S = 0.085  # between a window's frames: 0.6 s from the first to the eighth
-LONGEST_S = 0.9  # of a window, as in training; at fewer frames a second the network stays silent
+LONGEST_S = 0.9  # of a window, as in training; at lower frame rates the network gives no opinion
 HOP = 2  # frames of a window between the starts of neighbouring windows
 BATCH = 4
 TOO_SHORT = "no face was followed for as long as a window lasts"
@@ -51,12 +51,12 @@ TOO_SHORT = "no face was followed for as long as a window lasts"
 
 @dataclass(frozen=True)
 class Engine:
-    """A network and what it is.
+    """A network and the record of its weights.
 
     Attributes:
-        name: of the weights.
-        record: of the weights.
-        network: in torch or in onnxruntime.
+        name: name of the weights.
+        record: record of the weights.
+        network: the network, in torch or in onnxruntime.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Engine:
 
     @property
     def frames(self) -> int:
-        """T of a window."""
+        """T, the number of frames in a window."""
         return self.record.config.frames
 
     @property
@@ -75,7 +75,7 @@ class Engine:
 
     @property
     def model(self) -> MOL:
-        """The network in torch, pair by pair, which a stream needs.
+        """The network in torch, which a stream needs in order to run it pair by pair.
 
         Raises:
             InputError: it runs in onnxruntime.
@@ -85,7 +85,7 @@ class Engine:
         return self.network
 
     def ask(self, clips: Array) -> "Answer":
-        """What the network says of clips, (w, T, 1, C, C).
+        """Run the network on clips, (w, T, 1, C, C).
 
         Raises:
             InputError: it has no recognition head.
@@ -98,18 +98,18 @@ class Engine:
             found = self.network(clips)
             logits, flow, points, units = (found.get(head) for head in HEADS)
         if logits is None:
-            raise InputError(f"{self.name} gives no class; a network with the recognition head is needed")
+            raise InputError(f"{self.name} gives no classes; a network with the recognition head is needed")
         shown = None if units is None else np.asarray(expit(units), np.float32)
         return Answer(np.asarray(softmax(logits, axis=1), np.float32), flow, points, shown)
 
 
 class Answer(NamedTuple):
-    """What a network says of w clips.
+    """A network's output for w clips.
 
     Attributes:
-        probabilities: (w, K) of the classes.
+        probabilities: (w, K) class probabilities.
         flow: (w, P, 2, C, C) px of the crop, from frame k to k+1, or None.
-        landmarks: (w, P, 68, 2) px of the crop, of frames 2 to T, or None.
+        landmarks: (w, P, 68, 2) px of the crop, for frames 2 to T, or None.
         units: (w, U) probabilities of the config's action units, or None.
     """
 
@@ -119,12 +119,12 @@ class Answer(NamedTuple):
     units: Array | None
 
     def of(self, k: int) -> "Answer":
-        """Of one clip alone, without the first dimension."""
+        """The output for one clip, without the first dimension."""
         return Answer(self.probabilities[k], *(None if part is None else part[k] for part in self[1:]))
 
 
 def what_judged(name: str, record: WeightsRecord | None) -> dict[str, Any]:
-    """What a result says of the weights behind it, or that there are none."""
+    """What a result says about the weights behind it, or that there are none."""
     if record is None:
         return {
             "engine": CLASSICAL,
@@ -139,24 +139,24 @@ def what_judged(name: str, record: WeightsRecord | None) -> dict[str, Any]:
 
 
 def load_engine(name_or_path: str | Path, device: str = "auto", runtime: Runtime = "torch") -> Engine:
-    """Weights that come with the package, a .safetensors file, or an .onnx file.
+    """Load weights that come with the package, a .safetensors file, or an .onnx file.
 
     Args:
-        name_or_path: of the weights.
+        name_or_path: name or path of the weights.
         device: `auto`, `cpu` or `cuda`.
-        runtime: `onnx` turns weights into an ONNX graph first, which takes some seconds.
+        runtime: `onnx` first converts the weights to an ONNX graph, which takes a few seconds.
 
     Raises:
-        InputError: there are none, they were trained for another crop, or there is no such device.
+        InputError: there are no such weights, they were trained for another crop, or there is no such device.
     """
     graph = OnnxNetwork(name_or_path) if Path(name_or_path).suffix == ".onnx" else None
     record = read_record(name_or_path) if graph is None else graph.record
     if record.config.size != CROP_PX:
         raise InputError(f"videos are analysed in crops of {CROP_PX} px, these weights read {record.config.size}")
     if device == "cuda" and (runtime == "onnx" or graph is not None):
-        raise InputError("onnxruntime is used on the CPU here; leave --device cuda away")
+        raise InputError("onnxruntime is used on the CPU here; leave out --device cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no usable GPU was found; leave it away to run on the CPU")
+        raise InputError("--device cuda: no usable GPU was found; leave it out to run on the CPU")
     name = Path(name_or_path).stem
     if graph is not None:
         return Engine(name, record, graph)
@@ -174,7 +174,7 @@ def _as_onnx(model: MOL, record: WeightsRecord) -> OnnxNetwork:
 
 @dataclass(frozen=True)
 class Held:
-    """A frame that a window is made of."""
+    """A frame held for a window."""
 
     index: int
     time_s: float
@@ -184,16 +184,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the network says of one window.
+    """The network's output for one window.
 
     Attributes:
         frames: (T,) frame numbers.
         times_s: (T,) seconds.
-        probabilities: (K,).
+        probabilities: (K,) class probabilities.
         flow: (P, 2, C, C) px of the crop, from frame k to k+1.
-        landmarks: (P, 68, 2) px of the crop, of frames 2 to T.
+        landmarks: (P, 68, 2) px of the crop, for frames 2 to T.
         units: (U,) probabilities of action units.
-        alignment: from the picture to the crop, one for the window.
+        alignment: from the image to the crop, one for the window.
     """
 
     frames: npt.NDArray[np.int64]
@@ -205,7 +205,7 @@ class Verdict:
     alignment: Alignment
 
     def window(self, record: WeightsRecord) -> Window:
-        """As a timeline keeps it."""
+        """The window as a timeline stores it."""
         return Window(
             start_s=round(float(self.times_s[0]), 6),
             end_s=round(float(self.times_s[-1]), 6),
@@ -217,7 +217,7 @@ class Verdict:
 
 
 def by_name(names: Sequence[str], shares: Array) -> dict[str, float]:
-    """Probabilities as results carry them."""
+    """Probabilities by name, rounded as in results."""
     return {name: round(float(p), 4) for name, p in zip(names, shares, strict=True)}
 
 
@@ -237,12 +237,12 @@ def judge_windows(engine: Engine, windows: Sequence[Sequence[Held]]) -> list[Ver
 
 
 def look(engine: Engine, crops_TCC: Gray) -> Answer:  # noqa: N803
-    """What the network says of one window of crops that are cut already, (T, C, C)."""
+    """Run the network on one window of crops that are already cut, (T, C, C)."""
     return engine.ask(normalized(crops_TCC)[None]).of(0)
 
 
 def _cut(window: Sequence[Held]) -> tuple[Array, Alignment]:
-    """(T, 1, C, C) by the very steps that prepare a clip for training, and the alignment to the crop."""
+    """(T, 1, C, C), made by the same steps that prepare a clip for training, and the alignment to the crop."""
     landmarks = np.stack([held.landmarks for held in window])
     clip = build_clip([held.gray for held in window], landmarks, np.array([held.time_s for held in window]))
     return evaluation_input(clip.frames), align_clip(landmarks, size=CROP_PX)[0]
@@ -250,17 +250,17 @@ def _cut(window: Sequence[Held]) -> tuple[Array, Alignment]:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What the network said of a whole video.
+    """The network's output for a whole video.
 
     Attributes:
-        engine: which network.
-        windows: with class probabilities, in order of time.
-        frames: (m,) numbers of the frames whose landmarks it gave.
-        landmarks: (m, 68, 2) px of the picture.
+        engine: the network.
+        windows: windows with class probabilities, in order of time.
+        frames: (m,) numbers of the frames with landmarks from the network.
+        landmarks: (m, 68, 2) px of the image.
         pairs: (n, 2) frame numbers from and to.
         pair_times_s: (n, 2) seconds.
-        motion: (n, R, 2) px of the crop: its flow averaged over each region, less the head's motion.
-        silent: why it said nothing, if so.
+        motion: (n, R, 2) px of the crop: its flow averaged over each region, minus the head's motion.
+        silent: why the network gave no opinion, if it gave none.
     """
 
     engine: Engine
@@ -273,7 +273,7 @@ class Recognition:
     silent: str | None = None
 
     def of(self, interval: Interval) -> Mapping[str, float] | None:
-        """Class probabilities of an interval."""
+        """Class probabilities for an interval."""
         return _means(w.probabilities for w in windows_of(interval, self.windows))
 
     @property
@@ -282,7 +282,7 @@ class Recognition:
         return self.engine.record.classes
 
     def windows_csv(self) -> str:
-        """The content of `windows.csv`: a row a window, a column a class and an action unit."""
+        """The content of `windows.csv`: one row per window, one column per class and per action unit."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         units = dict.fromkeys(name for w in self.windows for name in w.action_units or ())
@@ -295,7 +295,7 @@ class Recognition:
         return buffer.getvalue()
 
     def flow_csv(self) -> str:
-        """The content of `network_flow.csv`: a row a pair of frames, dx and dy of every region."""
+        """The content of `network_flow.csv`: one row per pair of frames, dx and dy of every region."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         columns = [f"{name}_{axis}_px" for name in REGION_NAMES for axis in ("dx", "dy")]
@@ -306,14 +306,14 @@ class Recognition:
 
 
 def windows_of(interval: Interval, windows: Iterable[Window]) -> list[Window]:
-    """Those that have the interval's apex well inside, or else the first that has it at all."""
+    """The windows with the interval's apex well inside, or else the first that contains it at all."""
     apex = (interval.onset_s + interval.offset_s) / 2 if interval.apex_s is None else interval.apex_s
     around = [w for w in windows if w.start_s <= apex <= w.end_s]
     return [w for w in around if _well_inside(w, apex)] or around[:1]
 
 
 def _means(rows: Iterable[Mapping[str, float] | None]) -> dict[str, float] | None:
-    """Name by name; None where there is nothing."""
+    """The mean for each name; None if there is nothing."""
     there = [row for row in rows if row is not None]
     return {name: round(float(np.mean([row[name] for row in there])), 4) for name in there[0]} if there else None
 
@@ -324,7 +324,7 @@ def _well_inside(window: Window, moment_s: float) -> bool:
 
 
 def threshold_for(record: WeightsRecord, alarms_per_minute: float) -> float:
-    """The smallest `least_expression` at which these weights gave no more false alarms than that.
+    """The smallest `least_expression` at which these weights gave at most this many false alarms per minute.
 
     It was measured on simulated videos of people that the weights had not seen (`benchmarks/spotting.py`); real videos
     have other rates.
@@ -335,21 +335,21 @@ def threshold_for(record: WeightsRecord, alarms_per_minute: float) -> float:
     measured = record.scores.get("operating_points", {}).get("points", ())
     if not measured:
         raise InputError(
-            f"nobody has measured how often {record.file} gives false alarms; leave --alarms-per-minute away, or "
-            "measure with benchmarks/spotting.py"
+            f"the rate of false alarms of {record.file} has not been measured; leave out --alarms-per-minute, or "
+            "measure it with benchmarks/spotting.py"
         )
     fitting = [p["least_expression"] for p in measured if p["alarms_per_minute"] <= alarms_per_minute]
     if not fitting:
         fewest = min(p["alarms_per_minute"] for p in measured)
         raise InputError(
-            f"{alarms_per_minute:g} false alarms a minute cannot be promised: at its strictest {record.file} gave "
+            f"{alarms_per_minute:g} false alarms a minute cannot be promised: at its strictest, {record.file} gave "
             f"{fewest:g} a minute on simulated videos"
         )
     return float(min(fitting))
 
 
 def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, least_expression: float) -> Interval:
-    """A candidate with what the network says of it; set aside where it sees too little of an expression."""
+    """Add the network's opinion to a candidate, and set it aside if the network sees too little of an expression."""
     if interval.label != CANDIDATE:
         return interval
     shown = windows_of(interval, windows)
@@ -361,14 +361,14 @@ def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, leas
 
 
 class Recognizer:
-    """Collects windows from the frames as they come and has the network judge them, in a thread beside the reading.
+    """Collects windows from the frames as they come, and runs the network on them in a thread alongside the reading.
 
-    Holds no more frames than one window and the windows that wait.
+    Holds only the frames of the current window and of the windows that wait.
 
     Args:
         engine: the network.
-        fps: frames a second, or None where nobody knows: then 30.
-        frames: how many will come, or None; a video shorter than a window is covered by one of its length.
+        fps: frames per second, or None if unknown: then 30.
+        frames: how many will come, or None; a video shorter than a window is covered by one of the video's length.
     """
 
     def __init__(self, engine: Engine, fps: float | None, frames: int | None = None) -> None:
@@ -381,8 +381,8 @@ class Recognizer:
         self._spacing_s = apart / rate
         self._slack_s = 0.5 / rate
         self.silent = (
-            f"at {rate:.3g} frames a second {self._length} frames last {(self._length - 1) / rate:.2g} s, longer than "
-            f"the network has learned ({LONGEST_S} s)"
+            f"at {rate:.3g} frames a second, {self._length} frames last {(self._length - 1) / rate:.2g} s, longer "
+            f"than in its training ({LONGEST_S} s)"
             if (self._length - 1) * self._spacing_s > LONGEST_S
             else None
         )
@@ -397,7 +397,7 @@ class Recognizer:
         self._motion: dict[tuple[int, int], tuple[float, float, Array]] = {}
 
     def update(self, index: int, time_s: float, gray: Gray, face: Face | None) -> None:
-        """The next frame, (H, W)."""
+        """Add the next frame, (H, W)."""
         if self.silent is not None:
             return
         if face is None or face.track != self._track:
@@ -413,14 +413,14 @@ class Recognizer:
                 self._held.clear()
         self._held.append(Held(index, time_s, gray, face.landmarks))
         self._since = 0 if len(self._held) < self._length else self._since + 1
-        # The first window as soon as it is full, then one at every hop.
+        # The first window as soon as it is full, then one every hop.
         if len(self._held) == self._length and self._since % HOP == 1 % HOP:
             self._waiting.append(tuple(self._held))
             if len(self._waiting) >= BATCH:
                 self._submit()
 
     def finish(self) -> Recognition:
-        """Judge what waits, and give all that was found."""
+        """Judge the waiting windows, and return everything that was found."""
         self._submit()
         while self._running:
             self._take(self._running.popleft().result())
@@ -440,7 +440,7 @@ class Recognizer:
         )
 
     def close(self) -> None:
-        """Leave without waiting for what has not begun."""
+        """Stop, without running what has not yet begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self) -> None:

@@ -25,9 +25,9 @@ from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE, re
 Image = npt.NDArray[np.uint8]
 
 MOST_MOMENTS = 12
-_ARROW_STEP = 8  # px of the crop between two arrows
+_ARROW_STEP = 8  # px of the crop between arrows
 _ZOOM = 2  # key frames are shown at 256 px
-_MAGNIFIED_PX = 5.0  # px of the crop that the largest motion covers when magnified; more tears the picture
+_MAGNIFIED_PX = 5.0  # length of the largest motion once magnified, px of the crop; more tears the picture
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Moment:
     """An interval that the report shows in pictures.
 
     Attributes:
-        interval: when.
-        alignment: one and the same for all its pictures.
+        interval: the interval.
+        alignment: the same for all its pictures.
         landmarks: (68, 2) at the onset, in px of the crop.
-        window: numbers of the frames that the network looks at, around the apex; empty without a network.
-        window_s: the window's first and last moment.
+        window: numbers of the frames that the network sees, around the apex; empty without a network.
+        window_s: start and end of the window, seconds.
     """
 
     interval: Interval
@@ -50,11 +50,11 @@ class Moment:
 
     @property
     def last_frame(self) -> int:
-        """Beyond which no frame is needed."""
+        """The last frame that is needed."""
         return max(self.interval.offset_frame or 0, *self.window, 0)
 
     def crops(self, image: Image) -> tuple[Image, Image]:
-        """(gray crop of 128 px for flow, colour crop of 256 px for the eye)."""
+        """(gray crop of 128 px for flow, colour crop of 256 px for display)."""
         matrix = self.alignment.matrix * _ZOOM
         matrix[:, 2] += (_ZOOM - 1) / 2
         large = Alignment(matrix, self.alignment.size * _ZOOM)
@@ -64,12 +64,12 @@ class Moment:
 def choose_moments(
     timeline: Timeline, measured: Measurements, frames: int = 0, asked: Sequence[Interval] = ()
 ) -> tuple[Moment, ...]:
-    """The strongest candidates; where there are few, the strongest of the other events, in order of time.
+    """The strongest candidates and, if these are few, the strongest other events; in order of time.
 
     Args:
         timeline: what was found.
         measured: where the face was.
-        frames: T of the network, or 0 without one.
+        frames: T of the network, or 0 without a network.
         asked: show these instead.
     """
     rank = {CANDIDATE: 0, SET_ASIDE: 1, LARGE_MOTION: 2, BLINK: 3}
@@ -94,7 +94,7 @@ def choose_moments(
 
 
 def window_around(moment_s: float, timeline: Timeline) -> Window | None:
-    """The window whose middle is nearest to the moment, if the moment lies in it."""
+    """The window whose middle is nearest to the moment, if it contains the moment."""
     nearest = min(timeline.windows, key=lambda w: abs((w.start_s + w.end_s) / 2 - moment_s), default=None)
     return None if nearest is None or not nearest.start_s <= moment_s <= nearest.end_s else nearest
 
@@ -114,7 +114,7 @@ Explainer = Callable[[Engine, Gray, Array, Sequence[float]], Explained]
 
 @dataclass(frozen=True)
 class MomentRow:
-    """A moment as a page shows it: captions and pictures (data URIs), measured and the network's."""
+    """A moment as a page shows it: captions and pictures (data URIs), those measured and those of the network."""
 
     interval: Interval
     pictures: list[tuple[str, str]]
@@ -126,9 +126,9 @@ class MomentPictures:
     """Collects the pictures of the moments while the video is read a second time.
 
     Args:
-        moments: which.
-        engine: the network whose flow and landmarks are shown, if there is one.
-        explainer: says why the network decided so; by default nothing is said.
+        moments: the moments to show.
+        engine: the network whose flow and landmarks are shown, if any.
+        explainer: explains the network's decision; None explains nothing.
     """
 
     def __init__(
@@ -140,14 +140,14 @@ class MomentPictures:
         self._crops: dict[tuple[int, int], tuple[Image, Image]] = {}
 
     def see(self, frame: int, image: Image) -> None:
-        """Look at the next frame, (H, W, 3) RGB, and keep what a moment needs of it."""
+        """Take the next frame, (H, W, 3) RGB, and keep what a moment needs of it."""
         for k, moment in enumerate(self._moments):
             i = moment.interval
             if frame in (i.onset_frame, i.apex_frame, i.offset_frame) or frame in moment.window:
                 self._crops[k, frame] = moment.crops(image)
 
     def rows(self, on_row: Callable[[], None] = lambda: None) -> tuple[MomentRow, ...]:
-        """What the template shows; `on_row` is told of each that is done."""
+        """The rows that the template shows; `on_row` is called after each."""
         rows = []
         for k, moment in enumerate(self._moments):
             parts = self._measured(k, moment), self._network(k, moment), self._explained(k, moment)
@@ -159,7 +159,7 @@ class MomentPictures:
         return len(self._moments)
 
     def _window(self, k: int, moment: Moment) -> list[tuple[Image, Image]]:
-        """The crops of the window, or nothing where one is missing."""
+        """The crops of the window, or nothing if one is missing."""
         crops = [self._crops[k, f] for f in moment.window if (k, f) in self._crops]
         return crops if len(crops) == len(moment.window) else []
 
@@ -180,19 +180,19 @@ class MomentPictures:
         pictures = [(name, image_uri(crop[1])) for name, crop in zip(("onset", "apex", "offset"), crops, strict=True)]
         if interval.label == LARGE_MOTION:  # beyond what flow between two frames can follow
             return pictures
-        # The field's own picture: TV-L1 flow from onset to apex.
+        # The usual picture in this field: TV-L1 flow from onset to apex.
         flow = _on_face(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
         reach = _reach(flow)
         times = max(1, round(2 * _ARROW_STEP / reach))
         further = round(_MAGNIFIED_PX / reach)
         if further > 1:
-            caption = f"the onset, moved {further} times as far as to the apex"
+            caption = f"the onset frame with the motion to the apex, magnified {further} times"
             pictures.append((caption, image_uri(magnified(onset[1], flow, further))))
         return [
             *pictures,
             (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_coloured(flow, reach))),
             (
-                f"the same as arrows on the onset, drawn {times} times as long",
+                f"the same as arrows on the onset, {times} times as long",
                 image_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
             ),
         ]
@@ -223,8 +223,8 @@ class MomentPictures:
 
 
 def _on_face(flow: Array, landmarks: Array) -> Array:
-    """Less the head's motion; 0 off the face, where a still background goes against the head, farther than any skin."""
-    skin = cv2.GaussianBlur(face_skin(landmarks).astype(np.float32), (0, 0), 2.0)  # no tear where the face ends
+    """Minus the head's motion; 0 off the face, where a still background moves against the head, more than any skin."""
+    skin = cv2.GaussianBlur(face_skin(landmarks).astype(np.float32), (0, 0), 2.0)  # no tear at the edge of the face
     return np.asarray(relative_to_head(flow, landmarks) * skin, np.float32)
 
 
@@ -233,19 +233,19 @@ def _reach(flow: Array) -> float:
 
 
 def magnified(image: Image, flow: Array, times: float) -> Image:
-    """The picture with every point carried `times` as far as the flow says, for the eye to see what is too small.
+    """The picture with every point moved `times` as far as the flow says, to make small motion visible.
 
     Args:
         image: (H, W, 3), any multiple of the flow's size.
         flow: (2, h, w) px of the flow's own grid.
-        times: how far.
+        times: the magnification.
     """
     smooth = np.stack([cv2.GaussianBlur(np.nan_to_num(part), (0, 0), 1.5) for part in flow])
     scale = image.shape[0] / flow.shape[1]
     dx, dy = (cv2.resize(part * scale * times, image.shape[1::-1]) for part in smooth)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     from_x, from_y = x, y
-    for _ in range(8):  # where a point came from: the fixed point of place = target - motion(place)
+    for _ in range(8):  # the point's origin: the fixed point of place = target - motion(place)
         from_x, from_y = (
             x - cv2.remap(dx, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
             y - cv2.remap(dy, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
@@ -259,7 +259,7 @@ def _coloured(flow: Array, reach: float) -> Image:
 
 
 def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
-    """SVG: what was marked, how far each region went, and how the head moved, over seconds."""
+    """SVG: what was marked, how far each region moved, and how the head moved, over time in seconds."""
     times = measured.signals.times_s
     start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
     learned = bool(timeline.windows)
@@ -285,7 +285,7 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     regions.set_yticks(range(len(REGION_NAMES)), [n.replace("_", " ") for n in REGION_NAMES], fontsize=8)
     figure.colorbar(picture, ax=regions, label="motion of a region (px of the crop)", extend="max")
     head.plot(times, np.hypot(measured.signals.head[:, 0], measured.signals.head[:, 1]), lw=0.8, color="#444")
-    head.set_ylabel("head\n(px a frame)", fontsize=8)
+    head.set_ylabel("head\n(px per frame)", fontsize=8)
     head.set_ylim(bottom=0)
     head.set_xlabel("seconds")
     return figure_svg(figure)
@@ -294,10 +294,10 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
 def on_even_grid(
     times: npt.NDArray[np.float64], values: npt.NDArray[np.float32], start: float, end: float
 ) -> npt.NDArray[np.float32]:
-    """At most 2,000 columns; each is the largest value of its stretch, so that no short event is lost."""
+    """Resample to at most 2,000 columns, each with the largest value in its stretch, so that no short event is lost."""
     columns = min(2000, len(times))
     edges = np.linspace(start, end, columns + 1)
-    # By the middle of each frame's time: where there is a column for each frame, its beginning lies on an edge.
+    # By the middle of each frame's time: if there is one column per frame, each frame begins on an edge.
     middles = times + 0.5 * float(np.median(np.diff(times)))
     at = np.clip(np.searchsorted(edges, middles, side="right") - 1, 0, columns - 1)
     grid = np.full((columns, values.shape[1]), np.nan, np.float32)
@@ -308,7 +308,7 @@ def on_even_grid(
 def write_report(
     path: Path, measured: Measurements, timeline: Timeline, moments: Sequence[MomentRow], *, overlay: bool
 ) -> None:
-    """Write the page; everything that it shows is inside it, but for the overlay video beside it."""
+    """Write the page; it contains everything it shows, except for the overlay video beside it."""
     page = render(
         "analysis.html.j2",
         timeline=timeline,

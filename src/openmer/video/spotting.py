@@ -1,13 +1,13 @@
 """The classical spotter: candidate micro-expressions from the motion of facial regions.
 
-A micro-expression is a short excursion: a region leaves where it stood and comes back within half a second. The
-region's slow course is taken away by a running median, the rest is compared with its own usual size around that
-moment, and what stands out for between 1/25 and 1/2 second is marked. Comparing with the local context follows
-Moilanen, Zhao, Pietikäinen 2014 and Li et al. 2018 (feature difference contrast); regional flow less the head's
-motion follows Zhang et al. 2020 and He et al. 2021; the limits of duration follow Yan et al. 2013. The running
-median and the numbers in `SpottingSettings` are our choice.
+A micro-expression is a brief excursion: a region leaves its position and returns within half a second. A running
+median removes the region's slow drift, the rest is compared with its own typical size around that moment, and whatever
+stands out for between 1/25 and 1/2 second is marked. Comparing with the local context follows Moilanen, Zhao,
+Pietikäinen 2014 and Li et al. 2018 (feature difference contrast); regional flow minus the head's motion follows Zhang
+et al. 2020 and He et al. 2021; the limits on duration follow Yan et al. 2013. The running median and the numbers in
+`SpottingSettings` are our choice.
 
-A candidate is a place to look. It says nothing about feeling, and a spotter without a learned model cannot tell a
+A candidate is a place to look. It says nothing about feelings, and a spotter without a learned model cannot tell a
 micro-expression from, say, a twitch or the first syllable of a word.
 """
 
@@ -26,11 +26,11 @@ CANDIDATE = "candidate"
 BLINK = "blink"
 LARGE_MOTION = "large_motion"
 SET_ASIDE = "set_aside"  # a candidate in which the network sees no expression
-LABELS = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # of all intervals that an analysis can give
+LABELS = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # all labels that an analysis can give to intervals
 
 Curve = npt.NDArray[np.float64]
 
-_FEWEST = 5  # frames with a face, below which nothing can be said of an excursion
+_FEWEST = 5  # frames with a face; with fewer, nothing can be said about excursions
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class SpottingSettings:
         least_s: shortest event, seconds.
         longest_s: longest event, seconds.
         least_px: smallest peak, pixels of the 128 crop.
-        most_px: an event in which any region goes farther is marked as large motion instead.
-        contrast: how many times its usual size around that moment an excursion must reach.
-        context_s: how far around a moment its usual size is taken from, seconds in all.
+        most_px: an event in which any region moves farther is marked as large motion instead.
+        contrast: how many times the typical size around that moment an excursion must reach.
+        context_s: total length of the surroundings from which the typical size is taken, seconds.
         baseline_s: length of the running median that follows slow motion, seconds.
         foot: height, as a share of the peak, at which an event begins and ends.
         head_share: an event must exceed this share of the head's own motion during it.
         blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
-        blink_ratio: and below which eye aspect ratio; wide eyes that become normal are no blink.
+        blink_ratio: eye aspect ratio that they must also fall below; wide eyes returning to normal are not a blink.
     """
 
     least_s: float = 1 / 25
@@ -66,7 +66,7 @@ class SpottingSettings:
 
 @dataclass(frozen=True)
 class Signals:
-    """What the spotter looks at; n frames, R regions, NaN where there was no face.
+    """The spotter's input; n frames, R regions, NaN where there was no face.
 
     Attributes:
         frames: (n,) frame numbers in the source.
@@ -74,7 +74,7 @@ class Signals:
         standing: (n, R, 2) px, see `openmer.video.motion`.
         head: (n, 3) dx, dy (px), roll (degrees) since the previous frame.
         eyes_open: (n, 2) eye aspect ratio.
-        track: (n,) number of the track, -1 where there was no face.
+        track: (n,) track number, -1 where there was no face.
     """
 
     frames: npt.NDArray[np.int64]
@@ -100,7 +100,7 @@ class _Event:
 def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[Interval, ...]:
     """Mark candidates, blinks and movements that are short but too large for a micro-expression.
 
-    Each stretch with one and the same face is taken alone.
+    Each stretch with the same face is handled separately.
     """
     settings = settings or SpottingSettings()
     found: list[Interval] = []
@@ -110,12 +110,12 @@ def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[In
 
 
 def largest_step(times_s: Times) -> float:
-    """Seconds between two frames beyond which frames are missing: three usual steps, or a tenth of a second."""
+    """Step in seconds above which frames are missing between two frames: three usual steps, or a tenth of a second."""
     return max(0.1, 3 * float(np.median(np.diff(times_s))))
 
 
 def _stretches(signals: Signals) -> Iterator[tuple[int, int]]:
-    """Rows with one and the same face and without a hole in time."""
+    """Stretches of rows with the same face and without a gap in time."""
     track, times = signals.track, signals.times_s
     edges = np.flatnonzero((np.diff(track) != 0) | (np.diff(times) > largest_step(times))) + 1
     for first, last in zip([0, *edges], [*edges, len(track)], strict=True):
@@ -146,7 +146,7 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
 
 
 def region_motion(signals: Signals, settings: SpottingSettings | None = None) -> Array:
-    """What the spotter judges, a value a frame and region: (n, R) px from the region's slow course, or NaN."""
+    """What the spotter judges, one value per frame and region: (n, R) px from the region's slow drift, or NaN."""
     settings = settings or SpottingSettings()
     motion = np.full(signals.standing.shape[:2], np.nan, np.float32)
     for first, last in _stretches(signals):
@@ -164,7 +164,7 @@ def _even_times(times: Times) -> tuple[Curve, float]:
 
 
 def _curves(even: Curve, times: Times, standing: Array, rate: float, settings: SpottingSettings) -> Curve:
-    # Region by region: all at once would take twelve times the memory of a long video.
+    # Region by region: all at once would take twelve times the memory for a long video.
     curves = np.empty((len(even), standing.shape[1]))
     for region in range(standing.shape[1]):
         curves[:, region] = excursion(_resampled(even, times, standing[:, region]), rate, settings)
@@ -172,12 +172,12 @@ def _curves(even: Curve, times: Times, standing: Array, rate: float, settings: S
 
 
 def excursion(standing: Curve, rate: float, settings: SpottingSettings) -> Curve:
-    """How far a region is from its slow course: (n, 2) px -> (n,) px.
+    """How far a region is from its slow drift: (n, 2) px -> (n,) px.
 
     Args:
         standing: evenly sampled.
-        rate: samples a second.
-        settings: see there.
+        rate: samples per second.
+        settings: see `SpottingSettings`.
     """
     length = _odd(0.1 * rate, least=5)
     if len(standing) > length:
@@ -192,7 +192,7 @@ def _events(region: int, curve: Curve, rate: float, settings: SpottingSettings) 
     threshold = np.maximum(settings.least_px, settings.contrast * usual)
     peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
     for peak in peaks:
-        # The excursion has to come back: on both sides it falls to half before anything higher comes.
+        # The excursion has to return: on both sides it falls to half before anything higher comes.
         start = _crossing(curve, peak, -1, settings.foot)
         end = _crossing(curve, peak, +1, settings.foot)
         if start is None or end is None:
@@ -203,7 +203,7 @@ def _events(region: int, curve: Curve, rate: float, settings: SpottingSettings) 
 
 
 def _crossing(curve: Curve, peak: int, step: int, foot: float) -> float | None:
-    """Where the curve, walked from its peak, has fallen to `foot` of it; None if it never does or climbs higher."""
+    """Where the curve, followed from its peak, has fallen to `foot` of it; None if it never does or rises higher."""
     level, here = foot * curve[peak], peak
     while 0 <= here + step < len(curve):
         following = here + step
@@ -231,14 +231,14 @@ def _closures(eyes: Curve, rate: float, settings: SpottingSettings) -> list[tupl
 
 
 def _between_open_eyes(eyes: Curve, closure: tuple[int, int, int], rate: float) -> bool:
-    """Whether the eyes were open just before and just after: lids that tremble while they are shut do not blink."""
+    """Whether the eyes were open just before and just after: lids that tremble while shut are not blinking."""
     start, _, end = closure
     near, open_ = round(0.25 * rate) + 1, 0.5 * float(np.quantile(eyes, 0.75))
     return bool(eyes[max(0, start - near) : start + 1].max() > open_ and eyes[end : end + near + 1].max() > open_)
 
 
 def _grouped(events: Sequence[_Event]) -> list[list[_Event]]:
-    """Events of several regions at one time, the strongest first: one group is one happening."""
+    """Group events of several regions that coincide, strongest first: each group is one occurrence."""
     groups: list[list[_Event]] = []
     for event in sorted(events, key=lambda e: -e.score):
         for group in groups:
@@ -263,7 +263,7 @@ def _interval(
     regions = [e.region for e in group]
     eyes_lead = strongest.region in EYES
     shut = any(start <= strongest.end and end >= strongest.start for start, _, end in closed)
-    # Both lids at once, or lids while the landmarks say shut: a blink. A lid alone, eyes open, stays a candidate.
+    # Both lids at once, or a lid while the landmarks say shut: a blink. One lid with open eyes stays a candidate.
     blink = eyes_lead and (shut or all(eye in regions for eye in EYES))
     label = BLINK if blink else CANDIDATE
     if label == CANDIDATE and max(e.height for e in group) > most_px:
@@ -304,7 +304,7 @@ def _placed(
     peak_px: float | None = None,
 ) -> Interval:
     step = even[1] - even[0]
-    # At moments that a frame shows: an event between two frames cannot be looked at.
+    # Move to the times of actual frames: nobody can look at an event between two frames.
     rows = [int(np.argmin(np.abs(times - (even[0] + s * step)))) for s in samples]
     if rows[0] == rows[2]:
         rows[0], rows[2] = max(0, rows[0] - 1), min(len(times) - 1, rows[2] + 1)

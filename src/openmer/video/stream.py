@@ -1,7 +1,7 @@
-"""A video as it comes: what is known after each frame, and events as soon as they are certain.
+"""A video as it arrives: what is known after each frame, and events as soon as they are certain.
 
 The same parts as in `analyze`, with the same meaning, but nothing waits for the end of the video: the spotter looks at
-the last seconds again and again, and the network is given one new pair of frames at a time.
+the last few seconds again and again, and the network gets one new pair of frames at a time.
 
 Shape legend: R regions, T frames of a window.
 """
@@ -32,23 +32,23 @@ from openmer.video.spotting import Signals, SpottingSettings, region_motion, spo
 
 MEMORY_S = 8.0  # of signals and windows that are kept
 LOOK_EVERY_S = 0.25  # how often the spotter looks
-SETTLED_S = 0.8  # an apex this old no longer changes: what follows it is seen by all filters
+SETTLED_S = 0.8  # an apex this old no longer changes: all filters have seen what follows it
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
-    """How a stream is looked at.
+    """How a stream is analysed.
 
     Attributes:
         engine: `classical`, the name of shipped weights, or a .safetensors file.
-        motion: whether regions are measured and events spotted; without it only the network speaks, and faster.
-        heads: what the network gives; all that it has if None.
+        motion: whether regions are measured and events spotted; without it only the network runs, which is faster.
+        heads: which of the network's heads to use; None for all.
         align: as in `AnalyzeSettings`.
-        flow: as there.
-        device: as there.
-        least_expression: as there.
-        predictor: as there.
-        spotting: as there.
+        flow: likewise.
+        device: likewise.
+        least_expression: likewise.
+        predictor: likewise.
+        spotting: likewise.
     """
 
     engine: str = "mol-lite"
@@ -71,17 +71,17 @@ class Moment:
     """What is known right after a frame.
 
     Attributes:
-        frame: its number.
+        frame: number of the frame.
         time_s: when it was taken, seconds from the first frame.
         face: box, landmarks and track, or None.
-        motion: of the regions relative to the head, or None without a face or without motion.
-        regions_px: (R,) how far each region is from its slow course, as far as the past tells; NaN where unknown.
-        probabilities: of the newest window by class; None until a window is full.
-        network_flow: (2, H, W) px of the crop, of the newest pair, or None where this frame brought no new pair.
-        network_landmarks: (68, 2) px of the picture, or None likewise.
-        window: that the network has judged with this frame, or None.
+        motion: motion of the regions relative to the head; None without a face, or if motion is not measured.
+        regions_px: (R,) how far each region is from its slow drift, as estimated from the past; NaN if unknown.
+        probabilities: class probabilities of the newest window; None until a window is full.
+        network_flow: (2, H, W) px of the crop, for the newest pair; None if this frame completed no new pair.
+        network_landmarks: (68, 2) px of the image; None in the same case.
+        window: the window that the network judged with this frame, or None.
         intervals: events that became certain with this frame.
-        work_s: how long this frame took to compute.
+        work_s: processing time of this frame.
         is_end: whether there are no more frames: the last one comes once more, with the events that were not certain
             before.
     """
@@ -103,17 +103,17 @@ class Moment:
 def stream(
     frames: Iterable[Frame | tuple[float, npt.NDArray[np.uint8]]], settings: StreamSettings | None = None
 ) -> Iterator[Moment]:
-    """Look at frames as they come; memory does not grow with their number.
+    """Analyse frames as they arrive; memory use does not grow with their number.
 
     An event is given once, at most about a second after its apex, and not later than its offset allows. When the frames
-    end, what happened in the last second may come in one more `Moment`.
+    end, events of the last second may come in one more `Moment`.
 
     Args:
         frames: `Frame`s, or pairs of a time in seconds and a picture, (H, W) gray or (H, W, 3) RGB uint8.
-        settings: see there.
+        settings: see `StreamSettings`.
 
     Raises:
-        InputError: the engine cannot be loaded, what comes is no frame, or times do not rise.
+        InputError: the engine cannot be loaded, an item is not a frame, or times do not increase.
     """
     settings = settings or StreamSettings()
     watcher = _Watcher(settings)
@@ -131,9 +131,9 @@ def stream(
 
 
 def _frame(number: int, item: tuple[float, npt.NDArray[np.uint8]]) -> Frame:
-    """Of a time and a picture, as whoever calls gives them."""
+    """A frame from the caller's pair of a time and a picture."""
     if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[1], np.ndarray):
-        raise InputError("a stream is made of pairs of a time in seconds and a picture, or of Frames")
+        raise InputError("a stream consists of pairs of a time in seconds and a picture, or of Frames")
     time_s, image = item
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise InputError(f"pictures must be (H, W) or (H, W, 3) uint8, got {image.shape} of {image.dtype}")
@@ -145,7 +145,7 @@ _NOTHING: _Spotted = (None, np.full(len(REGION_NAMES), np.nan, np.float32), ())
 
 
 class _Watcher:
-    """The parts that look at each frame."""
+    """The parts that process each frame."""
 
     def __init__(self, settings: StreamSettings) -> None:
         self._tracker = FaceTracker(DlibFaceModel(settings.predictor))
@@ -177,7 +177,7 @@ class _Watcher:
         )
 
     def finish(self) -> tuple[Interval, ...]:
-        """The events that were not certain yet, now that nothing follows."""
+        """The events that were not yet certain, now that no more frames follow."""
         return () if self._spotter is None else self._reviewed(self._spotter.finish())
 
     def _reviewed(self, found: tuple[Interval, ...]) -> tuple[Interval, ...]:
@@ -187,7 +187,7 @@ class _Watcher:
 
 
 class _RunningSpotter:
-    """The classical spotter on the last seconds, asked again every quarter of a second."""
+    """The classical spotter, run on the last few seconds every quarter of a second."""
 
     def __init__(self, settings: StreamSettings) -> None:
         self._meter = MotionMeter(settings.flow, settings.align)
@@ -200,7 +200,7 @@ class _RunningSpotter:
 
     def see(self, frame: Frame, gray: Gray, face: Face | None) -> _Spotted:
         motion = self._meter.update(frame.time_s, gray, face)
-        # Of the frame only its number and time are needed, of the motion no field of flow.
+        # Keep only the frame's number and time, and the motion without its flow field.
         kept = Frame(frame.index, frame.time_s, np.empty((0, 0), np.uint8))
         self._rows.append((kept, -1 if face is None else face.track, motion and _without_flow(motion)))
         while frame.time_s - self._rows[0][0].time_s > MEMORY_S:
@@ -211,7 +211,7 @@ class _RunningSpotter:
         return motion, self._regions, tuple(self._look(frame.time_s))
 
     def finish(self) -> tuple[Interval, ...]:
-        """What the last look left open."""
+        """The events that the last look left open."""
         return tuple(self._look(self._rows[-1][0].time_s, 0.0)) if len(self._rows) > 1 else ()
 
     def _look(self, now_s: float, settled_s: float = SETTLED_S) -> Iterator[Interval]:
@@ -248,10 +248,10 @@ def _signals(rows: Iterable[tuple[Frame, int, FrameMotion | None]]) -> Signals:
 
 
 class _RunningNetwork:
-    """The network on the newest pair of frames that lie a window's spacing apart.
+    """The network, run on the newest pair of frames, spaced as in a window.
 
-    Alignment and gray scale are held while the face stays; when either has to change, the few frames that are kept are
-    looked at again in the new one.
+    Alignment and gray scale are kept while the face stays in place; when either has to change, the few frames that are
+    held are run again with the new one.
     """
 
     def __init__(self, engine: Engine, heads: Sequence[str] | None) -> None:
@@ -266,7 +266,7 @@ class _RunningNetwork:
         self.probabilities: Mapping[str, float] | None = None
 
     def see(self, frame: Frame, gray: Gray, face: Face | None) -> tuple[Array | None, Array | None] | None:
-        """Flow and landmarks of the newest pair, if this frame brings one."""
+        """Flow and landmarks of the newest pair, if this frame completes one."""
         if face is None or face.track != self._track:
             self._forget()
         if face is None:
@@ -293,7 +293,7 @@ class _RunningNetwork:
         return self._answer(self._push(crop), alignment)
 
     def newest(self, frame: Frame) -> Window | None:
-        """The window that this frame has brought, if it has."""
+        """The window that this frame completed, if any."""
         return self.windows[-1] if self.windows and self.windows[-1].end_frame == frame.index else None
 
     def _push(self, crop: Gray) -> MOLOutput:

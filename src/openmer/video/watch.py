@@ -1,4 +1,4 @@
-"""Watch a camera in the terminal, and keep what was found: `openmer analyze --live`."""
+"""Watch a camera in the terminal, and save what was found: `openmer analyze --live`."""
 
 import csv
 import signal
@@ -40,7 +40,7 @@ SHOWN = 8  # newest events on the screen
 
 @dataclass
 class _State:
-    """What the screen shows, and what is written at the end."""
+    """What the screen shows and what is written at the end."""
 
     intervals: list[Interval] = field(default_factory=list)
     took: deque[float] = field(default_factory=lambda: deque(maxlen=120))
@@ -74,7 +74,7 @@ class _State:
         self.arrivals.append(perf_counter())
 
     def close_gap(self, until_s: float) -> None:
-        """There is a face again, or there are no more frames."""
+        """Close the gap: there is a face again, or there are no more frames."""
         if self.faceless is not None and self.before is not None and until_s > self.faceless.time_s:
             self.gaps.append(
                 Interval(
@@ -89,7 +89,7 @@ class _State:
 
     @property
     def rate(self) -> float:
-        """Frames a second of late."""
+        """Recent frames per second."""
         passed = self.arrivals[-1] - self.arrivals[0] if len(self.arrivals) > 1 else 0.0
         return (len(self.arrivals) - 1) / passed if passed else 0.0
 
@@ -103,22 +103,22 @@ def watch(
     overwrite: bool = False,
     console: Console | None = None,
 ) -> Timeline:
-    """Look at a live source until it ends, `seconds` have passed, or the user interrupts; then write what was found.
+    """Watch a live source until it ends, `seconds` have passed, or the user interrupts; then write what was found.
 
-    Writes `timeline.json`, `timeline.csv` and `frames.csv`. No picture is kept. A source that breaks off, and a polite
-    request to end the process (SIGTERM), end the watching like Ctrl-C: what was found until then is written.
+    Writes `timeline.json`, `timeline.csv` and `frames.csv`. No images are kept. If the source fails, or the process is
+    asked to end (SIGTERM), watching ends as with Ctrl-C: what was found until then is written.
 
     Args:
         source: where frames come from.
-        out: the folder to make.
-        settings: see there.
-        seconds: of the source, after which to end.
-        overwrite: whether an older result may be replaced.
-        console: where the screen is; by default nowhere.
+        out: the folder to create.
+        settings: see `StreamSettings`.
+        seconds: time of the source after which to end.
+        overwrite: whether an existing result may be replaced.
+        console: where to draw the screen; by default nowhere.
 
     Raises:
         InputError: the source gave nothing at all, or the engine cannot be loaded.
-        OutputError: `out` is taken or cannot be written.
+        OutputError: `out` already exists or cannot be written.
     """
     settings = settings or StreamSettings()
     console = console or Console(quiet=True)
@@ -143,7 +143,7 @@ def _look(
     regions = (f"{name}_px" for name in REGION_NAMES)
     rows.writerow(["frame", "time_s", "face_found", *regions, *(f"p_{name}" for name in classes)])
     live = Live(console=console, refresh_per_second=8, transient=False)
-    with suppress(KeyboardInterrupt), live as screen, _stopped_politely(source):  # what is suppressed is the second one
+    with suppress(KeyboardInterrupt), live as screen, _stopped_politely(source):  # only a second Ctrl-C gets here
         for moment in stream(_until(source, seconds, state), settings):
             state.see(moment)
             if not moment.is_end:
@@ -152,7 +152,7 @@ def _look(
 
 
 def _until(source: LiveSource, seconds: float | None, state: _State) -> Iterator[Frame]:
-    """The frames up to a moment, that of the moment itself too, or up to where the source breaks off."""
+    """The frames up to and including a moment, or up to where the source fails."""
     try:
         for frame in source:
             yield frame
@@ -166,8 +166,8 @@ def _until(source: LiveSource, seconds: float | None, state: _State) -> Iterator
 
 @contextmanager
 def _stopped_politely(source: LiveSource) -> Iterator[None]:
-    """Ctrl-C and SIGTERM let the source end, so that what was seen last is looked at too; a second one breaks off."""
-    main = threading.current_thread() is threading.main_thread()  # no other may ask for signals
+    """Let Ctrl-C and SIGTERM end the source, so that the last frames are still processed; a second one aborts."""
+    main = threading.current_thread() is threading.main_thread()  # only the main thread may handle signals
     signals = (signal.SIGINT, signal.SIGTERM) if main else ()
     before = [signal.getsignal(each) for each in signals]
 
@@ -199,11 +199,11 @@ def _record(settings: StreamSettings) -> WeightsRecord | None:
 
 
 def _screen(source: LiveSource, state: _State, moment: Moment) -> Group:
-    """Rate and drops, a bar a region, the network's opinion, the newest events."""
+    """Rate and dropped frames, one bar per region, the network's opinion, the newest events."""
     took = 1000 * float(np.median(state.took))
     lost = f"[red]{source.dropped} dropped[/]" if source.dropped else "none dropped"
     face = "face" if moment.face is not None else "[red]no face[/]"
-    head = f"{moment.time_s:7.1f} s  {state.rate:5.1f} frames/s  {took:.0f} ms a frame  {lost}  {face}"
+    head = f"{moment.time_s:7.1f} s  {state.rate:5.1f} frames/s  {took:.0f} ms per frame  {lost}  {face}"
     table = Table(show_header=False, box=None, padding=(0, 1))
     for name, value in zip(REGION_NAMES, moment.regions_px, strict=True):
         size = 0.0 if np.isnan(value) else float(value)
@@ -223,22 +223,22 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
     start = state.first_s or 0.0
     end = max(state.last_s, start + 1e-3)
     state.close_gap(end)
-    warnings = [] if state.problem is None else [f"The source broke off: {state.problem}"]
+    warnings = [] if state.problem is None else [f"The source failed: {state.problem}"]
     if state.with_face < state.frames:
-        warnings.append(f"in {state.frames - state.with_face} of {state.frames} frames no face was found")
+        warnings.append(f"no face was found in {state.frames - state.with_face} of {state.frames} frames")
     lasted = state.last_s - start
     rate = (state.frames - 1 + source.dropped) / lasted if lasted > 0 else 0.0
     if 0 < rate < FEW_FPS:
         warnings.append(
             f"{rate:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so it is under-sampled and the "
-            f"shortest are missed; {FEW_FPS} and more are better"
+            f"shortest are missed; {FEW_FPS} or more are better"
         )
     record = _record(settings)
     if record is not None and state.with_face and not state.windows:
         warnings.append(f"the network gave no opinion: it never had enough frames of one face within {LONGEST_S} s")
     if source.dropped:
         share = source.dropped / (source.dropped + state.frames)
-        warnings.append(f"{source.dropped} frames ({share:.0%}) came faster than they could be looked at: dropped")
+        warnings.append(f"{source.dropped} frames ({share:.0%}) came faster than they could be processed: dropped")
     return Timeline(
         intervals=tuple(sorted(state.intervals, key=lambda i: i.onset_s)),
         start_s=start,

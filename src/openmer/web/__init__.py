@@ -1,1 +1,1 @@
-"""The web page: a video goes in, the timeline and the pictures come out, in a browser on this machine."""
+"""The web page: a video goes in, a timeline and pictures come out, in a browser on this machine."""

@@ -1,6 +1,6 @@
 """`openmer serve`: a page for one video at a time, on this machine.
 
-    browser -> door.py -> Gradio (this file) -> jobs.py, the queue -> worker.py, a process for each analysis
+    browser -> door.py -> Gradio (this file) -> jobs.py, the queue -> worker.py, one process per analysis
     browser <- the result as a page (view.py, templates/web_result.html.j2, web.css, web.js) and its files
 
 The server itself does not load torch; each analysis does, in its own process.
@@ -29,7 +29,7 @@ from openmer.web.private import private_folder
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 POLL_S = 0.2
-MOST_SESSIONS = 50  # that Gradio remembers; of those that left it would keep the last 10,000, some 30 KiB each
+MOST_SESSIONS = 50  # that Gradio remembers; by default it would keep the last 10,000 closed ones, some 30 KiB each
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class ServeSettings:
 
     Attributes:
         host: address to listen on.
-        port: to listen on.
-        engine: a .safetensors file offered beside what comes with the package.
+        port: port to listen on.
+        engine: a .safetensors file offered beside the engines that come with the package.
         device: where networks run.
         limits: what is allowed.
     """
@@ -56,9 +56,9 @@ class Choice:
     """An engine that the page offers.
 
     Attributes:
-        key: what the browser calls it; a path would say too much.
-        engine: as `openmer analyze --engine`.
-        label: what it is for the user.
+        key: its name in the browser; a path would reveal too much.
+        engine: as in `openmer analyze --engine`.
+        label: its description for the user.
         note: what it was trained on.
     """
 
@@ -69,7 +69,7 @@ class Choice:
 
 
 def serve(settings: ServeSettings, console: Console) -> None:
-    """Serve until interrupted; then all files of the users are gone.
+    """Serve until interrupted; then delete all users' files.
 
     Raises:
         InputError: the weights cannot be used, or the port is taken.
@@ -78,12 +78,12 @@ def serve(settings: ServeSettings, console: Console) -> None:
         choices = pool.submit(offered, settings.engine, settings.device).result()
     with private_folder() as folder:
         jobs = Jobs(folder, settings.limits, settings.device)
-        tempfile.tempdir = str(jobs.uploads)  # nothing lands anywhere else, half an upload neither
+        tempfile.tempdir = str(jobs.uploads)  # nothing is written anywhere else, not even a partial upload
         os.environ |= {
             "GRADIO_ANALYTICS_ENABLED": "False",
             "GRADIO_TEMP_DIR": str(jobs.uploads),
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            # Gradio looks whether its own server answers, and must not ask a proxy for that.
+            # Gradio checks whether its own server answers, and must not go through a proxy for that.
             "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "localhost", "127.0.0.1"))),
         }
         jobs.start()
@@ -94,7 +94,7 @@ def serve(settings: ServeSettings, console: Console) -> None:
 
 
 def offered(own: Path | None, device: str) -> tuple[Choice, ...]:
-    """The engines; in a process of its own, since looking at weights loads torch.
+    """The engines to offer; runs in a separate process, since reading weights loads torch.
 
     Raises:
         InputError: `own` cannot be used.
@@ -107,7 +107,7 @@ def offered(own: Path | None, device: str) -> tuple[Choice, ...]:
         Choice(
             DEFAULT_ENGINE,
             DEFAULT_ENGINE,
-            f"motion, and a network's opinion ({DEFAULT_ENGINE})",
+            f"motion and a network's opinion ({DEFAULT_ENGINE})",
             _trained(shipped.record.trained_on),
         ),
         Choice(
@@ -116,7 +116,7 @@ def offered(own: Path | None, device: str) -> tuple[Choice, ...]:
     ]
     if own is not None:
         mine = load_engine(own, device)
-        label = f"motion, and the opinion of your weights ({own.stem})"
+        label = f"motion and the opinion of your weights ({own.stem})"
         choices.insert(0, Choice("own", str(own.absolute()), label, _trained(mine.record.trained_on)))
     return tuple(choices)
 
@@ -160,7 +160,7 @@ def _launch(settings: ServeSettings, jobs: Jobs, choices: Sequence[Choice], cons
         raise InputError(f"port {settings.port} of {settings.host} cannot be used; choose another --port") from error
     try:
         _greet(settings, local, console)
-        with suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the intended way to stop
             threading.Event().wait()
     finally:
         page.close(verbose=False)
@@ -169,8 +169,8 @@ def _launch(settings: ServeSettings, jobs: Jobs, choices: Sequence[Choice], cons
 def _greet(settings: ServeSettings, local: bool, console: Console) -> None:
     if not local:
         console.print(
-            "[yellow]warning:[/] everybody who reaches this machine's network can use this page; it has no password, "
-            "and videos of faces travel unencrypted. Put it behind a server that adds both."
+            "[yellow]warning:[/] everyone who can reach this machine over the network can use this page; it has no "
+            "password, and videos of faces travel unencrypted. Put it behind a server that adds both."
         )
     address = "localhost" if local else settings.host
     console.print(f"open [bold]http://{escape(address)}:{settings.port}[/] in a browser; stop with Ctrl-C")
@@ -187,7 +187,7 @@ def build(jobs: Jobs, choices: Sequence[Choice]) -> Any:
 
 @dataclass(frozen=True)
 class Parts:
-    """What is on the page, from top to bottom; Gradio's components."""
+    """The Gradio components on the page, from top to bottom."""
 
     form: Any
     video: Any
@@ -210,7 +210,7 @@ def _lay_out(gr: Any, limits: Limits, choices: Sequence[Choice]) -> Parts:
         with gr.Column(scale=2, min_width=280):
             engine = gr.Radio([(c.label, c.key) for c in choices], value=choices[0].key, label="Method")
             explain = gr.Checkbox(
-                label="Show what the network saw (some seconds for each key moment)", elem_id="om-explain"
+                label="Show what the network saw (a few seconds per key moment)", elem_id="om-explain"
             )
             go = gr.Button("Analyse", variant="primary", elem_id="om-go")
             gr.HTML(render("web_limits.html.j2", limits=limits))
@@ -225,7 +225,7 @@ def _lay_out(gr: Any, limits: Limits, choices: Sequence[Choice]) -> Parts:
 
 
 def _wire(gr: Any, page: Any, parts: Parts, jobs: Jobs, choices: Sequence[Choice]) -> None:
-    """What happens on a click. Gradio hands a request to every function that has an argument of that type."""
+    """Connect events to actions. Gradio passes a request to every function that has an argument of that type."""
 
     async def analyse(path: str | None, name: str, explain: bool, request: gr.Request) -> AsyncIterator[list[Any]]:
         async for view in _follow(jobs, request.session_hash or "", path, _chosen(choices, name), explain):
@@ -258,14 +258,14 @@ def _wire(gr: Any, page: Any, parts: Parts, jobs: Jobs, choices: Sequence[Choice
 
 @dataclass(frozen=True)
 class View:
-    """What is on the page: a form, or a status with a way out, or a result."""
+    """What the page shows: a form, a status with a way to cancel, or a result."""
 
     status: str = ""
     result: str = ""
     busy: bool = False
 
     def updates(self, gr: Any) -> list[Any]:
-        """For form, steps, go, cancel, again, status and result."""
+        """Updates for form, steps, go, cancel, again, status and result."""
         free = not self.busy
         return [
             gr.update(visible=not self.result),
@@ -279,7 +279,7 @@ class View:
 
 
 async def _follow(jobs: Jobs, session: str, path: str | None, choice: Choice, explain: bool) -> AsyncIterator[View]:
-    """Queue a video and tell how it stands until it is over."""
+    """Queue a video and report its progress until it is over."""
     if not path:
         yield View(_said("Drop a video into the box first, or record one."))
         return
@@ -301,13 +301,13 @@ async def _follow(jobs: Jobs, session: str, path: str | None, choice: Choice, ex
         try:
             yield View(result=job.page.read_text(encoding="utf-8"))
             return
-        except FileNotFoundError:  # given up meanwhile
+        except FileNotFoundError:  # given up in the meantime
             pass
     yield View(_said(job.message) if job.state == "failed" else _said("Cancelled.", calm=True))
 
 
 def _chosen(choices: Sequence[Choice], engine: str) -> Choice:
-    """The choice; a browser may send anything, a path of this machine too."""
+    """The chosen engine; a browser may send anything, even a path on this machine."""
     return next((c for c in choices if c.key == engine), choices[0])
 
 
@@ -328,7 +328,7 @@ def _template(name: str) -> str:
 
 
 def _theme() -> Any:
-    """Fonts of the system: Gradio's own would be fetched from Google."""
+    """Use system fonts: Gradio's own would be fetched from Google."""
     import gradio as gr
 
     return gr.themes.Base(

@@ -1,7 +1,7 @@
-"""The queue: who waits, what runs, and when files are deleted. A process for each analysis, one thread looks after all.
+"""The queue: who waits, what runs, and when files are deleted. One process per analysis; one thread manages them all.
 
-Everything that a session owns hangs on its name, which only its browser and the server know; what a browser can fetch
-hangs on a random token.
+Everything that a session owns is tied to its name, which only its browser and the server know; what a browser can fetch
+is tied to a random token.
 """
 
 import multiprocessing
@@ -25,9 +25,9 @@ from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progre
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 TICK_S = 0.1
 MOST_WAITING = 20
-GRACE_S = 5.0  # so long an upload is left alone, whoever left: somebody else may have uploaded the same a moment ago
+GRACE_S = 5.0  # least time an upload is kept, whoever left: someone else may have just uploaded the same file
 KILLED = (
-    "The analysis was ended from outside, perhaps because memory ran out. The server goes on; "
+    "The analysis was ended from outside, perhaps because memory ran out. The server is still running; "
     "a shorter or smaller video may work."
 )
 
@@ -37,10 +37,10 @@ class Limits:
     """What one server allows.
 
     Attributes:
-        workers: analyses at a time.
-        max_mb: size of an upload.
-        max_seconds: length of a video.
-        keep_minutes: how long files are kept at most.
+        workers: number of analyses at a time.
+        max_mb: largest upload.
+        max_seconds: longest video.
+        keep_minutes: longest time that files are kept.
     """
 
     workers: int = 1
@@ -59,12 +59,12 @@ class Job:
     """One analysis of one session.
 
     Attributes:
-        session: whose.
-        order: what.
-        state: how it stands.
-        progress: of the running stage.
+        session: the session that owns it.
+        order: what to analyse, and how.
+        state: its state.
+        progress: progress of the running stage.
         message: why it failed, for the user.
-        ended: when, on the monotonic clock.
+        ended: when it ended, on the monotonic clock.
     """
 
     session: str
@@ -84,7 +84,7 @@ class Job:
 
     @property
     def page(self) -> Path:
-        """What is shown when it is done."""
+        """The page that is shown when it is done."""
         return self.order.folder / PAGE
 
 
@@ -92,10 +92,10 @@ class Jobs:
     """All jobs of a server.
 
     Args:
-        folder: where results and uploads lie; private to the server.
+        folder: where results and uploads are kept; private to the server.
         limits: what is allowed.
         device: where networks run.
-        clock: seconds that only grow.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -116,15 +116,15 @@ class Jobs:
             part.mkdir(mode=0o700)
 
     def submit(self, session: str, video: Path, engine: str, *, explain: bool = False) -> Job:
-        """Queue an analysis, on request with explanations; an older one of the same session is given up.
+        """Queue an analysis, optionally with explanations; an older one of the same session is given up.
 
         Raises:
-            InputError: the upload is gone, too large, or too many wait.
+            InputError: the upload is gone or too large, or too many analyses are waiting.
         """
         with self._lock:
             self.give_up(session)
             if sum(job.state == "waiting" for job in self._jobs) >= MOST_WAITING:
-                raise InputError(f"{MOST_WAITING} analyses are waiting already; try again in a few minutes")
+                raise InputError(f"{MOST_WAITING} analyses are already waiting; try again in a few minutes")
             token = secrets.token_urlsafe(16)
             folder = self._results / token
             folder.mkdir(mode=0o700)
@@ -169,13 +169,13 @@ class Jobs:
                 self._delete(job)
 
     def leave(self, session: str) -> None:
-        """The session is over: delete all it had, but for uploads that another session made too."""
+        """End the session: delete everything it had, except uploads that another session also made."""
         with self._lock:
             self.give_up(session)
             self._left |= self._held.pop(session, set())
 
     def file(self, token: str, name: str) -> Path | None:
-        """A file of a finished result, or None where there is none (any more)."""
+        """A file of a finished result, or None if there is none (any more)."""
         with self._lock:
             job = next((j for j in self._jobs if secrets.compare_digest(j.token.encode(), token.encode())), None)
             if job is None or job.state != "done":
@@ -184,7 +184,7 @@ class Jobs:
             return next((p for folder in folders for p in folder.iterdir() if p.name == name), None)
 
     def tick(self) -> None:
-        """Hear what the processes say, start who waits, delete what is old."""
+        """Read the processes' messages, start waiting jobs, delete what is old."""
         with self._lock:
             for job in self._jobs:
                 if job.state == "running":
@@ -198,11 +198,11 @@ class Jobs:
             self._delete_uploads()
 
     def start(self) -> None:
-        """Look after the jobs in a thread until `stop`."""
+        """Manage the jobs in a thread until `stop`."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End all; the folder is deleted by whoever made it."""
+        """End all jobs; whoever created the folder deletes it."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -214,19 +214,19 @@ class Jobs:
         while not self._stop.wait(TICK_S):
             try:
                 self.tick()
-            except Exception:  # a full disk, say: whoever asks next must still be served
+            except Exception:  # such as a full disk: later requests must still be served
                 traceback.print_exc()
 
     def _of(self, session: str) -> list[Job]:
         return [job for job in self._jobs if job.session == session]
 
     def _start(self, job: Job) -> None:
-        # spawn, since a fork would copy the server's threads' locks in whatever state they are
+        # spawn, since a fork would copy the locks of the server's threads in whatever state they are in
         context = multiprocessing.get_context("spawn")
         job.pipe, child = context.Pipe(duplex=False)
         job.process = context.Process(target=run, args=(job.order, child), daemon=True)
         job.state, job.progress = "running", Progress("Starting", 0, None)
-        with suppress(OSError):  # no memory for one more; `_hear` then finds the pipe ended
+        with suppress(OSError):  # no memory for another process; `_hear` then finds the pipe closed
             job.process.start()
         child.close()
 
@@ -242,14 +242,14 @@ class Jobs:
                 job.message = message.message if isinstance(message, Failed) else ""
                 self._end(job, "done" if isinstance(message, Done) else "failed")
                 return
-        except (EOFError, OSError):  # it died without a word
+        except (EOFError, OSError):  # it died without a message
             job.message = KILLED
             self._end(job, "failed")
 
     def _end(self, job: Job, state: State) -> None:
         if job.process is not None and job.pipe is not None:
             if job.process.pid is not None:
-                job.process.kill()  # where it is done, all is written, and it has only to exit
+                job.process.kill()  # if it is done, everything is written and it only has to exit
                 job.process.join()
             job.process.close()
             job.pipe.close()
@@ -262,7 +262,7 @@ class Jobs:
         self._jobs.remove(job)
 
     def _delete_uploads(self) -> None:
-        """Those whose sessions are over, and old ones, which nobody may ever have asked about."""
+        """Delete uploads whose sessions are over, and old ones, which may never have been used."""
         self._left -= set().union(*self._held.values())
         for folder in self.uploads.iterdir():
             with suppress(OSError):
@@ -273,11 +273,11 @@ class Jobs:
 
 
 def _linked(upload: Path, uploads: Path, folder: Path, max_mb: float) -> Path:
-    """A second name for the upload, which may be deleted by then; without a copy where the disk allows it."""
+    """A second name for the upload, which may be deleted before it is read; without a copy if the disk allows it."""
     if not upload.is_file() or not upload.resolve().is_relative_to(uploads.resolve()):
-        raise InputError("the upload is no longer kept; drop the video again")
+        raise InputError("the upload has been deleted; drop the video again")
     if upload.stat().st_size > max_mb * 1e6:
-        raise InputError(f"{upload.name} is larger than {max_mb:g} MB, the largest that is taken here")
+        raise InputError(f"{upload.name} is larger than {max_mb:g} MB, the limit here")
     folder.mkdir(mode=0o700)
     target = folder / upload.name
     try:

@@ -1,4 +1,4 @@
-"""A folder for videos of faces that nobody else can read, and that is gone when the server is."""
+"""A folder for videos of faces that nobody else can read, and that is deleted when the server ends."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows has none; what a killed server left is then not found
+except ImportError:  # Windows does not have it; folders left by a killed server are then not found
     fcntl = None  # type: ignore[assignment]
 
 PREFIX = "openmer-serve-"
@@ -20,8 +20,8 @@ LOCK = "lock"
 def private_folder() -> Iterator[Path]:
     """Yield a new folder with mode 0700; everything in it is deleted at the end.
 
-    A server that was killed could not delete its own. Each holds a lock on its folder for as long as it lives, so what
-    lies there unlocked belongs to nobody any more and is deleted here.
+    A server that was killed could not delete its own. Each server holds a lock on its folder while it runs, so an
+    unlocked folder no longer belongs to any server and is deleted here.
     """
     _sweep(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))

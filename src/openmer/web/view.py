@@ -1,6 +1,6 @@
-"""A finished analysis as a piece of a page: video, clickable timeline, list, key moments, downloads.
+"""A finished analysis as part of a page: video, clickable timeline, list, key moments, downloads.
 
-All that moves is in `templates/web.js`, which finds the pieces by their `data-` attributes.
+Everything interactive is in `templates/web.js`, which finds its elements by their `data-` attributes.
 """
 
 import base64
@@ -31,27 +31,27 @@ NAMES = {
     LARGE_MOTION: ("large movement", "large movements"),
     NO_FACE: ("no face", "no face"),
 }
-# Colours of the overlay are for dark pictures; on a white page two of them are too pale.
+# The overlay's colours are for dark pictures; on a white page two of them are too pale.
 ON_WHITE = COLOURS | {SET_ASIDE: "#dba878", NO_FACE: "#c9c9c9"}
 WHAT = {
     "report.html": "the whole report on one page",
     "overlay.mp4": "the video with landmarks, flow colours and marks",
     "timeline.csv": "what was found, for a spreadsheet",
-    "timeline.json": "the same with settings and versions",
-    "frames.csv": "a row a frame: head, eyes, twelve regions",
-    "landmarks.npz": "68 points a frame",
+    "timeline.json": "the same, with settings and versions",
+    "frames.csv": "one row per frame: head, eyes, twelve regions",
+    "landmarks.npz": "68 points per frame",
     "windows.csv": "the network's probabilities",
     "network_flow.csv": "the network's flow",
     "explanations.json": "what the network saw, in numbers",
 }
 TICKS = 8
 MAP = "Blues"
-LEAST_WIDTH = 0.003  # of the timeline, below which a mark could not be seen or hit
+LEAST_WIDTH = 0.003  # share of the timeline; a narrower mark could not be seen or clicked
 
 
 @dataclass(frozen=True)
 class Bar:
-    """An interval on the timeline, in shares of its width."""
+    """An interval on the timeline, as shares of the timeline's width."""
 
     left: float
     width: float
@@ -69,14 +69,14 @@ class Lane:
 
 
 def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: str) -> None:
-    """Write the piece of a page, and its pictures as files: inside it they would be megabytes for every browser.
+    """Write the part of the page, and its pictures as files: inline, they would be megabytes for every browser.
 
     Args:
         path: the file.
         whole: the analysis.
         result: its folder, whose files can be downloaded.
-        extras: a folder to make for the pictures of the key moments.
-        links: what stands before the names of files.
+        extras: a folder to create for the pictures of the key moments.
+        links: prefix of the file names in links.
     """
     extras.mkdir()
     timeline, measured = whole.timeline, whole.measured
@@ -91,7 +91,7 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
         start=start,
         end=end,
         step=step,
-        # Where frames come unevenly, their numbers cannot be told from the time.
+        # If frames are unevenly spaced, their numbers cannot be derived from the time.
         first_frame=int(measured.frames[0]) if np.allclose(steps, step, atol=step / 10) else "",
         frames=len(times),
         strip=STRIP_HEIGHT,
@@ -135,7 +135,7 @@ def _with_files(moment: MomentRow, number: int, folder: Path, links: str) -> Mom
 
 
 def lanes(timeline: Timeline, start: float, end: float) -> tuple[Lane, ...]:
-    """A lane for each kind that there is; candidates always, since their absence is a result too."""
+    """A lane for each kind that occurs; candidates always, since their absence is also a result."""
     found = []
     for label, (_, many) in NAMES.items():
         intervals = timeline.gaps if label == NO_FACE else timeline.labelled(label)
@@ -156,9 +156,9 @@ def _bar(interval: Interval, start: float, end: float) -> Bar:
 
 
 def probabilities(timeline: Timeline, start: float, end: float) -> list[tuple[str, str, str]]:
-    """Of each class: name, colour, and an SVG path of bars that stand on those of the classes before it.
+    """For each class: name, colour, and an SVG path of bars stacked on those of the classes before it.
 
-    The drawing is 1000 wide and 100 high. `none` comes last and so lies on top, as in the overlay.
+    The drawing is 1000 wide and 100 high. `none` comes last and so is on top, as in the overlay.
     """
     if not timeline.windows:
         return []
@@ -192,14 +192,14 @@ def _bars_path(
 
 
 def _heat(motion: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """(columns, rows) px to (rows, columns, 3) RGB, from white to dark blue; gray where nothing is known."""
+    """(columns, rows) px -> (rows, columns, 3) RGB, from white to dark blue; gray where nothing is known."""
     shades = matplotlib.colormaps[MAP](np.clip(np.nan_to_num(motion.T) / FULL_COLOUR_PX, 0, 1))[..., :3]
     shades[np.isnan(motion.T)] = 0.87
     return np.asarray(np.rint(255 * shades), np.uint8)
 
 
 def ticks(start: float, end: float) -> list[tuple[float, str]]:
-    """(share of the width, seconds as text), at most some eight, at round seconds."""
+    """(share of the width, seconds as text), about eight at most, at round numbers of seconds."""
     rough = (end - start) / TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough)
@@ -209,7 +209,7 @@ def ticks(start: float, end: float) -> list[tuple[float, str]]:
 
 
 def size(count: int) -> str:
-    """Bytes for people."""
+    """A number of bytes in readable form."""
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} KB"
 
 

@@ -1,6 +1,6 @@
-"""One analysis in a process of its own: it can be ended at any moment, and its memory goes back when it ends.
+"""One analysis in a process of its own: it can be ended at any moment, and its memory is freed when it ends.
 
-Nothing here knows the server. What happens is sent through a pipe, as the messages below.
+Nothing here depends on the server. Progress is sent through a pipe, as the messages below.
 """
 
 import os
@@ -19,8 +19,8 @@ RESULT = "result"  # the folder that `analyze` writes
 PAGE = "page.html"  # what the browser shows, beside it
 EXTRAS = "extras"  # what the page shows and offers beside the result: pictures, a zip
 ZIP = "all.zip"
-# Of what browsers and cameras write. Others can point to further files (playlists, scripts), which must not be read.
 MOST_PIXELS = 4096 * 2304  # of a picture
+# What browsers and cameras write. Others can refer to further files (playlists, scripts), which must not be read.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
 
 
@@ -31,10 +31,10 @@ class Order:
     Attributes:
         video: an uploaded file.
         folder: where the result and the page go.
-        engine: as `openmer analyze --engine`.
-        device: as `openmer analyze --device`.
-        max_seconds: a longer video is refused.
-        links: what stands before the names of the result's files in the page.
+        engine: as in `openmer analyze --engine`.
+        device: as in `openmer analyze --device`.
+        max_seconds: longer videos are refused.
+        links: prefix of the names of the result's files in the page.
         explain: whether to say where the network's decisions come from.
     """
 
@@ -49,7 +49,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage is."""
+    """How far a stage has got."""
 
     stage: str
     done: int
@@ -63,7 +63,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """It ended without a result; the message is for the user and names no folder."""
+    """The analysis ended without a result; the message is for the user and names no folder."""
 
     message: str
 
@@ -72,8 +72,8 @@ Message = Progress | Done | Failed
 
 
 def run(order: Order, pipe: Connection) -> None:
-    """Do one order; the entry point of the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of the terminal; the server ends this process
+    """Carry out one order; the entry point of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the server ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         _analyse(order, pipe.send)
@@ -81,10 +81,10 @@ def run(order: Order, pipe: Connection) -> None:
     except OpenMERError as error:
         pipe.send(Failed(without_folders(str(error), order)))
     except BrokenPipeError:
-        os._exit(1)  # the server is gone, and nobody waits
+        os._exit(1)  # the server is gone; nobody is waiting
     except Exception as error:
         traceback.print_exc()
-        pipe.send(Failed(f"The analysis failed ({type(error).__name__}). The server's window says more."))
+        pipe.send(Failed(f"The analysis failed ({type(error).__name__}). See the server's terminal for details."))
         sys.exit(1)
 
 
@@ -110,7 +110,7 @@ def _analyse(order: Order, send: Callable[[Message], None]) -> None:
 
 
 def zip_all(folder: Path, target: Path) -> None:
-    """All files of a folder in one; a video or a zip of numbers does not get smaller and is stored as it is."""
+    """Zip all files of a folder; videos and compressed arrays would not get smaller and are stored as they are."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.iterdir()):
             packed = path.suffix in (".mp4", ".npz")
@@ -118,9 +118,9 @@ def zip_all(folder: Path, target: Path) -> None:
 
 
 def check(video: Path, max_seconds: float) -> None:
-    """Refuse what is no plain video file, too long, or of too large pictures, before anything is decoded.
+    """Refuse anything that is not a plain video file, is too long, or has too large pictures, before decoding it.
 
-    The length is taken from the packets: files that a browser records state none, and a header may say anything.
+    The length is taken from the packets: files recorded by a browser state none, and a header may say anything.
     """
     import av.error
 
@@ -132,8 +132,8 @@ def check(video: Path, max_seconds: float) -> None:
             size = pictures.codec_context
             if size.width * size.height > MOST_PIXELS:
                 raise InputError(
-                    f"the pictures of {video.name} are {size.width} x {size.height}, larger than what is taken here; "
-                    "make them smaller, or cut out the face"
+                    f"the pictures of {video.name} are {size.width} x {size.height}, larger than accepted here; "
+                    "scale them down, or crop to the face"
                 )
             first, last, packets = None, 0.0, 0
             for packet in container.demux(pictures):
@@ -147,18 +147,16 @@ def check(video: Path, max_seconds: float) -> None:
                 first = at if first is None else min(first, at)
                 last = max(last, at)
                 if last - first > max_seconds:
-                    raise InputError(
-                        f"{video.name} is longer than {max_seconds:g} seconds, the longest that is taken here; cut it"
-                    )
+                    raise InputError(f"{video.name} is longer than {max_seconds:g} seconds, the limit here; shorten it")
     except (av.error.FFmpegError, OSError) as error:
         raise InputError(
             f"{video.name} could not be read as a video; is it one, and complete? MP4, MOV, WebM, MKV, AVI and MPEG "
-            "files are read"
+            "files are supported"
         ) from error
 
 
 def without_folders(message: str, order: Order) -> str:
-    """The message with bare names in the place of the server's paths."""
+    """The message with the server's paths replaced by bare names."""
     for path, name in ((order.video, order.video.name), (order.folder / RESULT, "the result"), (order.folder, "")):
         for form in {str(path), str(path.absolute()), str(path.resolve())}:
             message = message.replace(form, name)
