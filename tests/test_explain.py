@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from footage import smirk, write_video
-from openmer.clips.transforms import CROP_PX, middle
+from openmer.clip import CROP_PX
+from openmer.clips.transforms import middle
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.errors import InputError
 from openmer.explain.attribution import Attribution, attribute, strongest_channels

@@ -10,7 +10,7 @@ import pytest
 
 from footage import write_video
 from openmer import InputError
-from openmer.clip import Sample
+from openmer.clip import CROP_PX, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
 from openmer.clips.sampling import phases
@@ -19,7 +19,7 @@ from openmer.clips.transforms import EVAL, normalized, transform
 from openmer.datasets.folder import FolderDataset
 from openmer.datasets.prepare import PrepareSettings, prepare, read_frames, sample_clips
 from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simulated
-from openmer.face.align import CROP_PX, align
+from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.labels import parse_action_units
 from openmer.simulator.generate import SimulateSettings, generate

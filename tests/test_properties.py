@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from sklearn import metrics as reference
 
 from openmer import InputError
+from openmer.clip import ALIGNED_PX, CROP_PX
 from openmer.clips.sampling import cover, phases
 from openmer.clips.store import StoredClip
 from openmer.clips.transforms import EVAL, TransformSettings, mirrored_flow, mirrored_landmarks, moved_flow, transform
@@ -21,7 +22,7 @@ from openmer.evaluation.metrics import ClassScores, confusion_matrix
 from openmer.exchange.elan import read_elan, to_elan
 from openmer.exchange.events import lanes, milliseconds
 from openmer.exchange.table import read_csv, to_csv
-from openmer.face.align import ALIGNED_PX, CROP_PX, align, five_points
+from openmer.face.align import align, five_points
 from openmer.timeline import Interval, Timeline, Window
 from openmer.video.reader import read_rate
 

@@ -15,10 +15,11 @@ from scipy.ndimage import map_coordinates
 
 from openmer import InputError
 from openmer.cli import main
+from openmer.clip import FLOW_STEP_PX
 from openmer.datasets.folder import FolderDataset
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
-from openmer.simulator.generate import FLOW_STEP_PX, SimulateSettings, _stored, draw_video, generate, stream
+from openmer.simulator.generate import SimulateSettings, _stored, draw_video, generate, stream
 from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, Event, action_weights, draw_expression

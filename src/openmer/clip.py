@@ -20,6 +20,9 @@ Array = npt.NDArray[np.float32]
 Times = npt.NDArray[np.float64]
 
 NUM_LANDMARKS = 68
+ALIGNED_PX = 144  # side of the aligned square, as stores keep it
+CROP_PX = 128  # side of what networks see of it
+FLOW_STEP_PX = 1 / 256  # flow is stored as int16 in this unit: up to 128 px
 NONE = "none"  # the label of a clip without an expression
 SIMULATED = "simulated"  # the dataset of all faces of the simulator
 # Datasets that show the same people, under the same names.

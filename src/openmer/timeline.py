@@ -17,6 +17,13 @@ from openmer.clip import NONE as NONE
 from openmer.errors import InputError
 
 SCHEMA = "openmer.timeline/1"
+# The labels of what an analysis finds.
+CANDIDATE = "candidate"
+SET_ASIDE = "set_aside"  # a candidate in which the network sees no expression
+BLINK = "blink"
+LARGE_MOTION = "large_motion"
+NO_FACE = "no_face"  # of gaps
+LABELS = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # of intervals
 MOST_S = 1e9  # some thirty years; anything beyond is damage, and could not be converted to milliseconds
 
 _CSV_COLUMNS = (

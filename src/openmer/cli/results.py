@@ -91,7 +91,7 @@ def score(
     from openmer.exchange.export import read_result
     from openmer.exchange.truth import read_truth
     from openmer.files import write_new_file
-    from openmer.video.spotting import LABELS
+    from openmer.timeline import LABELS
 
     found, annotated = read_result(result).timeline, read_truth(truth, tier)
     there = sorted({*LABELS, *(i.label for i in found)})

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openmer.clip import Array, Clip, Gray, Times
+from openmer.clip import ALIGNED_PX, Array, Clip, Gray, Times
 from openmer.clips.flow import FlowDevice, FlowMethod, clip_flow
-from openmer.clips.store import STORED_PX
 from openmer.errors import InputError
 from openmer.face.align import AlignMode, align_clip
 
@@ -45,7 +44,7 @@ def build_clip(
     unknown = int((~np.isfinite(landmarks).all((1, 2))).sum())
     if unknown > (len(landmarks) // 4 if align == "per_clip" else 0):
         raise InputError(f"no face was found in {unknown} of a clip's {len(landmarks)} frames")
-    alignments = align_clip(landmarks, align, size=STORED_PX)
+    alignments = align_clip(landmarks, align, size=ALIGNED_PX)
     frames = np.stack([a.warp(image) for a, image in zip(alignments, images, strict=True)])
     points = np.stack([a.to_crop(p) for a, p in zip(alignments, landmarks, strict=True)])
     return Clip(

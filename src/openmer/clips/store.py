@@ -24,13 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import NUM_LANDMARKS, Array, Clip, Gray, person_of
+from openmer.clip import ALIGNED_PX, FLOW_STEP_PX, NUM_LANDMARKS, Array, Clip, Gray, person_of
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 
 SCHEMA = "openmer.store/1"
-STORED_PX = 144
-FLOW_STEP_PX = 1 / 256  # flow is kept as int16 in this unit: up to 128 px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +214,9 @@ class ClipStore:
         rows = []
         for number, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
             name = f"{dataset} {clip.subject} {sample}"
-            if clip.frames.shape[1:] != (STORED_PX, STORED_PX) or clip.landmarks is None:
+            if clip.frames.shape[1:] != (ALIGNED_PX, ALIGNED_PX) or clip.landmarks is None:
                 raise InputError(
-                    f"{name}: a stored clip has {STORED_PX} px frames and landmarks, got {clip.frames.shape}"
+                    f"{name}: a stored clip has {ALIGNED_PX} px frames and landmarks, got {clip.frames.shape}"
                 )
             arrays[f"frames{number}"] = clip.frames
             arrays[f"landmarks{number}"] = clip.landmarks.astype(np.float32)
@@ -301,7 +299,7 @@ def _check(clip: StoredClip, path: Path) -> None:
         InputError: they do not.
     """
     count = len(clip.frames) if clip.frames.ndim else 0
-    square = (STORED_PX, STORED_PX)
+    square = (ALIGNED_PX, ALIGNED_PX)
     sound = clip.frames.dtype == np.uint8 and clip.landmarks.dtype == np.float32
     shapes = [clip.frames.shape == (count, *square), clip.landmarks.shape == (count, NUM_LANDMARKS, 2)]
     if clip.flow is not None:
@@ -319,7 +317,6 @@ def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[En
 
 
 __all__ = [
-    "STORED_PX",
     "ClipStore",
     "Entry",
     "StoredClip",

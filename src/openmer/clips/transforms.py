@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from openmer.clip import Array, Gray
-from openmer.clips.store import STORED_PX, StoredClip
+from openmer.clip import ALIGNED_PX, CROP_PX, Array, Gray
+from openmer.clips.store import StoredClip
 from openmer.errors import InputError
 
-CROP_PX = 128
 LEAST_SPREAD = 8.0  # gray levels; a clip flatter than this is not stretched further
 
 # A mirrored face's landmark k is the face's landmark MIRRORED[k] (iBUG 68 order).
@@ -118,7 +117,7 @@ def evaluation_input(frames: Gray) -> Array:
 
 def middle(frames: Gray) -> Gray:
     """(T, S, S) -> (T, C, C): what `EVAL` sees."""
-    room = (STORED_PX - CROP_PX) // 2
+    room = (ALIGNED_PX - CROP_PX) // 2
     return np.ascontiguousarray(frames[:, room : room + CROP_PX, room : room + CROP_PX])
 
 
@@ -156,7 +155,7 @@ def _cropped(
     clip: StoredClip, settings: TransformSettings, rng: np.random.Generator
 ) -> tuple[Array, Array, Array | None]:
     """Frames, landmarks and flow of a window, either the middle or a random one."""
-    room = STORED_PX - CROP_PX
+    room = ALIGNED_PX - CROP_PX
     left, top = (int(v) for v in rng.integers(0, room + 1, 2)) if settings.random_crop else (room // 2, room // 2)
     frames = clip.frames[:, top : top + CROP_PX, left : left + CROP_PX].astype(np.float32)
     landmarks = clip.landmarks - np.array([left, top], np.float32)
@@ -203,7 +202,7 @@ def draw_maps(count: int, settings: TransformSettings, rng: np.random.Generator)
         cos, sin = np.cos(angle + more_angle), np.sin(angle + more_angle)
         linear = zoom * (1 + more_zoom) * np.array([[cos, -sin], [sin, cos]]) @ np.diag([stretch, 1 / stretch])
         maps[k, :, :2] = linear
-        maps[k, :, 2] = (CROP_PX - 1) / 2 + shift + (dx, dy) - linear @ np.full(2, (STORED_PX - 1) / 2)
+        maps[k, :, 2] = (CROP_PX - 1) / 2 + shift + (dx, dy) - linear @ np.full(2, (ALIGNED_PX - 1) / 2)
     return maps
 
 

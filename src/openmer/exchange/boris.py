@@ -9,8 +9,8 @@ import io
 
 import pandas as pd
 
-from openmer.exchange.events import BLINK, described, lanes, milliseconds, printable
-from openmer.timeline import Timeline
+from openmer.exchange.events import described, lanes, milliseconds, printable
+from openmer.timeline import BLINK, Timeline
 
 COLUMNS = ("time", "subject", "code", "modifier", "comment")
 APEX = "apex"

@@ -3,10 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from openmer.timeline import NONE, Interval, Timeline
+from openmer.timeline import BLINK, LABELS, NONE, Interval, Timeline
 
-CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION = "candidate", "set_aside", "blink", "large_motion"
-USUAL = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # all that `openmer analyze` can give; written even if empty
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -50,7 +48,7 @@ def lanes(timeline: Timeline) -> dict[str, tuple[Interval, ...]]:
     are included even if empty.
     """
     everything = sorted((*timeline.intervals, *timeline.gaps), key=milliseconds)
-    labels = dict.fromkeys((*USUAL, *(i.label for i in everything)))
+    labels = dict.fromkeys((*LABELS, *(i.label for i in everything)))
     found: dict[str, tuple[Interval, ...]] = {}
     for label in labels:
         for number, lane in enumerate(_apart([i for i in everything if i.label == label]) or [[]], start=1):

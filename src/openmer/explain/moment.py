@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from openmer.clip import Array, Gray
+from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.flow import optical_flow
-from openmer.clips.transforms import CROP_PX
 from openmer.explain.attribution import Attribution, Channel, Method, attribute, strongest_channels
 from openmer.explain.units import LikelyUnit, likely_units
 from openmer.labels import UNIT_NAMES

@@ -12,12 +12,11 @@ from functools import cache
 import numpy as np
 from sklearn.linear_model import Lasso
 
-from openmer.clip import Array
-from openmer.clips.store import STORED_PX
-from openmer.clips.transforms import CROP_PX
+from openmer.clip import ALIGNED_PX, CROP_PX, Array
 from openmer.simulator.camera import exact_flow, rasterize
 from openmer.simulator.head import Identity, head_model, landmarks
 from openmer.simulator.motion import ACTION_UNITS, action_weights
+from openmer.simulator.recording import face_centre
 from openmer.simulator.render import crop_camera
 from openmer.video.motion import region_flow
 
@@ -50,15 +49,14 @@ def signatures() -> dict[int, Array]:
     model = head_model()
     face = Identity(model.mesh_template)
     neutral = face.vertices
-    middle = landmarks(neutral)[[36, 39, 42, 45, 30, 48, 54]]
-    shift = (middle.min(0) + middle.max(0)) / 2 * (1, 0, 1)
-    camera = crop_camera(STORED_PX, neutral - shift)
-    room = (STORED_PX - CROP_PX) // 2
+    shift = face_centre(neutral) * (1, 0, 1)
+    camera = crop_camera(ALIGNED_PX, neutral - shift)
+    room = (ALIGNED_PX - CROP_PX) // 2
     points = camera.project(landmarks(neutral - shift))[:, :2] - room
 
     def moved(unit: int, right: float, left: float) -> Array:
         pair = (neutral - shift, face.posed(action_weights(unit, right, left)) - shift)
-        seen = [rasterize(camera.project(v), model.mesh_faces, STORED_PX, STORED_PX) for v in pair]
+        seen = [rasterize(camera.project(v), model.mesh_faces, ALIGNED_PX, ALIGNED_PX) for v in pair]
         flow, _ = exact_flow((seen[0], seen[1]), *pair, model.mesh_faces, camera)
         return 10 * region_flow(flow[:, room:-room, room:-room], points)
 

@@ -14,18 +14,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import Array
+from openmer.clip import ALIGNED_PX, CROP_PX, Array
 from openmer.errors import InputError
 
 AlignMode = Literal["per_clip", "per_frame"]
 
-ALIGNED_PX = 144
-CROP_PX = 128
 BOX_FACTOR = 2.5
 
 
 def five_points(landmarks: Array) -> Array:
-    """Eye centres (image left, image right), nose tip, mouth corners (left, right): (68, 2) -> (5, 2)."""
+    """Eye centres (image left, image right), nose tip, mouth corners (left, right): (68, D) -> (5, D)."""
     return np.stack(
         [
             landmarks[36:42].mean(0),

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from openmer.clip import NUM_LANDMARKS
 from openmer.errors import InputError
 from openmer.models.config import CHANNELS, CLIP_HEADS, HEADS, PRESETS, Head, MOLConfig
 from openmer.models.f5c import CCC, F5C, FCC
 from openmer.models.flow_head import FlowNetHead, LiteFlowHead
 from openmer.models.motion import LucasKanade, Pairs, PairsOf, affine_part, middle_of, warp
 
-NUM_LANDMARKS = 68
 MOTION_CHANNELS = 6  # dx, dy and a confidence from windows of two sizes
 HIDDEN, MOTION_HIDDEN = 256, 128  # features that the class is read from: F(g), closed-form motion
 

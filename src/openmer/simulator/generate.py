@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import NONE, Array, Clip
+from openmer.clip import FLOW_STEP_PX, NONE, Array, Clip
 from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.processes import mapped
@@ -44,7 +44,6 @@ from openmer.version import __version__, commit
 MARKER = "dataset.json"
 OWN = (MARKER, "samples.csv", "intervals.csv", "frames", "videos", "truth", "contact_sheet.png")
 SCHEMA = "openmer.simulated/1"
-FLOW_STEP_PX = 1 / 256  # flow is stored as int16 in this unit
 MOST_FLOW_PX = 127
 
 COLUMNS = (

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from openmer.clip import NONE, Array, Times
+from openmer.clip import ALIGNED_PX, NONE, Array, Times
 from openmer.simulator.camera import Camera, Pose, Surface, exact_flow, rasterize
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import (
@@ -31,7 +31,6 @@ from openmer.simulator.motion import (
 from openmer.simulator.render import SKIN, Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, shade
 
 Head = Literal["calm", "lively", "mixed"]
-ALIGNED_PX = 144
 SUPERSAMPLING = 2  # 1 is clearly worse, 4 barely better
 FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
 LONG_MARGIN = 1.25  # a long video shows more than the aligned square
@@ -162,10 +161,15 @@ def unit_curves(events: Sequence[Event], times_s: Times) -> dict[int, Array]:
     return dict(sorted(curves.items()))
 
 
+def face_centre(vertices: Array) -> Array:
+    """The middle of what eyes, nose tip and mouth span: (V, 3) -> (3,) mm."""
+    points = landmarks(vertices)[[36, 39, 42, 45, 30, 48, 54]]
+    return np.asarray((points.min(0) + points.max(0)) / 2)
+
+
 def centred(motion: HeadMotion, neutral: Array) -> HeadMotion:
     """The same motion with the centre of the face (eyes, nose, mouth) on the camera's axis at rest."""
-    points = landmarks(motion.rest.apply(neutral))[[36, 39, 42, 45, 30, 48, 54]]
-    middle = (points.min(0) + points.max(0)) / 2
+    middle = face_centre(motion.rest.apply(neutral))
     x, y, z = motion.rest.shift
     rest = replace(motion.rest, shift=(x - float(middle[0]), y, z - float(middle[2])))
     return replace(motion, rest=rest)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.clip import Array
+from openmer.face.align import BOX_FACTOR, five_points
 from openmer.simulator.camera import Camera, Surface
 from openmer.simulator.head import GLASSES_PART, head_model, landmarks
 
@@ -389,9 +390,8 @@ def crop_camera(size: int, vertices: Array, *, margin: float = 1.0) -> Camera:
         vertices: (V, 3) mm of the neutral, posed face, about the origin.
         margin: how many times wider than the aligned square the view is.
     """
-    points = landmarks(vertices)
-    five = np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
+    five = five_points(landmarks(vertices))
     extent = float((five[:, [0, 2]].max(0) - five[:, [0, 2]].min(0)).max())
     distance = 900.0
     depth = distance + float(five[:, 1].mean())
-    return Camera(size, size, distance, size * depth / (2.5 * extent * margin))
+    return Camera(size, size, distance, size * depth / (BOX_FACTOR * extent * margin))

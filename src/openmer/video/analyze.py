@@ -28,6 +28,7 @@ from openmer.video.reader import VideoReader
 from openmer.video.recognition import (
     CAUTION,
     CLASSICAL,
+    DEFAULT_ENGINE,
     Engine,
     Recognition,
     Recognizer,
@@ -46,7 +47,7 @@ from openmer.video.report import (
     window_around,
     write_report,
 )
-from openmer.video.spotting import SpottingSettings, largest_step, spot
+from openmer.video.spotting import FEW_FPS, SpottingSettings, largest_step, spot
 from openmer.writer import VideoWriter
 
 MARKER = "timeline.json"
@@ -62,8 +63,6 @@ OWN = (
     "report.html",
     "overlay.mp4",
 )
-DEFAULT_ENGINE = "mol-lite"
-FEW_FPS = 60
 ASKED = "asked"  # a moment that the user asked to see, whatever happens in it
 
 

@@ -9,17 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from openmer.clip import NUM_LANDMARKS, Array
+from openmer.clip import CROP_PX, NUM_LANDMARKS, Array
 from openmer.errors import InputError
-from openmer.face.align import CROP_PX, Alignment
+from openmer.face.align import Alignment
 from openmer.face.detect import Face, FaceTracker
-from openmer.timeline import Interval
+from openmer.timeline import NO_FACE, Interval
 from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.reader import LEAST_FPS, MOST_FPS, Frame, as_gray
 from openmer.video.recognition import Recognition, Recognizer
 from openmer.video.spotting import Signals, region_motion
-
-NO_FACE = "no_face"
 
 
 class FlowCache:

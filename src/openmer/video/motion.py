@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import Array, Gray
+from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.flow import FlowMethod, optical_flow
-from openmer.face.align import CROP_PX, Alignment, AlignMode, SteadyAlignment
+from openmer.face.align import Alignment, AlignMode, SteadyAlignment
 from openmer.face.detect import Face
 
 

@@ -16,11 +16,11 @@ from matplotlib.patches import Patch
 from openmer.clip import NONE, Array
 from openmer.clips.flow import flow_to_colour
 from openmer.face.align import Alignment
-from openmer.timeline import Interval, Timeline, Window
+from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline, Window
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES
 from openmer.video.recognition import Recognition
-from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE, region_motion
+from openmer.video.spotting import region_motion
 
 Image = npt.NDArray[np.uint8]
 
@@ -30,7 +30,7 @@ COLOURS = {
     SET_ASIDE: "#f0c9a8",
     BLINK: "#56b4e9",
     LARGE_MOTION: "#999999",
-    "no_face": "#dddddd",
+    NO_FACE: "#dddddd",
 }
 # For the known classes; others get the spare colours.
 CLASS_COLOURS = {NONE: "#eeeeee", "negative": "#0072b2", "positive": "#009e73", "surprise": "#cc79a7"}

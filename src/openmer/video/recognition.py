@@ -22,9 +22,9 @@ import numpy.typing as npt
 import torch
 from scipy.special import expit, softmax
 
-from openmer.clip import NONE, Array, Gray
+from openmer.clip import CROP_PX, NONE, Array, Gray
 from openmer.clips.build import build_clip
-from openmer.clips.transforms import CROP_PX, evaluation_input, normalized
+from openmer.clips.transforms import evaluation_input, normalized
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align_clip
 from openmer.face.detect import Face
@@ -32,12 +32,12 @@ from openmer.models.config import HEADS
 from openmer.models.mol import MOL
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import WeightsRecord, load_model, read_record
-from openmer.timeline import Interval, Window
+from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Window
 from openmer.video.motion import REGION_NAMES, region_flow
-from openmer.video.spotting import CANDIDATE, SET_ASIDE
 
 Runtime = Literal["torch", "onnx"]
 CLASSICAL = "classical"  # the engine without a network
+DEFAULT_ENGINE = "mol-lite"
 CAUTION = (
     "A candidate is a place to look, not an emotion, and says nothing about what a person feels or hides. "
     "Not validated on real micro-expressions."

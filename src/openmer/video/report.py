@@ -14,13 +14,13 @@ from openmer.clip import Array, Gray
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
 from openmer.page import figure_svg, image_uri, render, svg_uri
-from openmer.timeline import Interval, Timeline, Window
+from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline, Window
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
 from openmer.video.reader import as_gray
 from openmer.video.recognition import Engine, look
-from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE, region_motion
+from openmer.video.spotting import region_motion
 
 Image = npt.NDArray[np.uint8]
 
@@ -271,7 +271,7 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     draw_marks(marks, (*timeline.gaps, *timeline.intervals), (end - start) / 400)
     marks.set_yticks([])
     marks.set_xlim(start, end)
-    shown = [*dict.fromkeys(i.label for i in timeline), *(["no_face"] if timeline.gaps else [])]
+    shown = [*dict.fromkeys(i.label for i in timeline), *([NO_FACE] if timeline.gaps else [])]
     for label in shown:
         marks.plot([], [], color=COLOURS.get(label, "#000"), lw=6, label=label.replace("_", " "))
     if shown:

@@ -19,14 +19,10 @@ import numpy.typing as npt
 from scipy import ndimage, signal
 
 from openmer.clip import Array, Times
-from openmer.timeline import Interval
+from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, Interval
 from openmer.video.motion import EYES, REGION_NAMES
 
-CANDIDATE = "candidate"
-BLINK = "blink"
-LARGE_MOTION = "large_motion"
-SET_ASIDE = "set_aside"  # a candidate in which the network sees no expression
-LABELS = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # all labels that an analysis can give to intervals
+FEW_FPS = 60  # at fewer frames a second the shortest micro-expressions are one or two frames long
 
 Curve = npt.NDArray[np.float64]
 

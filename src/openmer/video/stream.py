@@ -27,7 +27,17 @@ from openmer.models.mol import MOLOutput
 from openmer.timeline import Interval, Window
 from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.reader import Frame, as_gray
-from openmer.video.recognition import CLASSICAL, LONGEST_S, SPACING_S, Engine, Held, by_name, load_engine, reviewed
+from openmer.video.recognition import (
+    CLASSICAL,
+    DEFAULT_ENGINE,
+    LONGEST_S,
+    SPACING_S,
+    Engine,
+    Held,
+    by_name,
+    load_engine,
+    reviewed,
+)
 from openmer.video.spotting import Signals, SpottingSettings, region_motion, spot
 
 MEMORY_S = 8.0  # of signals and windows that are kept
@@ -51,7 +61,7 @@ class StreamSettings:
         spotting: likewise.
     """
 
-    engine: str = "mol-lite"
+    engine: str = DEFAULT_ENGINE
     motion: bool = True
     heads: tuple[str, ...] | None = None
     align: AlignMode = "per_clip"

@@ -21,18 +21,17 @@ from rich.text import Text
 from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.models.weights import WeightsRecord, read_record
-from openmer.timeline import Interval, Timeline, Window
+from openmer.timeline import NO_FACE, Interval, Timeline, Window
 from openmer.version import __version__
 from openmer.video.live import LiveSource
-from openmer.video.measure import NO_FACE
 from openmer.video.motion import REGION_NAMES
 from openmer.video.reader import Frame
 from openmer.video.recognition import CAUTION, CLASSICAL, LONGEST_S, what_judged
+from openmer.video.spotting import FEW_FPS
 from openmer.video.stream import Moment, StreamSettings, stream
 
 MARKER = "timeline.json"
 OWN = (MARKER, "timeline.csv", "frames.csv")
-FEW_FPS = 60
 BAR = 24  # characters
 FULL_PX = 2.0  # motion that fills a bar
 SHOWN = 8  # newest events on the screen

@@ -16,14 +16,13 @@ import numpy.typing as npt
 
 from openmer.clip import NONE
 from openmer.page import image_uri, render
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.analyze import Analysis
 from openmer.video.motion import REGION_NAMES
 from openmer.video.overlay import COLOURS, FULL_COLOUR_PX, STRIP_HEIGHT, class_colours
 from openmer.video.report import MomentRow, on_even_grid
-from openmer.video.spotting import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE, region_motion
+from openmer.video.spotting import region_motion
 
-NO_FACE = "no_face"
 NAMES = {
     CANDIDATE: ("candidate", "candidates"),
     SET_ASIDE: ("set aside", "set aside"),
