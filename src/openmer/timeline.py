@@ -141,6 +141,11 @@ class Window:
     probabilities: Mapping[str, float]
     action_units: Mapping[str, float] | None = None
 
+    @property
+    def middle_s(self) -> float:
+        """The moment in its middle, seconds."""
+        return (self.start_s + self.end_s) / 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
@@ -174,6 +179,11 @@ class Timeline:
     def labelled(self, label: str) -> tuple[Interval, ...]:
         """The intervals that carry `label`, in order."""
         return tuple(i for i in self.intervals if i.label == label)
+
+    def window_at(self, moment_s: float) -> Window | None:
+        """The window whose middle is nearest to the moment, if it contains the moment."""
+        nearest = min(self.windows, key=lambda w: abs(w.middle_s - moment_s), default=None)
+        return None if nearest is None or not nearest.start_s <= moment_s <= nearest.end_s else nearest
 
     def to_json(self) -> str:
         """The timeline as JSON; every key with a unit ends in it."""

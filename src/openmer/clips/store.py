@@ -316,16 +316,10 @@ def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[En
     return tuple(replace(e, label=mapping[e.label]) for e in entries if e.label is not None and e.label in mapping)
 
 
-__all__ = [
-    "ClipStore",
-    "Entry",
-    "StoredClip",
-    "digest_of",
-    "relabelled",
-]
-
-
 def _entry(row: Mapping[str, Any]) -> Entry:
     """An entry from plain values; clips in older stores do not list their action units."""
     units = row.get("units")
     return Entry(**{**row, "units": None if units is None else tuple(units)})
+
+
+__all__ = ["ClipStore", "Entry", "StoredClip", "digest_of", "relabelled"]

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 from openmer.clip import Sample
 from openmer.datasets.corrections import correct
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import DEPTH, DOCS, Table, entries, find_workbook, read_table, text, whole
+from openmer.datasets.workbook import DEPTH, DOCS, Table, entries, find_workbook, read_table, text
 from openmer.errors import InputError
 from openmer.labels import canonical_emotion, parse_action_units
 from openmer.video.reader import frame_number
@@ -362,16 +362,14 @@ def tree_of(
 __all__ = [
     "Dataset",
     "Finding",
+    "FindingKind",
     "Frames",
     "Row",
-    "Table",
     "Tree",
     "find_trees",
-    "find_workbook",
+    "frame_files",
     "frame_numbers",
+    "is_cropped",
     "matching",
-    "read_table",
-    "text",
     "tree_of",
-    "whole",
 ]

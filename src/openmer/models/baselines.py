@@ -1,7 +1,8 @@
 """The baselines that MOL is compared with, on the same folds.
 
-STSTNet and Off-ApexNet read the optical flow from onset to apex, so they are told when the apex is; MOL is not. All
-return a `MOLOutput` with only the logits.
+STSTNet and Off-ApexNet read the optical flow from onset to apex. Here the apex is the frame with the largest mean
+motion since the first one (`training.data.motion_to_apex`), so that they are told no more than MOL is. All return a
+`MOLOutput` with only the logits.
 
 Shape legend: B samples, H = W = 28.
 """

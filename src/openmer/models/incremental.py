@@ -33,7 +33,9 @@ class Incremental:
         self._wanted = tuple(model.heads if heads is None else heads)
         missing = sorted(set(self._wanted) - set(model.heads))
         if missing or not self._wanted:
-            raise InputError(f"this network has the heads {', '.join(model.heads)}; asked for {', '.join(missing)}")
+            raise InputError(
+                f"this network has the heads {', '.join(model.heads)}; asked for {', '.join(missing) or 'none'}"
+            )
         self._model = model
         self._pairs: deque[Encoded] = deque(maxlen=model.config.frames - 1)
         self._last: tuple[Tensor, Tensor] | None = None

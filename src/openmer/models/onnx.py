@@ -74,7 +74,9 @@ def export_onnx(
     wanted = tuple(head for head in HEADS if head in (model.heads if heads is None else heads))
     missing = sorted(set(heads or ()) - set(model.heads))
     if missing or not wanted:
-        raise InputError(f"this network has the heads {', '.join(model.heads)}; asked for {', '.join(missing)}")
+        raise InputError(
+            f"this network has the heads {', '.join(model.heads)}; asked for {', '.join(missing) or 'none'}"
+        )
     content = {"schema": SCHEMA, **asdict(record), "heads": list(wanted)}
     write_new_file(out, _graph(model, wanted, json.dumps(content)), overwrite=overwrite)
     return wanted

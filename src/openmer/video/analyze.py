@@ -44,7 +44,6 @@ from openmer.video.report import (
     MomentPictures,
     MomentRow,
     choose_moments,
-    window_around,
     write_report,
 )
 from openmer.video.spotting import FEW_FPS, SpottingSettings, largest_step, spot
@@ -215,7 +214,7 @@ def _asked(moment_s: float, timeline: Timeline) -> Interval:
     Raises:
         InputError: no window contains it.
     """
-    window = window_around(moment_s, timeline)
+    window = timeline.window_at(moment_s)
     if window is None:
         covered = f"{timeline.windows[0].start_s:.2f} to {timeline.windows[-1].end_s:.2f} s" if timeline.windows else ""
         raise InputError(

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -68,7 +69,6 @@ class OverlayPainter:
         self._measured = measured
         self._timeline = timeline
         self._network = None if recognition is None else _Between(recognition.frames, recognition.landmarks)
-        self._middles = np.array([(w.start_s + w.end_s) / 2 for w in timeline.windows])
         self._strip, self._span_px = _strip(measured, timeline, self._picture[0])
         self.size = (self._picture[0], self._picture[1] + STRIP_HEIGHT)
 
@@ -124,19 +124,12 @@ class OverlayPainter:
                 y += 24
                 text = f"{interval.label.replace('_', ' ')}: {', '.join(interval.regions[:3])}"
                 _write(picture, text, y, COLOURS.get(interval.label, "#ffffff"))
-        window = self._window(time_s)
+        window = self._timeline.window_at(time_s)
         if window is not None:
             name = max(window.probabilities, key=window.probabilities.__getitem__)
             if name != NONE and window.probabilities[name] > SURE:
                 text = f"network, trained on {self._trained_on()}: {name} {window.probabilities[name]:.2f}"
                 _write(picture, text, self._picture[1] - 12, class_colours(window.probabilities)[name])
-
-    def _window(self, time_s: float) -> Window | None:
-        """The window whose middle is nearest, if it contains the moment."""
-        if not len(self._middles):
-            return None
-        window = self._timeline.windows[int(np.abs(self._middles - time_s).argmin())]
-        return window if window.start_s <= time_s <= window.end_s else None
 
     def _trained_on(self) -> str:
         return str(self._timeline.provenance.get("trained_on", "unknown data")).split(";")[0].split(",")[0]
@@ -171,17 +164,43 @@ def class_colours(classes: Iterable[str]) -> dict[str, str]:
     return {name: CLASS_COLOURS.get(name) or next(spare) for name in classes}
 
 
+@dataclass(frozen=True)
+class Layer:
+    """One class's bars, stacked on those of the classes before it.
+
+    Attributes:
+        name: of the class.
+        colour: of the bars.
+        below: (n,) where each bar begins, 0 to 1.
+        height: (n,) the probability in each window.
+    """
+
+    name: str
+    colour: str
+    below: npt.NDArray[np.float64]
+    height: npt.NDArray[np.float64]
+
+
+def stacked(windows: Sequence[Window]) -> tuple[npt.NDArray[np.float64], float, tuple[Layer, ...]]:
+    """Probabilities as stacked bars: the windows' middles (n,) and the bars' width in seconds, and the layers.
+
+    `none` comes last and so is on top: expressions start at the bottom.
+    """
+    middles = np.array([w.middle_s for w in windows])
+    step = float(np.median(np.diff(middles))) if len(middles) > 1 else windows[0].end_s - windows[0].start_s
+    layers, below = [], np.zeros(len(middles))
+    for name, colour in sorted(class_colours(windows[0].probabilities).items(), key=lambda item: item[0] == NONE):
+        height = np.array([w.probabilities[name] for w in windows])
+        layers.append(Layer(name, colour, below, height))
+        below = below + height
+    return middles, step, tuple(layers)
+
+
 def draw_probabilities(axes: Axes, timeline: Timeline, *, legend: bool = True) -> None:
     """The network's probabilities in each window, as stacked bars that sum to 1, drawn at the windows' middles."""
-    middles = np.array([(w.start_s + w.end_s) / 2 for w in timeline.windows])
-    step = float(np.median(np.diff(middles))) if len(middles) > 1 else timeline.windows[0].end_s - middles[0]
-    colours = class_colours(timeline.windows[0].probabilities)
-    order = sorted(colours, key=lambda name: name == NONE)  # none on top, so that expressions start at the bottom
-    below = np.zeros(len(middles))
-    for name in order:
-        height = np.array([w.probabilities[name] for w in timeline.windows])
-        axes.bar(middles, height, step, below, color=colours[name], label=name, lw=0, align="center")
-        below += height
+    middles, step, layers = stacked(timeline.windows)
+    for layer in layers:
+        axes.bar(middles, layer.height, step, layer.below, color=layer.colour, label=layer.name, lw=0, align="center")
     axes.set_ylim(0, 1)
     axes.set_ylabel("network", fontsize=8)
     axes.tick_params(labelsize=7)

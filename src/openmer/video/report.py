@@ -14,7 +14,7 @@ from openmer.clip import Array, Gray
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
 from openmer.page import figure_svg, image_uri, render, svg_uri
-from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline, Window
+from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.measure import Measurements
 from openmer.video.motion import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
@@ -84,19 +84,13 @@ def choose_moments(
             continue
         points = alignment.to_crop(measured.landmarks[row])
         apex = interval.onset_s if interval.apex_s is None else interval.apex_s
-        window = window_around(apex, timeline) if frames else None
+        window = timeline.window_at(apex) if frames else None
         if window is None:
             moments.append(Moment(interval, alignment, points))
             continue
         numbers = np.rint(np.linspace(window.start_frame, window.end_frame, frames)).astype(int).tolist()
         moments.append(Moment(interval, alignment, points, tuple(numbers), (window.start_s, window.end_s)))
     return tuple(moments)
-
-
-def window_around(moment_s: float, timeline: Timeline) -> Window | None:
-    """The window whose middle is nearest to the moment, if it contains the moment."""
-    nearest = min(timeline.windows, key=lambda w: abs((w.start_s + w.end_s) / 2 - moment_s), default=None)
-    return None if nearest is None or not nearest.start_s <= moment_s <= nearest.end_s else nearest
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
-from openmer.clip import NONE
 from openmer.page import image_uri, render
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.analyze import Analysis
 from openmer.video.motion import REGION_NAMES
-from openmer.video.overlay import COLOURS, FULL_COLOUR_PX, STRIP_HEIGHT, class_colours
+from openmer.video.overlay import COLOURS, FULL_COLOUR_PX, STRIP_HEIGHT, class_colours, stacked
 from openmer.video.report import MomentRow, on_even_grid
 from openmer.video.spotting import region_motion
 
@@ -161,23 +160,12 @@ def probabilities(timeline: Timeline, start: float, end: float) -> list[tuple[st
     """
     if not timeline.windows:
         return []
-    middles = np.array([(w.start_s + w.end_s) / 2 for w in timeline.windows])
-    first = timeline.windows[0]
-    step = float(np.median(np.diff(middles))) if len(middles) > 1 else first.end_s - first.start_s
-    colours = class_colours(first.probabilities)
-    floor = np.full(len(middles), 100.0)
-    paths = []
-    for name in sorted(colours, key=lambda name: name == NONE):
-        height = 100 * np.array([w.probabilities[name] for w in timeline.windows])
-        paths.append(
-            (
-                name,
-                colours[name],
-                _bars_path((middles - step / 2 - start) / (end - start), floor, height, step / (end - start)),
-            )
-        )
-        floor = floor - height
-    return paths
+    middles, step, layers = stacked(timeline.windows)
+    left, width = (middles - step / 2 - start) / (end - start), step / (end - start)
+    return [
+        (layer.name, layer.colour, _bars_path(left, 100 * (1 - layer.below), 100 * layer.height, width))
+        for layer in layers
+    ]
 
 
 def _bars_path(
