@@ -175,7 +175,7 @@ def empty(path: Path) -> Path:
         (text_file, "cannot read"),
         (empty, "empty"),
         (cut_off, "complete"),
-        (audio_only, "no pictures"),
+        (audio_only, "no video stream"),
         (lambda p: wall(p, 1), "at least 2 frames, but there was 1"),
         (lambda p: wall(p, 5), "no face was found in any of 5 frames"),
     ],
