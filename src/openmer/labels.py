@@ -55,7 +55,8 @@ class ActionUnit:
 
     Attributes:
         number: such as 12.
-        side: `L`, `R` (the subject's own), `T`, `B` (top, bottom), `A` (asymmetric), or empty for both sides.
+        side: `L`, `R` (the subject's own), `T`, `B` (top, bottom), `A` (asymmetric), `U` (unilateral), or empty for
+            both sides.
         intensity: `A` (trace) to `E` (maximum), or empty.
         certain: False if the coder gave it as one of several.
     """

@@ -188,7 +188,7 @@ def _events(region: int, curve: Curve, rate: float, settings: SpottingSettings) 
     threshold = np.maximum(settings.least_px, settings.contrast * usual)
     peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
     for peak in peaks:
-        # The excursion has to return: on both sides it falls to half before anything higher comes.
+        # The excursion has to return: on both sides it falls to its foot before anything higher comes.
         start = _crossing(curve, peak, -1, settings.foot)
         end = _crossing(curve, peak, +1, settings.foot)
         if start is None or end is None:

@@ -230,7 +230,7 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
     if 0 < rate < FEW_FPS:
         warnings.append(
             f"{rate:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so it is under-sampled and the "
-            f"shortest are missed; {FEW_FPS} or more are better"
+            f"shortest can be missed; {FEW_FPS} or more are better"
         )
     record = _record(settings)
     if record is not None and state.with_face and not state.windows:
