@@ -14,7 +14,7 @@ import tyro
 
 from openmer.clips.flow import optical_flow
 from openmer.face.detect import DlibFaceModel, FaceTracker
-from openmer.simulator.generate import SimulateSettings, stream
+from openmer.simulator.generate import SimulateSettings, clip_stream
 from openmer.simulator.recording import draw_person, draw_recording
 
 PEAKS = (0.2, 0.5, 1.0, 2.0)
@@ -58,7 +58,7 @@ def flow_errors(clips: int, noise: bool) -> dict[str, dict[str, float]]:
 
 
 def _clips(first: int, count: int) -> int:
-    clips = stream(SimulateSettings(), first_subject=first)
+    clips = clip_stream(SimulateSettings(), first_subject=first)
     for _ in range(count):
         next(clips)
     return count

@@ -18,7 +18,7 @@ import tyro
 from openmer import load_model
 from openmer.clips.flow import clip_flow, flow_to_colour
 from openmer.clips.transforms import evaluation_input, middle
-from openmer.simulator.generate import SimulateSettings, stream
+from openmer.simulator.generate import SimulateSettings, clip_stream
 
 RIM = 8  # clips are 144 px wide; the network reads the middle 128
 
@@ -26,7 +26,7 @@ RIM = 8  # clips are 144 px wide; the network reads the middle 128
 def main(out: Path | None = None, seed: int = 4242) -> None:
     out = out or Path(tempfile.mkdtemp())
     out.mkdir(parents=True, exist_ok=True)
-    clip, emotion = next(stream(SimulateSettings(emotions=("surprise",), fps=50, seed=seed)))
+    clip, emotion = next(clip_stream(SimulateSettings(emotions=("surprise",), fps=50, seed=seed)))
     assert clip.flow is not None and clip.landmarks is not None
     exact = clip.flow[:, :, RIM:-RIM, RIM:-RIM]
 

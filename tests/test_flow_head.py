@@ -1,7 +1,7 @@
 import torch
 
 from openmer.models.flow_head import DILATION, PATCH, FlowNetHead, LiteFlowHead, correlation, overlapping_offsets
-from openmer.models.motion import HeadMotion, LucasKanade, PairsOf, affine_part, blur, warp
+from openmer.models.motion import AffineHeadMotion, LucasKanade, PairsOf, affine_part, blur, warp
 
 
 def slow_correlation(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -99,7 +99,7 @@ def test_the_affine_part_by_hand() -> None:
 
 
 def test_the_heads_motion_is_followed_over_pixels() -> None:
-    motion = HeadMotion(64)
+    motion = AffineHeadMotion(64)
     for shift in ((0.0, 0.0), (4.0, -3.0), (-7.0, 2.0)):
         found = motion(texture((0, 0), slow=3), texture(shift, slow=3))
         truth = torch.tensor(shift).view(1, 2, 1, 1)

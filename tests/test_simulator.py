@@ -19,7 +19,7 @@ from openmer.clip import FLOW_STEP_PX
 from openmer.datasets.folder import FolderDataset
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
-from openmer.simulator.generate import SimulateSettings, _stored, draw_video, generate, stream
+from openmer.simulator.generate import SimulateSettings, _stored, clip_stream, draw_video, generate
 from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, Event, action_weights, draw_expression
@@ -370,7 +370,7 @@ def test_curves_of_action_units_by_hand() -> None:
 
 
 def test_the_stream_gives_clips_with_truth_without_files() -> None:
-    clips = stream(SMALL, first_subject=1)
+    clips = clip_stream(SMALL, first_subject=1)
     first, emotion = next(clips)
     assert emotion == "none" and first.subject == "p3-00001" and len(first) == 8
     assert first.flow.shape == (7, 2, 144, 144)  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ from openmer.clip import Array
 from openmer.clips.flow import flow_to_colour
 from openmer.clips.transforms import evaluation_input, middle
 from openmer.models.f5c import CCC
-from openmer.simulator.generate import SimulateSettings, stream
+from openmer.simulator.generate import SimulateSettings, clip_stream
 
 FIRST, SECOND, SHARED, HEAD, INK = "#3b6fb6", "#d9822b", "#7a7a7a", "#3f8f5b", "#222222"
 SCALE = 1.28  # of all text: pages show the drawing at two thirds of its size
@@ -47,7 +47,7 @@ class Seen:
 def look() -> Seen:
     """Run the shipped weights on one simulated surprise."""
     model = load_model("mol-lite")
-    clip, _ = next(stream(SimulateSettings(emotions=("surprise",), fps=50, seed=4242)))
+    clip, _ = next(clip_stream(SimulateSettings(emotions=("surprise",), fps=50, seed=4242)))
     inputs = torch.from_numpy(evaluation_input(clip.frames))[None]
     with torch.inference_mode():
         answer = model(inputs)

@@ -32,7 +32,7 @@ OWN = ("report.html", "report.md", "report.json")
 
 
 @dataclass(frozen=True)
-class Example:
+class Illustration:
     """A row of pictures.
 
     Attributes:
@@ -78,7 +78,7 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
 
 
 def _pages(
-    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[Example], about: str
+    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[Illustration], about: str
 ) -> dict[str, str]:
     """Name -> content of the files."""
     rows = _first_seed(folder / "predictions.csv", metrics)
@@ -209,7 +209,7 @@ def _plain(words: str) -> str:
     return short.replace("$", r"\$")
 
 
-def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Example]:
+def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Illustration]:
     """The pair with the largest motion of a few clips: frame, true flow, the network's, TV-L1's, landmarks."""
     rows = []
     for index in np.linspace(0, len(data) - 1, count).astype(int):
@@ -241,7 +241,7 @@ def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Example]:
             drawn = _landmarks(gray[pair + 1], example.landmarks[pair + 1], points)
             pictures.append((f"landmarks: true (white), network (blue), NME {100 * nme:.1f} %", figure_uri(drawn)))
         entry = data.entries[int(index)]
-        rows.append(Example(f"{entry.subject} {entry.sample}, frames {pair} to {pair + 1}", tuple(pictures)))
+        rows.append(Illustration(f"{entry.subject} {entry.sample}, frames {pair} to {pair + 1}", tuple(pictures)))
     return rows
 
 

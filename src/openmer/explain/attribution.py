@@ -19,7 +19,7 @@ from openmer.clip import Array, Gray
 from openmer.clips.transforms import normalized
 from openmer.errors import InputError
 from openmer.models.mol import MOL
-from openmer.models.motion import HeadMotion
+from openmer.models.motion import AffineHeadMotion
 
 Method = Literal["integrated", "held"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -123,7 +123,7 @@ def attribute(
 
     was_training = model.training
     model.eval()
-    head_motions = [part for part in model.modules() if isinstance(part, HeadMotion)]
+    head_motions = [part for part in model.modules() if isinstance(part, AffineHeadMotion)]
     try:
         for part in head_motions:
             part.differentiable = True

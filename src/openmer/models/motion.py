@@ -102,7 +102,7 @@ class LucasKanade(nn.Module):
         return torch.stack(solved, 1), gradients
 
 
-class HeadMotion(nn.Module):
+class AffineHeadMotion(nn.Module):
     """How the head moves from one frame to the next: the affine part of a coarse flow, in closed form.
 
     Least-squares flow from coarse to fine (Bouguet 2000) at an eighth and a quarter of the resolution, each solved
@@ -216,7 +216,7 @@ class PairsOf(nn.Module):
         super().__init__()
         self.smooth: Tensor
         self.register_buffer("smooth", _gaussian_matrix(size, 0.8), persistent=False)
-        self.head = HeadMotion(size)
+        self.head = AffineHeadMotion(size)
 
     def forward(self, clip_BTHW: Tensor) -> Pairs:
         """(B, T, H, W) gray frames."""

@@ -383,7 +383,7 @@ def _contact_sheet(settings: SimulateSettings) -> npt.NDArray[np.uint8]:
     return np.concatenate([np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)], 0)
 
 
-def stream(settings: SimulateSettings, *, frames: int = 8, first_subject: int = 0) -> Iterator[tuple[Clip, str]]:
+def clip_stream(settings: SimulateSettings, *, frames: int = 8, first_subject: int = 0) -> Iterator[tuple[Clip, str]]:
     """Clips with exact truth straight from the simulator, without files, subject by subject, endlessly.
 
     Args:

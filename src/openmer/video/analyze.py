@@ -40,7 +40,7 @@ from openmer.video.recognition import (
 )
 from openmer.video.report import (
     Explainer,
-    Moment,
+    KeyMoment,
     MomentPictures,
     MomentRow,
     choose_moments,
@@ -277,7 +277,7 @@ def _draw(
     measured: Measurements,
     recognition: Recognition | None,
     timeline: Timeline,
-    moments: Sequence[Moment],
+    moments: Sequence[KeyMoment],
     pictures: MomentPictures,
     flows: FlowCache | None,
     folder: Path,

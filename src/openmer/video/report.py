@@ -31,7 +31,7 @@ _MAGNIFIED_PX = 5.0  # length of the largest motion once magnified, px of the cr
 
 
 @dataclass(frozen=True)
-class Moment:
+class KeyMoment:
     """An interval that the report shows in pictures.
 
     Attributes:
@@ -63,7 +63,7 @@ class Moment:
 
 def choose_moments(
     timeline: Timeline, measured: Measurements, frames: int = 0, asked: Sequence[Interval] = ()
-) -> tuple[Moment, ...]:
+) -> tuple[KeyMoment, ...]:
     """The strongest candidates and, if these are few, the strongest other events; in order of time.
 
     Args:
@@ -86,10 +86,10 @@ def choose_moments(
         apex = interval.onset_s if interval.apex_s is None else interval.apex_s
         window = timeline.window_at(apex) if frames else None
         if window is None:
-            moments.append(Moment(interval, alignment, points))
+            moments.append(KeyMoment(interval, alignment, points))
             continue
         numbers = np.rint(np.linspace(window.start_frame, window.end_frame, frames)).astype(int).tolist()
-        moments.append(Moment(interval, alignment, points, tuple(numbers), (window.start_s, window.end_s)))
+        moments.append(KeyMoment(interval, alignment, points, tuple(numbers), (window.start_s, window.end_s)))
     return tuple(moments)
 
 
@@ -126,7 +126,7 @@ class MomentPictures:
     """
 
     def __init__(
-        self, moments: Sequence[Moment], engine: Engine | None = None, explainer: Explainer | None = None
+        self, moments: Sequence[KeyMoment], engine: Engine | None = None, explainer: Explainer | None = None
     ) -> None:
         self._moments = moments
         self._engine = engine
@@ -152,19 +152,19 @@ class MomentPictures:
     def __len__(self) -> int:
         return len(self._moments)
 
-    def _window(self, k: int, moment: Moment) -> list[tuple[Image, Image]]:
+    def _window(self, k: int, moment: KeyMoment) -> list[tuple[Image, Image]]:
         """The crops of the window, or nothing if one is missing."""
         crops = [self._crops[k, f] for f in moment.window if (k, f) in self._crops]
         return crops if len(crops) == len(moment.window) else []
 
-    def _explained(self, k: int, moment: Moment) -> Explained | None:
+    def _explained(self, k: int, moment: KeyMoment) -> Explained | None:
         crops = self._window(k, moment)
         if self._explainer is None or self._engine is None or not crops:
             return None
         times = np.linspace(*moment.window_s, len(crops)).tolist()
         return self._explainer(self._engine, np.stack([gray for gray, _ in crops]), moment.landmarks, times)
 
-    def _measured(self, k: int, moment: Moment) -> list[tuple[str, str]]:
+    def _measured(self, k: int, moment: KeyMoment) -> list[tuple[str, str]]:
         interval = moment.interval
         frames = (interval.onset_frame, interval.apex_frame, interval.offset_frame)
         crops = [self._crops[k, f] for f in frames if f is not None and (k, f) in self._crops]
@@ -191,7 +191,7 @@ class MomentPictures:
             ),
         ]
 
-    def _network(self, k: int, moment: Moment) -> list[tuple[str, str]]:
+    def _network(self, k: int, moment: KeyMoment) -> list[tuple[str, str]]:
         """The network's flow up to the apex, summed from pair to pair, and its landmarks there."""
         crops = self._window(k, moment)
         if self._engine is None or not crops:
