@@ -24,7 +24,7 @@ from openmer.cli import main
 from openmer.models.weights import shipped
 from openmer.timeline import Window
 from openmer.web import jobs as queue
-from openmer.web.jobs import GRACE_S, KILLED, MOST_WAITING, Job, Jobs, Limits
+from openmer.web.jobs import GRACE_S, KILLED, MOST_WAITING, UNHELD_S, Job, Jobs, Limits
 from openmer.web.private import PREFIX, private_folder
 from openmer.web.view import lanes, probabilities, size, ticks
 from openmer.web.worker import Order, Progress, check, without_folders
@@ -216,6 +216,20 @@ def test_who_leaves_does_not_take_what_another_uploads_at_that_moment(waiting_ro
     aged(path, GRACE_S + 1)
     waiting_room.tick()
     assert path.exists()
+
+
+def test_an_upload_of_which_no_session_speaks_goes_soon(waiting_room: Jobs) -> None:
+    """Whoever closes the page in the moment in which the file arrives leaves it to nobody."""
+    path, held = upload(waiting_room), upload(waiting_room, folder="4567")
+    waiting_room.hold("anna", held)
+    for each in (path, held):
+        aged(each, UNHELD_S - 5)
+    waiting_room.tick()
+    assert path.exists()
+    for each in (path, held):
+        aged(each, UNHELD_S + 1)
+    waiting_room.tick()
+    assert not path.exists() and held.exists()
 
 
 def test_nothing_outside_the_uploads_is_held_and_so_deleted(waiting_room: Jobs, tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ class Server:
 
     def kept(self) -> set[str]:
         """Names of all files in the private folder, but for the lock."""
-        return {p.name for p in self.temporary.glob("openmer-serve-*/**/*") if p.is_file()} - {"lock"}
+        private = self.temporary.glob("openmer-serve-*")
+        return {name for folder in private for _, _, names in os.walk(folder) for name in names} - {"lock"}
 
     def workers(self) -> list[int]:
         """Process numbers of running analyses."""
@@ -48,7 +49,7 @@ class Server:
         rows = [re.split(r"\s+", line.strip(), maxsplit=2) for line in found.splitlines()[1:]]
         return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
 
-    def wait_until_empty(self, seconds: float = 30) -> None:
+    def wait_until_empty(self, seconds: float = 60) -> None:
         """Wait until no user's file is kept and no analysis runs; fail with what is left and what the server said."""
         try:
             wait_for(lambda: not self.kept() and not self.workers(), seconds)

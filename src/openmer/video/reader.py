@@ -317,8 +317,8 @@ def _numbered_images(folder: Path, fps: Fraction | None) -> tuple[list[tuple[int
     others = sorted(path.name[:80] for number, path in zip(numbers, images, strict=True) if number is None)
     if not numbered:
         raise InputError(
-            f"no image in {folder} has a number in its name that says its place in time, such as img12.png "
-            f"(there is {others[0]}); empty images and copies do not count"
+            f"no image in {folder} has a number of at most {MOST_DIGITS - 1} digits in its name that says its place in "
+            f"time, such as img12.png (there is {others[0]}); empty images and copies do not count"
         )
     if fps is None:
         raise InputError(f"{folder} is a folder of images; give their frame rate, for example --fps 200")

@@ -26,6 +26,7 @@ State = Literal["waiting", "running", "done", "failed", "cancelled"]
 TICK_S = 0.1
 MOST_WAITING = 20
 GRACE_S = 5.0  # least time an upload is kept, whoever left: someone else may have just uploaded the same file
+UNHELD_S = 30.0  # least time for an upload of which no session speaks: the page was closed as it arrived
 KILLED = (
     "The analysis was ended from outside, perhaps because memory ran out. The server is still running; "
     "a shorter or smaller video may work."
@@ -262,12 +263,14 @@ class Jobs:
         self._jobs.remove(job)
 
     def _delete_uploads(self) -> None:
-        """Delete uploads whose sessions are over, and old ones, which may never have been used."""
-        self._left -= set().union(*self._held.values())
+        """Delete uploads whose sessions are over or never spoke of them, and old ones."""
+        held = set().union(*self._held.values())
+        self._left -= held
         for folder in self.uploads.iterdir():
             with suppress(OSError):
                 age = time.time() - folder.stat().st_mtime
-                if age > (GRACE_S if folder in self._left else 60 * self.limits.keep_minutes):
+                unheld_s = GRACE_S if folder in self._left else UNHELD_S
+                if age > (60 * self.limits.keep_minutes if folder in held else unheld_s):
                     self._left.discard(folder)
                     shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
 
