@@ -254,7 +254,7 @@ def test_a_killed_run_ends_with_the_same_metrics(
 
 
 def test_ray_gives_the_same_as_processes(data: ClipData, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'openmer[cluster]'")
+    pytest.importorskip("ray", reason="Ray is not installed: needs the extra cluster")
     settings = LosoSettings(training=QUICK)
     here, _ = run(data, settings, tmp_path / "here")
     there, done = run(data, settings, tmp_path / "there", executor="ray", workers=2)

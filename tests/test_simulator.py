@@ -254,8 +254,8 @@ def test_compression_changes_little_and_a_clean_camera_nothing() -> None:
 
 
 def test_the_asset_is_what_its_script_builds(tmp_path: Path) -> None:
-    """Where anny is installed (`pip install 'openmer[head]'`); takes about a minute."""
-    pytest.importorskip("anny", reason="anny is not installed: pip install 'openmer[head]'")
+    """Where anny is installed (`needs the extra head`); takes about a minute."""
+    pytest.importorskip("anny", reason="anny is not installed: needs the extra head")
     script = Path(__file__).parents[1] / "tools" / "build_head.py"
     subprocess.run([sys.executable, str(script), str(tmp_path / "head.npz")], check=True)
     with np.load(tmp_path / "head.npz") as built:

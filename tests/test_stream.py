@@ -177,7 +177,7 @@ def test_a_camera_that_breaks_off_loses_nothing(small_weights: Path, tmp_path: P
     with pytest.raises(InputError, match="no more pictures"):
         watch(Played((), breaks=True), tmp_path / "nothing", CLASSICAL)  # type: ignore[arg-type]
     assert not (tmp_path / "nothing").exists()
-    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pip install 'openmer[parquet]'")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
     export(tmp_path / "out", "parquet", tmp_path / "live.parquet")
     shares = parquet.read_table(tmp_path / "live.parquet")["p_none"].to_pylist()
     assert shares == [float(row["p_none"]) if row["p_none"] else None for row in rows]

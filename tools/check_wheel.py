@@ -95,7 +95,7 @@ def use(folder: Path, wheel: Path) -> None:
     commands = {extra: [part.format(**row) for part in command] for extra, command in EXTRAS.items()}
     for extra, command in commands.items():
         said = called(openmer, *command, cwd=folder, fails=True)
-        if f"openmer[{extra}]" not in said:
+        if f"install the extra `{extra}`" not in said:
             sys.exit(f"{said!r} does not name the extra {extra}")
     called(
         python,

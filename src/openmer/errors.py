@@ -11,3 +11,11 @@ class InputError(OpenMERError):
 
 class OutputError(OpenMERError):
     """A result cannot be written where it was asked for."""
+
+
+def to_install(extra: str, *packages: str) -> str:
+    """How to get what an extra brings, for a message; the package is on no index, so its name alone would not do."""
+    return (
+        f"install the extra `{extra}`: in the repository `pip install -c constraints.txt -e '.[{extra}]'`, elsewhere "
+        f"`pip install {' '.join(packages)}`"
+    )

@@ -49,7 +49,8 @@ def simulate(
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
             seeds 0 and 1.
         size: Side of the images, px; 144, or 256 with --long.
-        emotions: Which ones to show, in turn; by default all, plus none.
+        emotions: Which ones to show, in turn: happiness, surprise, disgust, anger, fear, sadness, contempt, repression,
+            none; by default all.
         flow: Store exact flow (most of the size); long videos have none.
         long: Videos several minutes long with micro- and macro-expressions, blinks and speech, for spotting.
         minutes: Length of each long video; 2.
@@ -111,7 +112,7 @@ def data(
     Args:
         action: check: count what is there and compare it with the published counts.
         name: Name of the dataset, one of those above.
-        root: The folder it was unpacked into, or one or two levels above.
+        root: The folder it was unpacked into, or one up to five levels above (for the workbook: four).
         protocol: The protocol whose counts decide the exit code; by default the dataset's usual one.
         frames: Raw images or cropped faces; raw by default, if present.
         workbook: The annotation, if it is somewhere else.
@@ -199,8 +200,8 @@ def prepare(
         frames: For a licensed dataset: raw images or cropped faces.
         workbook: For a licensed dataset: the annotation, if it is somewhere else.
         corrections: For a licensed dataset: fix known errors in the released annotation.
-        sampling: The paper's phases, or one clip from onset to offset.
-        flow: The teacher of the flow head; tvl1 is the paper's, dis is 30 times faster.
+        sampling: phases (L // 8 clips of L frames, as in the authors' code) or cover (one clip from onset to offset).
+        flow: The teacher of the flow head; tvl1 is the paper's; dis is 30 times faster, and worse for small motion.
         align: One alignment per clip, or one per frame as in the authors' code (jitters).
         device: Where TV-L1 flow is computed; a GPU does all pairs of a clip at once.
         export: Also write onset-apex flow and strain to OUT-ststnet, in the form that STSTNet's and HTNet's own

@@ -42,7 +42,7 @@ def bench(
         dtype: Precision; bfloat16 by autocast.
         compile: Measure them through torch.compile, which takes a minute longer.
         repeats: Timed runs; the median is reported.
-        onnx: Also time the network in onnxruntime; needs `pip install 'openmer[onnx]'`.
+        onnx: Also time the network in onnxruntime; needs the extra `onnx`.
         out: Write the figures as JSON, with hardware, versions and commit.
     """
     from openmer.bench import BenchSettings, run
@@ -59,7 +59,7 @@ def import_authors(
     /,
     neighbors: int = 4,
     classes: tuple[str, ...] = (),
-    trained_on: str = "unknown: a checkpoint trained with the authors' code",
+    trained_on: str = "unknown: a converted checkpoint",
 ) -> None:
     """Convert a checkpoint of the authors' own MOL code to safetensors and a record.
 

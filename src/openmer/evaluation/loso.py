@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from openmer.clips.store import ClipStore, digest_of
-from openmer.errors import InputError, OutputError
+from openmer.errors import InputError, OutputError, to_install
 from openmer.evaluation.judge import predict, validation
 from openmer.evaluation.splits import (
     Fold,
@@ -386,7 +386,7 @@ def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device:
     try:
         import ray
     except ImportError as error:
-        raise InputError("Ray is not installed; run `pip install 'openmer[cluster]'`, or omit --executor") from error
+        raise InputError(f"Ray is not installed; {to_install('cluster', 'ray')}, or omit --executor") from error
     if not tasks:
         return
     gpus = _gpus(device)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openmer.errors import InputError
+from openmer.errors import InputError, to_install
 
 SCHEMA = "openmer.frames/1"
 WHOLE = ("frame", "track")
@@ -27,9 +27,7 @@ def to_parquet(frames_csv: Path, provenance: Mapping[str, Any]) -> bytes:
         import pyarrow as pa
         from pyarrow import csv, parquet
     except ImportError as error:
-        raise InputError(
-            "Parquet needs pyarrow, which is not installed; run `pip install 'openmer[parquet]'`"
-        ) from error
+        raise InputError(f"Parquet needs pyarrow; {to_install('parquet', 'pyarrow')}") from error
     names = _columns(frames_csv)
     kinds = {name: pa.int64() if name in WHOLE else pa.bool_() if name in TRUTH else pa.float64() for name in names}
     options = csv.ConvertOptions(column_types=kinds, null_values=[""])

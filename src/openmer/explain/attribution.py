@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from openmer.clip import Array, Gray
 from openmer.clips.transforms import normalized
-from openmer.errors import InputError
+from openmer.errors import InputError, to_install
 from openmer.models.mol import MOL
 from openmer.models.motion import AffineHeadMotion
 
@@ -90,7 +90,7 @@ def need_captum() -> None:
     try:
         import captum.attr  # noqa: F401
     except ImportError as error:
-        raise InputError("explaining needs captum; run `pip install 'openmer[explain]'`") from error
+        raise InputError(f"explaining needs captum; {to_install('explain', 'captum')}") from error
 
 
 def attribute(

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from openmer.clip import Array
-from openmer.errors import InputError
+from openmer.errors import InputError, to_install
 from openmer.files import write_new_file
 from openmer.models.config import HEADS, Head
 from openmer.models.mol import MOL
 from openmer.models.weights import SCHEMA, WeightsRecord, record_from
 
-MISSING = "this needs onnx, onnxscript and onnxruntime: pip install 'openmer[onnx]'"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+MISSING = f"this needs {', '.join(PACKAGES)}; {to_install('onnx', *PACKAGES)}"
 METADATA = "openmer"
 OUTPUTS: dict[Head, str] = {"mer": "logits", "flow": "flow", "landmarks": "landmarks", "units": "units"}
 INPUT = "clip"
