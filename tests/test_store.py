@@ -27,6 +27,15 @@ def test_a_clip_comes_back_as_it_was(tmp_path: Path) -> None:
     assert store.read(second).flow is None and store.has("k") and not store.has("other")
 
 
+def test_units_of_recordings_prepared_by_version_1_are_unknown(tmp_path: Path) -> None:
+    """It wrote units of which the coder was not certain as certain ones."""
+    for version, units in ((1, None), (2, (12,))):
+        store = ClipStore.create(tmp_path / str(version), {"kind": "recordings", "version": version})
+        clip = replace(shifting_clip(np.random.default_rng(0), "left", "s0"), units=(12,))
+        store.add("k", [clip], dataset="casme2", samples=["one"])
+        assert store.entries[0].units == units
+
+
 def test_a_store_of_other_settings_is_refused(tmp_path: Path) -> None:
     ClipStore.create(tmp_path / "store", {"flow": "tvl1", "frames": 8})
     assert ClipStore.create(tmp_path / "store", {"frames": 8, "flow": "tvl1"}).settings["flow"] == "tvl1"

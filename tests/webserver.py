@@ -50,7 +50,7 @@ class Server:
         return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
 
     def wait_until_empty(self, seconds: float = 60) -> None:
-        """Wait until no user's file is kept and no analysis runs; fail with what is left and what the server said."""
+        """Wait until no user's file is kept (one that nobody claims is, for 30 s) and no analysis runs; or say what is left."""
         try:
             wait_for(lambda: not self.kept() and not self.workers(), seconds)
         except AssertionError as error:

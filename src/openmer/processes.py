@@ -75,7 +75,7 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
         except BrokenProcessPool as error:
             raise OutputError(
                 "a worker process was killed, for example because memory ran out; run the same command again, "
-                "perhaps with fewer processes at once"
+                "perhaps with fewer processes at once (what a store or an evaluation has finished is kept)"
             ) from error
 
 

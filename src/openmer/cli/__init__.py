@@ -4,6 +4,7 @@ Each verb is a function in the module for its topic; slow imports are inside the
 """
 
 import difflib
+import inspect
 import os
 import re
 import signal
@@ -60,7 +61,7 @@ def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
 
 def _joined(docstring: str) -> str:
     """Put each argument's description on one line; tyro would print its line breaks, and wraps lines itself."""
-    return re.sub(r"\n {12,}(?=\S)", " ", docstring)
+    return re.sub(r"\n {8,}(?=\S)", " ", inspect.cleandoc(docstring))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -94,8 +95,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        console.print(f"[bold red]error:[/] {escape(where + (error.strerror or str(error)))}", soft_wrap=True)
+        said = ("" if error.filename is None else f"{error.filename}: ") + (error.strerror or str(error))
+        console.print(f"[bold red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except OpenMERError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)

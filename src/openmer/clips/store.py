@@ -282,11 +282,17 @@ class ClipStore:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 found = [_entry(row) for row in json.loads(str(stored["index"]))]
+                if self._units_are_doubtful():
+                    found = [replace(entry, units=None) for entry in found]
         except Exception as error:  # as above
             raise InputError(f"the clip file {path} is damaged ({error}); remove it and prepare it again") from error
         if any(entry.key != path.stem for entry in found):
             raise InputError(f"the clip file {path} was renamed: it holds {found[0].key}; prepare it again")
         return found
+
+    def _units_are_doubtful(self) -> bool:
+        """Recordings prepared by version 1 lost which units the coder was not certain of."""
+        return self.settings.get("kind") == "recordings" and self.settings.get("version") == 1
 
     def _path(self, key: str) -> Path:
         return self.root / "clips" / f"{key}.npz"

@@ -20,7 +20,7 @@ from openmer.datasets.row import Row
 from openmer.datasets.workbook import DEPTH, DOCS, Table, entries, find_workbook, read_table, text
 from openmer.errors import InputError
 from openmer.labels import canonical_emotion, parse_action_units
-from openmer.video.reader import frame_number
+from openmer.video.reader import IMAGE_SUFFIXES, frame_number
 
 Frames = Literal["raw", "cropped"]
 FindingKind = Literal[
@@ -28,6 +28,7 @@ FindingKind = Literal[
     "folder without row",
     "frames out of range",
     "frames missing",
+    "pictures left out",
     "too few frames",
     "apex estimated",
     "interval not annotated",
@@ -202,9 +203,22 @@ class Dataset(ABC):
         """Case does not matter."""
         return subject.lower(), name.lower()
 
+    def _note_pictures(self, where: str, folder: Path) -> None:
+        """What is no frame, and numbers that two pictures have, which the reader of a recording refuses."""
+        images = [path for path in entries(folder)[0] if path.suffix.lower() in IMAGE_SUFFIXES]
+        numbers = [frame_number(path) for path in images]
+        others = [path.name for path, number in zip(images, numbers, strict=True) if number is None]
+        if others:
+            what = f"{len(others)}, such as {others[0]}: empty, copies, or without a number"
+            self._note("pictures left out", where, what)
+        twice = [number for number, count in Counter(numbers).items() if count > 1 and number is not None]
+        if twice:
+            self._note("pictures left out", where, f"several have the number {twice[0]}; the recording cannot be read")
+
     def _sample(self, row: Row, folder: Path, frames: Frames) -> Sample | None:
         where = f"{row.subject}/{row.name}"
         numbers = frame_numbers(folder)
+        self._note_pictures(where, folder)
         if len(numbers) < 2:
             self._note("too few frames", where, f"{len(numbers)} numbered pictures in {folder}; left out")
             return None

@@ -155,8 +155,8 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
         InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
     """
     found = read_frames(sample)
-    if not sample.source.is_dir() and sample.offset is not None and sample.offset > found.numbers.max(initial=-1):
-        raise InputError(f"the offset {sample.offset} lies beyond its last frame, {found.numbers.max(initial=-1)}")
+    if not sample.source.is_dir() and sample.offset is not None and sample.offset > found.last:
+        raise InputError(f"the offset {sample.offset} lies beyond its last frame, {found.last}")
     first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
     end = len(found.numbers) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
     last = end - 1
@@ -195,12 +195,14 @@ class Frames:
         times_s: (n,) seconds.
         landmarks: (n, 68, 2) px; NaN where no face was found.
         numbers: (n,) of the frames, as the annotation counts them.
+        last: number of the last frame that was met, which may be the one after the offset; -1 if there is none.
     """
 
     images: dict[int, Gray]
     times_s: Times
     landmarks: Array
     numbers: npt.NDArray[np.int64]
+    last: int
 
 
 def read_frames(sample: Sample) -> Frames:
@@ -214,9 +216,11 @@ def read_frames(sample: Sample) -> Frames:
     times: list[float] = []
     faces: list[Face | None] = []
     numbers: list[int] = []
+    last = -1
     reader = _reader(sample)
     for frame in reader:
         number = frame.index if reader.numbers is None else reader.numbers[frame.index]
+        last = number
         if sample.offset is not None and number > sample.offset:
             break
         gray = as_gray(frame.image)
@@ -230,7 +234,7 @@ def read_frames(sample: Sample) -> Frames:
         numbers.append(number)
     unknown = np.full((68, 2), np.nan, np.float32)
     landmarks = np.stack([unknown if f is None else f.landmarks for f in faces] or [unknown])
-    return Frames(images, np.array(times), landmarks, np.array(numbers, np.int64))
+    return Frames(images, np.array(times), landmarks, np.array(numbers, np.int64), last)
 
 
 @cache

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, replace
@@ -45,7 +45,6 @@ from openmer.training.loop import TrainSettings, train
 from openmer.version import __version__, commit, cpu_name
 
 SCHEMA = "openmer.loso/1"
-INNER_DRAWS = 100  # of an inner split, until every class is left to learn from
 Executor = Literal["processes", "ray"]
 
 
@@ -170,7 +169,7 @@ def run_loso(
     predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json", len(data.classes))]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
-    metrics["commits"] = sorted({_commit_of(task) for task in tasks})
+    metrics["made_by"] = sorted({_code_of(task) for task in tasks})
     if begun is not None:
         metrics["initial_weights"] = {"trained_on": begun.trained_on, "people_are_recorded": begun.people is not None}
     if protocol is not None:
@@ -284,9 +283,10 @@ def _is_finished(task: _Task) -> bool:
     return isinstance(found, dict) and found.get("digest") == task.digest
 
 
-def _commit_of(task: _Task) -> str:
-    """Of the code that made a finished fold, which an earlier version may have left."""
-    return str(json.loads((task.out / "predictions.json").read_text()).get("commit") or "unknown")
+def _code_of(task: _Task) -> str:
+    """Version and commit of the code that made a finished fold, which an earlier version may have left."""
+    found = json.loads((task.out / "predictions.json").read_text())
+    return f"{found.get('openmer', 'unknown version')}, {found.get('commit') or 'unknown commit'}"
 
 
 def _run_task(task: _Task) -> str:
@@ -337,17 +337,23 @@ def _inner_split(data: ClipData, train_: np.ndarray[Any, Any], task: _Task) -> t
     count = max(1, round(task.inner * len(people)))
     if count >= len(people):
         raise InputError(f"held out {task.fold}: {len(people)} training subjects are too few for an inner split")
-    rng = np.random.default_rng([task.training.seed, 5])
-    classes = set(data.labels[train_].tolist())
-    for _ in range(INNER_DRAWS):
-        chosen = {people[int(k)] for k in rng.permutation(len(people))[:count]}
-        inside = np.array([data.entries[int(k)].person in chosen for k in train_])
-        if set(data.labels[train_[~inside]].tolist()) == classes:
-            return train_[~inside], train_[inside]
-    raise InputError(
-        f"held out {task.fold}: whoever is drawn for the inner split, a class is left without anyone to learn it from; "
-        "choose a smaller --inner, or none"
-    )
+    shown: dict[tuple[str, str], set[int]] = {person: set() for person in people}
+    for k in train_:
+        shown[data.entries[int(k)].person].add(int(data.labels[k]))
+    left = Counter(label for labels in shown.values() for label in labels)
+    chosen: set[tuple[str, str]] = set()
+    for k in np.random.default_rng([task.training.seed, 5]).permutation(len(people)):
+        person = people[int(k)]
+        if len(chosen) < count and all(left[label] > 1 for label in shown[person]):  # somebody shows each class still
+            chosen.add(person)
+            left -= Counter(shown[person])
+    if len(chosen) < count:
+        raise InputError(
+            f"held out {task.fold}: an inner split of {count} people would leave a class without anyone to learn it "
+            "from; choose a smaller --inner, or none"
+        )
+    inside = np.array([data.entries[int(k)].person in chosen for k in train_])
+    return train_[~inside], train_[inside]
 
 
 def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, device: str) -> Iterator[str]:

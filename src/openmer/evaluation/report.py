@@ -85,8 +85,7 @@ def _pages(
     training = run["settings"]["training"]
     title = f"{training['model']}, {'/'.join(metrics['classes'])}"
     made = {
-        "commit": _commits(run, metrics),
-        "openmer": run["openmer"],
+        "openmer, commit": _made_by(run, metrics),
         "model": training["model"],
         "changed from the preset": _listed(training["switches"]) or "nothing",
         "steps, batch": f"{training['steps']}, {training['batch']}",
@@ -122,10 +121,10 @@ def _pages(
     }
 
 
-def _commits(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """Of the code that trained the folds."""
-    found = metrics.get("commits") or [str(run["commit"])]
-    return ", ".join(found) + (": folds were trained by different versions of the code" if len(found) > 1 else "")
+def _made_by(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """Version and commit of the code that trained the folds."""
+    found = metrics.get("made_by") or [f"{run['openmer']}, {run['commit'] or 'unknown commit'}"]
+    return "; ".join(found) + (" (not all folds were trained by the same code)" if len(found) > 1 else "")
 
 
 def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:

@@ -294,6 +294,8 @@ def train(
     run = Run(out, settings, data, digest, main=fabric.is_global_zero)
     torch.manual_seed(settings.seed + 1 + fabric.global_rank)
     start = run.resume(model, optimizer)
+    if start and fabric.world_size > 1:  # the checkpoint has the random state of one device; others must not share it
+        torch.manual_seed(settings.seed + 1 + fabric.global_rank + 1_000_003 * start)
     part = (fabric.global_rank, fabric.world_size)
     heads = _heads(model, settings.losses)
     units = model.config.units if isinstance(model, MOL) else ()
@@ -376,7 +378,7 @@ def train(
 
 def _several(devices: int | list[int] | Literal["auto"], accelerator: str) -> bool:
     """Whether gradients are joined over devices: then each must know that heads without a loss have none."""
-    if devices == "auto":
+    if devices in ("auto", -1):
         return accelerator != "cpu" and torch.cuda.device_count() > 1
     return (devices if isinstance(devices, int) else len(devices)) > 1
 

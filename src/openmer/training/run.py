@@ -105,7 +105,7 @@ class Run:
             model.load_state_dict(found["model"])
             optimizer.load_state_dict(found["optimizer"])
             torch.set_rng_state(found["random"])
-            if found["random_cuda"] is not None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            if isinstance(found["random_cuda"], Tensor) and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
                 torch.cuda.set_rng_state(found["random_cuda"])
             self.best, self._best_score = found["best"], float(found["best_score"])
             if self.best is not None and _shapes(self.best) != _shapes(model.state_dict()):

@@ -26,7 +26,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 LEAST_FPS, MOST_FPS = 0.1, 10_000
 MOST_DIGITS = 19  # of a frame's number; longer ones do not fit in 64 bits
 _NUMBER = re.compile(r"(\d+)\D*$")
-_COPY = re.compile(r"\(\d+\)$| - copy", re.IGNORECASE)  # `img12(2).jpg`, `img12 - Copy.jpg`
+_COPY = re.compile(r"\d ?\(\d+\)$| - copy", re.IGNORECASE)  # `img12(2).jpg`, `img12 - Copy.jpg`; not `frame (12).jpg`
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
@@ -86,7 +86,8 @@ class VideoReader:
 
     Attributes:
         info: size, rate and length as the source states them.
-        problems: what was skipped while reading (damaged packets, frames out of order); filled by iterating.
+        problems: what was skipped: images of a folder that are not frames; while iterating, damaged packets and
+            frames out of order.
 
     Raises:
         InputError: the source is missing, is not a video, has no video stream, or needs `fps`; on iterating: it ends
@@ -322,8 +323,11 @@ def _numbered_images(folder: Path, fps: Fraction | None) -> tuple[list[tuple[int
         )
     if fps is None:
         raise InputError(f"{folder} is a folder of images; give their frame rate, for example --fps 200")
-    said = [f"{name} is left out: it is empty, a copy, or has no number in its name" for name in others]
-    return sorted(numbered.items()), said
+    if not others:
+        return sorted(numbered.items()), []
+    who = f"{others[0]} is" if len(others) == 1 else f"{len(others)} images, such as {others[0]}, are"
+    why = f"empty, a copy, or without a number of at most {MOST_DIGITS - 1} digits in the name"
+    return sorted(numbered.items()), [f"{who} left out: {why}"]
 
 
 def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:

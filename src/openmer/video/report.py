@@ -88,8 +88,10 @@ def choose_moments(
         if window is None:
             moments.append(KeyMoment(interval, alignment, points))
             continue
-        numbers = np.rint(np.linspace(window.start_frame, window.end_frame, frames)).astype(int).tolist()
-        moments.append(KeyMoment(interval, alignment, points, tuple(numbers), (window.start_s, window.end_s)))
+        wanted = np.linspace(window.start_frame, window.end_frame, frames)
+        nearest = np.abs(measured.frames[:, None] - wanted).argmin(0)  # a frame in between may have been left out
+        numbers = tuple(int(measured.frames[k]) for k in nearest)
+        moments.append(KeyMoment(interval, alignment, points, numbers, (window.start_s, window.end_s)))
     return tuple(moments)
 
 

@@ -233,8 +233,11 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
             f"shortest can be missed; {FEW_FPS} or more are better"
         )
     record = _record(settings)
-    if record is not None and state.with_face and not state.windows:
-        warnings.append(f"the network gave no opinion: it never had enough frames of one face within {LONGEST_S} s")
+    asked = settings.heads is None or "mer" in settings.heads
+    if record is not None and asked and state.with_face and not state.windows:
+        warnings.append(
+            f"the network gave no opinion: it never had enough frames of one face in a row, within {LONGEST_S} s"
+        )
     if source.dropped:
         share = source.dropped / (source.dropped + state.frames)
         warnings.append(f"{source.dropped} frames ({share:.0%}) came faster than they could be processed: dropped")

@@ -269,8 +269,9 @@ class Jobs:
         for folder in self.uploads.iterdir():
             with suppress(OSError):
                 age = time.time() - folder.stat().st_mtime
+                arriving = not folder.is_dir()  # Gradio moves a file into a folder when all of it is there
                 unheld_s = GRACE_S if folder in self._left else UNHELD_S
-                if age > (60 * self.limits.keep_minutes if folder in held else unheld_s):
+                if age > (60 * self.limits.keep_minutes if folder in held or arriving else unheld_s):
                     self._left.discard(folder)
                     shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
 

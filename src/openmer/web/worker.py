@@ -132,8 +132,8 @@ def check(video: Path, max_seconds: float) -> None:
             size = pictures.codec_context
             if size.width * size.height > MOST_PIXELS:
                 raise InputError(
-                    f"the pictures of {video.name} are {size.width} x {size.height}, larger than accepted here; "
-                    "scale them down, or crop to the face"
+                    f"the pictures of {video.name} are {size.width} x {size.height}, more than {MOST_PIXELS / 1e6:.1f} "
+                    "million pixels; scale them down, or crop to the face"
                 )
             first, last, packets = None, 0.0, 0
             for packet in container.demux(pictures):
