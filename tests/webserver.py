@@ -50,7 +50,7 @@ class Server:
         return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
 
     def wait_until_empty(self, seconds: float = 60) -> None:
-        """Wait until no user's file is kept (one that nobody claims is, for 30 s) and no analysis runs; or say what is left."""
+        """Wait until no user's file is kept (an unclaimed one is, for 30 s) and no analysis runs."""
         try:
             wait_for(lambda: not self.kept() and not self.workers(), seconds)
         except AssertionError as error:
