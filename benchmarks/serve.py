@@ -88,7 +88,9 @@ def _server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], "httpx.Client
         for line in process.stderr or ():
             if "in a browser" in line:
                 break
-        with httpx.Client(base_url=f"http://localhost:{port}", timeout=600) as client:
+        # Idle connections are given up before the server closes them, which it may do as the next request sets out.
+        limits = httpx.Limits(keepalive_expiry=2)
+        with httpx.Client(base_url=f"http://localhost:{port}", timeout=600, limits=limits) as client:
             yield process, client
     finally:
         process.terminate()
