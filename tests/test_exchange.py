@@ -378,7 +378,7 @@ def test_parquet_has_types_units_and_provenance(result: Path, tmp_path: Path) ->
 
 def test_without_pyarrow_the_extra_is_named(result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"pip install 'openmer\[parquet\]'"):
+    with pytest.raises(InputError, match=r"install the extra `parquet`.*pip install pyarrow"):
         export(result, "parquet", tmp_path / "talk.parquet")
     assert not (tmp_path / "talk.parquet").exists()
 
