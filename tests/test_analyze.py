@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -18,10 +19,12 @@ import pytest
 
 from footage import face_closeup, noisy, smirk, write_video
 from openmer import AnalyzeSettings, Interval, Timeline, analyze, read_timeline
+from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.timeline import Window
 from openmer.video.analyze import analyze_whole
 from openmer.video.motion import REGION_NAMES
-from openmer.video.report import magnified
+from openmer.video.report import choose_moments, magnified
 from terminal import run
 from test_reader import audio_only, turned
 
@@ -368,3 +371,15 @@ def test_a_reader_who_has_had_enough_ends_it_quietly(arguments: list[str]) -> No
         said = process.stderr.read()
     assert said == ""
     assert process.returncode == 128 + 13
+
+
+def test_a_key_moments_window_has_only_frames_that_were_read() -> None:
+    """Frame 9 was left out; its neighbour takes its place."""
+    frames = np.array([k for k in range(22) if k != 9])
+    points = np.random.default_rng(0).uniform(20, 100, (68, 2)).astype(np.float32)
+    measured = SimpleNamespace(frames=frames, alignments=[align(points)] * 21, landmarks=np.stack([points] * 21))
+    window = Window(start_s=0.0, end_s=0.7, start_frame=0, end_frame=21, probabilities={"none": 1.0})
+    marked = Interval(onset_s=0.2, apex_s=0.3, offset_s=0.5, label="candidate", onset_frame=6)
+    timeline = Timeline(intervals=(marked,), start_s=0.0, end_s=0.7, windows=(window,))
+    (moment,) = choose_moments(timeline, measured, 8)  # type: ignore[arg-type]
+    assert moment.window == (0, 3, 6, 8, 12, 15, 18, 21)

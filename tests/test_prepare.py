@@ -184,3 +184,17 @@ def test_of_a_video_only_what_is_annotated_is_kept(dataset: FolderDataset, tmp_p
 def test_units_of_which_the_coder_was_not_certain_are_not_learned(dataset: FolderDataset) -> None:
     sample = replace(dataset.samples[0], action_units=tuple(map(str, parse_action_units("(R6 or R12)+R15"))))
     assert sample_clips(sample, DIS)[0].units == (15,)
+
+
+def test_an_offset_whose_own_frame_was_skipped_is_not_beyond_the_end(
+    dataset: FolderDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = dataset.samples[0]
+    pictures = [np.asarray(f.image) for f in VideoReader(sample.source, fps=Fraction(50))][:24]
+    video = write_video(tmp_path / "v.mp4", pictures, Fraction(50))
+    marked = replace(sample, source=video, onset=2, offset=20)
+    whole = VideoReader.__iter__
+    monkeypatch.setattr(VideoReader, "__iter__", lambda self: (f for f in whole(self) if f.index != 20))
+    assert len(sample_clips(marked, DIS)) == 2
+    with pytest.raises(InputError, match="the offset 24 lies beyond its last frame, 23"):
+        sample_clips(replace(marked, offset=24), DIS)

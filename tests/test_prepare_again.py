@@ -11,7 +11,7 @@ import fakes
 from openmer import InputError, OutputError
 from openmer.clip import Sample
 from openmer.clips.store import ClipStore
-from openmer.datasets.base import frame_numbers
+from openmer.datasets.base import frame_files
 from openmer.datasets.check import write_contact_sheet
 from openmer.datasets.prepare import PrepareSettings, not_asked_for, prepare, read_frames
 from openmer.datasets.registry import open_datasets
@@ -70,7 +70,7 @@ def test_what_cannot_be_prepared_is_said(sample: Sample, tmp_path: Path) -> None
 def test_copies_hidden_and_empty_pictures_are_no_frames(tmp_path: Path) -> None:
     fakes.pictures(tmp_path, ["img9.jpg", "img10.jpg", "img10(2).jpg", "img11 - Copy.jpg", "._img12.jpg", "img13.jpg"])
     (tmp_path / "img13.jpg").write_bytes(b"")
-    assert frame_numbers(tmp_path) == [9, 10]
+    assert sorted(frame_files(tmp_path)) == [9, 10]
 
 
 def test_the_contact_sheet_replaces_no_workbook(

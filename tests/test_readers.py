@@ -35,6 +35,21 @@ def said(dataset: Dataset) -> list[tuple[str, str]]:
 # CASME II
 
 
+def test_pictures_that_are_no_frames_and_numbers_of_several_are_findings(tmp_path: Path) -> None:
+    rows: list[Row] = [(9, "EP09f", None, 9, 10, 12, None, "L12", "happiness")]
+    fakes.casme2(tmp_path, rows=rows)
+    folder = tmp_path / "CASME2_RAW_selected" / "sub09" / "EP09f"
+    fakes.pictures(folder, ["img10(2).jpg", "img11 - Copy.jpg"])
+    dataset = read("casme2", tmp_path)
+    assert [marks(s) for s in dataset] == [(9, 10, 12, False)]
+    (found,) = (f for f in dataset.findings if f.kind == "pictures left out")
+    assert found.where == "09/EP09f" and found.what.startswith("2, such as img10(2).jpg")
+    fakes.pictures(folder, ["img010.jpg"])
+    again = read("casme2", tmp_path)
+    _ = tuple(again)
+    assert "several have the number 10; the recording cannot be read" in [f.what for f in again.findings]
+
+
 @pytest.mark.parametrize("blanks", [True, False])
 def test_casme2_clip_names_and_cells_of_every_kind(tmp_path: Path, blanks: bool) -> None:
     rows: list[Row] = [

@@ -232,6 +232,17 @@ def test_an_upload_of_which_no_session_speaks_goes_soon(waiting_room: Jobs) -> N
     assert not path.exists() and held.exists()
 
 
+def test_what_is_analysed_is_held_by_its_session(waiting_room: Jobs) -> None:
+    path = upload(waiting_room)
+    waiting_room.submit("anna", path, "classical")
+    aged(path, UNHELD_S + 1)
+    waiting_room.tick()
+    assert path.exists()
+    waiting_room.leave("anna")
+    waiting_room.tick()
+    assert not path.exists()
+
+
 def test_nothing_outside_the_uploads_is_held_and_so_deleted(waiting_room: Jobs, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     waiting_room.hold("anna", tmp_path / "thesis" / "talk.mp4")

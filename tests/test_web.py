@@ -19,6 +19,7 @@ pytest.importorskip("playwright", reason="needs playwright")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from footage import face_closeup, noisy, smirk, write_video
+from openmer.web.jobs import UNHELD_S
 from webserver import Server, serving, wait_for
 
 CHROMIUM = shutil.which("chromium")
@@ -63,7 +64,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Callable[[], Page]]:
     for page in pages:
         page.context.close()
     assert problems == getattr(opened, "expected", [])
-    server.wait_until_empty()  # nothing is left of those who went
+    server.wait_until_empty(30 + UNHELD_S)  # nothing is left of those who went, one perhaps as a file arrived
 
 
 def _elsewhere(url: str, server: Server) -> bool:

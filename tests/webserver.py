@@ -49,8 +49,8 @@ class Server:
         rows = [re.split(r"\s+", line.strip(), maxsplit=2) for line in found.splitlines()[1:]]
         return [int(pid) for pid, parent, args in rows if int(parent) == self.process.pid and "spawn_main" in args]
 
-    def wait_until_empty(self, seconds: float = 60) -> None:
-        """Wait until no user's file is kept (an unclaimed one is, for 30 s) and no analysis runs."""
+    def wait_until_empty(self, seconds: float = 30) -> None:
+        """Wait until no user's file is kept and no analysis runs; fail with what is left and what the server said."""
         try:
             wait_for(lambda: not self.kept() and not self.workers(), seconds)
         except AssertionError as error:

@@ -203,22 +203,22 @@ class Dataset(ABC):
         """Case does not matter."""
         return subject.lower(), name.lower()
 
-    def _note_pictures(self, where: str, folder: Path) -> None:
-        """What is no frame, and numbers that two pictures have, which the reader of a recording refuses."""
-        images = [path for path in entries(folder)[0] if path.suffix.lower() in IMAGE_SUFFIXES]
-        numbers = [frame_number(path) for path in images]
-        others = [path.name for path, number in zip(images, numbers, strict=True) if number is None]
+    def _numbers(self, where: str, folder: Path) -> list[int]:
+        """Of the frames, rising; noted are pictures that are none, and numbers that several have."""
+        numbered = _numbered(folder)
+        others = [path.name for path, number in numbered if number is None]
         if others:
             what = f"{len(others)}, such as {others[0]}: empty, copies, or without a number"
             self._note("pictures left out", where, what)
-        twice = [number for number, count in Counter(numbers).items() if count > 1 and number is not None]
+        counts = Counter(number for _, number in numbered if number is not None)
+        twice = [number for number, count in counts.items() if count > 1]
         if twice:
             self._note("pictures left out", where, f"several have the number {twice[0]}; the recording cannot be read")
+        return sorted(counts)
 
     def _sample(self, row: Row, folder: Path, frames: Frames) -> Sample | None:
         where = f"{row.subject}/{row.name}"
-        numbers = frame_numbers(folder)
-        self._note_pictures(where, folder)
+        numbers = self._numbers(where, folder)
         if len(numbers) < 2:
             self._note("too few frames", where, f"{len(numbers)} numbered pictures in {folder}; left out")
             return None
@@ -336,13 +336,13 @@ def matching(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
 
 def frame_files(folder: Path) -> dict[int, Path]:
     """Pictures by the last number in their name; files that are not frames, see `frame_number`, are left out."""
-    numbered = ((frame_number(path), path) for path in entries(folder)[0])
-    return {number: path for number, path in numbered if number is not None}
+    return {number: path for path, number in _numbered(folder) if number is not None}
 
 
-def frame_numbers(folder: Path) -> list[int]:
-    """In ascending order: 9 before 10."""
-    return sorted(frame_files(folder))
+def _numbered(folder: Path) -> list[tuple[Path, int | None]]:
+    """All pictures, in the order of their names, with their number as frames."""
+    images = [path for path in entries(folder)[0] if path.suffix.lower() in IMAGE_SUFFIXES]
+    return [(path, frame_number(path)) for path in images]
 
 
 def is_cropped(tree: Path, first: Path | None) -> bool:
@@ -382,7 +382,6 @@ __all__ = [
     "Tree",
     "find_trees",
     "frame_files",
-    "frame_numbers",
     "is_cropped",
     "matching",
     "tree_of",

@@ -297,11 +297,9 @@ async def _follow(jobs: Jobs, session: str, path: str | None, choice: Choice, ex
         last = view
         await asyncio.sleep(POLL_S)
     if job.state == "done":
-        try:
+        with suppress(FileNotFoundError):  # given up in the meantime
             yield View(result=job.page.read_text(encoding="utf-8"))
             return
-        except FileNotFoundError:  # given up in the meantime
-            pass
     yield View(_said(job.message) if job.state == "failed" else _said("Cancelled.", calm=True))
 
 

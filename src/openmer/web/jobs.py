@@ -124,6 +124,7 @@ class Jobs:
         """
         with self._lock:
             self.give_up(session)
+            self.hold(session, video)
             if sum(job.state == "waiting" for job in self._jobs) >= MOST_WAITING:
                 raise InputError(f"{MOST_WAITING} analyses are already waiting; try again in a few minutes")
             token = secrets.token_urlsafe(16)
