@@ -53,6 +53,21 @@ def test_a_head_that_shifts_as_a_whole_leaves_its_regions_standing() -> None:
     assert motion.standing.shape == (len(REGION_NAMES), 2)
 
 
+def test_a_head_that_tilts_and_comes_nearer_is_measured_so() -> None:
+    gray = photograph()[..., 1]
+    tracker, meter = FaceTracker(DlibFaceModel()), MotionMeter()
+    height, width = gray.shape
+    steps = []
+    for step in range(5):  # half a degree, anticlockwise, and half a percent per frame
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), 0.5 * step, 1.005**step)
+        frame = np.asarray(cv2.warpAffine(gray, turn, (width, height), flags=cv2.INTER_CUBIC), np.uint8)
+        motion = meter.update(step / 30, frame, tracker.update(frame))
+        assert motion is not None
+        steps.append(motion.head)
+    np.testing.assert_allclose(np.stack(steps)[1:, 2].mean(), -0.5, atol=0.05)
+    np.testing.assert_allclose(np.stack(steps)[1:, 3].mean(), 0.5, atol=0.1)
+
+
 def test_without_a_face_nothing_is_said_and_the_next_face_starts_anew() -> None:
     gray = photograph()[..., 1]
     tracker, meter = FaceTracker(DlibFaceModel()), MotionMeter()

@@ -20,7 +20,7 @@ def signals(fps: float = 100, seconds: float = 8, noise: float = 0.01) -> Signal
         frames=np.arange(n) + 50,
         times_s=np.arange(n) / fps + 0.5,
         standing=rng.normal(0, noise, (n, len(REGION_NAMES), 2)).astype(np.float32),
-        head=np.zeros((n, 3), np.float32),
+        head=np.zeros((n, 4), np.float32),
         eyes_open=np.full((n, 2), 0.3, np.float32) + rng.normal(0, 0.005, (n, 2)).astype(np.float32),
         track=np.zeros(n, np.int64),
     )
@@ -113,6 +113,33 @@ def test_motion_that_the_head_explains_is_left() -> None:
     assert spot(s) == ()
 
 
+@pytest.mark.parametrize(
+    ("column", "moved", "label"),
+    [
+        (0, 5.0, "large_motion"),  # px
+        (0, 3.0, "candidate"),
+        (2, 8.0, "large_motion"),  # degrees: 6.0 px at the face's rim, 128 / 3 px from its middle
+        (2, 4.0, "candidate"),  # 3.0 px
+        (3, 12.0, "large_motion"),  # percent: 5.1 px
+        (3, 6.0, "candidate"),  # 2.6 px
+    ],
+    ids=["shifts far", "shifts", "tilts far", "tilts", "comes much nearer", "comes nearer"],
+)
+def test_while_the_head_moves_far_nothing_is_a_candidate(column: int, moved: float, label: str) -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= 2 * bump(s, 4.0, 4.3)
+    inside = (s.times_s >= 4.0) & (s.times_s < 4.3)
+    s.head[inside, column] = moved / inside.sum()
+    assert [i.label for i in spot(s)] == [label]
+
+
+def test_the_head_may_move_before_and_after() -> None:
+    s = signals()
+    s.standing[:, MOUTH, 1] -= 2 * bump(s, 4.0, 4.3)
+    s.head[(s.times_s < 3.8) | (s.times_s > 4.5)] = 0.5
+    assert [i.label for i in spot(s)] == ["candidate"]
+
+
 def test_nothing_is_said_across_a_gap_or_a_change_of_person() -> None:
     s = signals()
     s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
@@ -151,13 +178,13 @@ def test_an_uneven_frame_rate_is_taken_by_its_times() -> None:
 
 
 @pytest.mark.parametrize("missing", [(), (404, 405, 412, 413)], ids=["all frames", "two gaps"])
-@pytest.mark.parametrize(("moved_px", "marked"), [(7.5, True), (11.0, False)])
+@pytest.mark.parametrize(("moved_px", "marked"), [(3.0, True), (4.4, False)])
 def test_the_heads_path_is_as_long_where_frames_are_missing(
     missing: tuple[int, ...], moved_px: float, marked: bool
 ) -> None:
-    """A mouth that moves by 1.9 px must exceed a quarter of the head's path."""
+    """A mouth that moves by 0.76 px must exceed a quarter of the head's path."""
     s = signals()
-    s.standing[:, MOUTH, 1] -= 1.9 * bump(s, 4.5, 4.8)
+    s.standing[:, MOUTH, 1] -= 0.76 * bump(s, 4.5, 4.8)
     inside = (s.times_s >= 4.5) & (s.times_s < 4.8)
     s.head[inside, 0] = moved_px / inside.sum()
     kept = np.setdiff1d(np.arange(len(s.times_s)), missing)

@@ -113,7 +113,7 @@ class Measurements:
         }
         for k, side in enumerate(("left", "top", "right", "bottom")):
             columns[f"box_{side}_px"] = self.boxes[:, k]
-        for k, name in enumerate(("head_dx_px", "head_dy_px", "head_roll_deg")):
+        for k, name in enumerate(("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct")):
             columns[name] = s.head[:, k]
         columns["flow_median_px"] = self.flow_median_px
         columns["eye_open_right"], columns["eye_open_left"] = s.eyes_open.T
@@ -207,7 +207,7 @@ _PARTS: dict[str, tuple[int, ...]] = {
     "box": (4,),
     "landmarks": (NUM_LANDMARKS, 2),
     "standing": (len(REGION_NAMES), 2),
-    "head": (3,),
+    "head": (4,),
     "flow_median": (),
     "eyes_open": (2,),
 }

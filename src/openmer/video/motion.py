@@ -63,7 +63,8 @@ class FrameMotion:
 
     Attributes:
         standing: (R, 2) displacement of each region relative to the head since the track began, px.
-        head: dx, dy (px of the crop) and roll (degrees, clockwise) of the head since the previous frame.
+        head: dx, dy (px of the crop), roll (degrees, clockwise) and growth (percent) of the head since the previous
+            frame.
         flow_median_px: median length of the flow from the previous frame over the whole crop.
         eyes_open: height over width of the subject's right and left eye.
         alignment: from the image to the crop.
@@ -138,7 +139,7 @@ class MotionMeter:
     def _first(self, face: Face, alignment: Alignment) -> FrameMotion:
         still = np.zeros((2, CROP_PX, CROP_PX), np.float32)
         standing = np.zeros((len(REGIONS), 2), np.float32)
-        return FrameMotion(standing, np.zeros(3, np.float32), 0.0, eyes_open(face.landmarks), alignment, still)
+        return FrameMotion(standing, np.zeros(4, np.float32), 0.0, eyes_open(face.landmarks), alignment, still)
 
     def _measure(
         self, crop: Gray, face: Face, reference: _Reference, previous: Gray, alignment: Alignment
@@ -151,9 +152,10 @@ class MotionMeter:
         middle = (CROP_PX - 1) / 2
         dx, dy = head @ np.array([middle, middle, 1])
         roll = np.degrees(np.arctan2(head[1, 0] - head[0, 1], 2 + head[0, 0] + head[1, 1]))
+        growth = 50 * (head[0, 0] + head[1, 1])
         return FrameMotion(
             standing=(reference.standing + moved).astype(np.float32),
-            head=np.array([dx, dy, roll], np.float32),
+            head=np.array([dx, dy, roll, growth], np.float32),
             flow_median_px=float(np.median(np.hypot(step[0], step[1]))),
             eyes_open=eyes_open(face.landmarks),
             alignment=alignment,

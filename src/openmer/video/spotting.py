@@ -18,13 +18,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, signal
 
-from openmer.clip import Array, Times
+from openmer.clip import CROP_PX, Array, Times
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, Interval
 from openmer.video.motion import EYES, REGION_NAMES
 
 FEW_FPS = 60  # at fewer frames a second the shortest micro-expressions are one or two frames long
 
 Curve = npt.NDArray[np.float64]
+
+# The middle of the face and four points on its rim, px from the crop's middle; by the rim, a head that tilts or comes
+# nearer moves too.
+_ON_HEAD = CROP_PX / 3 * np.array([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)])
 
 _FEWEST = 5  # frames with a face; with fewer, nothing can be said about excursions
 
@@ -37,12 +41,13 @@ class SpottingSettings:
         least_s: shortest event, seconds.
         longest_s: longest event, seconds.
         least_px: smallest peak, pixels of the 128 crop.
-        most_px: an event in which any region moves farther is marked as large motion instead.
+        most_px: an event in which any region or the head itself moves farther is marked as large motion instead: what
+            an affine motion of the head leaves then looks like motion of the face.
         contrast: how many times the typical size around that moment an excursion must reach.
         context_s: total length of the surroundings from which the typical size is taken, seconds.
         baseline_s: length of the running median that follows slow motion, seconds.
         foot: height, as a share of the peak, at which an event begins and ends.
-        head_share: an event must exceed this share of the head's own motion during it.
+        head_share: an event must exceed this share of how far the middle of the face moves with the head meanwhile.
         blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
         blink_ratio: eye aspect ratio that they must also fall below; wide eyes returning to normal are not a blink.
     """
@@ -68,7 +73,7 @@ class Signals:
         frames: (n,) frame numbers in the source.
         times_s: (n,) seconds.
         standing: (n, R, 2) px, see `openmer.video.motion`.
-        head: (n, 3) dx, dy (px), roll (degrees) since the previous frame.
+        head: (n, 4) dx, dy (px), roll (degrees), growth (percent) since the previous frame.
         eyes_open: (n, 2) eye aspect ratio.
         track: (n,) track number, -1 where there was no face.
     """
@@ -125,7 +130,7 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     if len(even) < _FEWEST:
         return []
     curves = _curves(even, times, signals.standing[part], rate, settings)
-    head = _resampled(even, times, np.cumsum(signals.head[part, :2], axis=0))
+    head = _resampled(even, times, _head_path(signals.head[part]).reshape(len(times), -1)).reshape(len(even), -1, 2)
     eyes = _resampled(even, times, signals.eyes_open[part]).mean(1)
     closed = _closures(eyes, rate, settings)
 
@@ -133,10 +138,13 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
         event
         for region in range(curves.shape[1])
         for event in _events(region, curves[:, region], rate, settings)
-        if event.height > settings.head_share * _range(head, event)
+        if event.height > settings.head_share * _reach(head[:, :1], event)
     ]
     groups = _grouped(events)
-    intervals = [_interval(group, even, times, signals.frames[part], closed, settings.most_px) for group in groups]
+    intervals = [
+        _interval(group, even, times, signals.frames[part], closed, _reach(head, group[0]), settings.most_px)
+        for group in groups
+    ]
     blinks = [c for c in closed if _between_open_eyes(eyes, c, rate)]
     return intervals + _unmatched_blinks(blinks, intervals, even, times, signals.frames[part])
 
@@ -253,6 +261,7 @@ def _interval(
     times: Times,
     frames: npt.NDArray[np.int64],
     closed: Sequence[tuple[int, int, int]],
+    head_px: float,
     most_px: float,
 ) -> Interval:
     strongest = group[0]
@@ -262,7 +271,7 @@ def _interval(
     # Both lids at once, or a lid while the landmarks say shut: a blink. One lid with open eyes stays a candidate.
     blink = eyes_lead and (shut or all(eye in regions for eye in EYES))
     label = BLINK if blink else CANDIDATE
-    if label == CANDIDATE and max(e.height for e in group) > most_px:
+    if label == CANDIDATE and max(head_px, *(e.height for e in group)) > most_px:
         label = LARGE_MOTION
     return _placed(
         label,
@@ -324,9 +333,18 @@ def _resampled(at: Curve, times: Curve, values: Array | Curve) -> Curve:
     return np.stack([np.interp(at, times, column) for column in values.T.astype(np.float64)], axis=1)
 
 
-def _range(path: Curve, event: _Event) -> float:
+def _head_path(steps: Array) -> Curve:
+    """Where the points of `_ON_HEAD` are: (n, 4) steps as in `Signals.head` -> (n, 5, 2) px from where each began."""
+    roll, growth = np.radians(steps[:, 2, None]), steps[:, 3, None] / 100
+    x, y = _ON_HEAD.T
+    turned = np.stack([growth * x - roll * y, roll * x + growth * y], axis=2)
+    return np.cumsum(steps[:, None, :2] + turned, axis=0, dtype=np.float64)
+
+
+def _reach(path: Curve, event: _Event) -> float:
+    """How far the farthest of the points moves during an event; `path` is (n, points, 2)."""
     part = path[int(event.start) : int(np.ceil(event.end)) + 1]
-    return float(np.linalg.norm(part.max(0) - part.min(0)))
+    return float(np.linalg.norm(part.max(0) - part.min(0), axis=1).max())
 
 
 def _odd(samples: float, *, least: int) -> int:
