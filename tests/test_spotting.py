@@ -7,7 +7,7 @@ import pytest
 
 from openmer import Interval
 from openmer.video.motion import REGION_NAMES
-from openmer.video.spotting import Signals, region_motion, spot
+from openmer.video.spotting import Signals, SpottingSettings, region_motion, spot
 
 MOUTH, CHIN = REGION_NAMES.index("mouth_right"), REGION_NAMES.index("chin")
 EYES = (REGION_NAMES.index("eye_right"), REGION_NAMES.index("eye_left"))
@@ -62,6 +62,16 @@ def test_a_long_expression_is_no_candidate() -> None:
     assert spot(s) == ()
 
 
+@pytest.mark.parametrize("fps", [30, 100, 200])
+@pytest.mark.parametrize(("rests", "marked"), [(0.0, True), (0.5, True), (0.75, False), (1.5, False)])
+def test_a_region_must_come_back_to_where_it_was(fps: float, rests: float, marked: bool) -> None:
+    """Up by 2 px, then at `rests`, from which it has risen by 2 - `rests`; half of that is allowed."""
+    s = signals(fps)
+    s.standing[:, MOUTH, 1] -= np.interp(s.times_s, (3, 3.1, 3.4, 3.5), (0, 2, 2, rests))
+    assert [i.label for i in spot(s, SpottingSettings(astray=np.inf))] == ["candidate"]
+    assert bool(spot(s)) == marked
+
+
 def test_a_region_that_is_always_busy_must_do_more() -> None:
     quiet, busy = signals(), signals()
     for s in (quiet, busy):
@@ -85,6 +95,13 @@ def test_both_lids_are_a_blink_and_closing_eyes_are_too() -> None:
     marked = spot(s)
     assert [i.label for i in marked] == ["blink", "blink"]
     assert [i.apex_s for i in marked] == pytest.approx([2.125, 5.15], abs=0.02)
+
+
+def test_a_blink_is_one_wherever_the_lids_come_to_rest() -> None:
+    s = signals()
+    for eye in EYES:
+        s.standing[:, eye, 1] += bump(s, 2.0, 2.25) + 0.6 * np.clip((s.times_s - 2.05) / 0.2, 0, 1)
+    assert [i.label for i in spot(s)] == ["blink"]
 
 
 def test_lids_that_tremble_while_they_are_shut_do_not_blink() -> None:

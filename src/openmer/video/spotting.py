@@ -1,11 +1,11 @@
 """The classical spotter: candidate micro-expressions from the motion of facial regions.
 
-A micro-expression is a brief excursion: a region leaves its position and returns within half a second. A running
-median removes the region's slow drift, the rest is compared with its own typical size around that moment, and whatever
-stands out for between 1/25 and 1/2 second is marked. Comparing with the local context follows Moilanen, Zhao,
-Pietikäinen 2014 and Li et al. 2018 (feature difference contrast); regional flow minus the head's motion follows Zhang
-et al. 2020 and He et al. 2021; the limits on duration follow Yan et al. 2013. The running median and the numbers in
-`SpottingSettings` are our choice.
+A micro-expression is a brief excursion: a region leaves its position and returns within half a second. A running median
+removes the region's slow drift, the rest is compared with its own typical size around that moment, and whatever stands
+out for between 1/25 and 1/2 second, and after which the region is back where it was, is marked. Comparing with the
+local context follows Moilanen, Zhao, Pietikäinen 2014 and Li et al. 2018 (feature difference contrast); regional flow
+minus the head's motion follows Zhang et al. 2020 and He et al. 2021; the limits on duration follow Yan et al. 2013. The
+running median and the numbers in `SpottingSettings` are our choice.
 
 A candidate is a place to look. It says nothing about feelings, and a spotter without a learned model cannot tell a
 micro-expression from, say, a twitch or the first syllable of a word.
@@ -47,6 +47,8 @@ class SpottingSettings:
         context_s: total length of the surroundings from which the typical size is taken, seconds.
         baseline_s: length of the running median that follows slow motion, seconds.
         foot: height, as a share of the peak, at which an event begins and ends.
+        settle_s: this long before an event and this long after it, seconds, the region must be in the same place,
+        astray: to within this share of the peak; otherwise the event is part of something longer.
         head_share: an event must exceed this share of how far the middle of the face moves with the head meanwhile.
         blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
         blink_ratio: eye aspect ratio that they must also fall below; wide eyes returning to normal are not a blink.
@@ -60,6 +62,8 @@ class SpottingSettings:
     context_s: float = 4.0
     baseline_s: float = 1.5
     foot: float = 0.15
+    settle_s: float = 0.1
+    astray: float = 0.5
     head_share: float = 0.25
     blink_closure: float = 0.3
     blink_ratio: float = 0.23
@@ -88,7 +92,17 @@ class Signals:
 
 @dataclass(frozen=True)
 class _Event:
-    """One region's excursion, in samples of an evenly sampled stretch."""
+    """One region's excursion, in samples of an evenly sampled stretch.
+
+    Attributes:
+        region: its index.
+        start: where it leaves its foot.
+        peak: the apex.
+        end: where it is back at its foot.
+        height: of the peak, px.
+        score: the height over the threshold there.
+        returns: whether the region is then where it was before.
+    """
 
     region: int
     start: float
@@ -96,6 +110,7 @@ class _Event:
     end: float
     height: float
     score: float
+    returns: bool
 
 
 def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[Interval, ...]:
@@ -129,18 +144,20 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     even, rate = _even_times(times)
     if len(even) < _FEWEST:
         return []
-    curves = _curves(even, times, signals.standing[part], rate, settings)
     head = _resampled(even, times, _head_path(signals.head[part]).reshape(len(times), -1)).reshape(len(even), -1, 2)
     eyes = _resampled(even, times, signals.eyes_open[part]).mean(1)
     closed = _closures(eyes, rate, settings)
 
     events = [
         event
-        for region in range(curves.shape[1])
-        for event in _events(region, curves[:, region], rate, settings)
+        for region, path in enumerate(_paths(even, times, signals.standing[part], rate))
+        for event in _events(region, path, rate, settings)
         if event.height > settings.head_share * _reach(head[:, :1], event)
     ]
-    groups = _grouped(events)
+    # A blink is one wherever the lids come to rest.
+    blinking = [group for group in _grouped(events) if _is_blink(group, closed)]
+    blinked = {id(event) for group in blinking for event in group}
+    groups = blinking + _grouped([event for event in events if event.returns and id(event) not in blinked])
     intervals = [
         _interval(group, even, times, signals.frames[part], closed, _reach(head, group[0]), settings.most_px)
         for group in groups
@@ -157,8 +174,8 @@ def region_motion(signals: Signals, settings: SpottingSettings | None = None) ->
         times = signals.times_s[first:last]
         even, rate = _even_times(times)
         if len(even) >= _FEWEST:
-            curves = _curves(even, times, signals.standing[first:last], rate, settings)
-            motion[first:last] = _resampled(times, even, curves)
+            for region, path in enumerate(_paths(even, times, signals.standing[first:last], rate)):
+                motion[first:last, region] = np.interp(times, even, excursion(path, rate, settings))
     return motion
 
 
@@ -167,31 +184,30 @@ def _even_times(times: Times) -> tuple[Curve, float]:
     return np.arange(times[0], times[-1] + 0.25 / rate, 1 / rate), rate
 
 
-def _curves(even: Curve, times: Times, standing: Array, rate: float, settings: SpottingSettings) -> Curve:
+def _paths(even: Curve, times: Times, standing: Array, rate: float) -> Iterator[Curve]:
+    """Where each region stands, evenly sampled and smoothed over a tenth of a second: R times (n, 2) px."""
     # Region by region: all at once would take twelve times the memory for a long video.
-    curves = np.empty((len(even), standing.shape[1]))
+    length = _odd(0.1 * rate, least=5)
     for region in range(standing.shape[1]):
-        curves[:, region] = excursion(_resampled(even, times, standing[:, region]), rate, settings)
-    return curves
+        path = _resampled(even, times, standing[:, region])
+        yield signal.savgol_filter(path, length, 2, axis=0) if len(path) > length else path
 
 
-def excursion(standing: Curve, rate: float, settings: SpottingSettings) -> Curve:
+def excursion(path: Curve, rate: float, settings: SpottingSettings) -> Curve:
     """How far a region is from its slow drift: (n, 2) px -> (n,) px.
 
     Args:
-        standing: evenly sampled.
+        path: where it stands, evenly sampled.
         rate: samples per second.
         settings: see `SpottingSettings`.
     """
-    length = _odd(0.1 * rate, least=5)
-    if len(standing) > length:
-        standing = signal.savgol_filter(standing, length, 2, axis=0)
     window = _odd(settings.baseline_s * rate, least=3)
-    slow = ndimage.median_filter(standing, size=(window, 1), mode="mirror")
-    return np.asarray(np.linalg.norm(standing - slow, axis=1))
+    slow = ndimage.median_filter(path, size=(window, 1), mode="mirror")
+    return np.asarray(np.linalg.norm(path - slow, axis=1))
 
 
-def _events(region: int, curve: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
+def _events(region: int, path: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
+    curve = excursion(path, rate, settings)
     usual = ndimage.median_filter(curve, size=_odd(settings.context_s * rate, least=3), mode="mirror")
     threshold = np.maximum(settings.least_px, settings.contrast * usual)
     peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
@@ -203,7 +219,15 @@ def _events(region: int, curve: Curve, rate: float, settings: SpottingSettings) 
             continue
         if settings.least_s <= (end - start) / rate <= settings.longest_s + 1 / rate:
             height = float(curve[peak])
-            yield _Event(region, start, int(peak), end, height, height / float(threshold[peak]))
+            left = _difference(path, start - settings.settle_s * rate, end + settings.settle_s * rate)
+            returns = left <= settings.astray * height
+            yield _Event(region, start, int(peak), end, height, height / float(threshold[peak]), returns)
+
+
+def _difference(path: Curve, before: float, after: float) -> float:
+    """How far apart the places at two moments are, in samples; beyond an end, the last place counts."""
+    at = np.arange(len(path))
+    return float(np.hypot(*(np.diff(np.interp((before, after), at, axis))[0] for axis in path.T)))
 
 
 def _crossing(curve: Curve, peak: int, step: int, foot: float) -> float | None:
@@ -255,6 +279,13 @@ def _grouped(events: Sequence[_Event]) -> list[list[_Event]]:
     return groups
 
 
+def _is_blink(group: Sequence[_Event], closed: Sequence[tuple[int, int, int]]) -> bool:
+    """Both lids at once, or a lid while the landmarks say shut. One lid with open eyes stays a candidate."""
+    strongest = group[0]
+    shut = any(start <= strongest.end and end >= strongest.start for start, _, end in closed)
+    return strongest.region in EYES and (shut or {e.region for e in group}.issuperset(EYES))
+
+
 def _interval(
     group: Sequence[_Event],
     even: Curve,
@@ -266,11 +297,7 @@ def _interval(
 ) -> Interval:
     strongest = group[0]
     regions = [e.region for e in group]
-    eyes_lead = strongest.region in EYES
-    shut = any(start <= strongest.end and end >= strongest.start for start, _, end in closed)
-    # Both lids at once, or a lid while the landmarks say shut: a blink. One lid with open eyes stays a candidate.
-    blink = eyes_lead and (shut or all(eye in regions for eye in EYES))
-    label = BLINK if blink else CANDIDATE
+    label = BLINK if _is_blink(group, closed) else CANDIDATE
     if label == CANDIDATE and max(head_px, *(e.height for e in group)) > most_px:
         label = LARGE_MOTION
     return _placed(
