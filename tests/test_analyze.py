@@ -19,12 +19,15 @@ import pytest
 
 from footage import face_closeup, noisy, smirk, write_video
 from openmer import AnalyzeSettings, Interval, Timeline, analyze, read_timeline
+from openmer.errors import InputError
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.timeline import Window
 from openmer.video.analyze import analyze_whole
+from openmer.video.measure import read_signals
 from openmer.video.motion import REGION_NAMES
 from openmer.video.report import choose_moments, magnified
+from openmer.video.spotting import spot
 from terminal import run
 from test_reader import audio_only, turned
 
@@ -99,6 +102,25 @@ def test_the_table_has_a_named_column_with_unit_for_every_region(half_result: tu
     columns = pd.read_csv(half_result[0] / "frames.csv", nrows=1).columns
     for name in REGION_NAMES:
         assert {f"{name}_px", f"{name}_dx_px", f"{name}_dy_px"} <= set(columns)
+
+
+def test_the_table_can_be_spotted_again(half_result: tuple[Path, Timeline], tmp_path: Path) -> None:
+    out, timeline = half_result
+    signals = read_signals(out / "frames.csv")
+    assert signals.track.tolist() == [0] * 15 + [-1] * 15 + [0] * 15
+    assert signals.standing.shape == (45, len(REGION_NAMES), 2) and signals.head.shape == (45, 4)
+    assert [(i.onset_frame, i.offset_frame) for i in spot(signals)] == [
+        (i.onset_frame, i.offset_frame) for i in timeline
+    ]
+    frames = pd.read_csv(out / "frames.csv")
+    frames.drop(columns="chin_dy_px").to_csv(tmp_path / "old.csv", index=False)
+    with pytest.raises(InputError, match=r"old\.csv lacks the column chin_dy_px; analyse the video again"):
+        read_signals(tmp_path / "old.csv")
+    frames.assign(track="first").to_csv(tmp_path / "edited.csv", index=False)
+    with pytest.raises(InputError, match=r"edited\.csv is damaged"):
+        read_signals(tmp_path / "edited.csv")
+    with pytest.raises(InputError, match=r"cannot read .*none\.csv"):
+        read_signals(tmp_path / "none.csv")
 
 
 def test_the_overlay_has_every_frame_at_its_time(half_result: tuple[Path, Timeline]) -> None:

@@ -54,7 +54,7 @@ def result(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "timeline.json").write_text(timeline().to_json())
     (folder / "frames.csv").write_text(
-        "frame,time_s,face_found,track,head_dx_px,head_roll_deg,eye_open_right\n"
+        "frame,time_s,face_found,track,head_dx_px,head_roll_deg,head_growth_pct,eye_open_right\n"
         "0,0.000000,True,0,0.25,0,0.3\n1,0.033333,False,-1,,,\n2,0.066667,True,1,-0.5,1.5,0.31\n"
     )
     return folder
@@ -368,11 +368,13 @@ def test_parquet_has_types_units_and_provenance(result: Path, tmp_path: Path) ->
         "track": [0, -1, 1],
         "head_dx_px": [0.25, None, -0.5],
         "head_roll_deg": [0.0, None, 1.5],
+        "head_growth_pct": [0.0, None, -0.75],
         "eye_open_right": [0.3, None, 0.31],
     }
     kinds = [str(f.type) for f in table.schema]
-    assert kinds == ["int64", "double", "bool", "int64", "double", "double", "double"]
-    assert [f.metadata[b"unit"].decode() for f in table.schema] == ["1", "s", "1", "1", "px", "degrees", "1"]
+    assert kinds == ["int64", "double", "bool", "int64", "double", "double", "double", "double"]
+    units = [f.metadata[b"unit"].decode() for f in table.schema]
+    assert units == ["1", "s", "1", "1", "px", "degrees", "percent", "1"]
     assert json.loads(table.schema.metadata[b"openmer"])["provenance"] == SAID
 
 

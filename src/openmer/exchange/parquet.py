@@ -14,7 +14,7 @@ from openmer.errors import InputError, to_install
 SCHEMA = "openmer.frames/1"
 WHOLE = ("frame", "track")
 TRUTH = ("face_found",)
-UNITS = {"_s": "s", "_px": "px", "_deg": "degrees"}
+UNITS = {"_s": "s", "_px": "px", "_deg": "degrees", "_pct": "percent"}
 
 
 def to_parquet(frames_csv: Path, provenance: Mapping[str, Any]) -> bytes:

@@ -19,6 +19,10 @@ from openmer.video.reader import LEAST_FPS, MOST_FPS, Frame, as_gray
 from openmer.video.recognition import Recognition, Recognizer
 from openmer.video.spotting import Signals, region_motion
 
+_HEAD = ("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct")
+_EYES = ("eye_open_right", "eye_open_left")
+_STANDING = tuple(f"{name}_{axis}_px" for name in REGION_NAMES for axis in ("dx", "dy"))
+
 
 class FlowCache:
     """Flows kept on disk for drawing, at half size and half precision: 16 KB per frame instead of 128."""
@@ -113,10 +117,11 @@ class Measurements:
         }
         for k, side in enumerate(("left", "top", "right", "bottom")):
             columns[f"box_{side}_px"] = self.boxes[:, k]
-        for k, name in enumerate(("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct")):
+        for k, name in enumerate(_HEAD):
             columns[name] = s.head[:, k]
         columns["flow_median_px"] = self.flow_median_px
-        columns["eye_open_right"], columns["eye_open_left"] = s.eyes_open.T
+        for k, name in enumerate(_EYES):
+            columns[name] = s.eyes_open[:, k]
         motion = region_motion(s)
         for k, name in enumerate(REGION_NAMES):
             columns[f"{name}_px"] = motion[:, k]
@@ -136,6 +141,35 @@ class Measurements:
             found=self.found,
             **network,
         )
+
+
+def read_signals(frames_csv: Path | str) -> Signals:
+    """The spotter's input from a `frames.csv`, so that other settings can be tried without measuring again.
+
+    The table has six significant digits, so an event near a threshold can be judged differently.
+
+    Raises:
+        InputError: the file cannot be read, or lacks a column.
+    """
+    path = Path(frames_csv)
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}, which openmer analyze writes: {error}") from error
+    missing = [name for name in ("frame", "time_s", "track", *_HEAD, *_EYES, *_STANDING) if name not in table]
+    if missing:
+        raise InputError(f"{path} lacks the column {missing[0]}; analyse the video again with this version")
+    try:
+        return Signals(
+            frames=table["frame"].to_numpy(np.int64),
+            times_s=table["time_s"].to_numpy(np.float64),
+            standing=table[list(_STANDING)].to_numpy(np.float32).reshape(-1, len(REGION_NAMES), 2),
+            head=table[list(_HEAD)].to_numpy(np.float32),
+            eyes_open=table[list(_EYES)].to_numpy(np.float32),
+            track=table["track"].to_numpy(np.int64),
+        )
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
 
 
 def measure(

@@ -156,8 +156,8 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     ]
     # A blink is one wherever the lids come to rest.
     blinking = [group for group in _grouped(events) if _is_blink(group, closed)]
-    blinked = {id(event) for group in blinking for event in group}
-    groups = blinking + _grouped([event for event in events if event.returns and id(event) not in blinked])
+    blinked = {event for group in blinking for event in group}
+    groups = blinking + _grouped([event for event in events if event.returns and event not in blinked])
     intervals = [
         _interval(group, even, times, signals.frames[part], closed, _reach(head, group[0]), settings.most_px)
         for group in groups
