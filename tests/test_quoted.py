@@ -77,7 +77,7 @@ FILES = {
     "seen": "attribution-2026-11-26",
     "presets": "attribution-presets-2026-11-26",
     "models": "models-cpu-2026-11-26",
-    "units": "units-2026-11-25",
+    "units": "units-2026-11-26",
     "baselines": "baselines-2026-11-25",
     "mol": "ablation-mol-2026-11-26",
     "cuda": "models-cuda-2026-11-26",
