@@ -116,9 +116,15 @@ def test_the_table_can_be_spotted_again(half_result: tuple[Path, Timeline], tmp_
     frames.drop(columns="chin_dy_px").to_csv(tmp_path / "old.csv", index=False)
     with pytest.raises(InputError, match=r"old\.csv lacks the column chin_dy_px; analyse the video again"):
         read_signals(tmp_path / "old.csv")
-    frames.assign(track="first").to_csv(tmp_path / "edited.csv", index=False)
-    with pytest.raises(InputError, match=r"edited\.csv is damaged"):
-        read_signals(tmp_path / "edited.csv")
+    for damaged in (
+        frames.assign(track="first"),
+        frames.assign(chin_dx_px="far"),
+        frames.assign(time_s=np.nan),
+        frames[:1],
+    ):
+        damaged.to_csv(tmp_path / "edited.csv", index=False)
+        with pytest.raises(InputError, match=r"edited\.csv is damaged"):
+            read_signals(tmp_path / "edited.csv")
     with pytest.raises(InputError, match=r"cannot read .*none\.csv"):
         read_signals(tmp_path / "none.csv")
 

@@ -149,7 +149,7 @@ def read_signals(frames_csv: Path | str) -> Signals:
     The table has six significant digits, so an event near a threshold can be judged differently.
 
     Raises:
-        InputError: the file cannot be read, or lacks a column.
+        InputError: the file cannot be read, lacks a column, or is damaged.
     """
     path = Path(frames_csv)
     try:
@@ -159,6 +159,11 @@ def read_signals(frames_csv: Path | str) -> Signals:
     missing = [name for name in ("frame", "time_s", "track", *_HEAD, *_EYES, *_STANDING) if name not in table]
     if missing:
         raise InputError(f"{path} lacks the column {missing[0]}; analyse the video again with this version")
+    numbers = table[["frame", "time_s", "track"]].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    if len(table) < 2 or not np.isfinite(numbers).all():
+        raise InputError(
+            f"{path} is damaged: it needs at least 2 rows, each with a number of the frame, time and track"
+        )
     try:
         return Signals(
             frames=table["frame"].to_numpy(np.int64),
