@@ -55,7 +55,7 @@ def result(tmp_path: Path) -> Path:
     (folder / "timeline.json").write_text(timeline().to_json())
     (folder / "frames.csv").write_text(
         "frame,time_s,face_found,track,head_dx_px,head_roll_deg,head_growth_pct,eye_open_right\n"
-        "0,0.000000,True,0,0.25,0,0.3\n1,0.033333,False,-1,,,\n2,0.066667,True,1,-0.5,1.5,0.31\n"
+        "0,0.000000,True,0,0.25,0,0,0.3\n1,0.033333,False,-1,,,,\n2,0.066667,True,1,-0.5,1.5,-0.75,0.31\n"
     )
     return folder
 
