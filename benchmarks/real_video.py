@@ -94,13 +94,14 @@ def main(
         weights: by name or file.
         overlay: a picture of both sets of landmarks, eight moments per video.
         seconds: of each video, for a trial.
-        marks_only: only what is marked, into a file of its own; the rest does not depend on the spotter.
+        marks_only: only what is marked, which has a file of its own; the rest does not depend on the spotter.
     """
     videos = (*(videos or (demo_video(),)), *(_fetched(more) if more is not None else ()))
-    settings = {"weights": Path(weights).name, "spacing_frames": SPACING}
+    marks = {video.name: _marks(video, weights, seconds) for video in videos}
+    marks["all"] = _together(list(marks.values()))
+    print("marks", marks)
+    record.write("real_marks", {"weights": Path(weights).name}, marks)
     if marks_only:
-        marks = {video.name: _marks(video, weights, seconds) for video in videos}
-        record.write("real_marks", settings, marks | {"all": _together(list(marks.values()))})
         return
     engine = load_engine(weights, "cpu")
     figures = {}
@@ -112,7 +113,6 @@ def main(
         figures[video.name] |= {
             "still_pictures": _stills(engine, [crops[0] for crops, _ in clips]),
             "jitter_px_of_the_crop": _jitter(engine, seen.frames[0]),
-            "marks": _marks(video, weights, seconds),
             "seconds": round(seen.times_s[-1] - seen.times_s[0], 1),
         }
         print(video.name, figures[video.name])
@@ -120,9 +120,7 @@ def main(
     if overlay is not None:
         rows = [np.concatenate(pictures[k : k + 4], 1) for k in range(0, len(pictures), 4)]
         cv2.imwrite(str(overlay), np.concatenate(rows))
-    figures["all"] = _together([found["marks"] for found in figures.values()])
-    print("all", figures["all"])
-    record.write("real_video", settings, figures)
+    record.write("real_video", {"weights": Path(weights).name, "spacing_frames": SPACING}, figures)
 
 
 def _fetched(folder: Path) -> list[Path]:

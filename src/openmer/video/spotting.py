@@ -47,8 +47,8 @@ class SpottingSettings:
         context_s: total length of the surroundings from which the typical size is taken, seconds.
         baseline_s: length of the running median that follows slow motion, seconds.
         foot: height, as a share of the peak, at which an event begins and ends.
-        settle_s: this long before an event and this long after it, seconds, the region must be in the same place,
-        astray: to within this share of the peak; otherwise the event is part of something longer.
+        settle_s: how long before an event and after it the region's places are compared, seconds.
+        astray: how far apart these may be, as a share of the peak; otherwise the event is part of something longer.
         head_share: an event must exceed this share of how far the middle of the face moves with the head meanwhile.
         blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
         blink_ratio: eye aspect ratio that they must also fall below; wide eyes returning to normal are not a blink.
@@ -114,7 +114,7 @@ class _Event:
 
 
 def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[Interval, ...]:
-    """Mark candidates, blinks and movements that are short but too large for a micro-expression.
+    """Mark candidates, blinks, and short movements that are too large or during which the head moves far.
 
     Each stretch with the same face is handled separately.
     """
