@@ -1,7 +1,10 @@
 """What the benchmarks count, by hand: figures that are quoted rest on it."""
 
-import importlib
+import importlib.util
 import json
+import re
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from functools import wraps
@@ -17,6 +20,7 @@ import ablation
 from all import BENCHMARKS, _command
 from spotting import judge
 
+from openmer import version
 from openmer.errors import InputError
 from openmer.timeline import Interval, Timeline
 from openmer.training.loop import TrainSettings
@@ -99,3 +103,26 @@ def test_every_benchmark_takes_the_arguments_that_it_is_given(name: str, trial: 
         pass
 
     tyro.cli(only_read, args=arguments)
+
+
+def test_a_result_that_is_replaced_changes_nothing_of_what_is_measured(tmp_path: Path) -> None:
+    """In a checkout of two files: the module that says the commit, and a result."""
+    git = shutil.which("git") or pytest.skip("needs git")
+    module, result = tmp_path / "src/openmer/version.py", tmp_path / "benchmarks/results/models.json"
+    for path in (module, result):
+        path.parent.mkdir(parents=True)
+    shutil.copy(version.__file__, module)
+    result.write_text("{}")
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "both")):
+        subprocess.run([git, *words], cwd=tmp_path, check=True)
+    spec = importlib.util.spec_from_file_location("elsewhere", module)
+    assert spec is not None and spec.loader is not None
+    elsewhere = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(elsewhere)
+    clean = elsewhere.commit()
+    assert re.fullmatch("[0-9a-f]{7,}", clean)
+    result.write_text("[]")
+    assert elsewhere.commit() == clean
+    module.write_text(module.read_text() + "# changed\n")
+    assert elsewhere.commit() == f"{clean}+changes"
