@@ -24,7 +24,7 @@ from rich.table import Table
 from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.errors import InputError
-from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
+from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores, detection_scores, spread
 from openmer.files import write_atomic
 from openmer.models.config import PRESETS

@@ -19,8 +19,8 @@ import tyro
 
 from openmer import AnalyzeSettings, analyze
 from openmer.cli.videos import demo_video
-from openmer.video.reader import VideoReader
-from openmer.writer import VideoWriter
+from openmer.media.reader import VideoReader
+from openmer.media.writer import VideoWriter
 
 # Name of a stage -> the function that is timed.
 STAGES = {

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openmer.clip import CROP_PX
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import center_crop
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.explain.attribution import METHODS, Method, attribute
 from openmer.explain.moment import explain_window
@@ -30,8 +30,8 @@ from openmer.progress import progress
 from openmer.simulator.generate import draw_sample
 from openmer.simulator.motion import Event
 from openmer.simulator.recording import Recording
-from openmer.video.motion import region_flow
 from openmer.video.recognition import Engine, load_engine
+from openmer.video.regions import region_flow
 
 ACTIVE = 1 / 3  # of the largest motion of the active units
 SMOOTH_PX = 3.0
@@ -97,7 +97,7 @@ def _one(
     clip, _ = draw_clip(settings, subject, sample)
     if clip.landmarks is None or clip.label is None:
         raise RuntimeError("the simulator gives both")
-    crops = middle(clip.frames)
+    crops = center_crop(clip.frames)
     displaced = expression_flow(recording, event)
     size = np.hypot(*displaced)
     region = size >= ACTIVE * size.max()

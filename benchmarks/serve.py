@@ -26,8 +26,8 @@ import record
 import tyro
 
 from openmer.cli.videos import demo_video
-from openmer.video.reader import VideoReader
-from openmer.writer import VideoWriter
+from openmer.media.reader import VideoReader
+from openmer.media.writer import VideoWriter
 
 if TYPE_CHECKING:
     import httpx

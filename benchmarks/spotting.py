@@ -84,7 +84,9 @@ def main(
     pairs = [(f, read_timeline(_truth(root, person))) for f, person in zip(found, people, strict=True)]
     thresholds = (0.0,) if engine == CLASSICAL else THRESHOLDS
     said = [_said(settings, k) for k in range(videos)]
-    figures = {f"least_expression {t:g}": judge([(_kept(f, t), truth) for f, truth in pairs], said) for t in thresholds}
+    figures = {
+        f"expression_threshold {t:g}": judge([(_kept(f, t), truth) for f, truth in pairs], said) for t in thresholds
+    }
     for name, values in figures.items():
         print(name, {k: values[k] for k in ("recall", "precision", "f1", "strs", "false_alarms_per_minute")})
     if again is not None:
@@ -106,7 +108,7 @@ def _done(root: Path, results: Path, settings: SimulateSettings, subject: int, e
     out = results / person
     if not out.is_dir():
         video = root / "videos" / person / "long_001.mp4"
-        analyze(video, out, AnalyzeSettings(overlay=False, engine=engine, least_expression=0.0))
+        analyze(video, out, AnalyzeSettings(overlay=False, engine=engine, expression_threshold=0.0))
 
 
 def _spotted(folder: Path, network: Engine | None) -> Timeline:

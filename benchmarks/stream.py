@@ -17,11 +17,11 @@ import numpy as np
 import record
 import tyro
 
+from openmer.media.camera import LiveSource
+from openmer.media.writer import VideoWriter
 from openmer.simulator.motion import EMOTIONS
 from openmer.simulator.recording import draw_long, draw_person
-from openmer.video.live import LiveSource
-from openmer.video.stream import StreamSettings, stream
-from openmer.writer import VideoWriter
+from openmer.video.live import StreamSettings, stream
 
 SIZE, RIM = 256, (56, 56, 192, 192)  # a face in a picture of 640 x 368
 

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from openmer.clips.store import ClipStore
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import center_crop
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.judge import judge_units, units_over_seeds
+from openmer.evaluation.evaluate import judge_units, units_over_seeds
 from openmer.evaluation.splits import check_unseen
 from openmer.explain.moment import window_motion
 from openmer.explain.units import likely_units
@@ -67,7 +67,7 @@ def by_regions(store: ClipStore, console: Console) -> float:
     with progress(console, "By regions", len(shown), "clips/s") as step:
         for entry in shown:
             clip = store.read(entry, flow=False)
-            motion, _ = window_motion(middle(clip.frames), clip.landmarks[0] - ROOM)
+            motion, _ = window_motion(center_crop(clip.frames), clip.landmarks[0] - ROOM)
             guess = likely_units(motion)
             right.append(bool(guess) and guess[0].unit in (entry.units or ()))
             step()

@@ -16,8 +16,8 @@ import tyro
 from openmer import AnalyzeSettings, analyze
 from openmer.exchange.events import described
 from openmer.exchange.export import export
+from openmer.media.writer import VideoWriter
 from openmer.simulator.recording import draw_person, draw_recording
-from openmer.writer import VideoWriter
 
 
 def simulated(path: Path, size: int, fps: int = 60) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import tyro
 
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.judge import predict
+from openmer.evaluation.evaluate import predict
 from openmer.evaluation.splits import leave_one_subject_out
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train

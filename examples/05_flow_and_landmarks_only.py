@@ -17,7 +17,7 @@ import tyro
 
 from openmer import load_model
 from openmer.clips.flow import clip_flow, flow_to_colour
-from openmer.clips.transforms import evaluation_input, middle
+from openmer.clips.transforms import center_crop, evaluation_input
 from openmer.simulator.generate import SimulateSettings, clip_stream
 
 RIM = 8  # clips are 144 px wide; the network reads the middle 128
@@ -34,7 +34,7 @@ def main(out: Path | None = None, seed: int = 4242) -> None:
         batch = torch.from_numpy(evaluation_input(clip.frames))[None]
         answer = load_model("mol-lite").eval()(batch, heads=("flow", "landmarks"))
     flow, points = answer.flow[0].numpy(), answer.landmarks[0].numpy()
-    classical = clip_flow(middle(clip.frames), "dis")
+    classical = clip_flow(center_crop(clip.frames), "dis")
 
     moving = np.hypot(exact[:, 0], exact[:, 1]) > 0.2
     for name, estimate in (("mol-lite", flow), ("DIS", classical)):

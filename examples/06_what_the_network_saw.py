@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import center_crop
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.explain.moment import explain_window, explained_figure
 from openmer.simulator.generate import draw_sample
@@ -30,7 +30,7 @@ def main(out: Path | None = None, seed: int = 901) -> None:
     clip, emotion = draw_clip(settings, 0, 0)
     assert event is not None and clip.landmarks is not None
 
-    crops = middle(clip.frames)
+    crops = center_crop(clip.frames)
     found = explain_window(load_engine("mol-lite", "cpu"), crops, clip.landmarks[0] - RIM)
     print(f"shown: {emotion}, action units {', '.join(map(str, event.units))}")
     print(found.sentence())

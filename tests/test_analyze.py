@@ -23,9 +23,9 @@ from openmer.errors import InputError
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.timeline import Window
-from openmer.video.analyze import analyze_whole
+from openmer.video.analyze import run_analysis
 from openmer.video.measure import read_signals
-from openmer.video.motion import REGION_NAMES
+from openmer.video.regions import REGION_NAMES
 from openmer.video.report import choose_moments, magnified
 from openmer.video.spotting import spot
 from terminal import run
@@ -108,7 +108,7 @@ def test_the_table_can_be_spotted_again(half_result: tuple[Path, Timeline], tmp_
     out, timeline = half_result
     signals = read_signals(out / "frames.csv")
     assert signals.track.tolist() == [0] * 15 + [-1] * 15 + [0] * 15
-    assert signals.standing.shape == (45, len(REGION_NAMES), 2) and signals.head.shape == (45, 4)
+    assert signals.displacement.shape == (45, len(REGION_NAMES), 2) and signals.head.shape == (45, 4)
     assert [(i.onset_frame, i.offset_frame) for i in spot(signals)] == [
         (i.onset_frame, i.offset_frame) for i in timeline
     ]
@@ -145,7 +145,7 @@ def test_the_report_stands_alone_and_escapes_names(half_result: tuple[Path, Time
 def test_results_say_how_they_came_about_and_no_folder_of_the_user(half_result: tuple[Path, Timeline]) -> None:
     out, timeline = half_result
     assert timeline.provenance["engine"] == "classical"
-    assert timeline.provenance["settings"]["spotting"]["least_px"] == 0.2
+    assert timeline.provenance["settings"]["spotting"]["min_px"] == 0.2
     assert str(out.parent) not in (out / "timeline.json").read_text()
 
 
@@ -348,9 +348,9 @@ def test_memory_does_not_grow_with_the_video() -> None:
     """Between 20 and 120 frames only rows of numbers may be added: some 3 KB a frame, not pictures of 90 KB."""
     import tracemalloc
 
+    from openmer.media.reader import Frame
     from openmer.video.measure import measure
-    from openmer.video.motion import MotionMeter
-    from openmer.video.reader import Frame
+    from openmer.video.regions import MotionMeter
 
     def peak(count: int) -> int:
         rng = np.random.default_rng(0)
@@ -375,7 +375,7 @@ def test_the_settings_in_the_result_can_be_read_again(half_result: tuple[Path, T
 def test_every_step_is_told_in_order(half_face: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
     settings = AnalyzeSettings(engine="classical")
-    whole = analyze_whole(half_face, tmp_path / "out", settings, watch=lambda *step: told.append(step))
+    whole = run_analysis(half_face, tmp_path / "out", settings, watch=lambda *step: told.append(step))
     assert told == [(stage, k, 45) for stage in ("Measuring", "Drawing") for k in range(46)]
     assert whole.timeline == read_timeline(tmp_path / "out" / "timeline.json")
     assert len(whole.measured.frames) == 45

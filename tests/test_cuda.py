@@ -10,7 +10,7 @@ import torch
 
 from clipsets import CLASSES, shifting_store
 from openmer.clips.transforms import EVAL
-from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
+from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
 from openmer.evaluation.loso import LosoSettings, run_loso
 from openmer.models.mol import create_model
 from openmer.models.weights import load_model

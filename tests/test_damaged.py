@@ -17,11 +17,11 @@ from corpus.case import Case
 from damaged import digests, judged, meet
 
 from openmer import InputError, OutputError
+from openmer.media.reader import read_rate
+from openmer.media.writer import VideoWriter
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
 from openmer.video.analyze import AnalyzeSettings, analyze
-from openmer.video.reader import read_rate
-from openmer.writer import VideoWriter
 
 Make = Callable[[Path, np.random.Generator], Iterator[Case]]
 

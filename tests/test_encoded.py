@@ -9,10 +9,10 @@ import torch
 
 from clipsets import CLASSES, shifting_store
 from openmer import InputError, OutputError
-from openmer.clips.transforms import EVAL, WILD
+from openmer.clips.transforms import EVAL, STRONG
 from openmer.models.mol import create_model
 from openmer.training.data import ClipData
-from openmer.training.encoded import Decision, EncodedClips, encode, packed
+from openmer.training.encoded import EncodedClips, FeatureHeads, encode, packed
 from openmer.training.loop import TrainSettings, make_model, train
 from openmer.training.losses import LossSettings
 from terminal import run
@@ -62,7 +62,7 @@ def test_a_decision_from_what_is_kept_is_that_of_the_whole_network(motion: bool)
     clips = torch.randn(2, 8, 1, 128, 128)
     with torch.inference_mode():
         whole = model(clips, ("mer", "units", "landmarks"))
-        decided = Decision(model)(packed(encode(model, clips)), ("mer", "units", "landmarks"))
+        decided = FeatureHeads(model)(packed(encode(model, clips)), ("mer", "units", "landmarks"))
     assert torch.equal(whole.logits, decided.logits)
     assert torch.equal(whole.units, decided.units)
     assert torch.equal(whole.landmarks, decided.landmarks)
@@ -76,13 +76,13 @@ def test_seeds_share_what_is_kept_and_other_backbones_and_changes_do_not(data: C
     assert {path: path.stat().st_mtime_ns for path in kept(data)} == before  # the same backbone
     train(replace(HEAD, views=2, seed=4), data)
     assert len(kept(data)) == 2 * len(before)  # another backbone
-    train(replace(HEAD, views=2, seed=4, transforms=WILD), data)
+    train(replace(HEAD, views=2, seed=4, transforms=STRONG), data)
     assert len(kept(data)) == 3 * len(before)
 
 
 def test_views_are_changed_differently_and_drawn_from_step_to_step(data: ClipData) -> None:
     model = create_model("mol-lite", num_classes=len(CLASSES))
-    clips = EncodedClips(data, model, WILD, views=3)
+    clips = EncodedClips(data, model, STRONG, views=3)
     assert clips.missing() == list(data.entries)
     clips.fill(data.entries[:1])
     assert clips.missing() == list(data.entries[1:])
@@ -99,7 +99,7 @@ def test_views_are_changed_differently_and_drawn_from_step_to_step(data: ClipDat
 
 
 def test_some_pairs_of_a_clip_come_with_their_landmarks(data: ClipData) -> None:
-    clips = EncodedClips(data, create_model("mol-lite", num_classes=len(CLASSES)), WILD, views=1)
+    clips = EncodedClips(data, create_model("mol-lite", num_classes=len(CLASSES)), STRONG, views=1)
     clips.fill(clips.missing())
     whole, some = (clips.training_batch(0, 4, seed=0, pairs=pairs) for pairs in (0, 2))
     assert some.inputs.shape[:2] == (4, 2) and some.landmarks.shape == (4, 3, 68, 2)

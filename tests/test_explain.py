@@ -12,7 +12,7 @@ import torch
 
 from footage import smirk, write_video
 from openmer.clip import CROP_PX
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import center_crop
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.errors import InputError
 from openmer.explain.attribution import Attribution, attribute, strongest_channels
@@ -22,8 +22,8 @@ from openmer.explain.units import likely_units, signatures
 from openmer.models.mol import MOL, create_model
 from openmer.models.weights import load_model, read_record
 from openmer.video.analyze import AnalyzeSettings
-from openmer.video.motion import REGION_NAMES, region_discs
 from openmer.video.recognition import load_engine
+from openmer.video.regions import REGION_NAMES, region_discs
 from openmer.video.report import on_even_grid
 from terminal import run
 
@@ -41,7 +41,7 @@ def smiling() -> tuple[np.ndarray, np.ndarray]:
     """(T, C, C) crops of a simulated smile, and the landmarks of its first frame."""
     clip, emotion = draw_clip(SimulatedClips(subjects=1, seed=901, emotions=("happiness",)), 0, 0)
     assert emotion == "happiness" and clip.landmarks is not None
-    return middle(clip.frames), clip.landmarks[0] - 8
+    return center_crop(clip.frames), clip.landmarks[0] - 8
 
 
 @pytest.fixture(scope="module")

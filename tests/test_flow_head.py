@@ -1,7 +1,7 @@
 import torch
 
 from openmer.models.flow_head import DILATION, PATCH, FlowNetHead, LiteFlowHead, correlation, overlapping_offsets
-from openmer.models.motion import AffineHeadMotion, LucasKanade, PairsOf, affine_part, blur, warp
+from openmer.models.lucas_kanade import AffineHeadMotion, FramePairs, LucasKanade, affine_part, blur, warp
 
 
 def slow_correlation(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_warp_by_hand() -> None:
 
 
 def test_blur_keeps_the_mean_of_a_flat_map_and_the_sum_of_a_point() -> None:
-    pairs = PairsOf(64)
+    pairs = FramePairs(64)
     flat, point = torch.full((1, 1, 64, 64), 3.0), torch.zeros(1, 1, 64, 64)
     point[..., 32, 32] = 1
     torch.testing.assert_close(blur(flat, pairs.smooth), flat)
@@ -111,14 +111,14 @@ def test_an_untrained_lite_head_says_no_more_than_the_heads_motion() -> None:
     head = LiteFlowHead(8, 64)
     clip = torch.randn(2, 3, 64, 64)
     features = torch.randn(2, 2, 8, 8, 8)
-    pairs = PairsOf(64)(clip)
+    pairs = FramePairs(64)(clip)
     flow = head(pairs, features, features)
     torch.testing.assert_close(flow, pairs.head.view(2, 2, 2, 64, 64))
 
 
 def test_the_lite_head_learns_a_shift_of_a_tenth_of_a_pixel() -> None:
     torch.manual_seed(0)
-    head, see = LiteFlowHead(4, 64, width=16), PairsOf(64)
+    head, see = LiteFlowHead(4, 64, width=16), FramePairs(64)
     features = torch.zeros(1, 2, 4, 8, 8)
     optimizer = torch.optim.Adam(head.parameters(), 3e-3)
     shifts = [(0.1, 0.0), (0.0, 0.1), (-0.1, 0.1)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clipsets import shifting_store
-from openmer.evaluation.judge import (
+from openmer.evaluation.evaluate import (
     flow_over_seeds,
     landmarks_over_seeds,
     recall_by_motion,

@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from openmer import InputError
 from openmer.models.config import HEADS, PRESETS, MOLConfig
+from openmer.models.lucas_kanade import FramePairs
 from openmer.models.mol import MOL, HeatmapLandmarkHead, PairMotion, create_model
-from openmer.models.motion import PairsOf
 from openmer.models.weights import initialise
 
 
@@ -247,7 +247,7 @@ def test_the_motion_that_recognition_reads_is_that_within_the_face() -> None:
         return torch.from_numpy(cv2.remap(texture, *moved, cv2.INTER_CUBIC))
 
     clips = {"still": (0, (0, 0)), "bump": (1, (0, 0)), "head": (0, (3, -2)), "both": (1, (3, -2))}
-    see, motion = PairsOf(128), PairMotion(PRESETS["mol-lite"])
+    see, motion = FramePairs(128), PairMotion(PRESETS["mol-lite"])
     maps = {}
     for name, (local, head) in clips.items():
         found = motion(see(torch.stack([frame(0), frame(local, head)])[None])).detach()

@@ -4,7 +4,7 @@ import numpy as np
 from footage import photograph
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
-from openmer.video.motion import (
+from openmer.video.regions import (
     CROP_PX,
     REGION_NAMES,
     MotionMeter,
@@ -49,8 +49,8 @@ def test_a_head_that_shifts_as_a_whole_leaves_its_regions_standing() -> None:
     assert motion is not None
     expected = -motion.alignment.scale  # one pixel of the picture, in pixels of the crop
     assert abs(motion.head[0] - expected) < 0.1 and abs(motion.head[1]) < 0.1 and abs(motion.head[2]) < 0.1
-    assert np.abs(motion.standing).max() < 0.25
-    assert motion.standing.shape == (len(REGION_NAMES), 2)
+    assert np.abs(motion.displacement).max() < 0.25
+    assert motion.displacement.shape == (len(REGION_NAMES), 2)
 
 
 def test_a_head_that_tilts_and_comes_nearer_is_measured_so() -> None:
@@ -75,7 +75,7 @@ def test_without_a_face_nothing_is_said_and_the_next_face_starts_anew() -> None:
     assert meter.update(0.0, gray, face) is not None
     assert meter.update(0.1, gray, None) is None
     again = meter.update(0.2, gray, face)
-    assert again is not None and not again.standing.any()
+    assert again is not None and not again.displacement.any()
 
 
 def test_pictures_of_flow_show_the_face_alone() -> None:

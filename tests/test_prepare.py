@@ -22,8 +22,8 @@ from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simula
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.labels import parse_action_units
+from openmer.media.reader import VideoReader, as_gray
 from openmer.simulator.generate import SimulateSettings, generate
-from openmer.video.reader import VideoReader, as_gray
 
 DIS = PrepareSettings(flow="dis")
 

@@ -15,8 +15,8 @@ from openmer.datasets.base import frame_files
 from openmer.datasets.check import write_contact_sheet
 from openmer.datasets.prepare import PrepareSettings, not_asked_for, prepare, read_frames
 from openmer.datasets.registry import open_datasets
+from openmer.media.reader import VideoReader
 from openmer.simulator.recording import draw_person, draw_recording
-from openmer.video.reader import VideoReader
 from terminal import run
 
 DIS = PrepareSettings(flow="dis", sampling="cover")

@@ -23,8 +23,8 @@ from openmer.exchange.elan import read_elan, to_elan
 from openmer.exchange.events import lanes, milliseconds
 from openmer.exchange.table import read_csv, to_csv
 from openmer.face.align import align, five_points
+from openmer.media.reader import read_rate
 from openmer.timeline import Interval, Timeline, Window
-from openmer.video.reader import read_rate
 
 some = settings(max_examples=60, deadline=None)
 few = settings(max_examples=20, deadline=None)

@@ -83,7 +83,7 @@ FILES = {
 }
 SCORES = "heads/figures/calm/recognition"
 BASE = "baselines/figures/calm"
-HOUR = "hour/figures/least_expression"
+HOUR = "hour/figures/expression_threshold"
 
 
 def _share(row: str) -> tuple[str, ...]:
@@ -404,5 +404,5 @@ def test_the_record_of_the_weights_carries_the_measured_operating_points() -> No
     points = content["scores"]["operating_points"]["points"]
     assert len(points) == len(measured)
     for point in points:
-        values = measured[f"least_expression {point['least_expression']:g}"]
+        values = measured[f"expression_threshold {point['expression_threshold']:g}"]
         assert point["alarms_per_minute"] == values["false_alarms_per_minute"] and point["recall"] == values["recall"]

@@ -9,7 +9,7 @@ import pytest
 
 from footage import write_video
 from openmer import InputError
-from openmer.video.reader import VideoReader
+from openmer.media.reader import VideoReader
 
 
 def gray_levels(count: int) -> list[np.ndarray]:

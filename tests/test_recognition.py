@@ -16,14 +16,14 @@ from openmer.clips.build import build_clip
 from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.errors import InputError
-from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
+from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import detection_scores
 from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.media.reader import VideoReader, as_gray
 from openmer.models.mol import create_model
 from openmer.models.weights import load_model, read_record, save_model
 from openmer.timeline import Window
 from openmer.training.data import ClipData
-from openmer.video.reader import VideoReader, as_gray
 from openmer.video.recognition import Engine, Held, Recognition, Recognizer, _cut, load_engine, reviewed, threshold_for
 
 CLASSES = ("none", "negative", "positive", "surprise")
@@ -219,7 +219,7 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 
 def test_a_bound_on_false_alarms_chooses_the_mildest_threshold_that_keeps_it() -> None:
     points = [(0.0, 9.0), (0.5, 3.0), (0.7, 2.0), (0.9, 0.4)]
-    measured = [{"least_expression": t, "alarms_per_minute": a} for t, a in points]
+    measured = [{"expression_threshold": t, "alarms_per_minute": a} for t, a in points]
     record = replace(read_record("mol-lite"), scores={"operating_points": {"points": measured}})
     assert [threshold_for(record, bound) for bound in (20, 3.0, 2.5, 0.5)] == [0.0, 0.5, 0.7, 0.9]
     with pytest.raises(InputError, match=r"at its strictest, mol-lite\.safetensors gave 0\.4 a minute on simulated"):

@@ -8,7 +8,7 @@ import pytest
 
 from openmer import InputError, Interval, Timeline
 from openmer.cli import main
-from openmer.evaluation.against import score_against
+from openmer.evaluation.compare import score_against
 from openmer.exchange.elan import to_elan
 from terminal import run
 
@@ -64,7 +64,7 @@ def test_counts_ratios_and_rows_by_hand() -> None:
 def test_what_counts_as_found_and_as_right_can_be_chosen() -> None:
     both = score_against(FOUND, TRUTH, labels=("candidate", "set_aside"))
     assert (both.score.hits, both.score.misses, both.score.false_alarms) == (3, 1, 1)
-    strict = score_against(FOUND, TRUTH, least_iou=0.55)
+    strict = score_against(FOUND, TRUTH, min_iou=0.55)
     assert (strict.score.hits, strict.score.misses, strict.score.false_alarms) == (1, 3, 2)
     assert [round(row.iou, 6) for row in strict.rows if row.onset_s == 12.0] == [0.5, 0.5], "near misses say how near"
 

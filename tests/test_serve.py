@@ -24,7 +24,7 @@ from openmer.cli import main
 from openmer.models.weights import shipped
 from openmer.timeline import Window
 from openmer.web import jobs as queue
-from openmer.web.jobs import GRACE_S, KILLED, MOST_WAITING, UNHELD_S, Job, Jobs, Limits
+from openmer.web.jobs import GRACE_S, KILLED, MAX_WAITING, UNHELD_S, Job, Jobs, Limits
 from openmer.web.private import PREFIX, private_folder
 from openmer.web.view import lanes, probabilities, size, ticks
 from openmer.web.worker import Order, Progress, check, without_folders
@@ -180,7 +180,7 @@ def test_a_session_has_one_analysis_at_a_time(waiting_room: Jobs) -> None:
 
 
 def test_too_many_who_wait_are_sent_away(waiting_room: Jobs) -> None:
-    for k in range(MOST_WAITING + 1):
+    for k in range(MAX_WAITING + 1):
         waiting_room.submit(f"guest {k}", upload(waiting_room), "classical")
     with pytest.raises(InputError, match="try again"):
         waiting_room.submit("one more", upload(waiting_room), "classical")
@@ -555,6 +555,6 @@ def test_the_stream_that_is_measured_is_the_one_that_is_analysed(tmp_path: Path)
 
 def test_pictures_that_are_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wall(tmp_path / "talk.mp4", 5)
-    monkeypatch.setattr("openmer.web.worker.MOST_PIXELS", 100)
+    monkeypatch.setattr("openmer.web.worker.MAX_PIXELS", 100)
     with pytest.raises(InputError, match="million pixels"):
         check(tmp_path / "talk.mp4", 10.0)

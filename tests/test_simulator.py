@@ -18,6 +18,7 @@ from openmer.cli import main
 from openmer.clip import FLOW_STEP_PX
 from openmer.datasets.folder import FolderDataset
 from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.media.reader import VideoReader
 from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
 from openmer.simulator.generate import SimulateSettings, _stored, clip_stream, draw_video, generate
 from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
@@ -26,7 +27,6 @@ from openmer.simulator.motion import ACTION_UNITS, EMOTIONS, THREE_CLASS, Event,
 from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
 from openmer.simulator.render import crop_camera, expose, shade
 from openmer.timeline import read_timeline
-from openmer.video.reader import VideoReader
 from shading import shade_plainly
 
 SMALL = SimulateSettings(subjects=2, samples=2, fps=50, seed=3, emotions=("happiness", "none"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from openmer import Interval
-from openmer.video.motion import REGION_NAMES
+from openmer.video.regions import REGION_NAMES
 from openmer.video.spotting import Signals, SpottingSettings, region_motion, spot
 
 MOUTH, CHIN = REGION_NAMES.index("mouth_right"), REGION_NAMES.index("chin")
@@ -19,7 +19,7 @@ def signals(fps: float = 100, seconds: float = 8, noise: float = 0.01) -> Signal
     return Signals(
         frames=np.arange(n) + 50,
         times_s=np.arange(n) / fps + 0.5,
-        standing=rng.normal(0, noise, (n, len(REGION_NAMES), 2)).astype(np.float32),
+        displacement=rng.normal(0, noise, (n, len(REGION_NAMES), 2)).astype(np.float32),
         head=np.zeros((n, 4), np.float32),
         eyes_open=np.full((n, 2), 0.3, np.float32) + rng.normal(0, 0.005, (n, 2)).astype(np.float32),
         track=np.zeros(n, np.int64),
@@ -36,7 +36,7 @@ def bump(s: Signals, onset: float, offset: float) -> np.ndarray:
 @pytest.mark.parametrize("duration", [0.2, 0.3, 0.45])
 def test_a_short_excursion_is_marked_where_it_is(fps: float, duration: float) -> None:
     s = signals(fps)
-    s.standing[:, MOUTH, 1] -= 0.8 * bump(s, 4.0, 4.0 + duration)
+    s.displacement[:, MOUTH, 1] -= 0.8 * bump(s, 4.0, 4.0 + duration)
     (found,) = spot(s)
     assert found.label == "candidate" and found.regions[0] == "mouth_right"
     assert found.iou(Interval(onset_s=4.0, offset_s=4.0 + duration, label="truth")) > 0.6
@@ -52,13 +52,13 @@ def test_noise_alone_is_nothing() -> None:
 
 def test_what_goes_and_stays_is_no_candidate() -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= np.clip((s.times_s - 3) / 0.2, 0, 1)
+    s.displacement[:, MOUTH, 1] -= np.clip((s.times_s - 3) / 0.2, 0, 1)
     assert spot(s) == ()
 
 
 def test_a_long_expression_is_no_candidate() -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= bump(s, 3.0, 4.4)
+    s.displacement[:, MOUTH, 1] -= bump(s, 3.0, 4.4)
     assert spot(s) == ()
 
 
@@ -67,30 +67,30 @@ def test_a_long_expression_is_no_candidate() -> None:
 def test_a_region_must_come_back_to_where_it_was(fps: float, rests: float, marked: bool) -> None:
     """Up by 2 px, then at `rests`, from which it has risen by 2 - `rests`; half of that is allowed."""
     s = signals(fps)
-    s.standing[:, MOUTH, 1] -= np.interp(s.times_s, (3, 3.1, 3.4, 3.5), (0, 2, 2, rests))
-    assert [i.label for i in spot(s, SpottingSettings(astray=np.inf))] == ["candidate"]
+    s.displacement[:, MOUTH, 1] -= np.interp(s.times_s, (3, 3.1, 3.4, 3.5), (0, 2, 2, rests))
+    assert [i.label for i in spot(s, SpottingSettings(max_return_error=np.inf))] == ["candidate"]
     assert bool(spot(s)) == marked
 
 
 def test_a_region_that_is_always_busy_must_do_more() -> None:
     quiet, busy = signals(), signals()
     for s in (quiet, busy):
-        s.standing[:, MOUTH, 1] -= 0.5 * bump(s, 4.0, 4.3)
-    busy.standing[:, MOUTH, 0] += 0.5 * np.sin(2 * np.pi * 4 * busy.times_s)
+        s.displacement[:, MOUTH, 1] -= 0.5 * bump(s, 4.0, 4.3)
+    busy.displacement[:, MOUTH, 0] += 0.5 * np.sin(2 * np.pi * 4 * busy.times_s)
     assert len(spot(quiet)) == 1 and spot(busy) == ()
 
 
 def test_a_movement_too_large_is_named_so() -> None:
     s = signals()
-    s.standing[:, CHIN, 1] += 9 * bump(s, 4.0, 4.4)
-    s.standing[:, MOUTH, 1] += bump(s, 4.0, 4.4)
+    s.displacement[:, CHIN, 1] += 9 * bump(s, 4.0, 4.4)
+    s.displacement[:, MOUTH, 1] += bump(s, 4.0, 4.4)
     assert [i.label for i in spot(s)] == ["large_motion"]
 
 
 def test_both_lids_are_a_blink_and_closing_eyes_are_too() -> None:
     s = signals()
     for eye in EYES:
-        s.standing[:, eye, 1] += bump(s, 2.0, 2.25)
+        s.displacement[:, eye, 1] += bump(s, 2.0, 2.25)
     s.eyes_open[:] *= 1 - 0.6 * bump(s, 5.0, 5.3)[:, None]
     marked = spot(s)
     assert [i.label for i in marked] == ["blink", "blink"]
@@ -100,7 +100,7 @@ def test_both_lids_are_a_blink_and_closing_eyes_are_too() -> None:
 def test_a_blink_is_one_wherever_the_lids_come_to_rest() -> None:
     s = signals()
     for eye in EYES:
-        s.standing[:, eye, 1] += bump(s, 2.0, 2.25) + 0.6 * np.clip((s.times_s - 2.05) / 0.2, 0, 1)
+        s.displacement[:, eye, 1] += bump(s, 2.0, 2.25) + 0.6 * np.clip((s.times_s - 2.05) / 0.2, 0, 1)
     assert [i.label for i in spot(s)] == ["blink"]
 
 
@@ -116,15 +116,15 @@ def test_lids_that_tremble_while_they_are_shut_do_not_blink() -> None:
 
 def test_a_mouth_that_moves_during_a_blink_stays_a_candidate() -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
     for eye in EYES:
-        s.standing[:, eye, 1] += 0.5 * bump(s, 4.05, 4.25)
+        s.displacement[:, eye, 1] += 0.5 * bump(s, 4.05, 4.25)
     assert "candidate" in [i.label for i in spot(s)]
 
 
 def test_motion_that_the_head_explains_is_left() -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= 0.5 * bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= 0.5 * bump(s, 4.0, 4.3)
     nod = 6 * bump(s, 4.0, 4.3)
     s.head[1:, 1] = np.diff(nod)
     assert spot(s) == ()
@@ -144,7 +144,7 @@ def test_motion_that_the_head_explains_is_left() -> None:
 )
 def test_while_the_head_moves_far_nothing_is_a_candidate(column: int, moved: float, label: str) -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= 2 * bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= 2 * bump(s, 4.0, 4.3)
     inside = (s.times_s >= 4.0) & (s.times_s < 4.3)
     s.head[inside, column] = moved / inside.sum()
     assert [i.label for i in spot(s)] == [label]
@@ -152,16 +152,16 @@ def test_while_the_head_moves_far_nothing_is_a_candidate(column: int, moved: flo
 
 def test_the_head_may_move_before_and_after() -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= 2 * bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= 2 * bump(s, 4.0, 4.3)
     s.head[(s.times_s < 3.8) | (s.times_s > 4.5)] = 0.5
     assert [i.label for i in spot(s)] == ["candidate"]
 
 
 def test_nothing_is_said_across_a_gap_or_a_change_of_person() -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
     lost = (s.times_s > 4.1) & (s.times_s < 4.2)
-    s.standing[lost], s.head[lost], s.eyes_open[lost], s.track[lost] = np.nan, np.nan, np.nan, -1
+    s.displacement[lost], s.head[lost], s.eyes_open[lost], s.track[lost] = np.nan, np.nan, np.nan, -1
     assert spot(s) == ()
     motion = region_motion(s)
     assert np.isnan(motion[lost]).all() and np.isfinite(motion[~lost]).all()
@@ -169,17 +169,17 @@ def test_nothing_is_said_across_a_gap_or_a_change_of_person() -> None:
 
 def test_a_hole_in_time_is_not_bridged_however_long() -> None:
     s = signals()
-    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
     keep = (s.times_s < 4.05) | (s.times_s > 4.25)
     times = np.where(s.times_s > 4.25, s.times_s + 1e8, s.times_s)
-    cut = Signals(s.frames[keep], times[keep], s.standing[keep], s.head[keep], s.eyes_open[keep], s.track[keep])
+    cut = Signals(s.frames[keep], times[keep], s.displacement[keep], s.head[keep], s.eyes_open[keep], s.track[keep])
     assert spot(cut) == ()
     assert np.isfinite(region_motion(cut)).all()
 
 
 def test_every_moment_is_a_frames() -> None:
     s = signals(30)
-    s.standing[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= bump(s, 4.0, 4.3)
     (found,) = spot(s)
     for moment, frame in ((found.onset_s, found.onset_frame), (found.apex_s, found.apex_frame)):
         assert moment == pytest.approx(s.times_s[list(s.frames).index(frame)], abs=1e-6)
@@ -187,9 +187,11 @@ def test_every_moment_is_a_frames() -> None:
 
 def test_an_uneven_frame_rate_is_taken_by_its_times() -> None:
     s = signals(200)
-    s.standing[:, MOUTH, 1] -= 0.8 * bump(s, 4.0, 4.3)
+    s.displacement[:, MOUTH, 1] -= 0.8 * bump(s, 4.0, 4.3)
     keep = np.sort(np.random.default_rng(1).choice(len(s.times_s), len(s.times_s) // 2, replace=False))
-    thinned = Signals(s.frames[keep], s.times_s[keep], s.standing[keep], s.head[keep], s.eyes_open[keep], s.track[keep])
+    thinned = Signals(
+        s.frames[keep], s.times_s[keep], s.displacement[keep], s.head[keep], s.eyes_open[keep], s.track[keep]
+    )
     (found,) = spot(thinned)
     assert found.iou(Interval(onset_s=4.0, offset_s=4.3, label="truth")) > 0.6
 
@@ -201,10 +203,10 @@ def test_the_heads_path_is_as_long_where_frames_are_missing(
 ) -> None:
     """A mouth that moves by 0.76 px must exceed a quarter of the head's path."""
     s = signals()
-    s.standing[:, MOUTH, 1] -= 0.76 * bump(s, 4.5, 4.8)
+    s.displacement[:, MOUTH, 1] -= 0.76 * bump(s, 4.5, 4.8)
     inside = (s.times_s >= 4.5) & (s.times_s < 4.8)
     s.head[inside, 0] = moved_px / inside.sum()
     kept = np.setdiff1d(np.arange(len(s.times_s)), missing)
-    left = {name: getattr(s, name)[kept] for name in ("frames", "times_s", "standing", "eyes_open", "track")}
+    left = {name: getattr(s, name)[kept] for name in ("frames", "times_s", "displacement", "eyes_open", "track")}
     steps = np.diff(np.cumsum(s.head, axis=0)[kept], axis=0, prepend=0)
     assert bool(spot(replace(s, **left, head=steps.astype(np.float32)))) == marked

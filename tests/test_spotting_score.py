@@ -47,7 +47,7 @@ def test_nothing_gives_no_number() -> None:
     assert all(math.isnan(v) for v in (nothing.recall, nothing.precision, nothing.f1, nothing.false_alarms_per_minute))
     assert match_intervals([], [interval(0, 1)]) == ()
     with pytest.raises(InputError, match="IoU of a hit must be above 0"):
-        match_intervals([interval(0, 1)], [interval(0, 1)], least_iou=0)
+        match_intervals([interval(0, 1)], [interval(0, 1)], min_iou=0)
 
 
 spans = st.lists(

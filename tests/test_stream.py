@@ -14,12 +14,12 @@ import pytest
 from footage import Image, face_closeup, noisy, smirk, write_video
 from openmer import InputError, StreamSettings, stream
 from openmer.exchange.export import export
+from openmer.media.camera import LiveSource
+from openmer.media.reader import Frame
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
 from openmer.timeline import Interval, read_timeline
-from openmer.video.live import LiveSource
-from openmer.video.reader import Frame
-from openmer.video.stream import SETTLED_S
+from openmer.video.live import SETTLED_S
 from openmer.video.watch import watch
 from terminal import run
 

@@ -16,8 +16,8 @@ import torch
 from clipsets import CLASSES, shifting_store
 from openmer import InputError, OutputError
 from openmer.cli.training import Training
-from openmer.clips.transforms import EVAL, WILD
-from openmer.evaluation.judge import judge_flow, judge_landmarks, predict
+from openmer.clips.transforms import EVAL, STRONG
+from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores
 from openmer.models.baselines import STSTNet
 from openmer.models.mol import MOL, MOLOutput, create_model
@@ -230,8 +230,8 @@ def test_frozen_parts_stay_as_they_are(data: ClipData) -> None:
 
 
 def test_flow_is_learned_from_some_neighbouring_pairs_of_each_clip(data: ClipData, tmp_path: Path) -> None:
-    whole = data.training_batch(0, 4, seed=0, settings=WILD)
-    some = data.training_batch(0, 4, seed=0, settings=WILD, pairs=2)
+    whole = data.training_batch(0, 4, seed=0, settings=STRONG)
+    some = data.training_batch(0, 4, seed=0, settings=STRONG, pairs=2)
     assert some.inputs.shape[:2] == (4, 3) and whole.flow is not None and some.flow is not None
     starts = []
     for k in range(4):

@@ -10,8 +10,8 @@ from openmer.clips.store import StoredClip
 from openmer.clips.transforms import (
     EVAL,
     MIRRORED,
+    STRONG,
     TRAIN,
-    WILD,
     TransformSettings,
     draw_maps,
     mirrored_flow,
@@ -103,9 +103,9 @@ def test_a_moved_clip_by_hand() -> None:
 def test_landmarks_and_pictures_move_by_the_flow_that_a_wild_clip_names(clip: StoredClip) -> None:
     y, x = np.mgrid[:128, :128].astype(np.float32)
     swayed = 0
-    wild = TransformSettings(often=1, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=4, sway_px=10)
+    strong = TransformSettings(often=1, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=4, sway_px=10)
     for seed in range(6):
-        made = transform(clip, wild, np.random.default_rng(seed))
+        made = transform(clip, strong, np.random.default_rng(seed))
         assert made.flow is not None
         for k in range(7):
             points = made.landmarks[k]
@@ -122,9 +122,9 @@ def test_landmarks_and_pictures_move_by_the_flow_that_a_wild_clip_names(clip: St
 
 
 def test_wild_changes_are_drawn_within_their_bounds() -> None:
-    maps = np.stack([draw_maps(8, WILD, np.random.default_rng(k)) for k in range(200)])
+    maps = np.stack([draw_maps(8, STRONG, np.random.default_rng(k)) for k in range(200)])
     middle = maps[..., :2] @ np.full(2, 71.5) + maps[..., 2] - 63.5
-    assert 8 < np.abs(middle).max() < 8 + 4 * WILD.sway_px
+    assert 8 < np.abs(middle).max() < 8 + 4 * STRONG.sway_px
     scale = np.sqrt(np.linalg.det(maps[..., :2].astype(np.float64)))
     assert 0.7 < scale.min() < 0.85 and 1.2 < scale.max() < 1.4
     assert not np.allclose(maps[:, 0], maps[:, 7])

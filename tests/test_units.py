@@ -16,7 +16,7 @@ from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
 from openmer.datasets.prepare import _units
 from openmer.datasets.simulated import SimulatedClips, draw_clip
-from openmer.evaluation.judge import judge_units
+from openmer.evaluation.evaluate import judge_units
 from openmer.models.config import MOLConfig
 from openmer.models.incremental import Incremental
 from openmer.models.mol import MOL, create_model
@@ -25,8 +25,8 @@ from openmer.timeline import Interval, Timeline, Window
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
 from openmer.training.losses import LossSettings, units_loss
+from openmer.video.live import StreamSettings, stream
 from openmer.video.recognition import Recognition, _means, load_engine, windows_of
-from openmer.video.stream import StreamSettings, stream
 
 SHOWN: dict[str, tuple[int, ...] | None] = {"left": (4, 7), "right": (12,)}
 SMALL = TrainSettings(
@@ -206,7 +206,7 @@ def test_a_stream_gives_a_candidate_its_units() -> None:
     frames = ((k / 30, image) for k, image in enumerate(smirk(30, 1.4, 0.3, 1.5, 4.0)))
     candidates = [
         i
-        for m in stream(frames, StreamSettings(device="cpu", least_expression=0.0))
+        for m in stream(frames, StreamSettings(device="cpu", expression_threshold=0.0))
         for i in m.intervals
         if i.label == "candidate"
     ]

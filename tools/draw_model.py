@@ -21,7 +21,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from openmer import load_model, read_record
 from openmer.clip import Array
 from openmer.clips.flow import flow_to_colour
-from openmer.clips.transforms import evaluation_input, middle
+from openmer.clips.transforms import center_crop, evaluation_input
 from openmer.models.f5c import CCC
 from openmer.simulator.generate import SimulateSettings, clip_stream
 
@@ -59,7 +59,7 @@ def look() -> Seen:
         mixed = model.first.fcc(raw[:1])
         near = ccc.nearest(mixed.flatten(2))[0, NODE].tolist()
     return Seen(
-        frames=middle(clip.frames)[pair : pair + 2],
+        frames=center_crop(clip.frames)[pair : pair + 2],
         raw=(raw[0].numpy(), raw[1].numpy()),
         refined=(refined[0].numpy(), refined[1].numpy()),
         flow=answer.flow[0, pair].numpy(),

@@ -30,7 +30,7 @@ def main(measured: Path, /, record: Path = RECORD) -> None:
         raise SystemExit(f"{measured} is of {settings['engine']}, the record of {record.stem}")
     points = [
         {
-            "least_expression": float(name.removeprefix("least_expression ")),
+            "expression_threshold": float(name.removeprefix("expression_threshold ")),
             "alarms_per_minute": values["false_alarms_per_minute"],
             "recall": values["recall"],
             "f1": values["f1"],

@@ -8,7 +8,7 @@ an hour and each seed of the heads more than an hour.
     OUT/calm, OUT/mixed              stores of simulated clips to learn from: still heads; half of them lively
     OUT/held-out, .../held-out-lively  stores to judge on: other people in each
     OUT/joint                        all heads together on calm clips: backbone, flow, landmarks
-    OUT/joint-wild                   continues with mixed clips, turned, stretched, swayed and blurred
+    OUT/joint-strong                   continues with mixed clips, turned, stretched, swayed and blurred
     OUT/flow-SEED                    the flow head alone
     OUT/landmarks-SEED               the landmark head alone
     OUT/recognition-SEED             the recognition head on top of it, with action units beside it, the rest frozen
@@ -33,9 +33,9 @@ from rich.console import Console
 from torch import nn
 
 from openmer.clips.flow import optical_flow
-from openmer.clips.transforms import WILD, middle
+from openmer.clips.transforms import STRONG, center_crop
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.judge import (
+from openmer.evaluation.evaluate import (
     flow_over_seeds,
     judge_flow,
     judge_landmarks,
@@ -67,14 +67,14 @@ JUDGED = {
     "held-out-lively": SimulatedClips(subjects=HELD_OUT, seed=78, head="lively"),
 }
 JOINT = TrainSettings(lr=1.5e-3, batch=16, steps=1100, precision="bf16-mixed", checkpoint_every=50)
-JOINT_WILD = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=WILD)
+JOINT_STRONG = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=STRONG)
 # The heads are trained on one frozen backbone with the same views of the clips, which are encoded once.
-HEADS_SEE = replace(WILD, often=0.4, sway_px=5, noise=2.0)
+HEADS_SEE = replace(STRONG, often=0.4, sway_px=5, noise=2.0)
 FLOW = TrainSettings(
     lr=1.5e-3,
     batch=16,
     steps=700,
-    transforms=replace(WILD, often=0.5),
+    transforms=replace(STRONG, often=0.5),
     checkpoint_every=50,
     freeze=("backbone", "mer", "landmarks"),
     pairs=2,
@@ -138,11 +138,11 @@ def main(out: Path, seeds: tuple[int, ...] = (0, 1, 2), pack: bool = False) -> N
     if not weights.exists():
         train(JOINT, _clips(out / "calm", CALM, console), out / "joint", trained_on=TRAINED_ON, console=console)
     learn = _clips(out / "mixed", MIXED, console)
-    wild = replace(JOINT_WILD, init=str(weights))
-    train(wild, learn, out / "joint-wild", trained_on=TRAINED_ON, console=console)
+    strong = replace(JOINT_STRONG, init=str(weights))
+    train(strong, learn, out / "joint-strong", trained_on=TRAINED_ON, console=console)
     models = []
     for seed in seeds:
-        settings = replace(FLOW, seed=seed, init=str(out / "joint-wild" / "model.safetensors"))
+        settings = replace(FLOW, seed=seed, init=str(out / "joint-strong" / "model.safetensors"))
         train(settings, learn, out / f"flow-{seed}", trained_on=TRAINED_ON, console=console)
         settings = replace(LANDMARKS, seed=seed, init=str(out / f"flow-{seed}" / "model.safetensors"))
         train(settings, learn, out / f"landmarks-{seed}", trained_on=TRAINED_ON, console=console)
@@ -218,7 +218,7 @@ def _speed(model: MOL, data: ClipData, clips: int = 10) -> dict[str, float]:
         return round(float(np.median(times)), 5)
 
     def classical(method: Any) -> Any:
-        frames = [middle(data.store.read(data.entries[k]).frames) for k in range(clips)]
+        frames = [center_crop(data.store.read(data.entries[k]).frames) for k in range(clips)]
         return lambda k: [optical_flow(a, b, method) for a, b in pairwise(frames[k])]
 
     with torch.inference_mode():

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from openmer.models.authors import load_authors_checkpoint
     from openmer.models.config import MOLConfig
     from openmer.models.mol import MOL, MOLOutput, create_model
-    from openmer.models.weights import WeightsRecord, load_model, read_record, save_model
+    from openmer.models.weights import ModelCard, load_model, read_record, save_model
     from openmer.video.analyze import AnalyzeSettings, analyze
-    from openmer.video.stream import Moment, StreamSettings, stream
+    from openmer.video.live import Moment, StreamSettings, stream
 
 _HOMES = {
     "openmer.exchange.elan": ("read_elan",),
     "openmer.models.authors": ("load_authors_checkpoint",),
     "openmer.models.config": ("MOLConfig",),
     "openmer.models.mol": ("MOL", "MOLOutput", "create_model"),
-    "openmer.models.weights": ("WeightsRecord", "load_model", "read_record", "save_model"),
+    "openmer.models.weights": ("ModelCard", "load_model", "read_record", "save_model"),
     "openmer.video.analyze": ("AnalyzeSettings", "analyze"),
-    "openmer.video.stream": ("Moment", "StreamSettings", "stream"),
+    "openmer.video.live": ("Moment", "StreamSettings", "stream"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -39,13 +39,13 @@ __all__ = [
     "Interval",
     "MOLConfig",
     "MOLOutput",
+    "ModelCard",
     "Moment",
     "OpenMERError",
     "OutputError",
     "Sample",
     "StreamSettings",
     "Timeline",
-    "WeightsRecord",
     "__version__",
     "analyze",
     "create_model",

@@ -18,7 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 # What is being done, how much of it is done, and the total (None if unknown).
-Watch = Callable[[str, int, int | None], None]
+ProgressCallback = Callable[[str, int, int | None], None]
 
 WIDE = 110  # columns of a terminal
 PLAIN_S = 30.0  # between lines if there is no terminal: in a file, a bar would show nothing until the end
@@ -47,7 +47,7 @@ def progress(
     unit: str = "frames/s",
     *,
     done: int = 0,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Iterator[Callable[..., None]]:
     """Show a bar; yields the function to call after each step, optionally with a note to show after the bar.
 

@@ -24,7 +24,7 @@ BLINK = "blink"
 LARGE_MOTION = "large_motion"
 NO_FACE = "no_face"  # of gaps
 LABELS = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # of intervals
-MOST_S = 1e9  # some thirty years; anything beyond is damage, and could not be converted to milliseconds
+MAX_S = 1e9  # some thirty years; anything beyond is damage, and could not be converted to milliseconds
 
 _CSV_COLUMNS = (
     "schema",
@@ -62,7 +62,7 @@ class Interval:
         action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None if no network names any.
 
     Raises:
-        InputError: a time is not finite or beyond `MOST_S`, the offset is not after the onset, or the apex is outside.
+        InputError: a time is not finite or beyond `MAX_S`, the offset is not after the onset, or the apex is outside.
     """
 
     onset_s: float
@@ -79,7 +79,7 @@ class Interval:
     action_units: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        if not (abs(self.onset_s) <= MOST_S and abs(self.offset_s) <= MOST_S):
+        if not (abs(self.onset_s) <= MAX_S and abs(self.offset_s) <= MAX_S):
             raise InputError(f"an interval needs finite times, got {self.onset_s} to {self.offset_s}")
         if not self.onset_s < self.offset_s:
             raise InputError(f"an interval must end after it begins, got {self.onset_s} to {self.offset_s}")
@@ -260,7 +260,7 @@ def _number(value: Any) -> float:
 
 
 def _seconds(value: Any) -> float:
-    if abs(_number(value)) > MOST_S:
+    if abs(_number(value)) > MAX_S:
         raise ValueError(f"a time in seconds is needed, got {value!r:.40}")
     return float(value)
 

@@ -87,7 +87,7 @@ def score(
     """
     import json
 
-    from openmer.evaluation.against import score_against
+    from openmer.evaluation.compare import score_against
     from openmer.exchange.export import read_result
     from openmer.exchange.truth import read_truth
     from openmer.files import write_new_file
@@ -100,7 +100,7 @@ def score(
         raise InputError(
             f"no result has the label {', '.join(unknown) or '(none is named)'}; choose {', '.join(there)}"
         )
-    judged = score_against(found, annotated, labels=labels, least_iou=iou)
+    judged = score_against(found, annotated, labels=labels, min_iou=iou)
     if out is not None:
         content = json.dumps(judged.to_json(found, annotated), indent=2, allow_nan=False) + "\n"
         write_new_file(out, content.encode(), overwrite=overwrite)

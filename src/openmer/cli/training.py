@@ -45,7 +45,7 @@ class Training:
             step, so that more clips are seen in the same time; 0 uses all.
         units: Action units that an additional head learns to name, such as 1 2 4 12; needs clips that say which they
             show.
-        augment: How clips are augmented: usual crops, flips, adds noise; wild also turns, stretches, sways and blurs.
+        augment: How clips are augmented: usual crops, flips, adds noise; strong also turns, stretches, sways and blurs.
         precision: Arithmetic precision, in Lightning's terms: 32-true, or bf16-mixed on newer GPUs and CPUs.
         validate_every: Steps between validations on clips held out of training; the best weights are kept.
         checkpoint_every: Steps between checkpoints.
@@ -66,14 +66,14 @@ class Training:
     heads: tuple[Literal["mer", "flow", "landmarks", "units"], ...] = ("mer", "flow", "landmarks", "units")
     pairs: int = 0
     units: tuple[int, ...] = ()
-    augment: Literal["usual", "wild"] = "usual"
+    augment: Literal["usual", "strong"] = "usual"
     precision: str = "32-true"
     validate_every: int = 0
     checkpoint_every: int = 100
 
     def settings(self, seed: int) -> "TrainSettings":
         """As the training loop needs them."""
-        from openmer.clips.transforms import WILD
+        from openmer.clips.transforms import STRONG
         from openmer.models.config import HEADS
         from openmer.training.loop import BASELINES, PAPER, TrainSettings
 
@@ -101,7 +101,7 @@ class Training:
             views=self.views,
             pairs=self.pairs,
             losses=replace(base.losses, **silent),
-            transforms=WILD if self.augment == "wild" else base.transforms,
+            transforms=STRONG if self.augment == "strong" else base.transforms,
             precision=self.precision,
             validate_every=self.validate_every,
             checkpoint_every=self.checkpoint_every,

@@ -73,10 +73,10 @@ def analyze(
         raise InputError("the classical engine runs on the CPU; leave out --device")
     console = Console(stderr=True)
     if live is not None:
+        from openmer.media.camera import LiveSource
         from openmer.models.weights import read_record
-        from openmer.video.live import LiveSource
+        from openmer.video.live import StreamSettings
         from openmer.video.recognition import CLASSICAL, threshold_for
-        from openmer.video.stream import StreamSettings
         from openmer.video.watch import watch
 
         if video is not None or start:
@@ -87,7 +87,7 @@ def analyze(
         if alarms_per_minute is not None:
             if engine == CLASSICAL:
                 raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
-            watched = replace(watched, least_expression=threshold_for(read_record(engine), alarms_per_minute))
+            watched = replace(watched, expression_threshold=threshold_for(read_record(engine), alarms_per_minute))
         source = LiveSource(live, fps=_fraction(fps))
         timeline = watch(source, out, watched, seconds=end, overwrite=overwrite, console=console)
         count = len(timeline.labelled("candidate"))
@@ -181,7 +181,7 @@ def explain(
 
 
 def _fraction(text: str | None) -> Fraction | None:
-    from openmer.video.reader import read_rate
+    from openmer.media.reader import read_rate
 
     return None if text is None else read_rate(text, "--fps")
 

@@ -137,7 +137,7 @@ def colour_wheel(size: int) -> npt.NDArray[np.uint8]:
 
 
 def draw_arrows(
-    image: npt.NDArray[np.uint8], flow: Array, *, step: int = 8, magnify: float = 4.0, least_px: float = 0.1
+    image: npt.NDArray[np.uint8], flow: Array, *, step: int = 8, magnify: float = 4.0, min_px: float = 0.1
 ) -> npt.NDArray[np.uint8]:
     """A copy of `image` with the flow as arrows.
 
@@ -146,14 +146,14 @@ def draw_arrows(
         flow: (2, H, W) pixels.
         step: spacing of the arrows, pixels of the flow.
         magnify: how many times longer an arrow is than its motion.
-        least_px: shorter motion gets no arrow.
+        min_px: shorter motion gets no arrow.
     """
     canvas = image.copy()
     zoom = image.shape[1] / flow.shape[2]
     for y in range(step // 2, flow.shape[1], step):
         for x in range(step // 2, flow.shape[2], step):
             dx, dy = flow[:, y, x]
-            if not np.hypot(dx, dy) >= least_px:
+            if not np.hypot(dx, dy) >= min_px:
                 continue
             start = (round(x * zoom), round(y * zoom))
             end = (round((x + dx * magnify) * zoom), round((y + dy * magnify) * zoom))

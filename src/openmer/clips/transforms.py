@@ -14,7 +14,7 @@ from openmer.clip import ALIGNED_PX, CROP_PX, Array, Gray
 from openmer.clips.store import StoredClip
 from openmer.errors import InputError
 
-LEAST_SPREAD = 8.0  # gray levels; a clip flatter than this is not stretched further
+MIN_SPREAD = 8.0  # gray levels; a clip flatter than this is not stretched further
 
 # A mirrored face's landmark k is the face's landmark MIRRORED[k] (iBUG 68 order).
 MIRRORED = np.array(
@@ -78,7 +78,7 @@ class TransformSettings:
 
 TRAIN = TransformSettings(random_crop=True, flip=0.5, contrast=0.2, flicker=0.01, noise=2.0)
 # Real faces fill the crop differently from simulated ones, heads move, cameras blur.
-WILD = replace(
+STRONG = replace(
     TRAIN, often=0.7, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=8, sway_px=10, blur_px=1.2, gamma=1.6, noise=4.0
 )
 EVAL = TransformSettings()
@@ -106,16 +106,16 @@ def normalized(frames: Gray | Array) -> Array:
     changes of light within the clip remain.
     """
     values = frames.astype(np.float32)
-    spread = max(float(values.std()), LEAST_SPREAD)
+    spread = max(float(values.std()), MIN_SPREAD)
     return np.asarray(((values - values.mean()) / spread)[:, None], np.float32)
 
 
 def evaluation_input(frames: Gray) -> Array:
     """(T, S, S) aligned frames -> (T, 1, C, C), their middle, as with `EVAL`."""
-    return normalized(middle(frames))
+    return normalized(center_crop(frames))
 
 
-def middle(frames: Gray) -> Gray:
+def center_crop(frames: Gray) -> Gray:
     """(T, S, S) -> (T, C, C): what `EVAL` sees."""
     room = (ALIGNED_PX - CROP_PX) // 2
     return np.ascontiguousarray(frames[:, room : room + CROP_PX, room : room + CROP_PX])

@@ -20,7 +20,7 @@ from openmer.datasets.row import Row
 from openmer.datasets.workbook import DEPTH, DOCS, Table, entries, find_workbook, read_table, text
 from openmer.errors import InputError
 from openmer.labels import canonical_emotion, parse_action_units
-from openmer.video.reader import IMAGE_SUFFIXES, frame_number
+from openmer.media.reader import IMAGE_SUFFIXES, frame_number
 
 Frames = Literal["raw", "cropped"]
 FindingKind = Literal[
@@ -39,7 +39,7 @@ FindingKind = Literal[
     "repeated recording",
     "correction",
 ]
-MOST_UNREADABLE = 0.5  # of the rows; beyond that, the workbook's format must be the problem
+MAX_UNREADABLE = 0.5  # of the rows; beyond that, the workbook's format must be the problem
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ class Dataset(ABC):
     def _refuse_unreadable(self, rows: Sequence[Row]) -> None:
         """If most frame numbers are not numbers, the format is unknown to us rather than the coder lazy."""
         blank = [r for r in rows if r.onset is None or r.offset is None]
-        if self.in_folders or len(blank) <= MOST_UNREADABLE * len(rows):
+        if self.in_folders or len(blank) <= MAX_UNREADABLE * len(rows):
             return
         raise InputError(
             f"the onset or the offset of {len(blank)} of {len(rows)} rows of {self._path} is no number (first: "

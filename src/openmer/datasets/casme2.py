@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import text, whole
+from openmer.datasets.workbook import parse_int, text
 
 SUBJECT = r"sub(\d\d)"
 
@@ -55,7 +55,7 @@ class CASME2(Dataset):
             needed=("subject", "name", "onset", "apex", "offset", "label"),
         )
         for row in table.rows:
-            subject = whole(row["subject"])
+            subject = parse_int(row["subject"])
             if subject is None or row["name"] is None:
                 self._unread(row)
                 continue
@@ -63,9 +63,9 @@ class CASME2(Dataset):
                 subject=f"{subject:02d}",
                 name=text(row["name"]),
                 label=text(row["label"]) if row["label"] is not None else None,
-                onset=whole(row["onset"]),
-                apex=whole(row["apex"], missing=(-1, 0)),
-                offset=whole(row["offset"]),
+                onset=parse_int(row["onset"]),
+                apex=parse_int(row["apex"], missing=(-1, 0)),
+                offset=parse_int(row["offset"]),
                 units=row["units"],
             )
 

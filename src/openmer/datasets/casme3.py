@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import text, whole
+from openmer.datasets.workbook import parse_int, text
 
 SUBJECT = r"spNO\.(\d+)"
 CLIP = SUBJECT + r"_([a-z]_\d+)"
@@ -55,11 +55,11 @@ class CASME3(Dataset):
         )
         clips = any("_" in name for _, name in self.tree.folders)
         for row in table.rows:
-            if row["subject"] is None or row["video"] is None or whole(row["onset"]) is None:
+            if row["subject"] is None or row["video"] is None or parse_int(row["onset"]) is None:
                 self._unread(row)  # the onset is part of the name
                 continue
             video = text(row["video"]).lower()
-            onset = whole(row["onset"])
+            onset = parse_int(row["onset"])
             name = f"{video}_{onset}"
             yield Row(
                 subject=f"spNO.{text(row['subject']).split('.')[-1]}",
@@ -67,8 +67,8 @@ class CASME3(Dataset):
                 folder=name if clips else video,
                 label=None if row["label"] is None else text(row["label"]),
                 onset=onset,
-                apex=whole(row["apex"], missing=(0,)),
-                offset=whole(row["offset"], missing=(0,)),
+                apex=parse_int(row["apex"], missing=(0,)),
+                offset=parse_int(row["offset"], missing=(0,)),
                 units=row["units"],
             )
 

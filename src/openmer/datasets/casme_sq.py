@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import DOCS, cell, open_workbook, text, whole
+from openmer.datasets.workbook import DOCS, cell, open_workbook, parse_int, text
 from openmer.errors import InputError
 
 SUBJECT = r"s(\d\d)"
@@ -50,10 +50,10 @@ class CASMESquared(Dataset):
     def _rows(self) -> Iterable[Row]:
         path = self._path
         codes, people, stimuli = _sheets(path)
-        subjects = {whole(row[2]): f"s{whole(row[0]):02d}" for row in people if whole(row[0]) is not None}
-        videos = {text(row[1]).lower(): text(row[0]).zfill(4) for row in stimuli if whole(row[0]) is not None}
+        subjects = {parse_int(row[2]): f"s{parse_int(row[0]):02d}" for row in people if parse_int(row[0]) is not None}
+        videos = {text(row[1]).lower(): text(row[0]).zfill(4) for row in stimuli if parse_int(row[0]) is not None}
         for row in codes:
-            participant, name = whole(row[0]), "" if row[1] is None else text(row[1])
+            participant, name = parse_int(row[0]), "" if row[1] is None else text(row[1])
             match = re.fullmatch(r"(.+?)_(\d+)", name)
             if participant is None or match is None:
                 self._unread(dict(enumerate(row)))  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ class CASMESquared(Dataset):
                 missing = f"participant {participant}" if subject is None else f"video {match[1]}"
                 self._note("impossible annotation", name, f"{missing} is in no naming rule of {path.name}; left out")
                 continue
-            apex, offset = whole(row[3], missing=(-1, 0)), whole(row[4], missing=(-1, 0))
+            apex, offset = parse_int(row[3], missing=(-1, 0)), parse_int(row[4], missing=(-1, 0))
             kind: Literal["micro", "macro"] = "micro" if text(row[7]).lower().startswith("micro") else "macro"
             if offset is None and apex is not None:
                 self._note("interval not annotated", f"{subject}/{name}", f"the offset; using the apex, {apex}")
@@ -72,7 +72,7 @@ class CASMESquared(Dataset):
                 name=name,
                 folder=code,
                 label=None if row[6] is None else text(row[6]),
-                onset=whole(row[2], missing=(-1, 0)),
+                onset=parse_int(row[2], missing=(-1, 0)),
                 apex=apex,
                 offset=apex if offset is None else offset,
                 units=row[5],
@@ -103,7 +103,7 @@ def _sheets(path: Path) -> tuple[list[Cells], list[Cells], list[Cells]]:
             found.setdefault("codes", rows)
         elif width >= 2 and any(re.fullmatch(r"\d{3,4}", text(row[0])) for row in rows):
             found.setdefault("stimuli", rows)
-        elif width >= 3 and any(whole(row[2]) is not None for row in rows):
+        elif width >= 3 and any(parse_int(row[2]) is not None for row in rows):
             found.setdefault("people", rows)
     missing = [_HOLDS[name] for name in _HOLDS if name not in found]
     if missing:

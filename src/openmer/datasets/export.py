@@ -27,7 +27,7 @@ import numpy.typing as npt
 from openmer.clip import Array, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import MOTION_PX, clip_flow, stacked_motion
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import center_crop
 from openmer.datasets.prepare import PrepareSettings, Problem, read_frames
 from openmer.errors import InputError
 from openmer.files import new_directory
@@ -183,7 +183,7 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
     # One alignment for both, from the face at the onset: landmarks jitter more than a micro-expression moves.
     points = np.repeat(found.landmarks[chosen[:1]], 2, 0)
     clip = build_clip([found.images[k] for k in chosen], points, np.arange(2.0))
-    flow = clip_flow(middle(clip.frames), settings.flow, settings.device)[0]
+    flow = clip_flow(center_crop(clip.frames), settings.flow, settings.device)[0]
     return stretched(stacked_motion(flow))
 
 

@@ -17,13 +17,13 @@ import pandas as pd
 from openmer.clip import SIMULATED, Sample
 from openmer.datasets.base import frame_files
 from openmer.errors import InputError
-from openmer.video.reader import read_rate
+from openmer.media.reader import read_rate
 
 TABLE = "samples.csv"
 MARKER = "dataset.json"  # beside it if the simulator wrote both
 NEEDED = ("subject", "sample", "source", "fps")
 MARKS = ("onset", "apex", "offset")
-MOST_FRAMES = 2**53  # larger numbers cannot be told apart as floats
+MAX_FRAMES = 2**53  # larger numbers cannot be told apart as floats
 
 
 class FolderDataset:
@@ -150,7 +150,7 @@ def _number(row: dict[str, str], column: str) -> int | None:
         return None
     try:
         value = float(text)
-        if value != int(value) or not 0 <= value < MOST_FRAMES:
+        if value != int(value) or not 0 <= value < MAX_FRAMES:
             raise ValueError(text)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{column} must be the number of a frame, got {text[:60]!r}") from error

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import text, whole
+from openmer.datasets.workbook import parse_int, text
 
 CLIP = r"(S\d\d)-\d\d-\d\d\d"
 
@@ -59,9 +59,9 @@ class MMEW(Dataset):
                 subject=name[:3],
                 name=name,
                 label=None if row["label"] is None else text(row["label"]),
-                onset=whole(row["onset"]),
-                apex=whole(row["apex"], missing=(-1, 0)),
-                offset=whole(row["offset"]),
+                onset=parse_int(row["onset"]),
+                apex=parse_int(row["apex"], missing=(-1, 0)),
+                offset=parse_int(row["offset"]),
                 units=row["units"],
             )
 

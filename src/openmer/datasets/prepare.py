@@ -25,8 +25,8 @@ from openmer.errors import InputError
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, Face, FaceTracker
 from openmer.labels import parse_action_units
+from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped
-from openmer.video.reader import VideoReader, as_gray
 
 VERSION = 2
 MARGIN = 0.25  # around cropped faces, of the longer side

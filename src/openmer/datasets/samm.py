@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import text, whole
+from openmer.datasets.workbook import parse_int, text
 
 _REQUEST = "https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php (release agreement to be signed)"
 
@@ -63,9 +63,9 @@ class SAMM(Dataset):
                 subject=name[:3],
                 name=name,
                 label=None if row["label"] is None else text(row["label"]),
-                onset=whole(row["onset"], missing=(-1, 0)),
-                apex=whole(row["apex"], missing=(-1, 0)),
-                offset=whole(row["offset"], missing=(-1, 0)),
+                onset=parse_int(row["onset"], missing=(-1, 0)),
+                apex=parse_int(row["apex"], missing=(-1, 0)),
+                offset=parse_int(row["offset"], missing=(-1, 0)),
                 units=row["units"],
             )
 
@@ -129,9 +129,9 @@ class SAMMLong(Dataset):
                 subject=match[2],
                 name=name,
                 folder=match[1],
-                onset=whole(row["onset"], missing=(-1,)),
-                apex=whole(row["apex"], missing=(-1,)),
-                offset=whole(row["offset"], missing=(-1,)),
+                onset=parse_int(row["onset"], missing=(-1,)),
+                apex=parse_int(row["apex"], missing=(-1,)),
+                offset=parse_int(row["offset"], missing=(-1,)),
                 units=row["units"],
                 kind="micro" if text(row["type"]).lower().startswith("micro") else "macro",
             )

@@ -15,9 +15,9 @@ import pandas as pd
 from openmer.errors import InputError
 
 DOCS = "docs/data.md"
-MOST_BYTES = 500_000_000  # unpacked; the annotations of all datasets together are far smaller
-MOST_CELLS = 5_000_000
-MOST_ROWS = 2**20  # of a sheet, by the format
+MAX_BYTES = 500_000_000  # unpacked; the annotations of all datasets together are far smaller
+MAX_CELLS = 5_000_000
+MAX_ROWS = 2**20  # of a sheet, by the format
 DEPTH = 5  # how many levels below the given folder trees and workbooks are searched for
 
 
@@ -123,7 +123,7 @@ def _refuse_huge(path: Path) -> None:
         return
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > MOST_BYTES:
+    if unpacked > MAX_BYTES:
         raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, too much for an annotation")
     with path.open("rb") as file:  # openpyxl 3.1.0 does not close a damaged file it opened itself
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
@@ -131,11 +131,11 @@ def _refuse_huge(path: Path) -> None:
             sheet.reset_dimensions()  # the size that the sheet states cannot be trusted
             width = 0
             for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
-                if number > MOST_ROWS:
+                if number > MAX_ROWS:
                     raise InputError(f"the sheet {sheet.title} of {path} has more rows than a sheet can have")
                 used = max((k for k, value in enumerate(row, start=1) if value is not None), default=0)
                 width = max(width, used)
-                if used and number * width > MOST_CELLS:
+                if used and number * width > MAX_CELLS:
                     raise InputError(
                         f"the sheet {sheet.title} of {path} has a value in row {number} and one in column {width}, "
                         "too far for an annotation; delete the cells far away"
@@ -203,7 +203,7 @@ def cell(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def whole(value: Any, *, missing: Iterable[int] = ()) -> int | None:
+def parse_int(value: Any, *, missing: Iterable[int] = ()) -> int | None:
     """The frame number in a cell: int, float or text; None for `/`, blanks, words, and the values in `missing`."""
     try:
         number = float(str(value).strip())

@@ -27,7 +27,7 @@ import torch
 
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError, OutputError, to_install
-from openmer.evaluation.judge import predict, validation
+from openmer.evaluation.evaluate import predict, validation
 from openmer.evaluation.splits import (
     Fold,
     check_leak,

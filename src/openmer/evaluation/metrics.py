@@ -160,11 +160,11 @@ def endpoint_error(flow: Array, truth: Array) -> Array:
     return np.asarray(np.linalg.norm(np.asarray(flow) - truth, axis=-3), np.float32)
 
 
-def moving_pixels(truth: Array, *, share: float = 0.1, least_px: float = 0.02) -> npt.NDArray[np.bool_]:
-    """(..., 2, H, W) -> (..., H, W): where a pair moves by more than `share` of its largest motion and `least_px`."""
+def moving_pixels(truth: Array, *, share: float = 0.1, min_px: float = 0.02) -> npt.NDArray[np.bool_]:
+    """(..., 2, H, W) -> (..., H, W): where a pair moves by more than `share` of its largest motion and `min_px`."""
     size = np.linalg.norm(truth, axis=-3)
     most = size.max((-1, -2), keepdims=True)
-    return np.asarray(size > np.maximum(share * most, least_px))
+    return np.asarray(size > np.maximum(share * most, min_px))
 
 
 def landmark_errors(points: Array, truth: Array) -> Array:

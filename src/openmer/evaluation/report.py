@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from openmer.clip import SIMULATED
 from openmer.clips.flow import colour_wheel, flow_to_colour, optical_flow
-from openmer.clips.transforms import EVAL, middle, transform
+from openmer.clips.transforms import EVAL, center_crop, transform
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.metrics import Prediction, endpoint_error, landmark_errors, moving_pixels
 from openmer.files import write_atomic
@@ -219,7 +219,7 @@ def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Illustration
         with torch.inference_mode():
             answer = model(torch.from_numpy(example.frames)[None])
         pair = int(np.hypot(example.flow[:, 0], example.flow[:, 1]).mean((1, 2)).argmax())
-        gray = middle(clip.frames)
+        gray = center_crop(clip.frames)
         truth = example.flow[pair]
         scale = max(float(np.hypot(*truth).max()), 0.1)
         flows = {"true flow": truth}

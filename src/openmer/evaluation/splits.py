@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.errors import InputError
-from openmer.models.weights import WeightsRecord
+from openmer.models.weights import ModelCard
 
 Indices = npt.NDArray[np.int64]
 
@@ -101,7 +101,7 @@ def check_leak(clips: Sequence[Clipped], fold: Fold) -> None:
             )
 
 
-def check_unseen(record: WeightsRecord, name: str, people: Iterable[tuple[str, str]]) -> None:
+def check_unseen(record: ModelCard, name: str, people: Iterable[tuple[str, str]]) -> None:
     """Refuse to judge on people whom the weights have seen.
 
     Args:

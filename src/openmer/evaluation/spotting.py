@@ -18,24 +18,24 @@ MEGC_IOU = 0.5
 
 
 def match_intervals(
-    found: Sequence[Interval], truth: Sequence[Interval], *, least_iou: float = MEGC_IOU
+    found: Sequence[Interval], truth: Sequence[Interval], *, min_iou: float = MEGC_IOU
 ) -> tuple[tuple[int, int], ...]:
     """Pairs (index in `found`, index in `truth`), one to one, as many as possible.
 
     Among assignments with that many pairs, one with the largest sum of IoU is taken.
 
     Raises:
-        InputError: `least_iou` is not above 0 and at most 1.
+        InputError: `min_iou` is not above 0 and at most 1.
     """
-    if not 0 < least_iou <= 1:
-        raise InputError(f"the IoU of a hit must be above 0 and at most 1, got {least_iou}")
+    if not 0 < min_iou <= 1:
+        raise InputError(f"the IoU of a hit must be above 0 and at most 1, got {min_iou}")
     if not found or not truth:
         return ()
     iou = np.array([[a.iou(b) for b in truth] for a in found])
     # A pair that counts is worth more than any sum of IoU gained without it.
-    worth = np.where(iou >= least_iou, iou + min(iou.shape), 0.0)
+    worth = np.where(iou >= min_iou, iou + min(iou.shape), 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
-    return tuple((int(a), int(b)) for a, b in zip(rows, columns, strict=True) if iou[a, b] >= least_iou)
+    return tuple((int(a), int(b)) for a, b in zip(rows, columns, strict=True) if iou[a, b] >= min_iou)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class SpottingScore:
 
 
 def score_spotting(
-    found: Sequence[Interval], truth: Sequence[Interval], seconds: float, *, least_iou: float = MEGC_IOU
+    found: Sequence[Interval], truth: Sequence[Interval], seconds: float, *, min_iou: float = MEGC_IOU
 ) -> SpottingScore:
     """The counts of one video.
 
@@ -92,9 +92,9 @@ def score_spotting(
         found: spotted intervals, only of the kind that is judged.
         truth: annotated intervals.
         seconds: length of what was analysed.
-        least_iou: below this, a spotted interval is not correct.
+        min_iou: below this, a spotted interval is not correct.
     """
-    hits = len(match_intervals(found, truth, least_iou=least_iou))
+    hits = len(match_intervals(found, truth, min_iou=min_iou))
     return SpottingScore(hits=hits, misses=len(truth) - hits, false_alarms=len(found) - hits, seconds=max(0.0, seconds))
 
 

@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from openmer.errors import InputError
 from openmer.exchange.events import described, lanes, milliseconds, moments, printable
-from openmer.timeline import MOST_S, Interval, Timeline
+from openmer.timeline import MAX_S, Interval, Timeline
 from openmer.version import __version__
 
 FORMAT = "3.0"
@@ -184,7 +184,7 @@ def _slots(root: Element, path: Path) -> dict[str, int | None]:
         for slot in root.findall("TIME_ORDER/TIME_SLOT"):
             value = slot.get("TIME_VALUE")
             at = None if value is None else origin + int(value)
-            if at is not None and abs(at) > 1000 * MOST_S:
+            if at is not None and abs(at) > 1000 * MAX_S:
                 raise ValueError(
                     f"{at:.3g} ms is no time of a video" if abs(at) < 1e300 else "it is no time of a video"
                 )

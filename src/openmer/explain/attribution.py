@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from openmer.clip import Array, Gray
 from openmer.clips.transforms import normalized
 from openmer.errors import InputError, to_install
+from openmer.models.lucas_kanade import AffineHeadMotion
 from openmer.models.mol import MOL
-from openmer.models.motion import AffineHeadMotion
 
 Method = Literal["integrated", "held"]
 METHODS: tuple[Method, ...] = get_args(Method)

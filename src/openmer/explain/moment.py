@@ -19,8 +19,8 @@ from openmer.explain.attribution import Attribution, Channel, Method, attribute,
 from openmer.explain.units import LikelyUnit, likely_units
 from openmer.labels import UNIT_NAMES
 from openmer.page import figure_uri
-from openmer.video.motion import REGION_NAMES, region_discs, region_flow
 from openmer.video.recognition import Engine, by_name, look
+from openmer.video.regions import REGION_NAMES, region_discs, region_flow
 
 SMOOTH_PX = 3.0
 ELSEWHERE = "elsewhere"

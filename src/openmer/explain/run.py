@@ -11,8 +11,8 @@ from openmer.errors import InputError
 from openmer.explain.attribution import METHODS, Method, need_captum
 from openmer.explain.moment import explain_window, explained_figure
 from openmer.models.weights import read_record
-from openmer.progress import Watch
-from openmer.video.analyze import Analysis, AnalyzeSettings, analyze_whole
+from openmer.progress import ProgressCallback
+from openmer.video.analyze import Analysis, AnalyzeSettings, run_analysis
 from openmer.video.recognition import CLASSICAL, Engine
 from openmer.video.report import Explained
 
@@ -34,7 +34,7 @@ class ExplainSettings:
     at_s: tuple[float, ...] = ()
 
     def __call__(self, engine: Engine, crops: Gray, landmarks: Array, times_s: Sequence[float]) -> Explained:
-        """Explain one window; the explainer that `analyze_whole` calls."""
+        """Explain one window; the explainer that `run_analysis` calls."""
         found = explain_window(engine, crops, landmarks, target=self.target, method=self.method)
         return Explained(found.sentence(), explained_figure(found, crops, times_s), found.to_json())
 
@@ -47,7 +47,7 @@ def explain(
     *,
     overwrite: bool = False,
     console: Console | None = None,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
 ) -> Analysis:
     """Analyse a video and explain its key moments.
 
@@ -87,7 +87,7 @@ def explain(
     if settings.at_s and not analysis.start_s and analysis.end_s is None:
         first, last = min(settings.at_s), max(settings.at_s)
         analysis = replace(analysis, start_s=max(0.0, first - MARGIN_S), end_s=last + MARGIN_S)
-    return analyze_whole(
+    return run_analysis(
         video,
         out,
         analysis,

@@ -18,10 +18,10 @@ from openmer.simulator.head import Identity, head_model, landmarks
 from openmer.simulator.motion import ACTION_UNITS, action_weights
 from openmer.simulator.recording import face_centre
 from openmer.simulator.render import crop_camera
-from openmer.video.motion import region_flow
+from openmer.video.regions import region_flow
 
-LEAST_PX = 0.1  # regional motion below which no unit is named
-LEAST_SHARE = 0.15  # share of the explained motion below which a unit is not named
+MIN_PX = 0.1  # regional motion below which no unit is named
+MIN_SHARE = 0.15  # share of the explained motion below which a unit is not named
 SPARSITY = 0.05  # of the largest possible penalty: prefers one unit that fits over three that fit slightly better
 
 
@@ -70,7 +70,7 @@ def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
         motion_R2: (R, 2) px of the crop, regions minus the head's motion, from before the event to its apex.
     """
     target = np.asarray(motion_R2, np.float64).ravel()
-    if np.linalg.norm(motion_R2, axis=1).max(initial=0) < LEAST_PX or not np.isfinite(target).all():
+    if np.linalg.norm(motion_R2, axis=1).max(initial=0) < MIN_PX or not np.isfinite(target).all():
         return ()
     units = list(signatures())
     columns = np.stack([side.ravel() for unit in units for side in signatures()[unit]], 1).astype(np.float64)
@@ -92,5 +92,5 @@ def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
             share = 0.5 if np.allclose(sides[0], sides[1]) else float(weights[k, 0] / weights[k].sum())
             found.append(LikelyUnit(unit, reach, share))
     total = sum(u.px for u in found)
-    found = [u for u in found if u.px >= LEAST_SHARE * total]
+    found = [u for u in found if u.px >= MIN_SHARE * total]
     return tuple(sorted(found, key=lambda u: -u.px))

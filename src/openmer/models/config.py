@@ -130,7 +130,7 @@ PRESETS: dict[str, MOLConfig] = {
 }
 
 
-def within(name: str, parts: Collection[str]) -> bool:
+def belongs_to(name: str, parts: Collection[str]) -> bool:
     """Whether a weight of this name belongs to one of the `PARTS`; the backbone is everything outside the heads."""
     head = name.split(".")[0]
     return any(part == "all" or part == head or (part == "backbone" and head not in HEADS) for part in parts)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from openmer.models.motion import LucasKanade, Pairs, warp
+from openmer.models.lucas_kanade import LucasKanade, Pairs, warp
 
 PATCH, DILATION = 21, 2  # displacements of the correlation: 21 x 21, two cells apart
 

@@ -21,7 +21,7 @@ from openmer.errors import InputError
 from openmer.models.config import CHANNELS, CLIP_HEADS, HEADS, PRESETS, Head, MOLConfig
 from openmer.models.f5c import CCC, F5C, FCC
 from openmer.models.flow_head import FlowNetHead, LiteFlowHead
-from openmer.models.motion import LucasKanade, Pairs, PairsOf, affine_part, middle_of, warp
+from openmer.models.lucas_kanade import FramePairs, LucasKanade, Pairs, affine_part, middle_of, warp
 
 MOTION_CHANNELS = 6  # dx, dy and a confidence from windows of two sizes
 HIDDEN, MOTION_HIDDEN = 256, 128  # features that the class is read from: F(g), closed-form motion
@@ -73,7 +73,7 @@ class ConvStack(nn.Sequential):
 class MERHead(nn.Module):
     """All F(g) of a clip, pair by pair -> class: 3-D convolution, 3-D max-pooling, classifier [figure, released].
 
-    With `motion` in the config, a second opinion is added to the logits; see `MotionOpinion`.
+    With `motion` in the config, a second opinion is added to the logits; see `MotionBranch`.
     """
 
     def __init__(self, config: MOLConfig) -> None:
@@ -82,7 +82,7 @@ class MERHead(nn.Module):
         pooled = (config.side // 4) ** 2 * ((2 * (config.frames - 1) - 4) // 2)
         self.hidden = nn.Linear(32 * pooled, HIDDEN)
         self.classify = nn.Linear(HIDDEN, config.num_classes)
-        self.motion = MotionOpinion(config) if config.motion else None
+        self.motion = MotionBranch(config) if config.motion else None
 
     def look(self, first_BPCSS: Tensor, second_BPCSS: Tensor, moved_BPMSS: Tensor | None = None) -> Tensor:
         """What the class is read from: features of both frames of each pair, (B, P, C, S, S), and motion -> (B, D)."""
@@ -100,7 +100,7 @@ class MERHead(nn.Module):
         return out if self.motion is None else out + self.motion.classify(seen_BD[:, HIDDEN:])
 
 
-class MotionOpinion(nn.Module):
+class MotionBranch(nn.Module):
     """A clip's class from how each of its pairs moves, and from what F(g) says is there.
 
     Not in the paper, whose classifier has to find subpixel motion in the features alone and, with few clips, does not;
@@ -255,7 +255,7 @@ class MOL(nn.Module):
         self.landmarks: nn.Module | None = None
         self.flow: nn.Module | None = None
         self.units = UnitsHead(config) if config.units else None
-        self.pairs = PairsOf(config.size) if config.motion or (config.flow and config.flow_head == "lite") else None
+        self.pairs = FramePairs(config.size) if config.motion or (config.flow and config.flow_head == "lite") else None
         if config.landmarks:
             self.landmarks = LandmarkHead(config) if config.landmark_head == "dense" else HeatmapLandmarkHead(config)
         if config.flow:

@@ -22,7 +22,7 @@ from openmer.errors import InputError, to_install
 from openmer.files import write_new_file
 from openmer.models.config import HEADS, Head
 from openmer.models.mol import MOL
-from openmer.models.weights import SCHEMA, WeightsRecord, record_from
+from openmer.models.weights import SCHEMA, ModelCard, record_from
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MISSING = f"this needs {', '.join(PACKAGES)}; {to_install('onnx', *PACKAGES)}"
@@ -47,7 +47,7 @@ class _Heads(nn.Module):
 
 def export_onnx(
     model: MOL,
-    record: WeightsRecord,
+    record: ModelCard,
     out: Path | str,
     *,
     heads: Collection[Head] | None = None,

@@ -20,7 +20,7 @@ from torch import Tensor
 from openmer.clip import person_of
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.models.config import MOLConfig, within
+from openmer.models.config import MOLConfig, belongs_to
 from openmer.models.mol import MOL
 
 SCHEMA = "openmer.weights/1"
@@ -28,7 +28,7 @@ RUN_WEIGHTS = "model.safetensors"  # in the folder of a training run
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsRecord:
+class ModelCard:
     """What the weights are; every result made with them carries it.
 
     Attributes:
@@ -76,7 +76,7 @@ def save_model(
     licence: str = "unknown",
     notes: str = "",
     people: tuple[str, ...] | None = None,
-) -> WeightsRecord:
+) -> ModelCard:
     """Write `path` (.safetensors) and its record (.json).
 
     Raises:
@@ -89,7 +89,7 @@ def save_model(
     if len(classes) != model.config.num_classes:
         raise InputError(f"the network has {model.config.num_classes} classes, {len(classes)} names were given")
     data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
-    record = WeightsRecord(
+    record = ModelCard(
         file=path.name,
         sha256=hashlib.sha256(data).hexdigest(),
         config=model.config,
@@ -120,7 +120,7 @@ def shipped() -> dict[str, Path]:
     return {p.stem: p for p in sorted(Path(str(folder)).glob("*.json"))}
 
 
-def read_record(name_or_path: Path | str) -> WeightsRecord:
+def read_record(name_or_path: Path | str) -> ModelCard:
     """Read the record of shipped weights, by name, or of a .safetensors or .json file.
 
     Raises:
@@ -134,7 +134,7 @@ def read_record(name_or_path: Path | str) -> WeightsRecord:
     return record_from(content, path)
 
 
-def record_from(content: Any, path: Path) -> WeightsRecord:
+def record_from(content: Any, path: Path) -> ModelCard:
     """Build the record from plain values; `path` is for messages.
 
     Raises:
@@ -150,11 +150,11 @@ def record_from(content: Any, path: Path) -> WeightsRecord:
         people = content.get("people")  # older records do not say
         if not isinstance(people, list | None):
             raise TypeError(f"people must be a list of names, got {people!r:.40}")
-        values = {f.name: content[f.name] for f in fields(WeightsRecord) if f.name != "people"}
+        values = {f.name: content[f.name] for f in fields(ModelCard) if f.name != "people"}
         units = {"units": tuple(config.get("units", ()))}  # older records have none
         values |= {"config": MOLConfig(**{**config, **units}), "classes": tuple(content["classes"])}
         values["people"] = None if people is None else tuple(people)
-        record = WeightsRecord(**values)
+        record = ModelCard(**values)
         _check_types(record)
     except (KeyError, TypeError) as error:
         raise InputError(f"the record {path} is damaged: {error!r}") from error
@@ -167,7 +167,7 @@ def record_from(content: Any, path: Path) -> WeightsRecord:
     return record
 
 
-def _check_types(record: WeightsRecord) -> None:
+def _check_types(record: ModelCard) -> None:
     for name in ("file", "sha256", "trained_on", "licence", "notes"):
         if not isinstance(getattr(record, name), str):
             raise TypeError(f"{name} must be text, got {getattr(record, name)!r:.40}")
@@ -257,7 +257,7 @@ def initialise(
     have, state = source.state_dict(), model.state_dict()
     taken: dict[str, Tensor] = {}
     left = []
-    for name in (name for name in state if within(name, parts)):
+    for name in (name for name in state if belongs_to(name, parts)):
         rows = _rows(name, model, source, classes)
         if rows and name in have and have[name].shape[1:] == state[name].shape[1:]:
             taken[name] = state[name].clone()
@@ -270,7 +270,7 @@ def initialise(
         else:
             left.append(name)
     for part in parts:
-        if not any(within(name, (part,)) for name in taken):
+        if not any(belongs_to(name, (part,)) for name in taken):
             raise InputError(f"none of {part} of {source.config.preset} fits {model.config.preset}")
     model.load_state_dict({**state, **taken})
     return left

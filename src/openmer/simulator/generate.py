@@ -44,7 +44,7 @@ from openmer.version import __version__, commit
 MARKER = "dataset.json"
 OWN = (MARKER, "samples.csv", "intervals.csv", "frames", "videos", "truth", "contact_sheet.png")
 SCHEMA = "openmer.simulated/1"
-MOST_FLOW_PX = 127
+MAX_FLOW_PX = 127
 
 COLUMNS = (
     "subject",
@@ -271,7 +271,7 @@ def _write_sample(folder: Path, settings: SimulateSettings, subject: int, sample
 
 def write_video(folder: Path, settings: SimulateSettings, subject: int, sample: int) -> Part:
     """Write one long recording: its video, then its truth, `truth/SUBJECT/NAME.json` last."""
-    from openmer.writer import VideoWriter  # clips need no video library
+    from openmer.media.writer import VideoWriter  # clips need no video library
 
     recording = draw_video(settings, subject, sample)
     person, name = person_name(settings.seed, subject), f"long_{sample + 1:03d}"
@@ -355,9 +355,9 @@ def _stored(flow: Array) -> Array:
     Raises:
         InputError: it is too large for that.
     """
-    if np.abs(flow).max(initial=0.0) >= MOST_FLOW_PX:
+    if np.abs(flow).max(initial=0.0) >= MAX_FLOW_PX:
         raise InputError(
-            f"the flow reaches {np.abs(flow).max():.0f} px, and files hold up to {MOST_FLOW_PX} px: make smaller "
+            f"the flow reaches {np.abs(flow).max():.0f} px, and files hold up to {MAX_FLOW_PX} px: make smaller "
             "pictures (--size), calm heads, or no flow (--no-flow)"
         )
     return np.asarray(np.rint(flow / FLOW_STEP_PX), np.int16)

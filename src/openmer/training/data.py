@@ -20,7 +20,7 @@ from torch import Tensor
 from openmer.clip import Array
 from openmer.clips.flow import optical_flow, stacked_motion
 from openmer.clips.store import ClipStore, Entry, StoredClip
-from openmer.clips.transforms import EVAL, TRAIN, TransformSettings, middle, transform
+from openmer.clips.transforms import EVAL, TRAIN, TransformSettings, center_crop, transform
 from openmer.errors import InputError
 
 Balance = Literal["none", "weights", "sampler"]
@@ -211,7 +211,7 @@ def motion_to_apex(clip: StoredClip) -> Array:
     STSTNet and Off-ApexNet are given the annotated apex; here it is the frame where the mean motion since the first
     frame is largest, so that they are told no more than MOL is.
     """
-    frames = middle(clip.frames)
+    frames = center_crop(clip.frames)
     flows = [optical_flow(frames[0], frame, "dis") for frame in frames[1:]]
     apex = int(np.argmax([np.hypot(*flow).mean() for flow in flows]))
     return stacked_motion(flows[apex])

@@ -27,7 +27,7 @@ from openmer.clips.store import Entry, digest_of
 from openmer.clips.transforms import TransformSettings, transform
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.models.config import CHANNELS, CLIP_HEADS, Head, within
+from openmer.models.config import CHANNELS, CLIP_HEADS, Head, belongs_to
 from openmer.models.mol import MOL, Encoded, MOLOutput
 from openmer.training.data import Balance, Batch, ClipData
 
@@ -151,7 +151,7 @@ class EncodedClips:
         return self._root / f"{entry.key}-{entry.number}{part}.npy"
 
 
-class Decision(nn.Module):
+class FeatureHeads(nn.Module):
     """The network after its backbone: output of `packed`, (B, P, 2 C + M, S, S) -> everything except flow."""
 
     def __init__(self, model: MOL) -> None:
@@ -188,10 +188,10 @@ def _digest(model: MOL, settings: TransformSettings, views: int) -> str:
     """Digest of what encoded clips depend on besides the clips: weights and config except the heads', augmentation."""
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        if within(name, ("backbone",)):
+        if belongs_to(name, ("backbone",)):
             total.update(name.encode() + value.detach().cpu().numpy().tobytes())
     made_of = {name: value for name, value in asdict(model.config).items() if name not in OF_HEADS}
     return digest_of([VERSION, total.hexdigest(), made_of, asdict(settings), views])
 
 
-__all__ = ["ENCODED_HEADS", "Decision", "EncodedClips", "encode", "packed"]
+__all__ = ["ENCODED_HEADS", "EncodedClips", "FeatureHeads", "encode", "packed"]

@@ -30,19 +30,19 @@ from openmer.clips.store import digest_of
 from openmer.clips.transforms import TRAIN, TransformSettings
 from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
-from openmer.models.config import HEADS, PARTS, PRESETS, Head, within
+from openmer.models.config import HEADS, PARTS, PRESETS, Head, belongs_to
 from openmer.models.mol import MOL, MOLOutput, create_model
-from openmer.models.weights import RUN_WEIGHTS, WeightsRecord, initialise, load_model, read_record, save_model
+from openmer.models.weights import RUN_WEIGHTS, ModelCard, initialise, load_model, read_record, save_model
 from openmer.progress import progress
 from openmer.training.data import Balance, Batch, ClipData, Kind
-from openmer.training.encoded import ENCODED_HEADS, Decision, EncodedClips
+from openmer.training.encoded import ENCODED_HEADS, EncodedClips, FeatureHeads
 from openmer.training.losses import LOSSES, LossSettings, total_loss
 from openmer.training.run import Run, Validate
 from openmer.version import __version__, commit
 
 BASELINES = ("ststnet", "off-apexnet", "constant")
 MODELS = (*PRESETS, *BASELINES)
-MOST_TIMES = 4  # a clip may be in a batch: more would teach nothing, and 16 clips of MOL take some 4 GB
+MAX_TIMES = 4  # a clip may be in a batch: more would teach nothing, and 16 clips of MOL take some 4 GB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,8 +180,8 @@ def make_model(
     if settings.init is not None:
         names = (classes, read_record(settings.init).classes)
         fresh = initialise(model, load_model(settings.init), settings.init_parts, names)
-        random = [n for n in model.state_dict() if within(n, settings.freeze)]
-        random = [n for n in random if n in fresh or not within(n, settings.init_parts)]
+        random = [n for n in model.state_dict() if belongs_to(n, settings.freeze)]
+        random = [n for n in random if n in fresh or not belongs_to(n, settings.init_parts)]
         if not settings.losses.mer:  # without a loss on classes, the classifier may stay random
             random = [n for n in random if ".classify." not in n]
         if random:
@@ -192,13 +192,13 @@ def make_model(
         if fresh:
             say(f"not taken over from {settings.init}, so trained from scratch: {_parts_of(fresh)}")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not within(name, settings.freeze))
+        parameter.requires_grad_(not belongs_to(name, settings.freeze))
     return model
 
 
 def _parts_of(names: Sequence[str]) -> str:
     """The `PARTS` that these weights belong to."""
-    return ", ".join(part for part in PARTS[1:] if any(within(name, (part,)) for name in names))
+    return ", ".join(part for part in PARTS[1:] if any(belongs_to(name, (part,)) for name in names))
 
 
 class _ReadsFlow(nn.Module):
@@ -270,9 +270,9 @@ def train(
     if isinstance(model, ConstantGuesser):
         model.fit(torch.from_numpy(data.labels[data.labels >= 0]))
         return _finished(model.eval(), settings, data, out, trained_on)
-    if settings.batch > MOST_TIMES * len(data):
+    if settings.batch > MAX_TIMES * len(data):
         raise InputError(
-            f"a batch of {settings.batch} would hold each of the {len(data)} clips more than {MOST_TIMES} times; "
+            f"a batch of {settings.batch} would hold each of the {len(data)} clips more than {MAX_TIMES} times; "
             "choose a smaller --batch"
         )
     fabric = Fabric(
@@ -301,7 +301,7 @@ def train(
     units = model.config.units if isinstance(model, MOL) else ()
     reads, encoded = model, None
     if settings.views and isinstance(model, MOL):
-        reads, encoded = Decision(model), _encoded(model, data, settings, part, console)
+        reads, encoded = FeatureHeads(model), _encoded(model, data, settings, part, console)
         fabric.barrier()
     wrapped, optimizer = fabric.setup(reads, optimizer)
     weights = data.class_weights().to(fabric.device) if settings.balance == "weights" else None
@@ -466,7 +466,7 @@ def _finished(
     return model
 
 
-def _seen(data: ClipData, begun: WeightsRecord | None) -> tuple[str, ...] | None:
+def _seen(data: ClipData, begun: ModelCard | None) -> tuple[str, ...] | None:
     """Whom the weights have seen, including those seen by the initial weights; None if these do not say."""
     names = {"/".join(person) for person in data.people}
     if data.store.settings.get("kind") == SIMULATED:  # one line per seed, not thousands

@@ -18,13 +18,13 @@ from openmer.errors import InputError
 from openmer.face.align import AlignMode
 from openmer.face.detect import DlibFaceModel, FaceTracker
 from openmer.files import new_directory
-from openmer.progress import Watch, progress
+from openmer.media.reader import VideoReader
+from openmer.media.writer import VideoWriter
+from openmer.progress import ProgressCallback, progress
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__
 from openmer.video.measure import FlowCache, Measurements, measure
-from openmer.video.motion import MotionMeter
 from openmer.video.overlay import OverlayPainter
-from openmer.video.reader import VideoReader
 from openmer.video.recognition import (
     CAUTION,
     CLASSICAL,
@@ -34,10 +34,11 @@ from openmer.video.recognition import (
     Recognizer,
     Runtime,
     load_engine,
+    provenance_of,
     reviewed,
     threshold_for,
-    what_judged,
 )
+from openmer.video.regions import MotionMeter
 from openmer.video.report import (
     Explainer,
     KeyMoment,
@@ -47,7 +48,6 @@ from openmer.video.report import (
     write_report,
 )
 from openmer.video.spotting import FEW_FPS, SpottingSettings, largest_step, spot
-from openmer.writer import VideoWriter
 
 MARKER = "timeline.json"
 EXPLANATIONS = "explanations.json"
@@ -80,10 +80,10 @@ class AnalyzeSettings:
             .onnx file.
         device: where the network runs: `auto`, `cpu` or `cuda`.
         runtime: `torch`, or `onnx` for onnxruntime (extra `onnx`).
-        least_expression: a candidate is set aside if the network's probability of all expressions together is below
+        expression_threshold: a candidate is set aside if the network's probability of all expressions together is below
             this.
-        alarms_per_minute: sets `least_expression` so that the weights gave at most this many false alarms per minute on
-            simulated videos.
+        alarms_per_minute: sets `expression_threshold` so that the weights gave at most this many false alarms a minute
+            on simulated videos.
         predictor: dlib's 68-point predictor; by default the installed one.
         spotting: what counts as a candidate.
     """
@@ -97,7 +97,7 @@ class AnalyzeSettings:
     engine: str = DEFAULT_ENGINE
     device: str = "auto"
     runtime: Runtime = "torch"
-    least_expression: float = 0.5
+    expression_threshold: float = 0.5
     alarms_per_minute: float | None = None
     predictor: Path | None = None
     spotting: SpottingSettings = field(default_factory=SpottingSettings)
@@ -145,17 +145,17 @@ def analyze(
         InputError: the video cannot be read, has fewer than two frames, or shows no face.
         OutputError: `out` already exists or cannot be written.
     """
-    return analyze_whole(video, out, settings, overwrite=overwrite, console=console).timeline
+    return run_analysis(video, out, settings, overwrite=overwrite, console=console).timeline
 
 
-def analyze_whole(
+def run_analysis(
     video: Path | str,
     out: Path | str,
     settings: AnalyzeSettings | None = None,
     *,
     overwrite: bool = False,
     console: Console | None = None,
-    watch: Watch | None = None,
+    watch: ProgressCallback | None = None,
     explainer: Explainer | None = None,
     asked_s: Sequence[float] = (),
 ) -> Analysis:
@@ -173,7 +173,7 @@ def analyze_whole(
     if settings.alarms_per_minute is not None:
         if engine is None:
             raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
-        settings = replace(settings, least_expression=threshold_for(engine.record, settings.alarms_per_minute))
+        settings = replace(settings, expression_threshold=threshold_for(engine.record, settings.alarms_per_minute))
     with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
@@ -255,7 +255,7 @@ def _measure(
     engine: Engine | None,
     flows: FlowCache | None,
     console: Console,
-    watch: Watch | None,
+    watch: ProgressCallback | None,
 ) -> tuple[Measurements, Recognition | None]:
     tracker = FaceTracker(DlibFaceModel(settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
@@ -282,7 +282,7 @@ def _draw(
     flows: FlowCache | None,
     folder: Path,
     console: Console,
-    watch: Watch | None,
+    watch: ProgressCallback | None,
 ) -> None:
     """The second pass over the video: key frames for the report and, if flows were kept, the overlay."""
     if flows is None:
@@ -314,12 +314,12 @@ def _timeline(
 ) -> Timeline:
     times = measured.signals.times_s
     intervals = spot(measured.signals, settings.spotting)
-    learned = what_judged(CLASSICAL, None)
+    learned = provenance_of(CLASSICAL, None)
     if recognition is not None:
         intervals = tuple(
-            reviewed(i, recognition.windows, recognition.engine, settings.least_expression) for i in intervals
+            reviewed(i, recognition.windows, recognition.engine, settings.expression_threshold) for i in intervals
         )
-        learned = what_judged(recognition.engine.name, recognition.engine.record)
+        learned = provenance_of(recognition.engine.name, recognition.engine.record)
     return Timeline(
         intervals=intervals,
         start_s=float(times[0]),

@@ -13,10 +13,10 @@ from openmer.clip import CROP_PX, NUM_LANDMARKS, Array
 from openmer.errors import InputError
 from openmer.face.align import Alignment
 from openmer.face.detect import Face, FaceTracker
+from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, as_gray
 from openmer.timeline import NO_FACE, Interval
-from openmer.video.motion import REGION_NAMES, FrameMotion, MotionMeter
-from openmer.video.reader import LEAST_FPS, MOST_FPS, Frame, as_gray
 from openmer.video.recognition import Recognition, Recognizer
+from openmer.video.regions import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.spotting import Signals, region_motion
 
 _HEAD = ("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct")
@@ -125,7 +125,7 @@ class Measurements:
         motion = region_motion(s)
         for k, name in enumerate(REGION_NAMES):
             columns[f"{name}_px"] = motion[:, k]
-            columns[f"{name}_dx_px"], columns[f"{name}_dy_px"] = s.standing[:, k].T
+            columns[f"{name}_dx_px"], columns[f"{name}_dy_px"] = s.displacement[:, k].T
         return pd.DataFrame(columns)
 
     def save_landmarks(self, path: Path, recognition: Recognition | None = None) -> None:
@@ -168,7 +168,7 @@ def read_signals(frames_csv: Path | str) -> Signals:
         return Signals(
             frames=table["frame"].to_numpy(np.int64),
             times_s=table["time_s"].to_numpy(np.float64),
-            standing=table[list(_STANDING)].to_numpy(np.float32).reshape(-1, len(REGION_NAMES), 2),
+            displacement=table[list(_STANDING)].to_numpy(np.float32).reshape(-1, len(REGION_NAMES), 2),
             head=table[list(_HEAD)].to_numpy(np.float32),
             eyes_open=table[list(_EYES)].to_numpy(np.float32),
             track=table["track"].to_numpy(np.int64),
@@ -214,7 +214,7 @@ def measure(
         raise InputError(f"motion needs at least 2 frames, but there {_was(len(rows))} in the part to analyse")
     measured = _collected(rows)
     step = float(np.median(np.diff(measured.signals.times_s)))
-    if not 0.99 / MOST_FPS <= step <= 1.01 / LEAST_FPS:
+    if not 0.99 / MAX_FPS <= step <= 1.01 / MIN_FPS:
         raise InputError(
             f"the video states {1 / step:.3g} frames a second, which no camera records; give its rate with --fps"
         )
@@ -245,7 +245,7 @@ _PARTS: dict[str, tuple[int, ...]] = {
     "score": (),
     "box": (4,),
     "landmarks": (NUM_LANDMARKS, 2),
-    "standing": (len(REGION_NAMES), 2),
+    "displacement": (len(REGION_NAMES), 2),
     "head": (4,),
     "flow_median": (),
     "eyes_open": (2,),
@@ -261,7 +261,7 @@ def _row(frame: Frame, face: Face | None, motion: FrameMotion | None) -> _Row:
         face.score,
         (box.left, box.top, box.right, box.bottom),
         face.landmarks,
-        motion.standing,
+        motion.displacement,
         motion.head,
         motion.flow_median_px,
         motion.eyes_open,
@@ -282,7 +282,7 @@ def _collected(rows: list[_Row]) -> Measurements:
     signals = Signals(
         frames=np.array([row.frame for row in rows], np.int64),
         times_s=np.array([row.time_s for row in rows], np.float64),
-        standing=part["standing"],
+        displacement=part["displacement"],
         head=part["head"],
         eyes_open=part["eyes_open"],
         track=np.array([row.track for row in rows], np.int64),

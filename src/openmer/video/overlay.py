@@ -19,8 +19,8 @@ from openmer.clips.flow import flow_to_colour
 from openmer.face.align import Alignment
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline, Window
 from openmer.video.measure import Measurements
-from openmer.video.motion import REGION_NAMES
 from openmer.video.recognition import Recognition
+from openmer.video.regions import REGION_NAMES
 from openmer.video.spotting import region_motion
 
 Image = npt.NDArray[np.uint8]
@@ -38,7 +38,7 @@ CLASS_COLOURS = {NONE: "#eeeeee", "negative": "#0072b2", "positive": "#009e73", 
 SPARE_COLOURS = ("#e69f00", "#f0e442", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#000000")
 NETWORK_RGB = (255, 190, 60)
 FULL_COLOUR_PX = 2.0  # motion drawn in full colour, px of the crop
-MOST_SHOWN_PX = 4.0  # the traces are cut off here
+MAX_SHOWN_PX = 4.0  # the traces are cut off here
 STRIP_HEIGHT = 170
 LEGEND_PX = 150
 SURE = 0.5  # an expression is written on the picture if its probability is above this
@@ -225,10 +225,10 @@ def _even(value: float) -> int:
     return max(2, 2 * round(value / 2))
 
 
-def draw_marks(axes: Axes, intervals: Sequence[Interval], least_s: float) -> None:
-    """Coloured bands over an axis of seconds; intervals shorter than `least_s` are widened to it so as to be seen."""
+def draw_marks(axes: Axes, intervals: Sequence[Interval], min_s: float) -> None:
+    """Coloured bands over an axis of seconds; intervals shorter than `min_s` are widened to it so as to be seen."""
     for interval in intervals:
-        width = max(interval.duration_s, least_s)
+        width = max(interval.duration_s, min_s)
         start = (interval.onset_s + interval.offset_s - width) / 2
         axes.axvspan(start, start + width, color=COLOURS.get(interval.label, "#000000"), alpha=0.85, lw=0)
 
@@ -251,7 +251,7 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
         draw_probabilities(band, timeline, legend=False)
         band.set_axis_off()
     axes.set_xlim(start, end)
-    axes.set_ylim(0, float(np.clip(np.nanmax(motion, initial=0.0), 1.0, MOST_SHOWN_PX)))
+    axes.set_ylim(0, float(np.clip(np.nanmax(motion, initial=0.0), 1.0, MAX_SHOWN_PX)))
     axes.tick_params(labelsize=7)
     axes.set_ylabel("px", fontsize=7)
     axes.set_xlabel("seconds", fontsize=7, labelpad=0)

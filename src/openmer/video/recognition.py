@@ -31,9 +31,9 @@ from openmer.face.detect import Face
 from openmer.models.config import HEADS
 from openmer.models.mol import MOL
 from openmer.models.onnx import OnnxNetwork, export_onnx
-from openmer.models.weights import WeightsRecord, load_model, read_record
+from openmer.models.weights import ModelCard, load_model, read_record
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Window
-from openmer.video.motion import REGION_NAMES, region_flow
+from openmer.video.regions import REGION_NAMES, region_flow
 
 Runtime = Literal["torch", "onnx"]
 CLASSICAL = "classical"  # the engine without a network
@@ -60,7 +60,7 @@ class Engine:
     """
 
     name: str
-    record: WeightsRecord
+    record: ModelCard
     network: MOL | OnnxNetwork
 
     @property
@@ -123,7 +123,7 @@ class Answer(NamedTuple):
         return Answer(self.probabilities[k], *(None if part is None else part[k] for part in self[1:]))
 
 
-def what_judged(name: str, record: WeightsRecord | None) -> dict[str, Any]:
+def provenance_of(name: str, record: ModelCard | None) -> dict[str, Any]:
     """What a result says about the weights behind it, or that there are none."""
     if record is None:
         return {
@@ -165,7 +165,7 @@ def load_engine(name_or_path: str | Path, device: str = "auto", runtime: Runtime
     return Engine(name, record, _as_onnx(model, record) if runtime == "onnx" else model.to(where))
 
 
-def _as_onnx(model: MOL, record: WeightsRecord) -> OnnxNetwork:
+def _as_onnx(model: MOL, record: ModelCard) -> OnnxNetwork:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, record, path)
@@ -204,7 +204,7 @@ class Verdict:
     units: Array | None
     alignment: Alignment
 
-    def window(self, record: WeightsRecord) -> Window:
+    def window(self, record: ModelCard) -> Window:
         """The window as a timeline stores it."""
         return Window(
             start_s=round(float(self.times_s[0]), 6),
@@ -323,8 +323,8 @@ def _well_inside(window: Window, moment_s: float) -> bool:
     return window.start_s + room <= moment_s <= window.end_s - room
 
 
-def threshold_for(record: WeightsRecord, alarms_per_minute: float) -> float:
-    """The smallest `least_expression` at which these weights gave at most this many false alarms per minute.
+def threshold_for(record: ModelCard, alarms_per_minute: float) -> float:
+    """The smallest `expression_threshold` at which these weights gave at most this many false alarms per minute.
 
     It was measured on simulated videos of people that the weights had not seen (`benchmarks/spotting.py`); real videos
     have other rates.
@@ -338,7 +338,7 @@ def threshold_for(record: WeightsRecord, alarms_per_minute: float) -> float:
             f"the rate of false alarms of {record.file} has not been measured; leave out --alarms-per-minute, or "
             "measure it with benchmarks/spotting.py"
         )
-    fitting = [p["least_expression"] for p in measured if p["alarms_per_minute"] <= alarms_per_minute]
+    fitting = [p["expression_threshold"] for p in measured if p["alarms_per_minute"] <= alarms_per_minute]
     if not fitting:
         fewest = min(p["alarms_per_minute"] for p in measured)
         raise InputError(
@@ -348,7 +348,7 @@ def threshold_for(record: WeightsRecord, alarms_per_minute: float) -> float:
     return float(min(fitting))
 
 
-def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, least_expression: float) -> Interval:
+def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, expression_threshold: float) -> Interval:
     """Add the network's opinion to a candidate, and set it aside if the network sees too little of an expression."""
     if interval.label != CANDIDATE:
         return interval
@@ -356,7 +356,7 @@ def reviewed(interval: Interval, windows: Iterable[Window], engine: Engine, leas
     probabilities, units = _means(w.probabilities for w in shown), _means(w.action_units for w in shown)
     if probabilities is None:
         return interval
-    aside = engine.none is not None and 1 - probabilities[engine.none] < least_expression
+    aside = engine.none is not None and 1 - probabilities[engine.none] < expression_threshold
     return replace(interval, probabilities=probabilities, action_units=units, label=SET_ASIDE if aside else CANDIDATE)
 
 

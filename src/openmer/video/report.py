@@ -13,18 +13,18 @@ from matplotlib.figure import Figure
 from openmer.clip import Array, Gray
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
+from openmer.media.reader import as_gray
 from openmer.page import figure_svg, image_uri, render, svg_uri
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.measure import Measurements
-from openmer.video.motion import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
-from openmer.video.reader import as_gray
 from openmer.video.recognition import Engine, look
+from openmer.video.regions import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.spotting import region_motion
 
 Image = npt.NDArray[np.uint8]
 
-MOST_MOMENTS = 12
+MAX_MOMENTS = 12
 _ARROW_STEP = 8  # px of the crop between arrows
 _ZOOM = 2  # key frames are shown at 256 px
 _MAGNIFIED_PX = 5.0  # length of the largest motion once magnified, px of the crop; more tears the picture
@@ -75,7 +75,7 @@ def choose_moments(
     rank = {CANDIDATE: 0, SET_ASIDE: 1, LARGE_MOTION: 2, BLINK: 3}
     ranked = sorted(timeline, key=lambda i: (rank.get(i.label, 4), -(i.score or 0.0)))
     candidates = len(timeline.labelled(CANDIDATE))
-    chosen = list(asked) or ranked[: min(MOST_MOMENTS, max(candidates, 4))]
+    chosen = list(asked) or ranked[: min(MAX_MOMENTS, max(candidates, 4))]
     moments = []
     for interval in sorted(chosen, key=lambda i: i.onset_s):
         row = int(np.searchsorted(measured.frames, interval.onset_frame or 0))
@@ -189,7 +189,7 @@ class MomentPictures:
             (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_coloured(flow, reach))),
             (
                 f"the same as arrows on the onset, {times} times as long",
-                image_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, least_px=0.15 * reach)),
+                image_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, min_px=0.15 * reach)),
             ),
         ]
 

@@ -20,7 +20,7 @@ from scipy import ndimage, signal
 
 from openmer.clip import CROP_PX, Array, Times
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, Interval
-from openmer.video.motion import EYES, REGION_NAMES
+from openmer.video.regions import EYES, REGION_NAMES
 
 FEW_FPS = 60  # at fewer frames a second the shortest micro-expressions are one or two frames long
 
@@ -38,32 +38,32 @@ class SpottingSettings:
     """What counts as a candidate.
 
     Attributes:
-        least_s: shortest event, seconds.
+        min_s: shortest event, seconds.
         longest_s: longest event, seconds.
-        least_px: smallest peak, pixels of the 128 crop.
-        most_px: an event in which any region or the head itself moves farther is marked as large motion instead: what
+        min_px: smallest peak, pixels of the 128 crop.
+        max_px: an event in which any region or the head itself moves farther is marked as large motion instead: what
             an affine motion of the head leaves then looks like motion of the face.
         contrast: how many times the typical size around that moment an excursion must reach.
         context_s: total length of the surroundings from which the typical size is taken, seconds.
         baseline_s: length of the running median that follows slow motion, seconds.
-        foot: height, as a share of the peak, at which an event begins and ends.
+        rel_height: height, as a share of the peak, at which an event begins and ends.
         settle_s: how long before an event and after it the region's places are compared, seconds.
-        astray: how far apart these may be, as a share of the peak; otherwise the event is part of something longer.
+        max_return_error: how far apart these may be, as a share of the peak; else it is part of something longer.
         head_share: an event must exceed this share of how far the middle of the face moves with the head meanwhile.
         blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
         blink_ratio: eye aspect ratio that they must also fall below; wide eyes returning to normal are not a blink.
     """
 
-    least_s: float = 1 / 25
+    min_s: float = 1 / 25
     longest_s: float = 1 / 2
-    least_px: float = 0.2
-    most_px: float = 4.0
+    min_px: float = 0.2
+    max_px: float = 4.0
     contrast: float = 5.0
     context_s: float = 4.0
     baseline_s: float = 1.5
-    foot: float = 0.15
+    rel_height: float = 0.15
     settle_s: float = 0.1
-    astray: float = 0.5
+    max_return_error: float = 0.5
     head_share: float = 0.25
     blink_closure: float = 0.3
     blink_ratio: float = 0.23
@@ -76,7 +76,7 @@ class Signals:
     Attributes:
         frames: (n,) frame numbers in the source.
         times_s: (n,) seconds.
-        standing: (n, R, 2) px, see `openmer.video.motion`.
+        displacement: (n, R, 2) px, see `openmer.video.regions`.
         head: (n, 4) dx, dy (px), roll (degrees), growth (percent) since the previous frame.
         eyes_open: (n, 2) eye aspect ratio.
         track: (n,) track number, -1 where there was no face.
@@ -84,7 +84,7 @@ class Signals:
 
     frames: npt.NDArray[np.int64]
     times_s: Times
-    standing: Array
+    displacement: Array
     head: Array
     eyes_open: Array
     track: npt.NDArray[np.int64]
@@ -96,9 +96,9 @@ class _Event:
 
     Attributes:
         region: its index.
-        start: where it leaves its foot.
+        start: where it leaves its rel_height.
         peak: the apex.
-        end: where it is back at its foot.
+        end: where it is back at its rel_height.
         height: of the peak, px.
         score: the height over the threshold there.
         returns: whether the region is then where it was before.
@@ -150,7 +150,7 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
 
     events = [
         event
-        for region, path in enumerate(_paths(even, times, signals.standing[part], rate))
+        for region, path in enumerate(_paths(even, times, signals.displacement[part], rate))
         for event in _events(region, path, rate, settings)
         if event.height > settings.head_share * _reach(head[:, :1], event)
     ]
@@ -159,7 +159,7 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
     blinked = {event for group in blinking for event in group}
     groups = blinking + _grouped([event for event in events if event.returns and event not in blinked])
     intervals = [
-        _interval(group, even, times, signals.frames[part], closed, _reach(head, group[0]), settings.most_px)
+        _interval(group, even, times, signals.frames[part], closed, _reach(head, group[0]), settings.max_px)
         for group in groups
     ]
     blinks = [c for c in closed if _between_open_eyes(eyes, c, rate)]
@@ -169,12 +169,12 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
 def region_motion(signals: Signals, settings: SpottingSettings | None = None) -> Array:
     """What the spotter judges, one value per frame and region: (n, R) px from the region's slow drift, or NaN."""
     settings = settings or SpottingSettings()
-    motion = np.full(signals.standing.shape[:2], np.nan, np.float32)
+    motion = np.full(signals.displacement.shape[:2], np.nan, np.float32)
     for first, last in _stretches(signals):
         times = signals.times_s[first:last]
         even, rate = _even_times(times)
         if len(even) >= _FEWEST:
-            for region, path in enumerate(_paths(even, times, signals.standing[first:last], rate)):
+            for region, path in enumerate(_paths(even, times, signals.displacement[first:last], rate)):
                 motion[first:last, region] = np.interp(times, even, excursion(path, rate, settings))
     return motion
 
@@ -184,12 +184,12 @@ def _even_times(times: Times) -> tuple[Curve, float]:
     return np.arange(times[0], times[-1] + 0.25 / rate, 1 / rate), rate
 
 
-def _paths(even: Curve, times: Times, standing: Array, rate: float) -> Iterator[Curve]:
+def _paths(even: Curve, times: Times, displacement: Array, rate: float) -> Iterator[Curve]:
     """Where each region stands, evenly sampled and smoothed over a tenth of a second: R times (n, 2) px."""
     # Region by region: all at once would take twelve times the memory for a long video.
     length = _odd(0.1 * rate, least=5)
-    for region in range(standing.shape[1]):
-        path = _resampled(even, times, standing[:, region])
+    for region in range(displacement.shape[1]):
+        path = _resampled(even, times, displacement[:, region])
         yield signal.savgol_filter(path, length, 2, axis=0) if len(path) > length else path
 
 
@@ -209,18 +209,18 @@ def excursion(path: Curve, rate: float, settings: SpottingSettings) -> Curve:
 def _events(region: int, path: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
     curve = excursion(path, rate, settings)
     usual = ndimage.median_filter(curve, size=_odd(settings.context_s * rate, least=3), mode="mirror")
-    threshold = np.maximum(settings.least_px, settings.contrast * usual)
+    threshold = np.maximum(settings.min_px, settings.contrast * usual)
     peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
     for peak in peaks:
-        # The excursion has to return: on both sides it falls to its foot before anything higher comes.
-        start = _crossing(curve, peak, -1, settings.foot)
-        end = _crossing(curve, peak, +1, settings.foot)
+        # The excursion has to return: on both sides it falls to its rel_height before anything higher comes.
+        start = _crossing(curve, peak, -1, settings.rel_height)
+        end = _crossing(curve, peak, +1, settings.rel_height)
         if start is None or end is None:
             continue
-        if settings.least_s <= (end - start) / rate <= settings.longest_s + 1 / rate:
+        if settings.min_s <= (end - start) / rate <= settings.longest_s + 1 / rate:
             height = float(curve[peak])
             left = _difference(path, start - settings.settle_s * rate, end + settings.settle_s * rate)
-            returns = left <= settings.astray * height
+            returns = left <= settings.max_return_error * height
             yield _Event(region, start, int(peak), end, height, height / float(threshold[peak]), returns)
 
 
@@ -230,9 +230,9 @@ def _difference(path: Curve, before: float, after: float) -> float:
     return float(np.hypot(*(np.diff(np.interp((before, after), at, axis))[0] for axis in path.T)))
 
 
-def _crossing(curve: Curve, peak: int, step: int, foot: float) -> float | None:
-    """Where the curve, followed from its peak, has fallen to `foot` of it; None if it never does or rises higher."""
-    level, here = foot * curve[peak], peak
+def _crossing(curve: Curve, peak: int, step: int, rel_height: float) -> float | None:
+    """Where the curve, followed from its peak, has fallen to `rel_height` of it; None if it never does or rises."""
+    level, here = rel_height * curve[peak], peak
     while 0 <= here + step < len(curve):
         following = here + step
         if curve[following] > curve[peak]:
@@ -293,12 +293,12 @@ def _interval(
     frames: npt.NDArray[np.int64],
     closed: Sequence[tuple[int, int, int]],
     head_px: float,
-    most_px: float,
+    max_px: float,
 ) -> Interval:
     strongest = group[0]
     regions = [e.region for e in group]
     label = BLINK if _is_blink(group, closed) else CANDIDATE
-    if label == CANDIDATE and max(head_px, *(e.height for e in group)) > most_px:
+    if label == CANDIDATE and max(head_px, *(e.height for e in group)) > max_px:
         label = LARGE_MOTION
     return _placed(
         label,

@@ -20,15 +20,15 @@ from rich.text import Text
 
 from openmer.errors import InputError
 from openmer.files import new_directory
-from openmer.models.weights import WeightsRecord, read_record
+from openmer.media.camera import LiveSource
+from openmer.media.reader import Frame
+from openmer.models.weights import ModelCard, read_record
 from openmer.timeline import NO_FACE, Interval, Timeline, Window
 from openmer.version import __version__
-from openmer.video.live import LiveSource
-from openmer.video.motion import REGION_NAMES
-from openmer.video.reader import Frame
-from openmer.video.recognition import CAUTION, CLASSICAL, LONGEST_S, what_judged
+from openmer.video.live import Moment, StreamSettings, stream
+from openmer.video.recognition import CAUTION, CLASSICAL, LONGEST_S, provenance_of
+from openmer.video.regions import REGION_NAMES
 from openmer.video.spotting import FEW_FPS
-from openmer.video.stream import Moment, StreamSettings, stream
 
 MARKER = "timeline.json"
 OWN = (MARKER, "timeline.csv", "frames.csv")
@@ -193,7 +193,7 @@ def _row(moment: Moment, classes: Sequence[str]) -> list[Any]:
     return [moment.frame, f"{moment.time_s:.6f}", moment.face is not None, *regions, *shares]
 
 
-def _record(settings: StreamSettings) -> WeightsRecord | None:
+def _record(settings: StreamSettings) -> ModelCard | None:
     return None if settings.engine == CLASSICAL else read_record(settings.engine)
 
 
@@ -250,9 +250,9 @@ def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Ti
         provenance={
             "source": "live",
             "openmer": __version__,
-            **what_judged(Path(settings.engine).stem, record),
+            **provenance_of(Path(settings.engine).stem, record),
             "caution": CAUTION,
-            "least_expression": settings.least_expression,
+            "expression_threshold": settings.expression_threshold,
             "frames": state.frames,
             "frames_with_face": state.with_face,
             "frames_dropped": source.dropped,

@@ -29,7 +29,7 @@ from openmer.web.private import private_folder
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 POLL_S = 0.2
-MOST_SESSIONS = 50  # that Gradio remembers; by default it would keep the last 10,000 closed ones, some 30 KiB each
+MAX_SESSIONS = 50  # that Gradio remembers; by default it would keep the last 10,000 closed ones, some 30 KiB each
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _launch(settings: ServeSettings, jobs: Jobs, choices: Sequence[Choice], cons
             server_name=settings.host,
             server_port=settings.port,
             max_file_size=int(settings.limits.max_mb * 1e6),
-            state_session_capacity=MOST_SESSIONS,
+            state_session_capacity=MAX_SESSIONS,
             app_kwargs={"middleware": [door], "routes": [route]},
             theme=_theme(),
             css=_template("web.css"),

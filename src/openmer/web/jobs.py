@@ -24,7 +24,7 @@ from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progre
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 TICK_S = 0.1
-MOST_WAITING = 20
+MAX_WAITING = 20
 GRACE_S = 5.0  # least time an upload is kept, whoever left: someone else may have just uploaded the same file
 UNHELD_S = 30.0  # least time for an upload of which no session speaks: the page was closed as it arrived
 KILLED = (
@@ -125,8 +125,8 @@ class Jobs:
         with self._lock:
             self.give_up(session)
             self.hold(session, video)
-            if sum(job.state == "waiting" for job in self._jobs) >= MOST_WAITING:
-                raise InputError(f"{MOST_WAITING} analyses are already waiting; try again in a few minutes")
+            if sum(job.state == "waiting" for job in self._jobs) >= MAX_WAITING:
+                raise InputError(f"{MAX_WAITING} analyses are already waiting; try again in a few minutes")
             token = secrets.token_urlsafe(16)
             folder = self._results / token
             folder.mkdir(mode=0o700)

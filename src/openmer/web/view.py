@@ -17,8 +17,8 @@ import numpy.typing as npt
 from openmer.page import image_uri, render
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.analyze import Analysis
-from openmer.video.motion import REGION_NAMES
 from openmer.video.overlay import COLOURS, FULL_COLOUR_PX, STRIP_HEIGHT, class_colours, stacked
+from openmer.video.regions import REGION_NAMES
 from openmer.video.report import MomentRow, on_even_grid
 from openmer.video.spotting import region_motion
 
@@ -44,7 +44,7 @@ WHAT = {
 }
 TICKS = 8
 MAP = "Blues"
-LEAST_WIDTH = 0.003  # share of the timeline; a narrower mark could not be seen or clicked
+MIN_WIDTH = 0.003  # share of the timeline; a narrower mark could not be seen or clicked
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def lanes(timeline: Timeline, start: float, end: float) -> tuple[Lane, ...]:
 
 
 def _bar(interval: Interval, start: float, end: float) -> Bar:
-    width = max(interval.duration_s / (end - start), LEAST_WIDTH)
+    width = max(interval.duration_s / (end - start), MIN_WIDTH)
     middle = (interval.onset_s + interval.offset_s) / 2
     left = min(max((middle - start) / (end - start) - width / 2, 0), 1 - width)
     seek = interval.onset_s if interval.apex_s is None else interval.apex_s

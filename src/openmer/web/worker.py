@@ -19,7 +19,7 @@ RESULT = "result"  # the folder that `analyze` writes
 PAGE = "page.html"  # what the browser shows, beside it
 EXTRAS = "extras"  # what the page shows and offers beside the result: pictures, a zip
 ZIP = "all.zip"
-MOST_PIXELS = 4096 * 2304  # of a picture
+MAX_PIXELS = 4096 * 2304  # of a picture
 # What browsers and cameras write. Others can refer to further files (playlists, scripts), which must not be read.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
 
@@ -91,7 +91,7 @@ def run(order: Order, pipe: Connection) -> None:
 def _analyse(order: Order, send: Callable[[Message], None]) -> None:
     send(Progress("Starting", 0, None))
     check(order.video, order.max_seconds)
-    from openmer.video.analyze import AnalyzeSettings, analyze_whole
+    from openmer.video.analyze import AnalyzeSettings, run_analysis
     from openmer.video.recognition import CLASSICAL
     from openmer.web.view import write_page
 
@@ -102,7 +102,7 @@ def _analyse(order: Order, send: Callable[[Message], None]) -> None:
         from openmer.explain.run import ExplainSettings
 
         explainer = ExplainSettings()
-    whole = analyze_whole(order.video, out, settings, watch=lambda *step: send(Progress(*step)), explainer=explainer)
+    whole = run_analysis(order.video, out, settings, watch=lambda *step: send(Progress(*step)), explainer=explainer)
     send(Progress("Preparing the page", 0, None))
     extras = order.folder / EXTRAS
     write_page(order.folder / PAGE, whole, out, extras, order.links)
@@ -124,22 +124,22 @@ def check(video: Path, max_seconds: float) -> None:
     """
     import av.error
 
-    from openmer.video.reader import MOST_FPS, open_file, picture_stream
+    from openmer.media.reader import MAX_FPS, open_file, picture_stream
 
     try:
         with open_file(video, format_whitelist=FORMATS) as container:
             pictures = picture_stream(container, Path(video.name))
             size = pictures.codec_context
-            if size.width * size.height > MOST_PIXELS:
+            if size.width * size.height > MAX_PIXELS:
                 raise InputError(
-                    f"the pictures of {video.name} are {size.width} x {size.height}, more than {MOST_PIXELS / 1e6:.1f} "
+                    f"the pictures of {video.name} are {size.width} x {size.height}, more than {MAX_PIXELS / 1e6:.1f} "
                     "million pixels; scale them down, or crop to the face"
                 )
             first, last, packets = None, 0.0, 0
             for packet in container.demux(pictures):
                 packets += 1
-                if packets > MOST_FPS * max_seconds:
-                    raise InputError(f"{video.name} has more than {MOST_FPS} pictures a second; that is no video")
+                if packets > MAX_FPS * max_seconds:
+                    raise InputError(f"{video.name} has more than {MAX_FPS} pictures a second; that is no video")
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if stamp is None or not packet.time_base:
                     continue

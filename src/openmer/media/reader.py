@@ -23,8 +23,8 @@ from openmer.clip import Gray
 from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-LEAST_FPS, MOST_FPS = 0.1, 10_000
-MOST_DIGITS = 19  # of a frame's number; longer ones do not fit in 64 bits
+MIN_FPS, MAX_FPS = 0.1, 10_000
+MAX_DIGITS = 19  # of a frame's number; longer ones do not fit in 64 bits
 _NUMBER = re.compile(r"(\d+)\D*$")
 _COPY = re.compile(r"\d ?\(\d+\)$| - copy", re.IGNORECASE)  # `img12(2).jpg`, `img12 - Copy.jpg`; not `frame (12).jpg`
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
@@ -103,8 +103,8 @@ class VideoReader:
         end_s: float | None = None,
         gray: bool = False,
     ) -> None:
-        if fps is not None and not Fraction(1, 10) <= fps <= MOST_FPS:
-            raise InputError(f"--fps must lie between {LEAST_FPS} and {MOST_FPS}, got {float(fps):g}")
+        if fps is not None and not Fraction(1, 10) <= fps <= MAX_FPS:
+            raise InputError(f"--fps must lie between {MIN_FPS} and {MAX_FPS}, got {float(fps):g}")
         if not 0 <= start_s < math.inf or (end_s is not None and not start_s < end_s < math.inf):
             raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
         try:
@@ -294,7 +294,7 @@ def frame_number(path: Path) -> int | None:
     if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or _COPY.search(path.stem):
         return None
     match = _NUMBER.search(path.stem)
-    if match is None or len(match[1]) >= MOST_DIGITS or not path.stat().st_size:
+    if match is None or len(match[1]) >= MAX_DIGITS or not path.stat().st_size:
         return None
     return int(match[1])
 
@@ -318,7 +318,7 @@ def _numbered_images(folder: Path, fps: Fraction | None) -> tuple[list[tuple[int
     others = sorted(path.name[:80] for number, path in zip(numbers, images, strict=True) if number is None)
     if not numbered:
         raise InputError(
-            f"no image in {folder} has a number of at most {MOST_DIGITS - 1} digits in its name that says its place in "
+            f"no image in {folder} has a number of at most {MAX_DIGITS - 1} digits in its name that says its place in "
             f"time, such as img12.png (there is {others[0]}); empty images and copies do not count"
         )
     if fps is None:
@@ -326,7 +326,7 @@ def _numbered_images(folder: Path, fps: Fraction | None) -> tuple[list[tuple[int
     if not others:
         return sorted(numbered.items()), []
     who = f"{others[0]} is" if len(others) == 1 else f"{len(others)} images, such as {others[0]}, are"
-    why = f"empty, a copy, or without a number of at most {MOST_DIGITS - 1} digits in the name"
+    why = f"empty, a copy, or without a number of at most {MAX_DIGITS - 1} digits in the name"
     return sorted(numbered.items()), [f"{who} left out: {why}"]
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from openmer.clip import NONE, Array
 from openmer.clips.flow import FlowMethod, optical_flow
-from openmer.clips.transforms import middle
+from openmer.clips.transforms import center_crop
 from openmer.errors import InputError
 from openmer.evaluation.metrics import (
     Prediction,
@@ -171,7 +171,7 @@ def judge_flow(
         with torch.inference_mode():
             answer = model(batch.inputs.to(device), ("flow",))
         guesses = {"network": answer.flow[0].float().cpu().numpy(), "zero": np.zeros_like(truth)}
-        gray = middle(data.store.read(data.entries[index]).frames)
+        gray = center_crop(data.store.read(data.entries[index]).frames)
         for method in methods:
             guesses[method] = np.stack([optical_flow(a, b, method) for a, b in pairwise(gray)])
         where = moving_pixels(truth)

@@ -48,13 +48,13 @@ class Against:
         score: counts and ratios.
         rows: in order of time.
         outside: annotated intervals outside the analysed time; they count neither way.
-        least_iou: what a hit needs.
+        min_iou: what a hit needs.
     """
 
     score: SpottingScore
     rows: tuple[Judged, ...]
     outside: int
-    least_iou: float
+    min_iou: float
 
     def summary(self) -> str:
         """The ratios in one line, with the counts behind them."""
@@ -62,7 +62,7 @@ class Against:
         said = (
             f"precision {_said(s.precision)} ({s.hits} of {s.hits + s.false_alarms}), "
             f"recall {_said(s.recall)} ({s.hits} of {s.hits + s.misses}), "
-            f"F1 {_said(s.f1)} at IoU {self.least_iou:g}; "
+            f"F1 {_said(s.f1)} at IoU {self.min_iou:g}; "
             f"{_said(s.false_alarms_per_minute)} false alarms a minute in {s.seconds:.1f} s"
         )
         return said + (f"; {self.outside} annotated outside of it, not counted" if self.outside else "")
@@ -90,7 +90,7 @@ class Against:
         }
         return {
             "schema": SCHEMA,
-            "least_iou": self.least_iou,
+            "min_iou": self.min_iou,
             **asdict(score),
             **{name: None if math.isnan(value) else value for name, value in ratios.items()},
             "annotated_outside": self.outside,
@@ -110,12 +110,12 @@ class Against:
 
 
 def score_against(
-    result: Timeline, truth: Timeline, *, labels: Sequence[str] = ("candidate",), least_iou: float = MEGC_IOU
+    result: Timeline, truth: Timeline, *, labels: Sequence[str] = ("candidate",), min_iou: float = MEGC_IOU
 ) -> Against:
     """Score the intervals of `result` that carry one of `labels` against all intervals of `truth`.
 
     Raises:
-        InputError: the result has no time, or `least_iou` is not above 0 and at most 1.
+        InputError: the result has no time, or `min_iou` is not above 0 and at most 1.
     """
     seconds = result.end_s - result.start_s
     if not seconds > 0:
@@ -123,15 +123,15 @@ def score_against(
     found = [i for i in result if i.label in labels]
     inside = [i for i in truth if i.offset_s > result.start_s and i.onset_s < result.end_s]
     return Against(
-        score=score_spotting(found, inside, seconds, least_iou=least_iou),
-        rows=_rows(found, inside, least_iou),
+        score=score_spotting(found, inside, seconds, min_iou=min_iou),
+        rows=_rows(found, inside, min_iou),
         outside=len(truth) - len(inside),
-        least_iou=least_iou,
+        min_iou=min_iou,
     )
 
 
-def _rows(found: Sequence[Interval], truth: Sequence[Interval], least_iou: float) -> tuple[Judged, ...]:
-    pairs = match_intervals(found, truth, least_iou=least_iou)
+def _rows(found: Sequence[Interval], truth: Sequence[Interval], min_iou: float) -> tuple[Judged, ...]:
+    pairs = match_intervals(found, truth, min_iou=min_iou)
     rows = [Judged(kind="hit", found=found[a], truth=truth[b], iou=found[a].iou(truth[b])) for a, b in pairs]
     missed = [t for k, t in enumerate(truth) if k not in {b for _, b in pairs}]
     alarms = [f for k, f in enumerate(found) if k not in {a for a, _ in pairs}]

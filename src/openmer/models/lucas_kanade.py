@@ -205,7 +205,7 @@ class Pairs(NamedTuple):
     head: Tensor
 
 
-class PairsOf(nn.Module):
+class FramePairs(nn.Module):
     """Clip -> its `Pairs`, computed once for everything that reads them.
 
     Args:

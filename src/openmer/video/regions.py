@@ -3,7 +3,7 @@
 At 200 frames per second, a micro-expression moves the skin by only a few hundredths of a pixel between neighbouring
 frames, so each frame is compared not with its neighbour but with a reference frame up to a second older. The flow from
 the reference to the frame, minus the head's own motion, averaged over a region, gives the region's position (its
-"standing"). Each new reference carries over the standing so far, so that a region's standing is one continuous curve.
+"displacement"). Each new reference carries over the displacement so far, so that it is one continuous curve.
 
 All lengths are pixels of the 128 crop, x right, y down. `right` and `left` are the subject's own.
 """
@@ -62,7 +62,7 @@ class FrameMotion:
     """What is measured in a frame in which the face was found.
 
     Attributes:
-        standing: (R, 2) displacement of each region relative to the head since the track began, px.
+        displacement: (R, 2) displacement of each region relative to the head since the track began, px.
         head: dx, dy (px of the crop), roll (degrees, clockwise) and growth (percent) of the head since the previous
             frame.
         flow_median_px: median length of the flow from the previous frame over the whole crop.
@@ -71,7 +71,7 @@ class FrameMotion:
         flow: (2, H, W) from the reference frame, minus the head's motion.
     """
 
-    standing: Array
+    displacement: Array
     head: Array
     flow_median_px: float
     eyes_open: Array
@@ -85,7 +85,7 @@ class _Reference:
 
     time_s: float
     crop: Gray
-    standing: Array
+    displacement: Array
     discs: tuple[npt.NDArray[np.intp], ...]
     rigid: npt.NDArray[np.intp]
 
@@ -128,7 +128,7 @@ class MotionMeter:
         reference = self._reference
         if reference is None or (is_new and self._steady) or time_s - reference.time_s >= REFERENCE_S:
             discs, rigid = _places(alignment.to_crop(face.landmarks))
-            self._reference = _Reference(time_s, crop, result.standing, discs, rigid)
+            self._reference = _Reference(time_s, crop, result.displacement, discs, rigid)
         self._previous = crop
         return result
 
@@ -138,8 +138,8 @@ class MotionMeter:
 
     def _first(self, face: Face, alignment: Alignment) -> FrameMotion:
         still = np.zeros((2, CROP_PX, CROP_PX), np.float32)
-        standing = np.zeros((len(REGIONS), 2), np.float32)
-        return FrameMotion(standing, np.zeros(4, np.float32), 0.0, eyes_open(face.landmarks), alignment, still)
+        displacement = np.zeros((len(REGIONS), 2), np.float32)
+        return FrameMotion(displacement, np.zeros(4, np.float32), 0.0, eyes_open(face.landmarks), alignment, still)
 
     def _measure(
         self, crop: Gray, face: Face, reference: _Reference, previous: Gray, alignment: Alignment
@@ -154,7 +154,7 @@ class MotionMeter:
         roll = np.degrees(np.arctan2(head[1, 0] - head[0, 1], 2 + head[0, 0] + head[1, 1]))
         growth = 50 * (head[0, 0] + head[1, 1])
         return FrameMotion(
-            standing=(reference.standing + moved).astype(np.float32),
+            displacement=(reference.displacement + moved).astype(np.float32),
             head=np.array([dx, dy, roll, growth], np.float32),
             flow_median_px=float(np.median(np.hypot(step[0], step[1]))),
             eyes_open=eyes_open(face.landmarks),

@@ -1,0 +1,1 @@
+"""Pictures in and out: files, folders and cameras, upright, with exact times; writing video."""
