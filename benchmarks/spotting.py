@@ -68,7 +68,7 @@ def main(
     people = [person_name(seed, k) for k in range(videos)]
     network = None if engine == CLASSICAL else load_engine(engine, "cpu")
     if again is not None:
-        found = [_spotted(again / person, network) for person in people]
+        found = [spotted_anew(again / person, network) for person in people]
     else:
         # For these weights and this code only: an older timeline must not pass for theirs.
         weights = CLASSICAL if network is None else f"{network.name}-{network.record.sha256[:8]}"
@@ -111,7 +111,7 @@ def _done(root: Path, results: Path, settings: SimulateSettings, subject: int, e
         analyze(video, out, AnalyzeSettings(overlay=False, engine=engine, expression_threshold=0.0))
 
 
-def _spotted(folder: Path, network: Engine | None) -> Timeline:
+def spotted_anew(folder: Path, network: Engine | None) -> Timeline:
     """The timeline that today's rules give for what was measured, with what the network said."""
     old = read_timeline(folder / "timeline.json")
     intervals = spot(read_signals(folder / "frames.csv"))
