@@ -108,7 +108,7 @@ class AddedMotion:
 
     Attributes:
         field: (2, H, W) px (dx, dy) of the picture at its pixels from `corner` on; between them it is bilinear, and
-            outside there is none.
+            beyond them as at the border, where it is next to nothing. Only these pixels change.
         corner: (x, y) of the first.
     """
 
@@ -118,7 +118,7 @@ class AddedMotion:
     def at(self, points: Points) -> Points:
         """(..., 2) px of the untouched picture -> (..., 2) px that what is there is moved."""
         places = [points[..., 1] - self.corner[1], points[..., 0] - self.corner[0]]
-        return np.stack([map_coordinates(part, places, order=1, cval=0.0) for part in self.field], -1)
+        return np.stack([map_coordinates(part, places, order=1, mode="nearest") for part in self.field], -1)
 
     def source(self, points: Points) -> Points:
         """(..., 2) px of the re-enacted picture -> (..., 2) px: where the untouched one shows the same.
@@ -127,14 +127,22 @@ class AddedMotion:
             InputError: the field folds the picture.
         """
         start = np.asarray(points, np.float64)
-        found = start - self.at(start)
-        for _ in range(MAX_STEPS):
-            closer = start - self.at(found)
-            step = np.abs(closer - found).max(initial=0.0)
-            found = closer
+        source = start - self.at(start)
+        for _ in range(0 if self.folds else MAX_STEPS):
+            closer = start - self.at(source)
+            step = np.abs(closer - source).max(initial=0.0)
+            source = closer
             if step < TOLERANCE_PX:
-                return found
+                return source
         raise InputError(f"a motion of {self.largest_px:.3g} px would fold the picture; ask for a smaller one")
+
+    @cached_property
+    def folds(self) -> bool:
+        """Whether two places of the untouched picture would come to lie on one."""
+        if min(self.field.shape[1:]) < 2:
+            return False
+        (x_y, x_x), (y_y, y_x) = (np.gradient(part) for part in self.field)
+        return bool(((1 + x_x) * (1 + y_y) - x_y * y_x).min() <= 0)
 
     @property
     def largest_px(self) -> float:
