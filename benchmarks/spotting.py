@@ -111,12 +111,12 @@ def _done(root: Path, results: Path, settings: SimulateSettings, subject: int, e
         analyze(video, out, AnalyzeSettings(overlay=False, engine=engine, expression_threshold=0.0))
 
 
-def spotted_anew(folder: Path, network: Engine | None) -> Timeline:
+def spotted_anew(folder: Path, network: Engine | None, least_expression: float = 0.0) -> Timeline:
     """The timeline that today's rules give for what was measured, with what the network said."""
     old = read_timeline(folder / "timeline.json")
     intervals = spot(read_signals(folder / "frames.csv"))
     if network is not None:
-        intervals = tuple(reviewed(i, old.windows, network, 0.0) for i in intervals)
+        intervals = tuple(reviewed(i, old.windows, network, least_expression) for i in intervals)
     return replace(old, intervals=intervals)
 
 

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from openmer.clip import Array, Times
 from openmer.errors import InputError
 from openmer.face.detect import DlibFaceModel, FaceModel, FaceTracker
+from openmer.media.reader import VideoReader, as_gray
+from openmer.media.writer import VideoWriter
 from openmer.simulator.head import Identity
 from openmer.simulator.motion import Event
 from openmer.simulator.reenact import Picture, Reenactment, cast, reenact, steadied
 from openmer.timeline import Interval, Timeline
-from openmer.video.reader import VideoReader, as_gray
-from openmer.writer import VideoWriter
 
 MIN_SHARE = 0.5  # of a video's frames that must show a face
 RESAMPLED = "resampled"  # a control: sampled there and back, so that nothing moves
