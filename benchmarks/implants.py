@@ -122,7 +122,7 @@ def main(
     if trial:
         chosen, takes = [v for v in face_videos.VIDEOS if v.person == "carphone"], 1
     sources = face_videos.paths(videos or out / "sources", chosen)
-    jobs = [Take(video, k, out / "videos") for video in chosen for k in range(takes + 1)]
+    jobs = [Take(video, k, out / "videos") for k in range(takes + 1) for video in chosen]
     with worker_pool(processes, one_thread=True) as pool:
         with progress(Console(stderr=True), "Implanting", len(jobs), "videos/s") as step:
             for each in as_completed(pool.submit(_make, job, sources[job.video]) for job in jobs):
