@@ -4,31 +4,16 @@ import numpy as np
 from footage import photograph
 from openmer.face.align import align
 from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.pose import HeadMotion, head_depth
 from openmer.video.regions import (
     CROP_PX,
     REGION_NAMES,
     MotionMeter,
     eyes_open,
     face_skin,
-    head_motion,
-    head_motion_field,
+    region_flow,
 )
 from openmer.video.report import _on_face
-
-
-def test_head_motion_is_found_though_a_quarter_of_the_skin_moves_otherwise() -> None:
-    affine = np.array([[0.01, -0.02, 1.5], [0.02, 0.005, -0.7]])
-    flow = head_motion_field(affine)
-    flow[:, 50:90, 50:90] += 3.0
-    y, x = np.mgrid[30:110:4, 30:110:4]
-    found = head_motion(flow, (y * 128 + x).ravel())
-    assert np.abs(head_motion_field(found) - head_motion_field(affine)).max() < 0.05
-
-
-def test_the_field_of_an_affine_motion_by_hand() -> None:
-    field = head_motion_field(np.array([[0.1, 0, 2.0], [0, 0, -1.0]]))
-    assert field.shape == (2, 128, 128)
-    assert field[:, 7, 10].tolist() == [3.0, -1.0]
 
 
 def test_eye_aspect_ratio_by_hand() -> None:
@@ -66,6 +51,50 @@ def test_a_head_that_tilts_and_comes_nearer_is_measured_so() -> None:
         steps.append(motion.head)
     np.testing.assert_allclose(np.stack(steps)[1:, 2].mean(), -0.5, atol=0.05)
     np.testing.assert_allclose(np.stack(steps)[1:, 3].mean(), 0.5, atol=0.1)
+
+
+def test_a_head_that_turns_leaves_its_regions_standing() -> None:
+    """The picture is bent as a head that turns by half a degree a frame would bend it."""
+    gray = photograph()[..., 1]
+    face = FaceTracker(DlibFaceModel()).update(gray)
+    assert face is not None
+    size = max(gray.shape)
+    depth = head_depth(face.landmarks, size)
+    tracker, meter = FaceTracker(DlibFaceModel()), MotionMeter()
+    turns = []
+    for step in range(6):
+        turn = HeadMotion(np.array([0, 0, 0, 0, -np.radians(0.5 * step), np.radians(0.3 * step)]))
+        motion = meter.update(step / 30, _moved(gray, turn.field(depth)), tracker.update(gray))
+        assert motion is not None
+        turns.append(motion.head[4:])
+    np.testing.assert_allclose(np.stack(turns)[1:].mean(0), [0.5, -0.3], atol=0.05)
+    assert np.abs(motion.displacement).max() < 0.25
+
+
+def _moved(gray: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """The picture (H, W) whose content has moved by a flow (2, S, S), S >= H, W."""
+    flow = flow[:, : gray.shape[0], : gray.shape[1]]
+    y, x = np.mgrid[: gray.shape[0], : gray.shape[1]].astype(np.float32)
+    back = flow
+    for _ in range(5):  # where a pixel's content comes from, by fixed-point steps
+        back = np.stack([cv2.remap(axis, x - back[0], y - back[1], cv2.INTER_LINEAR) for axis in flow])
+    return np.asarray(cv2.remap(gray, x - back[0], y - back[1], cv2.INTER_CUBIC))
+
+
+def test_regional_flow_is_the_faces_own_by_hand() -> None:
+    """The head shifts and turns; the skin within 12 px of a mouth corner moves by 2 px besides."""
+    gray = cv2.cvtColor(photograph(), cv2.COLOR_RGB2GRAY)
+    face = FaceTracker(DlibFaceModel()).update(gray)
+    assert face is not None
+    points = align(face.landmarks, size=CROP_PX).to_crop(face.landmarks)
+    flow = HeadMotion(np.array([1.5, -0.7, 0.005, 0.01, 0.03, -0.02])).field(head_depth(points))
+    y, x = np.mgrid[:CROP_PX, :CROP_PX]
+    corner = points[48]
+    flow[0][np.hypot(x - corner[0], y - corner[1]) < 12] += 2.0
+    moved = region_flow(flow, points)
+    mouth = REGION_NAMES.index("mouth_right")
+    np.testing.assert_allclose(moved[mouth], [2.0, 0.0], atol=0.05)
+    assert np.abs(np.delete(moved[:8], mouth, 0)).max() < 0.05, "from the brows to the other mouth corner"
 
 
 def test_without_a_face_nothing_is_said_and_the_next_face_starts_anew() -> None:

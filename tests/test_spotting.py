@@ -20,7 +20,7 @@ def signals(fps: float = 100, seconds: float = 8, noise: float = 0.01) -> Signal
         frames=np.arange(n) + 50,
         times_s=np.arange(n) / fps + 0.5,
         displacement=rng.normal(0, noise, (n, len(REGION_NAMES), 2)).astype(np.float32),
-        head=np.zeros((n, 4), np.float32),
+        head=np.zeros((n, 6), np.float32),
         eyes_open=np.full((n, 2), 0.3, np.float32) + rng.normal(0, 0.005, (n, 2)).astype(np.float32),
         track=np.zeros(n, np.int64),
     )

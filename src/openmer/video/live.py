@@ -246,7 +246,7 @@ def _without_flow(motion: FrameMotion) -> FrameMotion:
 
 def _signals(rows: Iterable[tuple[Frame, int, FrameMotion | None]]) -> Signals:
     rows = tuple(rows)
-    unknown = (np.full((len(REGION_NAMES), 2), np.nan), np.full(4, np.nan), np.full(2, np.nan))
+    unknown = (np.full((len(REGION_NAMES), 2), np.nan), np.full(6, np.nan), np.full(2, np.nan))
     parts = [unknown if m is None else (m.displacement, m.head, m.eyes_open) for _, _, m in rows]
     displacement, head, eyes = (np.stack([p[k] for p in parts]).astype(np.float32) for k in range(3))
     return Signals(

@@ -19,7 +19,7 @@ from openmer.video.recognition import Recognition, Recognizer
 from openmer.video.regions import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.spotting import Signals, region_motion
 
-_HEAD = ("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct")
+_HEAD = ("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct", "head_yaw_deg", "head_pitch_deg")
 _EYES = ("eye_open_right", "eye_open_left")
 _STANDING = tuple(f"{name}_{axis}_px" for name in REGION_NAMES for axis in ("dx", "dy"))
 
@@ -246,7 +246,7 @@ _PARTS: dict[str, tuple[int, ...]] = {
     "box": (4,),
     "landmarks": (NUM_LANDMARKS, 2),
     "displacement": (len(REGION_NAMES), 2),
-    "head": (4,),
+    "head": (6,),
     "flow_median": (),
     "eyes_open": (2,),
 }

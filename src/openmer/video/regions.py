@@ -18,6 +18,7 @@ from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.flow import FlowMethod, optical_flow
 from openmer.face.align import Alignment, AlignMode, SteadyAlignment
 from openmer.face.detect import Face
+from openmer.face.pose import HeadMotion, fit_head_motion, head_depth
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class FrameMotion:
 
     Attributes:
         displacement: (R, 2) displacement of each region relative to the head since the track began, px.
-        head: dx, dy (px of the crop), roll (degrees, clockwise) and growth (percent) of the head since the previous
-            frame.
+        head: (6,) the head's motion since the previous frame: dx, dy (px of the crop), roll (degrees, clockwise),
+            growth (percent), yaw (degrees, to the subject's left), pitch (degrees, downwards).
         flow_median_px: median length of the flow from the previous frame over the whole crop.
         eyes_open: height over width of the subject's right and left eye.
         alignment: from the image to the crop.
@@ -88,6 +89,7 @@ class _Reference:
     displacement: Array
     discs: tuple[npt.NDArray[np.intp], ...]
     rigid: npt.NDArray[np.intp]
+    depth: Array
 
 
 class MotionMeter:
@@ -127,8 +129,8 @@ class MotionMeter:
             crop = alignment.warp(gray)
         reference = self._reference
         if reference is None or (is_new and self._steady) or time_s - reference.time_s >= REFERENCE_S:
-            discs, rigid = _places(alignment.to_crop(face.landmarks))
-            self._reference = _Reference(time_s, crop, result.displacement, discs, rigid)
+            points = alignment.to_crop(face.landmarks)
+            self._reference = _Reference(time_s, crop, result.displacement, *_places(points), head_depth(points))
         self._previous = crop
         return result
 
@@ -139,23 +141,19 @@ class MotionMeter:
     def _first(self, face: Face, alignment: Alignment) -> FrameMotion:
         still = np.zeros((2, CROP_PX, CROP_PX), np.float32)
         displacement = np.zeros((len(REGIONS), 2), np.float32)
-        return FrameMotion(displacement, np.zeros(4, np.float32), 0.0, eyes_open(face.landmarks), alignment, still)
+        return FrameMotion(displacement, np.zeros(6, np.float32), 0.0, eyes_open(face.landmarks), alignment, still)
 
     def _measure(
         self, crop: Gray, face: Face, reference: _Reference, previous: Gray, alignment: Alignment
     ) -> FrameMotion:
         step = optical_flow(previous, crop, self._method)
-        head = head_motion(step, reference.rigid)
+        head = fit_head_motion(step, reference.depth, reference.rigid)
         flow = optical_flow(reference.crop, crop, self._method)
-        flow -= head_motion_field(head_motion(flow, reference.rigid))
+        flow -= fit_head_motion(flow, reference.depth, reference.rigid).field(reference.depth)
         moved = np.stack([flow.reshape(2, -1)[:, disc].mean(1) for disc in reference.discs])
-        middle = (CROP_PX - 1) / 2
-        dx, dy = head @ np.array([middle, middle, 1])
-        roll = np.degrees(np.arctan2(head[1, 0] - head[0, 1], 2 + head[0, 0] + head[1, 1]))
-        growth = 50 * (head[0, 0] + head[1, 1])
         return FrameMotion(
             displacement=(reference.displacement + moved).astype(np.float32),
-            head=np.array([dx, dy, roll, growth], np.float32),
+            head=_step(head),
             flow_median_px=float(np.median(np.hypot(step[0], step[1]))),
             eyes_open=eyes_open(face.landmarks),
             alignment=alignment,
@@ -163,35 +161,16 @@ class MotionMeter:
         )
 
 
-def head_motion(flow: Array, rigid: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """The affine motion that most of the rigid skin follows: least absolute deviations.
-
-    Solved by iteratively reweighted least squares. The problem is convex, so unlike with redescending or sampling
-    estimators, the answer does not depend on the starting point or on chance.
-
-    Args:
-        flow: (2, H, W) pixels.
-        rigid: flat indices of pixels that move with the skull.
-
-    Returns:
-        (2, 3): maps (x, y, 1) to (dx, dy).
-    """
-    width = flow.shape[2]
-    places = np.stack([rigid % width, rigid // width, np.ones_like(rigid)], 1).astype(np.float64)
-    target = flow.reshape(2, -1)[:, rigid].T.astype(np.float64)
-    weight = np.ones(len(rigid))
-    fit: npt.NDArray[np.float64] = np.zeros((3, 2))
-    for _ in range(10):
-        weighted = places * weight[:, None]
-        fit = np.asarray(np.linalg.lstsq(weighted.T @ places, weighted.T @ target, rcond=None)[0], np.float64)
-        # Below 0.02 px, the noise of any flow, all residuals count equally.
-        weight = 1 / np.maximum(np.linalg.norm(target - places @ fit, axis=1), 0.02)
-    return fit.T
+def _step(motion: HeadMotion) -> Array:
+    """As in `FrameMotion.head`."""
+    yaw, pitch, roll = motion.turn_deg
+    return np.array([*motion.shift_px, roll, motion.growth_pct, yaw, pitch], np.float32)
 
 
 def relative_to_head(flow: Array, points: Array) -> Array:
     """A flow (2, CROP_PX, CROP_PX) minus the head's motion; `points` are the (68, 2) landmarks in the crop."""
-    return flow - head_motion_field(head_motion(flow, _places(points)[1]))
+    depth = head_depth(points)
+    return flow - fit_head_motion(flow, depth, _places(points)[1]).field(depth)
 
 
 def region_flow(flow: Array, points: Array) -> Array:
@@ -199,20 +178,13 @@ def region_flow(flow: Array, points: Array) -> Array:
 
     `points` are the (68, 2) landmarks in the crop.
     """
-    discs, rigid = _places(points)
-    still = (flow - head_motion_field(head_motion(flow, rigid))).reshape(2, -1)
-    return np.stack([still[:, disc].mean(1) for disc in discs]).astype(np.float32)
+    still = relative_to_head(flow, points).reshape(2, -1)
+    return np.stack([still[:, disc].mean(1) for disc in region_discs(points)]).astype(np.float32)
 
 
 def region_discs(points: Array) -> tuple[npt.NDArray[np.intp], ...]:
     """Flat pixel indices of each region's disc in the crop; `points` are the (68, 2) landmarks in the crop."""
     return _places(points)[0]
-
-
-def head_motion_field(affine: npt.NDArray[np.float64]) -> Array:
-    """The flow (2, CROP_PX, CROP_PX) of an affine motion (2, 3)."""
-    y, x = np.mgrid[:CROP_PX, :CROP_PX]
-    return np.asarray(np.einsum("ck,khw->chw", affine, np.stack([x, y, np.ones_like(x)])), np.float32)
 
 
 def eyes_open(landmarks: Array) -> Array:
@@ -238,7 +210,7 @@ def _places(points: Array) -> tuple[tuple[npt.NDArray[np.intp], ...], npt.NDArra
         centre = points[list(region.landmarks)].mean(0) - np.array([0, region.raised * between_eyes])
         centre = np.clip(centre, 0, CROP_PX - 1)
         discs.append(np.flatnonzero((x - centre[0]) ** 2 + (y - centre[1]) ** 2 <= radius**2))
-    return tuple(discs), _rigid_skin(points, between_eyes)
+    return tuple(discs), rigid_skin(points)
 
 
 def face_skin(points: Array, jaw: slice = slice(17)) -> npt.NDArray[np.uint8]:
@@ -255,8 +227,12 @@ def face_skin(points: Array, jaw: slice = slice(17)) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def _rigid_skin(points: Array, between_eyes: float) -> npt.NDArray[np.intp]:
-    """Nose bridge, upper cheeks and the lower edge of the forehead, every third pixel."""
+def rigid_skin(points: Array) -> npt.NDArray[np.intp]:
+    """Flat indices of skin that moves with the skull: nose bridge, upper cheeks, forehead's edge; every third pixel.
+
+    `points` are the (68, 2) landmarks in the crop.
+    """
+    between_eyes = float(np.linalg.norm(points[45] - points[36]))
     mask = face_skin(points, slice(1, 16))
     moving = np.zeros_like(mask)
     for part in (points[17:22], points[22:27], points[36:42], points[42:48], points[48:60]):

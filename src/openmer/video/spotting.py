@@ -77,7 +77,7 @@ class Signals:
         frames: (n,) frame numbers in the source.
         times_s: (n,) seconds.
         displacement: (n, R, 2) px, see `openmer.video.regions`.
-        head: (n, 4) dx, dy (px), roll (degrees), growth (percent) since the previous frame.
+        head: (n, 6) dx, dy (px), roll (degrees), growth (percent), yaw, pitch (degrees) since the previous frame.
         eyes_open: (n, 2) eye aspect ratio.
         track: (n,) track number, -1 where there was no face.
     """
@@ -361,7 +361,7 @@ def _resampled(at: Curve, times: Curve, values: Array | Curve) -> Curve:
 
 
 def _head_path(steps: Array) -> Curve:
-    """Where the points of `_ON_HEAD` are: (n, 4) steps as in `Signals.head` -> (n, 5, 2) px from where each began."""
+    """Where the points of `_ON_HEAD` are: (n, 6) steps as in `Signals.head` -> (n, 5, 2) px from where each began."""
     roll, growth = np.radians(steps[:, 2, None]), steps[:, 3, None] / 100
     x, y = _ON_HEAD.T
     turned = np.stack([growth * x - roll * y, roll * x + growth * y], axis=2)
