@@ -35,7 +35,7 @@ from openmer.clips.sampling import phases
 from openmer.clips.tvl1 import tvl1_flow
 from openmer.datasets.prepare import PrepareSettings, prepare, read_frames
 from openmer.face.align import align
-from openmer.face.detect import find_predictor
+from openmer.face.dlib_model import find_predictor
 from openmer.simulator.recording import draw_person, draw_recording
 
 SIZE = (640, 480)

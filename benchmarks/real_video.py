@@ -36,7 +36,8 @@ from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import center_crop
 from openmer.evaluation.metrics import landmark_errors
 from openmer.face.align import align
-from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE
 from openmer.video.analyze import AnalyzeSettings, analyze

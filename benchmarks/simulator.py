@@ -13,7 +13,8 @@ import record
 import tyro
 
 from openmer.clips.flow import optical_flow
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import FaceTracker
 from openmer.simulator.generate import SimulateSettings, clip_stream
 from openmer.simulator.recording import draw_person, draw_recording
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import skimage.data
 
 from openmer.face.align import align
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import FaceTracker
 
 Image = npt.NDArray[np.uint8]
 

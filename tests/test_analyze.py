@@ -21,7 +21,8 @@ from footage import face_closeup, noisy, smirk, write_video
 from openmer import AnalyzeSettings, Interval, Timeline, analyze, read_timeline
 from openmer.errors import InputError
 from openmer.face.align import align
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import FaceTracker
 from openmer.timeline import Window
 from openmer.video.analyze import run_analysis
 from openmer.video.measure import read_signals

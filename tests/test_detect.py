@@ -6,8 +6,9 @@ import pytest
 
 from footage import MOUTH_RIGHT, photograph
 from openmer import InputError
-from openmer.clip import Array, Gray
-from openmer.face.detect import Box, Detection, DlibFaceModel, FaceTracker, find_predictor
+from openmer.clip import Gray
+from openmer.face.dlib_model import DlibFaceModel, find_predictor
+from openmer.face.track import Box, Detection, FaceTracker, Located, best_overlap
 
 
 def test_box_iou_by_hand() -> None:
@@ -47,12 +48,17 @@ def test_landmarks_move_with_the_picture() -> None:
 class Painted:
     """A face model that sees white squares in a black picture."""
 
-    def detect(self, gray: Gray) -> list[Detection]:
+    def search(self, gray: Gray, *, fine: bool) -> list[Detection]:
         count, _, stats, _ = cv2.connectedComponentsWithStats((gray > 128).astype(np.uint8))
         return [Detection(Box(x, y, x + w, y + h), 1.0) for x, y, w, h, _ in stats[1:count]]
 
-    def landmarks(self, gray: Gray, box: Box) -> Array:
-        return np.full((68, 2), (box.left + box.right) / 2, np.float32)
+    def locate(self, gray: Gray, face: Detection) -> Located:
+        points = np.full((68, 2), (face.box.left + face.box.right) / 2, np.float32)
+        return Located(face.box, face.score, points)
+
+    def follow(self, gray: Gray, last: Located) -> Located | None:
+        face = best_overlap(self.search(gray, fine=False), last.box)
+        return None if face is None else self.locate(gray, face)
 
 
 def picture(*squares: tuple[int, int, int]) -> Gray:
@@ -88,8 +94,12 @@ def test_a_face_that_appears_elsewhere_is_another_track() -> None:
 
 
 def test_the_box_holds_still_while_the_face_does() -> None:
-    tracker = FaceTracker(Painted())
-    boxes = {tracker.update(picture((100 + k % 3, 100, 100))).box for k in range(10)}  # type: ignore[union-attr]
+    gray = cv2.cvtColor(photograph(), cv2.COLOR_RGB2GRAY)
+    tracker, boxes = FaceTracker(DlibFaceModel()), set()
+    for step in range(6):
+        face = tracker.update(np.ascontiguousarray(gray[:, step % 3 : step % 3 + 480]))
+        assert face is not None
+        boxes.add(face.box)
     assert len(boxes) == 1
 
 

@@ -3,8 +3,9 @@ import numpy as np
 
 from footage import photograph
 from openmer.face.align import align
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.pose import HeadMotion, head_depth
+from openmer.face.track import FaceTracker
 from openmer.video.regions import (
     CROP_PX,
     REGION_NAMES,

@@ -20,7 +20,8 @@ from openmer.datasets.folder import FolderDataset
 from openmer.datasets.prepare import PrepareSettings, prepare, read_frames, sample_clips
 from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simulated
 from openmer.face.align import align
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import FaceTracker
 from openmer.labels import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.simulator.generate import SimulateSettings, generate

@@ -18,7 +18,8 @@ from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.errors import InputError
 from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import detection_scores
-from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
 from openmer.models.mol import create_model
 from openmer.models.weights import load_model, read_record, save_model

@@ -17,7 +17,8 @@ from openmer import InputError
 from openmer.cli import main
 from openmer.clip import FLOW_STEP_PX
 from openmer.datasets.folder import FolderDataset
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import FaceTracker
 from openmer.media.reader import VideoReader
 from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
 from openmer.simulator.generate import SimulateSettings, _stored, clip_stream, draw_video, generate

@@ -23,7 +23,8 @@ from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.base import frame_files
 from openmer.errors import InputError
 from openmer.face.align import AlignMode
-from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import Face, FaceTracker
 from openmer.labels import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped

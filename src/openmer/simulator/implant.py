@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from openmer.clip import Array, Times
 from openmer.errors import InputError
-from openmer.face.detect import DlibFaceModel, FaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import FaceModel, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
 from openmer.media.writer import VideoWriter
 from openmer.simulator.head import Identity

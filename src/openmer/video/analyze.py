@@ -16,7 +16,8 @@ from rich.markup import escape
 from openmer.clips.flow import FlowMethod
 from openmer.errors import InputError
 from openmer.face.align import AlignMode
-from openmer.face.detect import DlibFaceModel, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import FaceTracker
 from openmer.files import new_directory
 from openmer.media.reader import VideoReader
 from openmer.media.writer import VideoWriter

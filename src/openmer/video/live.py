@@ -21,7 +21,8 @@ from openmer.clips.flow import FlowMethod
 from openmer.clips.transforms import MIN_SPREAD
 from openmer.errors import InputError
 from openmer.face.align import Alignment, AlignMode, SteadyAlignment
-from openmer.face.detect import DlibFaceModel, Face, FaceTracker
+from openmer.face.dlib_model import DlibFaceModel
+from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import Frame, as_gray
 from openmer.models.incremental import Incremental
 from openmer.models.mol import MOLOutput

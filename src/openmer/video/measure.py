@@ -12,7 +12,7 @@ import pandas as pd
 from openmer.clip import CROP_PX, NUM_LANDMARKS, Array
 from openmer.errors import InputError
 from openmer.face.align import Alignment
-from openmer.face.detect import Face, FaceTracker
+from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, as_gray
 from openmer.timeline import NO_FACE, Interval
 from openmer.video.recognition import Recognition, Recognizer

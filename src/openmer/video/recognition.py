@@ -27,7 +27,7 @@ from openmer.clips.build import build_clip
 from openmer.clips.transforms import evaluation_input, normalized
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align_clip
-from openmer.face.detect import Face
+from openmer.face.track import Face
 from openmer.models.config import HEADS
 from openmer.models.mol import MOL
 from openmer.models.onnx import OnnxNetwork, export_onnx

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.flow import FlowMethod, optical_flow
 from openmer.face.align import Alignment, AlignMode, SteadyAlignment
-from openmer.face.detect import Face
 from openmer.face.pose import HeadMotion, fit_head_motion, head_depth
+from openmer.face.track import Face
 
 
 @dataclass(frozen=True)
