@@ -62,6 +62,14 @@ def test_one_small_smirk_is_one_candidate_at_its_place(tmp_path: Path, fps: int)
     assert found.iou(Interval(onset_s=0.9, offset_s=1.2, label="truth")) >= 0.5
 
 
+def test_the_mesh_marks_the_same_smirk(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "smirk.mp4", smirk(30, 0.9, 0.3, 1.5, 2.0), Fraction(30))
+    timeline = analyze(video, tmp_path / "out", replace(QUICK, face="mesh"))
+    (found,) = timeline
+    assert found.label == "candidate" and found.regions[0] == "mouth_right"
+    assert timeline.provenance["settings"]["face"] == "mesh"
+
+
 @pytest.fixture(scope="module")
 def half_face(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds: a face, then an empty gray wall, then the face again."""
@@ -326,6 +334,7 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
         (("--fps", "100000"), 1, "between 0.1 and 10000"),
         (("--engine", "classical", "--device", "cuda"), 1, "runs on the CPU"),
         (("--predictor", "nowhere.dat"), 1, "no landmark predictor"),
+        (("--predictor", "nowhere.dat", "--face", "mesh"), 1, "--predictor is a file of dlib's"),
         (("--flow", "raft"), 2, "invalid choice"),
         (("--alarms-per-minute", "2", "--engine", "classical"), 1, "needs a network's opinion"),
         (("--live", "0"), 1, "--live replaces VIDEO"),

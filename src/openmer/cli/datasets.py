@@ -176,6 +176,7 @@ def prepare(
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
     align: Literal["per_clip", "per_frame"] = "per_clip",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    face: Literal["dlib", "mesh"] = "dlib",
     export: Literal["none", "ststnet"] = "none",
     processes: int = 0,
 ) -> None:
@@ -204,6 +205,7 @@ def prepare(
         flow: The teacher of the flow head; tvl1 is the paper's; dis is 30 times faster, and worse for small motion.
         align: One alignment per clip, or one per frame as in the authors' code (jitters).
         device: Where TV-L1 flow is computed; a GPU does all pairs of a clip at once.
+        face: Who finds faces and landmarks: dlib, as in the authors' code, or mesh (MediaPipe's).
         export: Also write onset-apex flow and strain to OUT-ststnet, in the form that STSTNet's and HTNet's own
             programs read.
         processes: Worker processes; 0 means one per core.
@@ -235,7 +237,7 @@ def prepare(
         if longer:
             samples = tuple(s for s in samples if s.kind == "micro")
             console.print(f"macro-expressions skipped: {len(longer)}")
-    settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow))
+    settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow), face=face)
     workers = processes or os.cpu_count() or 1
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
         store, problems = run(samples, out, settings, processes=workers, on_sample=step)

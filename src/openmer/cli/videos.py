@@ -29,6 +29,7 @@ def analyze(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     runtime: Literal["torch", "onnx"] = "torch",
     alarms_per_minute: float | None = None,
+    face: Literal["dlib", "mesh"] = "dlib",
     predictor: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -63,6 +64,7 @@ def analyze(
         runtime: onnx runs the network in onnxruntime.
         alarms_per_minute: Set candidates aside strictly enough that simulated videos gave at most this many false
             alarms per minute.
+        face: Who finds the face and its landmarks: dlib, or mesh (MediaPipe's; its weights may be used commercially).
         predictor: Another dlib 68-point predictor.
         overwrite: Replace an existing result in OUT.
     """
@@ -83,7 +85,7 @@ def analyze(
             raise InputError("--live replaces VIDEO and starts at once: leave out VIDEO and --start")
         if runtime == "onnx":
             raise InputError("--live feeds the network one pair of frames at a time, in torch: leave out --runtime")
-        watched = StreamSettings(engine=engine, align=align, flow=flow, device=device, predictor=predictor)
+        watched = StreamSettings(engine=engine, align=align, flow=flow, device=device, face=face, predictor=predictor)
         if alarms_per_minute is not None:
             if engine == CLASSICAL:
                 raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
@@ -106,6 +108,7 @@ def analyze(
         device=device,
         runtime=runtime,
         alarms_per_minute=alarms_per_minute,
+        face=face,
         predictor=predictor,
     )
     timeline = run(video, out, settings, overwrite=overwrite, console=console)

@@ -174,7 +174,7 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
     Raises:
         InputError: the recording cannot be read, or there is no face at its onset.
     """
-    found = read_frames(sample)
+    found = read_frames(sample, settings.face)
     rows = sorted(found.images)
     if not rows:
         raise InputError(f"{sample.source} holds no frame between its onset and its offset")

@@ -23,8 +23,7 @@ from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.base import frame_files
 from openmer.errors import InputError
 from openmer.face.align import AlignMode
-from openmer.face.dlib_model import DlibFaceModel
-from openmer.face.track import Face, FaceTracker
+from openmer.face.track import Face, FaceModel, FaceModelName, FaceTracker, face_model
 from openmer.labels import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped
@@ -43,6 +42,7 @@ class PrepareSettings:
         flow: the teacher; the paper's is TV-L1.
         align: one alignment per clip, or one per frame as the authors do.
         device: where TV-L1 flow is solved: by OpenCV, or for all pairs of a clip at once on a GPU.
+        face: who finds the face and its landmarks.
     """
 
     frames: int = 8
@@ -50,6 +50,7 @@ class PrepareSettings:
     flow: FlowMethod = "tvl1"
     align: AlignMode = "per_clip"
     device: FlowDevice = "cpu"
+    face: FaceModelName = "dlib"
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     Raises:
         InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
     """
-    found = read_frames(sample)
+    found = read_frames(sample, settings.face)
     if not sample.source.is_dir() and sample.offset is not None and sample.offset > found.last:
         raise InputError(f"the offset {sample.offset} lies beyond its last frame, {found.last}")
     first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
@@ -206,13 +207,13 @@ class Frames:
     last: int
 
 
-def read_frames(sample: Sample) -> Frames:
+def read_frames(sample: Sample, face: FaceModelName = "dlib") -> Frames:
     """Every frame up to the offset with its face, tracked from frame to frame.
 
     Raises:
         InputError: the recording cannot be read.
     """
-    tracker = FaceTracker(_face_model())
+    tracker = FaceTracker(_face_model(face))
     images: dict[int, Gray] = {}
     times: list[float] = []
     faces: list[Face | None] = []
@@ -239,9 +240,9 @@ def read_frames(sample: Sample) -> Frames:
 
 
 @cache
-def _face_model() -> DlibFaceModel:
+def _face_model(name: FaceModelName) -> FaceModel:
     """Loaded once per process: that takes longer than finding the faces of a short recording."""
-    return DlibFaceModel()
+    return face_model(name)
 
 
 def _reader(sample: Sample) -> VideoReader:

@@ -16,8 +16,7 @@ from rich.markup import escape
 from openmer.clips.flow import FlowMethod
 from openmer.errors import InputError
 from openmer.face.align import AlignMode
-from openmer.face.dlib_model import DlibFaceModel
-from openmer.face.track import FaceTracker
+from openmer.face.track import FaceModelName, FaceTracker, face_model
 from openmer.files import new_directory
 from openmer.media.reader import VideoReader
 from openmer.media.writer import VideoWriter
@@ -85,6 +84,7 @@ class AnalyzeSettings:
             this.
         alarms_per_minute: sets `expression_threshold` so that the weights gave at most this many false alarms a minute
             on simulated videos.
+        face: who finds the face and its landmarks: `dlib`, or `mesh`, whose weights may be used by everyone.
         predictor: dlib's 68-point predictor; by default the installed one.
         spotting: what counts as a candidate.
     """
@@ -100,6 +100,7 @@ class AnalyzeSettings:
     runtime: Runtime = "torch"
     expression_threshold: float = 0.5
     alarms_per_minute: float | None = None
+    face: FaceModelName = "dlib"
     predictor: Path | None = None
     spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
@@ -258,7 +259,7 @@ def _measure(
     console: Console,
     watch: ProgressCallback | None,
 ) -> tuple[Measurements, Recognition | None]:
-    tracker = FaceTracker(DlibFaceModel(settings.predictor))
+    tracker = FaceTracker(face_model(settings.face, settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
     fps = reader.info.fps
     recognizer = None

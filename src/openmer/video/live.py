@@ -21,8 +21,7 @@ from openmer.clips.flow import FlowMethod
 from openmer.clips.transforms import MIN_SPREAD
 from openmer.errors import InputError
 from openmer.face.align import Alignment, AlignMode, SteadyAlignment
-from openmer.face.dlib_model import DlibFaceModel
-from openmer.face.track import Face, FaceTracker
+from openmer.face.track import Face, FaceModelName, FaceTracker, face_model
 from openmer.media.reader import Frame, as_gray
 from openmer.models.incremental import Incremental
 from openmer.models.mol import MOLOutput
@@ -58,6 +57,7 @@ class StreamSettings:
         flow: likewise.
         device: likewise.
         expression_threshold: likewise.
+        face: likewise.
         predictor: likewise.
         spotting: likewise.
     """
@@ -69,6 +69,7 @@ class StreamSettings:
     flow: FlowMethod = "dis"
     device: str = "auto"
     expression_threshold: float = 0.5
+    face: FaceModelName = "dlib"
     predictor: Path | None = None
     spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
@@ -159,7 +160,7 @@ class _Watcher:
     """The parts that process each frame."""
 
     def __init__(self, settings: StreamSettings) -> None:
-        self._tracker = FaceTracker(DlibFaceModel(settings.predictor))
+        self._tracker = FaceTracker(face_model(settings.face, settings.predictor))
         self._spotter = _RunningSpotter(settings) if settings.motion else None
         engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device)
         self._network = None if engine is None else _RunningNetwork(engine, settings.heads)
