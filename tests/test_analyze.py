@@ -117,7 +117,7 @@ def test_the_table_can_be_spotted_again(half_result: tuple[Path, Timeline], tmp_
     out, timeline = half_result
     signals = read_signals(out / "frames.csv")
     assert signals.track.tolist() == [0] * 15 + [-1] * 15 + [0] * 15
-    assert signals.displacement.shape == (45, len(REGION_NAMES), 2) and signals.head.shape == (45, 4)
+    assert signals.displacement.shape == (45, len(REGION_NAMES), 2) and signals.head.shape == (45, 6)
     assert [(i.onset_frame, i.offset_frame) for i in spot(signals)] == [
         (i.onset_frame, i.offset_frame) for i in timeline
     ]
