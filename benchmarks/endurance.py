@@ -31,7 +31,7 @@ from openmer.simulator.recording import draw_person, draw_recording
 
 FILMS = 4
 FRAMES = 8
-SETTINGS = PrepareSettings(flow="dis", sampling="cover")
+SETTINGS = PrepareSettings(flow="dis", sampling="uniform")
 
 
 def now() -> dict[str, float]:

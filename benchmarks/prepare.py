@@ -31,7 +31,7 @@ import tyro
 from openmer.clip import CROP_PX, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import clip_flow, optical_flow
-from openmer.clips.sampling import phases
+from openmer.clips.sampling import interleaved
 from openmer.clips.tvl1 import tvl1_flow
 from openmer.datasets.prepare import PrepareSettings, prepare, read_frames
 from openmer.face.align import align
@@ -116,7 +116,7 @@ def _theirs(sample: Sample) -> dict[str, float]:
         points = np.array([(p.x, p.y) for p in shape.parts()], np.float32)
         aligned.append(timed("alignment", lambda i=image, p=points: align(p).warp(i)))
     rng = np.random.default_rng(0)
-    for row in phases(len(aligned)):
+    for row in interleaved(len(aligned)):
         for _ in range(CROPS):
             left, top = rng.integers(0, 144 - CROP_PX + 1, 2)
             crops = [aligned[k][top : top + CROP_PX, left : left + CROP_PX] for k in row]
@@ -130,7 +130,7 @@ def _ours(sample: Sample) -> dict[str, float]:
     start = perf_counter()
     found = read_frames(sample)
     read = perf_counter()
-    rows = phases(len(found.images))
+    rows = interleaved(len(found.images))
     cut = [build_clip([found.images[k] for k in row], found.landmarks[row], found.times_s[row]) for row in rows]
     aligned = perf_counter()
     for clip in cut:
@@ -142,7 +142,7 @@ def _ours(sample: Sample) -> dict[str, float]:
 def _tvl1(sample: Sample) -> dict[str, float]:
     """OpenCV's, one pair after another, and ours in torch, all pairs at once; their difference in px."""
     found = read_frames(sample)
-    row = phases(len(found.images))[0]
+    row = interleaved(len(found.images))[0]
     frames = build_clip([found.images[k] for k in row], found.landmarks[row], found.times_s[row]).frames
     crops = np.ascontiguousarray(frames[:, 8:-8, 8:-8])
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,9 +13,10 @@ from pathlib import Path
 import cv2
 import tyro
 
-from openmer.datasets.base import Dataset, Tree
+from openmer.datasets.base import Dataset
 from openmer.datasets.prepare import PrepareSettings, prepare
 from openmer.datasets.row import Row
+from openmer.datasets.trees import Tree, key_of
 from openmer.simulator.generate import SimulateSettings, draw_sample, marks
 
 
@@ -31,7 +32,7 @@ class Pocket(Dataset):
             yield Row(subject=who, name=what, label=feeling, onset=int(on), apex=int(top), offset=int(off))
 
     def _trees(self) -> Iterable[Tree]:
-        return [Tree(self.root, "cropped", {self._key(p.parent.name, p.name): p for p in self.root.glob("P*/clip*")})]
+        return [Tree(self.root, "cropped", {key_of(p.parent.name, p.name): p for p in self.root.glob("P*/clip*")})]
 
 
 def fake(root: Path) -> None:
@@ -50,8 +51,8 @@ def main(out: Path | None = None) -> None:
     out = out or Path(tempfile.mkdtemp())
     fake(out / "pocket")
     dataset = Pocket(out / "pocket")
-    print(*(f"{found.kind}: {found.where} {found.what}" for found in dataset.findings), sep="\n")
-    store, problems = prepare(dataset.samples, out / "store", PrepareSettings(sampling="cover", flow="dis"))
+    print(*(f"{finding.kind}: {finding.where} {finding.what}" for finding in dataset.findings), sep="\n")
+    store, problems = prepare(dataset.samples, out / "store", PrepareSettings(sampling="uniform", flow="dis"))
     print(f"{len(store)} clips of {len(dataset)} recordings in {out / 'store'}, {len(problems)} left out")
 
 

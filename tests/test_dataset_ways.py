@@ -9,10 +9,10 @@ import pytest
 
 import fakes
 from openmer.clips.store import ClipStore
+from openmer.datasets.protocols import THREE
 from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import markdown
 from openmer.evaluation.summary import summarise
-from openmer.labels import THREE
 from terminal import run
 
 FRAMES = 10  # of a recording; a clip takes 8

@@ -6,9 +6,10 @@ import cv2
 import pytest
 
 import fakes
+from openmer.datasets.protocols import protocol, protocols
 from openmer.datasets.registry import open_datasets, samples_of
 from openmer.errors import InputError
-from openmer.labels import PROTOCOLS, parse_action_units, protocol
+from openmer.facs import parse_action_units
 from terminal import run
 
 
@@ -163,7 +164,7 @@ def test_action_units_as_coders_write_them(cell: object, units: tuple[str, ...])
 
 
 def test_per_class_counts_add_up_to_the_totals() -> None:
-    for rule in PROTOCOLS.values():
+    for rule in protocols().values():
         if rule.per_class:
             least, most = (sum(pick(v) for v in rule.per_class.values()) for pick in (min, max))
             assert {least, most} == set(rule.totals), rule.name

@@ -13,7 +13,7 @@ ROOT = Path(openmer.__file__).parent
 FORBIDDEN: dict[str, set[str]] = {
     "clip": {"*"},
     "timeline": {"*"},
-    "labels": {"*"},
+    "facs": {"*"},
     "media": {"*"},
     "face": {"media", "models", "datasets", "training", "evaluation", "video", "simulator", "clips", "exchange"},
     "clips": {"models", "datasets", "training", "evaluation", "video", "simulator", "exchange"},
@@ -34,7 +34,7 @@ FORBIDDEN: dict[str, set[str]] = {
         "face",
         "clips",
         "clip",
-        "labels",
+        "facs",
     },
     "page": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
     "progress": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},

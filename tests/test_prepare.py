@@ -13,7 +13,7 @@ from openmer import InputError
 from openmer.clip import CROP_PX, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
-from openmer.clips.sampling import phases
+from openmer.clips.sampling import interleaved
 from openmer.clips.store import StoredClip
 from openmer.clips.transforms import EVAL, normalized, transform
 from openmer.datasets.folder import FolderDataset
@@ -22,7 +22,7 @@ from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simula
 from openmer.face.align import align
 from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import FaceTracker
-from openmer.labels import parse_action_units
+from openmer.facs import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.simulator.generate import SimulateSettings, generate
 
@@ -44,7 +44,7 @@ def test_a_recording_becomes_the_papers_clips(dataset: FolderDataset) -> None:
     assert sample.onset is not None and sample.offset is not None
     clips = sample_clips(sample, DIS)
     length = sample.offset - sample.onset + 1
-    chosen = sample.onset + phases(length)
+    chosen = sample.onset + interleaved(length)
     assert len(clips) == length // 8
     for clip, row in zip(clips, chosen, strict=True):
         np.testing.assert_allclose(clip.times_s, row / 50)
@@ -77,7 +77,7 @@ def test_the_dataset_way_and_the_video_way_give_the_same_tensor(dataset: FolderD
         images.append(gray)
         points.append(face.landmarks)
     assert sample.onset is not None and sample.offset is not None
-    row = sample.onset + phases(sample.offset - sample.onset + 1)[0]
+    row = sample.onset + interleaved(sample.offset - sample.onset + 1)[0]
     alignment = align(np.median(np.stack(points)[row], axis=0), size=CROP_PX)
     analysed = normalized(np.stack([alignment.warp(images[k]) for k in row]))
     assert np.abs(trained - analysed).max() < 0.06, "two gray levels of rounding in the warp at the most"

@@ -14,7 +14,7 @@ from sklearn import metrics as reference
 
 from openmer import InputError
 from openmer.clip import ALIGNED_PX, CROP_PX
-from openmer.clips.sampling import cover, phases
+from openmer.clips.sampling import interleaved, uniform
 from openmer.clips.store import StoredClip
 from openmer.clips.transforms import EVAL, TransformSettings, mirrored_flow, mirrored_landmarks, moved_flow, transform
 from openmer.datasets.folder import FolderDataset
@@ -261,9 +261,9 @@ def test_no_source_lies_outside_of_its_folder(source: str) -> None:
 
 @some
 @given(st.integers(2, 32), st.integers(0, 400))
-def test_phases_spread_evenly_and_cover_as_much_as_fits(frames: int, more: int) -> None:
+def test_interleaved_clips_spread_evenly_and_cover_as_much_as_fits(frames: int, more: int) -> None:
     length = frames + more
-    chosen = phases(length, frames)
+    chosen = interleaved(length, frames)
     step = length // frames
     assert chosen.shape == (step, frames) and (np.diff(chosen, axis=1) == step).all()
     assert sorted(chosen.ravel().tolist()) == list(range(step * frames)), (
@@ -276,7 +276,7 @@ def test_phases_spread_evenly_and_cover_as_much_as_fits(frames: int, more: int) 
 @given(st.integers(0, 10**6), st.integers(2, 64), st.integers(0, 1000))
 def test_cover_rises_from_onset_to_offset(onset: int, frames: int, more: int) -> None:
     offset = onset + frames - 1 + more
-    (chosen,) = cover(onset, offset, frames)
+    (chosen,) = uniform(onset, offset, frames)
     steps = np.diff(chosen)
     assert chosen[0] == onset and chosen[-1] == offset and len(chosen) == frames
     assert (steps > 0).all() and steps.max() - steps.min() <= 1

@@ -1,18 +1,22 @@
 """Each reader on a folder of the dataset's true shape: values by hand, quirks, and errors that say what to do."""
 
+import datetime
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
+from openpyxl.utils.datetime import CALENDAR_MAC_1904, CALENDAR_WINDOWS_1900
 
 import fakes
 from openmer.clip import Sample
 from openmer.datasets.base import Dataset
+from openmer.datasets.protocols import FILE, protocol, protocols, read_protocols
 from openmer.datasets.registry import READERS, open_datasets
 from openmer.errors import InputError
-from openmer.labels import PROTOCOLS, parse_action_units, protocol
+from openmer.facs import parse_action_units
 from terminal import run
 
 Row = tuple[Any, ...]
@@ -395,6 +399,60 @@ def test_samm_long_has_several_expressions_a_video_and_numbers_with_fractions(tm
     assert dataset.samples[2].action_units == ("10A",)
 
 
+# Cells that a spreadsheet program has made into something else
+
+
+@pytest.mark.parametrize("epoch", [CALENDAR_WINDOWS_1900, CALENDAR_MAC_1904])
+def test_frame_numbers_shown_as_dates_are_the_numbers_that_were_stored(
+    tmp_path: Path, epoch: datetime.datetime
+) -> None:
+    """46 in a column formatted as a date is 15 February 1900."""
+    fakes.casme2(tmp_path, rows=[(1, "EP01_01", None, 9, 10, 12, None, "4", "disgust")])
+    path = tmp_path / "CASME2-coding-20140508.xlsx"
+    book = openpyxl.load_workbook(path)
+    book.epoch = epoch
+    for column in "ADEF":
+        book["Sheet1"][f"{column}2"].number_format = "yyyy-mm-dd"
+    book.save(path)
+    dataset = read("casme2", tmp_path)
+    assert [(s.subject, *marks(s)) for s in dataset] == [("01", 9, 10, 12, False)]
+    assert [f.where for f in dataset.findings if f.kind == "date read as a number"] == ["01/EP01_01"] * 3
+
+
+def test_units_that_became_dates_fractions_or_sums(tmp_path: Path) -> None:
+    """A cell typed as 4-7 is a date, 4,7 a fraction, +4+7 a formula with the result 11."""
+    cells = (datetime.datetime(2026, 4, 7), 4.7, "=+4+7", "=4+12", 412)
+    rows = [(1, f"EP{k:02d}_01", None, 9, 10, 12, None, cell, "disgust") for k, cell in enumerate(cells)]
+    dataset = read("casme2", fakes.casme2(tmp_path, rows=rows))
+    assert [s.action_units for s in dataset] == [(), (), ("4", "7"), ("4", "12"), ()]
+    unread = {f.where: f.what for f in dataset.findings if f.kind == "unread action units"}
+    assert sorted(unread) == ["01/EP00_01", "01/EP01_01", "01/EP04_01"]
+    assert "2026-04-07" in unread["01/EP00_01"] and "4.7 is a fraction" in unread["01/EP01_01"]
+
+
+def test_numbers_in_full_width_digits_and_numbers_with_words(tmp_path: Path) -> None:
+    rows = [
+        ("０１", "ＥＰ０１_01", None, "９", " 1０ ", "12", None, "４＋Ｌ１２", "Ｄisgust"),
+        (2, "EP01_01", None, 9, "ca. 10", 12, None, 4, "disgust"),
+    ]
+    plain = [(1, "EP01_01", *rows[0][2:]), rows[1]]
+    fakes.casme2(tmp_path, rows=plain)
+    fakes.sheet(tmp_path / "CASME2-coding-20140508.xlsx", "Sheet1", [fakes.clips.CASME2_HEADER, *rows])
+    dataset = read("casme2", tmp_path)
+    assert [(s.subject, s.name, *marks(s), s.action_units, s.label) for s in dataset] == [
+        ("01", "EP01_01", 9, 10, 12, False, ("4", "L12"), "disgust"),
+        ("02", "EP01_01", 9, 10, 12, True, ("4",), "disgust"),
+    ]
+    assert said(dataset) == [("unread number", "02/EP01_01"), ("apex estimated", "02/EP01_01")]
+
+
+def test_a_recording_of_one_frame_cannot_be_used(tmp_path: Path) -> None:
+    fakes.casme2(tmp_path, rows=[(1, "EP01_01", None, 9, 9, 9, None, "4", "disgust")])
+    dataset = read("casme2", tmp_path)
+    assert not dataset.samples
+    assert [f.what for f in dataset.findings] == ["annotated 9 to 9, on disk 8 to 13: only frame 9 in common; left out"]
+
+
 # Errors
 
 MAKE: dict[str, Callable[[Path], Path]] = {
@@ -587,8 +645,8 @@ def test_the_mol_authors_protocols_say_that_they_are_not_comparable(
     rule = protocol(name)
     assert (rule.classes, rule.totals, rule.people) == (classes, totals, people)
     assert "clips, not recordings" in rule.comparable and "MOL authors" in rule.source
-    assert {p.name for p in PROTOCOLS.values() if p.comparable} == {
-        p for p in PROTOCOLS if p.startswith("mol-authors-")
+    assert {p.name for p in protocols().values() if p.comparable} == {
+        p for p in protocols() if p.startswith("mol-authors-")
     }
 
 
@@ -601,6 +659,17 @@ def test_the_mol_authors_subjects_and_classes_differ_as_said() -> None:
     assert protocol("casme2-3").label("casme2", "05", "EP02_07", "surprise") == "surprise"
     assert protocol("casme2-3").label("casme2", "24", "EP02_07", "disgust") is None, "one name, two subjects"
     assert protocol("casme2-3-147").label("casme2", "24", "EP02_07", "disgust") == "negative"
+
+
+def test_a_damaged_file_of_protocols_says_what_is_wrong() -> None:
+    content = FILE.read_bytes()
+    assert read_protocols(content) == protocols()
+    with pytest.raises(InputError, match=r"Expected `int`.*protocol.*totals"):
+        read_protocols(content.replace(b"totals = [145]", b'totals = ["145"]'))
+    with pytest.raises(InputError, match=r"unknown field `total`"):
+        read_protocols(content.replace(b"totals = [145]", b"total = [145]"))
+    with pytest.raises(InputError, match="refers to 'casme2-megc'"):
+        read_protocols(content.replace(b"[emotions.casme2-megc]", b"[emotions.casme2-megc2]"))
 
 
 def test_counts_of_megc_by_dataset() -> None:

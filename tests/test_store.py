@@ -27,6 +27,18 @@ def test_a_clip_comes_back_as_it_was(tmp_path: Path) -> None:
     assert store.read(second).flow is None and store.has("k") and not store.has("other")
 
 
+def test_a_store_of_the_first_edition_is_read_and_filled_on(tmp_path: Path) -> None:
+    """It called interleaved clips phases, and a uniform one cover."""
+    for old, new in (("phases", "interleaved"), ("cover", "uniform")):
+        root = tmp_path / old
+        ClipStore.create(root, {"kind": "recordings", "sampling": old})
+        written = (root / "store.json").read_bytes()
+        assert ClipStore.create(root, {"kind": "recordings", "sampling": new}).settings["sampling"] == new
+        assert (root / "store.json").read_bytes() == written and f'"{old}"'.encode() in written
+    with pytest.raises(InputError, match=r"other settings \(sampling\)"):
+        ClipStore.create(tmp_path / "phases", {"kind": "recordings", "sampling": "uniform"})
+
+
 def test_units_of_recordings_prepared_by_version_1_are_unknown(tmp_path: Path) -> None:
     """It wrote units of which the coder was not certain as certain ones."""
     for version, units in ((1, None), (2, (12,))):

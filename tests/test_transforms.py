@@ -103,7 +103,7 @@ def test_a_moved_clip_by_hand() -> None:
 def test_landmarks_and_pictures_move_by_the_flow_that_a_wild_clip_names(clip: StoredClip) -> None:
     y, x = np.mgrid[:128, :128].astype(np.float32)
     swayed = 0
-    strong = TransformSettings(often=1, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=4, sway_px=10)
+    strong = TransformSettings(probability=1, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=4, sway_px=10)
     for seed in range(6):
         made = transform(clip, strong, np.random.default_rng(seed))
         assert made.flow is not None

@@ -69,12 +69,12 @@ JUDGED = {
 JOINT = TrainSettings(lr=1.5e-3, batch=16, steps=1100, precision="bf16-mixed", checkpoint_every=50)
 JOINT_STRONG = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=STRONG)
 # The heads are trained on one frozen backbone with the same views of the clips, which are encoded once.
-HEADS_SEE = replace(STRONG, often=0.4, sway_px=5, noise=2.0)
+HEADS_SEE = replace(STRONG, probability=0.4, sway_px=5, noise=2.0)
 FLOW = TrainSettings(
     lr=1.5e-3,
     batch=16,
     steps=700,
-    transforms=replace(STRONG, often=0.5),
+    transforms=replace(STRONG, probability=0.5),
     checkpoint_every=50,
     freeze=("backbone", "mer", "landmarks"),
     pairs=2,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fakes.files import pictures, sheet
-from openmer.labels import PROTOCOLS, THREE
+from openmer.datasets.protocols import THREE, protocol
 
 Row = tuple[Any, ...]
 EMOTION = {
@@ -52,7 +52,7 @@ MMEW_HEADER = (
 
 def subjects(dataset: str) -> dict[str, tuple[int, ...]]:
     """Subject -> (negative, positive, surprise), as MEGC's list has them."""
-    return {s: counts for (d, s), counts in PROTOCOLS["composite"].per_subject.items() if d == dataset}
+    return {s: counts for (d, s), counts in protocol("composite").per_subject.items() if d == dataset}
 
 
 def clips(dataset: str) -> Iterator[tuple[str, int, str]]:

@@ -123,8 +123,8 @@ def data(
     from rich.table import Table
 
     from openmer.datasets.check import check, chosen_protocol, default_protocol, write_contact_sheet
+    from openmer.datasets.protocols import protocol as find_protocol
     from openmer.datasets.registry import open_datasets
-    from openmer.labels import protocol as find_protocol
 
     rule = protocol or default_protocol(name)
     wanted = None if rule is None else find_protocol(rule)
@@ -172,7 +172,7 @@ def prepare(
     frames: Literal["raw", "cropped"] | None = None,
     workbook: Path | None = None,
     corrections: bool = True,
-    sampling: Literal["phases", "cover"] = "phases",
+    sampling: Literal["interleaved", "uniform"] = "interleaved",
     flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
     align: Literal["per_clip", "per_frame"] = "per_clip",
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -201,7 +201,7 @@ def prepare(
         frames: For a licensed dataset: raw images or cropped faces.
         workbook: For a licensed dataset: the annotation, if it is somewhere else.
         corrections: For a licensed dataset: fix known errors in the released annotation.
-        sampling: phases (L // 8 clips of L frames, as in the authors' code) or cover (one clip from onset to offset).
+        sampling: interleaved (L // 8 clips of L frames, as in the authors' code) or uniform (one from onset to offset).
         flow: The teacher of the flow head; tvl1 is the paper's; dis is 30 times faster, and worse for small motion.
         align: One alignment per clip, or one per frame as in the authors' code (jitters).
         device: Where TV-L1 flow is computed; a GPU does all pairs of a clip at once.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from openmer.clips.store import ClipStore
-    from openmer.labels import Protocol
+    from openmer.datasets.protocols import Protocol
     from openmer.training.data import ClipData, Kind
     from openmer.training.loop import TrainSettings
 
@@ -297,7 +297,7 @@ def _clip_data(
 
 def _protocol_data(store: "ClipStore", name: str, kind: "Kind", incomplete: bool) -> "ClipData":
     """Clips with the protocol's labels; counts are of recordings, and must be met."""
-    from openmer.labels import protocol
+    from openmer.datasets.protocols import protocol
     from openmer.training.data import ClipData
 
     rule = protocol(name)
@@ -322,7 +322,7 @@ def _differences(rule: "Protocol", labels: "Mapping[tuple[str, str, str], str | 
 
 def _said_of(name: str | None, data: "ClipData") -> dict[str, Any] | None:
     """What a result says about its protocol."""
-    from openmer.labels import protocol
+    from openmer.datasets.protocols import protocol
 
     if name is None:
         return None

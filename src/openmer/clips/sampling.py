@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from openmer.errors import InputError
 
-Sampling = Literal["phases", "cover"]
+Sampling = Literal["interleaved", "uniform"]
 Indices = npt.NDArray[np.int64]
 
 
-def phases(length: int, frames: int = 8) -> Indices:
+def interleaved(length: int, frames: int = 8) -> Indices:
     """The paper's clips: a recording of L frames gives L // T clips; clip j has frames j, j + s, ..., s = L // T.
 
     Source: the recipe of MOL's released code.
@@ -30,7 +30,7 @@ def phases(length: int, frames: int = 8) -> Indices:
     return np.arange(step)[:, None] + step * np.arange(frames)
 
 
-def cover(onset: int, offset: int, frames: int = 8) -> Indices:
+def uniform(onset: int, offset: int, frames: int = 8) -> Indices:
     """One clip with frames spaced evenly from onset to offset, both included (our choice).
 
     Returns:

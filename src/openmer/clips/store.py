@@ -123,9 +123,9 @@ class ClipStore:
             raise InputError(f"{path} is not a store of schema {SCHEMA}")
         if not isinstance(content.get("settings"), dict) or not isinstance(content.get("digest"), str):
             raise InputError(f"{path} lacks its settings or their digest; remove the store and prepare it again")
-        self.settings: Mapping[str, Any] = content["settings"]
+        self.settings: Mapping[str, Any] = _in_current_words(content["settings"])
         self.digest: str = content["digest"]
-        if digest_of(self.settings) != self.digest:
+        if digest_of(content["settings"]) != self.digest:
             raise InputError(f"{path} was changed by hand: its settings do not match the digest it states")
 
     @classmethod
@@ -141,13 +141,13 @@ class ClipStore:
         try:
             if root.exists() and not root.is_dir():
                 raise OutputError(f"{root} is a file; a store is a folder: choose another --out")
-            there = (root / "store.json").exists()
-            foreign = not there and root.exists() and any(root.iterdir())
+            existing = (root / "store.json").exists()
+            foreign = not existing and root.exists() and any(root.iterdir())
         except OSError as error:
             raise OutputError(f"cannot make a store at {root}: {error.strerror or error}") from error
-        if there:
+        if existing:
             store = cls(root)
-            if store.digest != digest_of(plain):
+            if store.settings != plain:
                 changed = sorted(k for k in {*plain, *store.settings} if plain.get(k) != store.settings.get(k))
                 raise InputError(
                     f"the store {root} was made with other settings ({', '.join(changed)}); choose another folder, "
@@ -249,8 +249,8 @@ class ClipStore:
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
         """All clips, in an order that does not depend on when they were made."""
-        found = [entry for path in sorted((self.root / "clips").glob("*.npz")) for entry in self._index(path)]
-        return tuple(sorted(found, key=lambda e: (*e.video, e.number)))
+        entries = [entry for path in sorted((self.root / "clips").glob("*.npz")) for entry in self._index(path)]
+        return tuple(sorted(entries, key=lambda e: (*e.video, e.number)))
 
     def read(self, entry: Entry, *, flow: bool = True) -> StoredClip:
         """One clip, optionally without its flow, which is most of the data.
@@ -281,14 +281,14 @@ class ClipStore:
     def _index(self, path: Path) -> list[Entry]:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = [_entry(row) for row in json.loads(str(stored["index"]))]
+                entries = [_entry(row) for row in json.loads(str(stored["index"]))]
                 if self._units_are_doubtful():
-                    found = [replace(entry, units=None) for entry in found]
+                    entries = [replace(entry, units=None) for entry in entries]
         except Exception as error:  # as above
             raise InputError(f"the clip file {path} is damaged ({error}); remove it and prepare it again") from error
-        if any(entry.key != path.stem for entry in found):
-            raise InputError(f"the clip file {path} was renamed: it holds {found[0].key}; prepare it again")
-        return found
+        if any(entry.key != path.stem for entry in entries):
+            raise InputError(f"the clip file {path} was renamed: it holds {entries[0].key}; prepare it again")
+        return entries
 
     def _units_are_doubtful(self) -> bool:
         """Recordings prepared by version 1 lost which units the coder was not certain of."""
@@ -320,6 +320,12 @@ def _check(clip: StoredClip, path: Path) -> None:
 def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[Entry, ...]:
     """The entries whose label is in the mapping, with their new label; the others are left out."""
     return tuple(replace(e, label=mapping[e.label]) for e in entries if e.label is not None and e.label in mapping)
+
+
+def _in_current_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that the first edition wrote, in the words of today."""
+    renamed = {"phases": "interleaved", "cover": "uniform"}
+    return {key: renamed.get(value, value) if key == "sampling" else value for key, value in settings.items()}
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:

@@ -43,7 +43,7 @@ class TransformSettings:
             only the effects of clipping and rounding remain.
         flicker: each frame's brightness is multiplied by up to 1 +- this.
         noise: standard deviation of added noise is drawn from 0 to this, gray levels.
-        often: probability that a clip gets any of the changes below.
+        probability: probability that a clip gets any of the changes below.
         turn_deg: the picture is rotated by up to +- this.
         zoom: it is enlarged or reduced by up to this factor.
         stretch: the ratio of height to width is changed by up to this factor.
@@ -59,7 +59,7 @@ class TransformSettings:
     contrast: float = 0.0
     flicker: float = 0.0
     noise: float = 0.0
-    often: float = 0.0
+    probability: float = 0.0
     turn_deg: float = 0.0
     zoom: float = 1.0
     stretch: float = 1.0
@@ -70,7 +70,7 @@ class TransformSettings:
 
     def __post_init__(self) -> None:
         sizes = (self.contrast, self.flicker, self.noise, self.turn_deg, self.shift_px, self.sway_px, self.blur_px)
-        if not (0 <= self.flip <= 1 and 0 <= self.often <= 1) or min(sizes) < 0:
+        if not (0 <= self.flip <= 1 and 0 <= self.probability <= 1) or min(sizes) < 0:
             raise InputError(f"probabilities lie between 0 and 1, and sizes are not negative: {self}")
         if min(self.zoom, self.stretch, self.gamma) < 1:
             raise InputError(f"factors are at least 1: {self}")
@@ -79,7 +79,16 @@ class TransformSettings:
 TRAIN = TransformSettings(random_crop=True, flip=0.5, contrast=0.2, flicker=0.01, noise=2.0)
 # Real faces fill the crop differently from simulated ones, heads move, cameras blur.
 STRONG = replace(
-    TRAIN, often=0.7, turn_deg=12, zoom=1.25, stretch=1.15, shift_px=8, sway_px=10, blur_px=1.2, gamma=1.6, noise=4.0
+    TRAIN,
+    probability=0.7,
+    turn_deg=12,
+    zoom=1.25,
+    stretch=1.15,
+    shift_px=8,
+    sway_px=10,
+    blur_px=1.2,
+    gamma=1.6,
+    noise=4.0,
 )
 EVAL = TransformSettings()
 
@@ -129,7 +138,7 @@ def transform(clip: StoredClip, settings: TransformSettings, rng: np.random.Gene
         settings: `TRAIN`, `EVAL` or your own.
         rng: random numbers; not used with `EVAL`.
     """
-    if settings.often and rng.random() < settings.often:
+    if settings.probability and rng.random() < settings.probability:
         frames, landmarks, flow = _moved(clip, settings, rng)
     else:
         frames, landmarks, flow = _cropped(clip, settings, rng)

@@ -1,28 +1,27 @@
-"""What all readers of licensed datasets share: finding trees and workbooks, numbering frames, reporting problems.
+"""What all readers of licensed datasets share: the annotation joined with the frames, and what is wrong with either.
 
 Facts about the datasets come from public readers and workbooks; the datasets themselves were not seen. So everything is
-found by name and content, never by position, and every reader says what it looked for and what it found instead.
+located by name and content, never by position, and every reader says what it looked for and what it found instead.
 """
 
+import datetime
 import re
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from openmer.clip import Sample
 from openmer.datasets.corrections import correct
 from openmer.datasets.row import Row
-from openmer.datasets.workbook import DEPTH, DOCS, Table, entries, find_workbook, read_table, text
+from openmer.datasets.trees import Frames, Tree, find_trees, key_of, listing, nested, numbered, tree_of
+from openmer.datasets.workbook import DEPTH, DOCS, Converted, find_workbook, parse_int, read_table, text
 from openmer.errors import InputError
-from openmer.labels import canonical_emotion, parse_action_units
-from openmer.media.reader import IMAGE_SUFFIXES, frame_number
+from openmer.facs import canonical_emotion, read_action_units
 
-Frames = Literal["raw", "cropped"]
 FindingKind = Literal[
     "missing folder",
     "folder without row",
@@ -34,12 +33,25 @@ FindingKind = Literal[
     "interval not annotated",
     "impossible annotation",
     "unknown label",
+    "unread action units",
     "unread column",
+    "unread number",
     "unread row",
+    "date read as a number",
     "repeated recording",
     "correction",
 ]
 MAX_UNREADABLE = 0.5  # of the rows; beyond that, the workbook's format must be the problem
+# Our names of a workbook's columns -> theirs.
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "subject": ("Subject",),
+    "name": ("Filename",),
+    "onset": ("OnsetFrame", "Onset Frame", "Onset"),
+    "apex": ("ApexFrame", "Apex Frame", "Apex"),
+    "offset": ("OffsetFrame", "Offset Frame", "Offset"),
+    "units": ("Action Units", "AU"),
+    "label": ("Estimated Emotion", "Emotion"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,16 +70,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Tree:
-    """A tree of frames: folders by (subject, name), both as `Dataset._key` returns them."""
+class Names:
+    """Which recording a row of the workbook is about, see `Row`."""
 
-    root: Path
-    frames: Frames
-    folders: Mapping[tuple[str, str], Path]
+    subject: str
+    name: str
+    folder: str = ""
 
 
-class Dataset(ABC):
-    """A licensed dataset on disk; a subclass's docstring is its data card.
+class Dataset:
+    """A licensed dataset on disk; a subclass's docstring is its data card, and its attributes say how to read it.
 
     Args:
         root: the folder that was unpacked, or one or two above.
@@ -90,9 +102,15 @@ class Dataset(ABC):
     emotions: ClassVar[tuple[str, ...]]
     expected: ClassVar[tuple[int, ...]] = ()  # rows of the known workbooks
     in_folders: ClassVar[bool] = False  # whether folders are the annotation, so intervals and apexes are not annotated
+    layout: ClassVar[str]  # a picture of its tree, for messages
+    folders: ClassVar[tuple[str, ...]]  # patterns of the folders' names, level by level, see `trees.nested`
     workbooks: ClassVar[tuple[str, ...]] = ()  # patterns of their names
     workbook_called: ClassVar[str] = ""  # one of those names
-    layout: ClassVar[str]  # a picture of its tree, for messages
+    sheets: ClassVar[tuple[str, ...]] = ("Sheet1",)  # preferred names
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = COLUMNS
+    optional: ClassVar[tuple[str, ...]] = ("units",)  # columns that a workbook may lack
+    recording: ClassVar[str] = ".+"  # pattern of the column `name`; groups `subject` and `folder` take precedence
+    missing: ClassVar[Mapping[str, tuple[int, ...]]] = {"apex": (-1, 0)}  # numbers that mean: not annotated
 
     def __init__(
         self,
@@ -112,7 +130,8 @@ class Dataset(ABC):
         self._wanted = frames
         self._workbook = workbook
         self._corrections = corrections
-        self._found: list[Finding] = []
+        self._findings: list[Finding] = []
+        self.rows: tuple[Row, ...] = ()
         self.samples: tuple[Sample, ...] = tuple(self._read())
 
     def __len__(self) -> int:
@@ -124,73 +143,104 @@ class Dataset(ABC):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """In the order of the annotation."""
-        return tuple(self._found)
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """The annotation after corrections, with or without frames."""
-        return self._rows_read
-
-    @abstractmethod
-    def _rows(self) -> Iterable[Row]:
-        """The annotation as written."""
-
-    @abstractmethod
-    def _trees(self) -> Iterable[Tree]:
-        """Trees of frames under the root."""
+        return tuple(self._findings)
 
     @cached_property
     def tree(self) -> Tree:
         """The tree that is read: of the wanted kind, raw before cropped, the largest if there are several."""
-        found = [t for t in self._trees() if t.folders]
-        wanted = [t for t in found if self._wanted in (None, t.frames)]
+        trees = [t for t in self._trees() if t.folders]
+        wanted = [t for t in trees if self._wanted in (None, t.frames)]
         if not wanted:
-            there = "; ".join(f"{t.frames} frames in {t.root}" for t in found) or _listing(self.root)
+            instead = "; ".join(f"{t.frames} frames in {t.root}" for t in trees) or listing(self.root)
             kind = f"{self._wanted} " if self._wanted else ""
             raise InputError(
                 f"no {kind}frames of {self.title} were found in {self.root} or up to {DEPTH} folders below "
-                f"({there}). Expected a tree such as {self.layout}; {DOCS} has all of them. "
+                f"({instead}). Expected a tree such as {self.layout}; {DOCS} has all of them. "
                 f"To get the dataset: {self.request}"
             )
         return max(wanted, key=lambda t: (t.frames == "raw", len(t.folders)))
 
+    # What a subclass may replace
+
+    def _trees(self) -> Iterable[Tree]:
+        """Trees of frames under the root, by the names of their folders."""
+        return [tree_of(root, nested(self.folders)) for root in find_trees(self.root, self.folders[0])]
+
+    def _rows(self) -> Iterable[Row]:
+        """The annotation as written: the rows of the workbook that name a recording."""
+        needed = [column for column in self.columns if column not in self.optional]
+        table = read_table(self._path, sheets=self.sheets, columns=self.columns, needed=needed)
+        for column in table.unread:
+            self._note("unread column", column, f"in {table.path.name}")
+        for cells in table.rows:
+            names = self._names(cells)
+            if names is None:
+                self._unread(cells)
+            else:
+                yield self._row(names, cells)
+
+    def _names(self, cells: Mapping[str, Any]) -> Names | None:
+        """Which recording a row is about; None if it names none."""
+        match = re.fullmatch(self.recording, text(cells["name"]))
+        if match is None:
+            return None
+        groups = match.groupdict()
+        subject = groups.get("subject") or text(cells["subject"])
+        return Names(subject, match[0], groups.get("folder", "")) if subject else None
+
+    def _row(self, names: Names, cells: Mapping[str, Any]) -> Row:
+        where = f"{names.subject}/{names.name}"
+        onset, apex, offset = (self._number(where, mark, cells[mark]) for mark in ("onset", "apex", "offset"))
+        units = cells["units"].typed if isinstance(cells["units"], Converted) else cells["units"]
+        micro = "type" not in cells or text(cells["type"]).lower().startswith("micro")
+        return Row(
+            subject=names.subject,
+            name=names.name,
+            folder=names.folder,
+            label=text(cells["label"]) or None if "label" in cells else None,
+            onset=onset,
+            apex=apex,
+            offset=offset,
+            units=units,
+            kind="micro" if micro else "macro",
+        )
+
+    # The rest is the same for all
+
     def _note(self, kind: FindingKind, where: str, what: str) -> None:
-        self._found.append(Finding(kind, where, what))
+        self._findings.append(Finding(kind, where, what))
+
+    def _number(self, where: str, mark: str, cell: Any) -> int | None:
+        """A frame's number; what stands in the cell instead becomes a finding."""
+        number = parse_int(cell)
+        if number in self.missing.get(mark, ()):
+            return None
+        if number is None and any(c.isdigit() for c in str(cell)):
+            self._note("unread number", where, f"the {mark} {str(cell)[:40]!r} is not a frame's number; not used")
+        if number is not None and isinstance(cell, Converted) and isinstance(cell.typed, datetime.date | datetime.time):
+            what = (
+                f"the {mark} is stored as the date {cell.typed}, which is day {number} of the calendar; using {number}"
+            )
+            self._note("date read as a number", where, what)
+        return number
 
     def _read(self) -> Iterator[Sample]:
         tree = self.tree
-        rows = []
-        for row in self._rows():
-            mended, changes = correct(self.name, row) if self._corrections else (row, ())
-            rows += [mended]
-            for change in changes:
-                self._note("correction", f"{row.subject}/{row.name}", change)
-        self._rows_read = tuple(rows)
-        if not rows:
-            met = "; ".join(f"{f.where}: {f.what}" for f in self._found if f.kind == "unread row")[:300]
-            raise InputError(
-                f"{self._path} has no row that names a recording of {self.title} ({met or 'it ends with its header'}); "
-                f"give the workbook that came with the dataset with --workbook. {DOCS} says what it holds"
-            )
-        self._refuse_unreadable(rows)
+        self.rows = tuple(self._corrected(row) for row in self._rows())
+        self._refuse_unreadable()
+        self._note_labels()
         known = set()
-        unknown = {e for e in (canonical_emotion(r.label) for r in rows if r.label) if e not in self.emotions}
-        for emotion in sorted(unknown):
-            self._note("unknown label", emotion, f"not one of {', '.join(self.emotions)}; kept as it is")
-        if self.emotions:
-            for row in rows:
-                if row.label is None:
-                    self._note("unknown label", f"{row.subject}/{row.name}", "the cell is empty; kept without a class")
-        twice = Counter((r.subject, r.name) for r in rows)
-        for row in rows:
-            if twice[row.subject, row.name] > 1:
-                self._note("repeated recording", f"{row.subject}/{row.name}", "listed more than once; left out")
+        listed = Counter((r.subject, r.name) for r in self.rows)
+        for row in self.rows:
+            where = f"{row.subject}/{row.name}"
+            if listed[row.subject, row.name] > 1:
+                self._note("repeated recording", where, "listed more than once; left out")
                 continue
-            key = self._key(row.subject, row.folder or row.name)
+            key = key_of(row.subject, row.folder or row.name)
             known.add(key)
             folder = tree.folders.get(key)
             if folder is None:
-                self._note("missing folder", f"{row.subject}/{row.name}", f"not under {tree.root}; left out")
+                self._note("missing folder", where, f"not under {tree.root}; left out")
                 continue
             sample = self._sample(row, folder, tree.frames)
             if sample is not None:
@@ -198,19 +248,33 @@ class Dataset(ABC):
         for subject, name in sorted(set(tree.folders) - known):
             self._note("folder without row", f"{subject}/{name}", "not in the annotation; left out")
 
-    @staticmethod
-    def _key(subject: str, name: str) -> tuple[str, str]:
-        """Case does not matter."""
-        return subject.lower(), name.lower()
+    def _corrected(self, row: Row) -> Row:
+        if not self._corrections:
+            return row
+        corrected, changes = correct(self.name, row)
+        for change in changes:
+            self._note("correction", f"{row.subject}/{row.name}", change)
+        return corrected
+
+    def _note_labels(self) -> None:
+        """Emotions that the dataset is not known to have, and rows without one."""
+        if not self.emotions:
+            return
+        unknown = {e for e in (canonical_emotion(r.label) for r in self.rows if r.label) if e not in self.emotions}
+        for emotion in sorted(unknown):
+            self._note("unknown label", emotion, f"not one of {', '.join(self.emotions)}; kept as it is")
+        for row in self.rows:
+            if row.label is None:
+                self._note("unknown label", f"{row.subject}/{row.name}", "the cell is empty; kept without a class")
 
     def _numbers(self, where: str, folder: Path) -> list[int]:
-        """Of the frames, rising; noted are pictures that are none, and numbers that several have."""
-        numbered = _numbered(folder)
-        others = [path.name for path, number in numbered if number is None]
+        """Numbers of the frames, rising; pictures without one, and numbers of several pictures, are noted."""
+        pictures = numbered(folder)
+        others = [path.name for path, number in pictures if number is None]
         if others:
             what = f"{len(others)}, such as {others[0]}: empty, copies, or without a number"
             self._note("pictures left out", where, what)
-        counts = Counter(number for _, number in numbered if number is not None)
+        counts = Counter(number for _, number in pictures if number is not None)
         twice = [number for number, count in counts.items() if count > 1]
         if twice:
             self._note("pictures left out", where, f"several have the number {twice[0]}; the recording cannot be read")
@@ -222,6 +286,33 @@ class Dataset(ABC):
         if len(numbers) < 2:
             self._note("too few frames", where, f"{len(numbers)} numbered pictures in {folder}; left out")
             return None
+        interval = self._interval(row, numbers)
+        if interval is None:
+            return None
+        onset, offset = interval
+        apex, estimated = self._apex(row, onset, offset)
+        units, unread = read_action_units(row.units)
+        if unread:
+            self._note("unread action units", where, unread)
+        return Sample(
+            dataset=self.name,
+            subject=row.subject,
+            name=row.name,
+            source=folder,
+            fps=self.fps,
+            label=None if row.label is None else canonical_emotion(row.label),
+            onset=onset,
+            apex=apex,
+            offset=offset,
+            apex_estimated=estimated,
+            action_units=tuple(str(u) for u in units),
+            cropped=frames == "cropped",
+            kind=row.kind,
+        )
+
+    def _interval(self, row: Row, numbers: Sequence[int]) -> tuple[int, int] | None:
+        """Onset and offset among the numbers on disk; None, and a finding, if there is no such interval."""
+        where = f"{row.subject}/{row.name}"
         absent = [n for n, v in (("onset", row.onset), ("offset", row.offset)) if v is None]
         if absent and row.whole_video:
             # The folder begins and ends with the video, not with the expression.
@@ -236,55 +327,46 @@ class Dataset(ABC):
             self._note("impossible annotation", where, f"onset {onset} after offset {offset}; left out")
             return None
         inside = [n for n in numbers if onset <= n <= offset]
-        if not inside:
-            self._note(
-                "frames out of range",
-                where,
-                f"annotated {onset} to {offset}, on disk {numbers[0]} to {numbers[-1]}: no frame in common; left out",
-            )
+        annotated = f"annotated {onset} to {offset}, on disk {numbers[0]} to {numbers[-1]}"
+        if len(inside) < 2:
+            common = f"only frame {inside[0]}" if inside else "no frame"
+            self._note("frames out of range", where, f"{annotated}: {common} in common; left out")
             return None
         if (onset, offset) != (inside[0], inside[-1]):
-            self._note(
-                "frames out of range",
-                where,
-                f"annotated {onset} to {offset}, on disk {numbers[0]} to {numbers[-1]}; "
-                f"using {inside[0]} to {inside[-1]}",
-            )
+            self._note("frames out of range", where, f"{annotated}; using {inside[0]} to {inside[-1]}")
         onset, offset = inside[0], inside[-1]
         gaps = offset - onset + 1 - len(inside)
         if gaps:
             self._note("frames missing", where, f"{gaps} numbers between {onset} and {offset} have no picture")
-        apex, estimated = row.apex, False
-        if apex is None or not onset <= apex <= offset:
-            met = "is not annotated" if apex is None else f"{apex} lies outside of {onset} to {offset}"
-            apex, estimated = (onset + offset) // 2, True
-            if not self.in_folders:
-                self._note("apex estimated", where, f"the apex {met}; using the middle, {apex}")
-        return Sample(
-            dataset=self.name,
-            subject=row.subject,
-            name=row.name,
-            source=folder,
-            fps=self.fps,
-            label=None if row.label is None else canonical_emotion(row.label),
-            onset=onset,
-            apex=apex,
-            offset=offset,
-            apex_estimated=estimated,
-            action_units=tuple(str(u) for u in parse_action_units(row.units)),
-            cropped=frames == "cropped",
-            kind=row.kind,
-        )
+        return onset, offset
 
-    def _refuse_unreadable(self, rows: Sequence[Row]) -> None:
+    def _apex(self, row: Row, onset: int, offset: int) -> tuple[int, bool]:
+        """The apex, and whether it is our estimate: the middle."""
+        if row.apex is not None and onset <= row.apex <= offset:
+            return row.apex, False
+        middle = (onset + offset) // 2
+        if not self.in_folders:
+            why = "is not annotated" if row.apex is None else f"{row.apex} lies outside of {onset} to {offset}"
+            self._note("apex estimated", f"{row.subject}/{row.name}", f"the apex {why}; using the middle, {middle}")
+        return middle, True
+
+    def _refuse_unreadable(self) -> None:
         """If most frame numbers are not numbers, the format is unknown to us rather than the coder lazy."""
+        rows = self.rows
+        if not rows:
+            instead = "; ".join(f"{f.where}: {f.what}" for f in self._findings if f.kind == "unread row")[:300]
+            raise InputError(
+                f"{self._path} has no row that names a recording of {self.title} "
+                f"({instead or 'it ends with its header'}); give the workbook that came with the dataset with "
+                f"--workbook. {DOCS} says what it holds"
+            )
         blank = [r for r in rows if r.onset is None or r.offset is None]
         if self.in_folders or len(blank) <= MAX_UNREADABLE * len(rows):
             return
         raise InputError(
             f"the onset or the offset of {len(blank)} of {len(rows)} rows of {self._path} is no number (first: "
             f"{blank[0].subject}/{blank[0].name}); formulas have no values until a spreadsheet program has saved the "
-            f"workbook, and cells formatted as dates or text are no numbers. {DOCS} says what the columns hold"
+            f"workbook, and words are no numbers. {DOCS} says what the columns hold"
         )
 
     @property
@@ -292,97 +374,7 @@ class Dataset(ABC):
         """The workbook's path."""
         return self._workbook or find_workbook(self.root, self.workbooks, title=self.title, called=self.workbook_called)
 
-    def _table(self, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]) -> Table:
-        """The workbook's sheet, with columns found by name; of several names, the first one present."""
-        table = read_table(self._path, sheets=sheets, columns=columns, needed=needed)
-        for column in table.unread:
-            self._note("unread column", column, f"in {table.path.name}")
-        return table
-
-    def _unread(self, row: Mapping[str, object]) -> None:
+    def _unread(self, cells: Mapping[str, Any]) -> None:
         """Report a row that names no recording: a note, or a name written in a way we do not know."""
-        cells = [text(v) for v in row.values() if v is not None]
-        self._note("unread row", ", ".join(cells)[:80], "names no recording as we know them; left out")
-
-
-def find_trees(root: Path, child: str, *, depth: int = DEPTH) -> list[Path]:
-    """Folders at most `depth` below that have sub-folders whose full names match `child`, ignoring case.
-
-    A match is not searched further.
-    """
-    pattern = re.compile(child, re.IGNORECASE)
-    found, level = [], [root]
-    for _ in range(depth + 1):
-        following: list[Path] = []
-        for folder in level:
-            children = _subfolders(folder)
-            if any(pattern.fullmatch(c.name) for c in children):
-                found.append(folder)
-            else:
-                following += children
-        level = following
-    return found
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return entries(folder)[1]
-
-
-def matching(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
-    """Sub-folders whose full names match, with the match."""
-    found = ((re.fullmatch(pattern, p.name, re.IGNORECASE), p) for p in _subfolders(folder))
-    return [(m, p) for m, p in found if m is not None]
-
-
-def frame_files(folder: Path) -> dict[int, Path]:
-    """Pictures by the last number in their name; files that are not frames, see `frame_number`, are left out."""
-    return {number: path for path, number in _numbered(folder) if number is not None}
-
-
-def _numbered(folder: Path) -> list[tuple[Path, int | None]]:
-    """All pictures, in the order of their names, with their number as frames."""
-    images = [path for path in entries(folder)[0] if path.suffix.lower() in IMAGE_SUFFIXES]
-    return [(path, frame_number(path)) for path in images]
-
-
-def is_cropped(tree: Path, first: Path | None) -> bool:
-    """Judged by the folder's own name or by pictures called `reg_...`; names above it may be the user's."""
-    if re.search("crop", tree.resolve().name, re.IGNORECASE):
-        return True
-    return first is not None and any(p.name.startswith("reg_") for p in first.iterdir())
-
-
-def _listing(root: Path) -> str:
-    names = [p.name for p in _subfolders(root)]
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"it holds the folders {shown}" if names else "it holds no folders"
-
-
-def tree_of(
-    root: Path, clips: Callable[[Path], Iterable[tuple[str, str, Path]]], *, called: Path | None = None
-) -> Tree:
-    """A tree from (subject, name, folder) of all its recordings.
-
-    Args:
-        root: of the tree.
-        clips: finds the recordings in it.
-        called: the folder whose name says whether faces are cropped, if it is not `root`.
-    """
-    folders = {Dataset._key(subject, name): path for subject, name, path in clips(root)}
-    first = next(iter(folders.values()), None)
-    return Tree(root, "cropped" if is_cropped(called or root, first) else "raw", folders)
-
-
-__all__ = [
-    "Dataset",
-    "Finding",
-    "FindingKind",
-    "Frames",
-    "Row",
-    "Tree",
-    "find_trees",
-    "frame_files",
-    "is_cropped",
-    "matching",
-    "tree_of",
-]
+        written = [text(v) for v in cells.values() if v is not None]
+        self._note("unread row", ", ".join(written)[:80], "names no recording as we know them; left out")

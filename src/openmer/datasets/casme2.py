@@ -1,15 +1,11 @@
 """CASME II."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
-from openmer.datasets.row import Row
+from openmer.datasets.base import Dataset, Names
 from openmer.datasets.workbook import parse_int, text
-
-SUBJECT = r"sub(\d\d)"
 
 
 class CASME2(Dataset):
@@ -40,40 +36,8 @@ class CASME2(Dataset):
     workbook_called = "CASME2-coding-20140508.xlsx"
     layout = "CASME2_RAW_selected/sub01/EP02_01f/img46.jpg"
 
-    def _rows(self) -> Iterable[Row]:
-        table = self._table(
-            sheets=("Sheet1",),
-            columns={
-                "subject": ("Subject",),
-                "name": ("Filename",),
-                "onset": ("OnsetFrame", "Onset"),
-                "apex": ("ApexFrame", "Apex"),
-                "offset": ("OffsetFrame", "Offset"),
-                "units": ("Action Units", "AU"),
-                "label": ("Estimated Emotion", "Emotion"),
-            },
-            needed=("subject", "name", "onset", "apex", "offset", "label"),
-        )
-        for row in table.rows:
-            subject = parse_int(row["subject"])
-            if subject is None or row["name"] is None:
-                self._unread(row)
-                continue
-            yield Row(
-                subject=f"{subject:02d}",
-                name=text(row["name"]),
-                label=text(row["label"]) if row["label"] is not None else None,
-                onset=parse_int(row["onset"]),
-                apex=parse_int(row["apex"], missing=(-1, 0)),
-                offset=parse_int(row["offset"]),
-                units=row["units"],
-            )
+    folders = (r"sub(?P<subject>\d\d)", r"(?P<name>EP\d\d.*)")
 
-    def _trees(self) -> Iterable[Tree]:
-        return [tree_of(root, _clips) for root in find_trees(self.root, SUBJECT)]
-
-
-def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, SUBJECT):
-        for clip, path in matching(folder, r"EP\d\d.*"):
-            yield match[1], clip[0], path
+    def _names(self, cells: Mapping[str, Any]) -> Names | None:
+        subject, name = parse_int(cells["subject"]), text(cells["name"])
+        return Names(f"{subject:02d}", name) if subject is not None and name else None

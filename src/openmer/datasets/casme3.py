@@ -1,16 +1,14 @@
 """CAS(ME)^3, part A."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
-from openmer.datasets.row import Row
+from openmer.datasets.base import Dataset, Names
+from openmer.datasets.trees import Tree, find_trees, matching, nested, tree_of
 from openmer.datasets.workbook import parse_int, text
-
-SUBJECT = r"spNO\.(\d+)"
-CLIP = SUBJECT + r"_([a-z]_\d+)"
 
 
 class CASME3(Dataset):
@@ -39,52 +37,31 @@ class CASME3(Dataset):
     workbook_called = "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
     layout = "part_A/spNO.1/a/color/355.jpg"
 
-    def _rows(self) -> Iterable[Row]:
-        table = self._table(
-            sheets=("label", "Sheet1"),
-            columns={
-                "subject": ("Subject",),
-                "video": ("Filename",),
-                "onset": ("Onset",),
-                "apex": ("Apex",),
-                "offset": ("Offset",),
-                "units": ("AU", "Action Units"),
-                "label": ("emotion",),
-            },
-            needed=("subject", "video", "onset", "apex", "offset", "label"),
-        )
-        clips = any("_" in name for _, name in self.tree.folders)
-        for row in table.rows:
-            if row["subject"] is None or row["video"] is None or parse_int(row["onset"]) is None:
-                self._unread(row)  # the onset is part of the name
-                continue
-            video = text(row["video"]).lower()
-            onset = parse_int(row["onset"])
-            name = f"{video}_{onset}"
-            yield Row(
-                subject=f"spNO.{text(row['subject']).split('.')[-1]}",
-                name=name,
-                folder=name if clips else video,
-                label=None if row["label"] is None else text(row["label"]),
-                onset=onset,
-                apex=parse_int(row["apex"], missing=(0,)),
-                offset=parse_int(row["offset"], missing=(0,)),
-                units=row["units"],
-            )
+    folders = (r"(?P<subject>spNO\.\d+)", r"(?P<name>[a-z])")
+    clips = (r"(?P<subject>spNO\.\d+)_(?P<name>[a-z]_\d+)",)
+    sheets = ("label", "Sheet1")
+    missing: ClassVar[Mapping[str, tuple[int, ...]]] = {"apex": (0,), "offset": (0,)}
+
+    def _names(self, cells: Mapping[str, Any]) -> Names | None:
+        subject, video, onset = text(cells["subject"]), text(cells["name"]).lower(), parse_int(cells["onset"])
+        if not subject or not video or onset is None:
+            return None  # the onset is part of the name
+        name = f"{video}_{onset}"
+        return Names(f"spNO.{subject.split('.')[-1]}", name, name if self._has_clips else video)
+
+    @cached_property
+    def _has_clips(self) -> bool:
+        """Whether each expression has a folder of its own."""
+        return any("_" in name for _, name in self.tree.folders)
 
     def _trees(self) -> Iterable[Tree]:
-        whole_videos = (tree_of(root, _videos) for root in find_trees(self.root, SUBJECT))
-        short = (tree_of(root, _clips) for root in find_trees(self.root, CLIP) if root.name.lower() != "depth")
-        return [tree for tree in (*whole_videos, *short) if tree.folders]
+        whole_videos = (tree_of(root, self._videos) for root in find_trees(self.root, self.folders[0]))
+        clips = find_trees(self.root, self.clips[0])
+        short = (tree_of(root, nested(self.clips)) for root in clips if root.name.lower() != "depth")
+        return (*whole_videos, *short)
 
-
-def _videos(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, SUBJECT):
-        for letter, video in matching(folder, r"[a-z]"):
-            colour = [p for _, p in matching(video, "color")]
-            yield f"spNO.{match[1]}", letter[0], colour[0] if colour else video
-
-
-def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, CLIP):
-        yield f"spNO.{match[1]}", match[2], folder
+    def _videos(self, root: Path) -> Iterable[tuple[str, str, Path]]:
+        """Whole videos, of which the color pictures may have a folder of their own."""
+        for subject, letter, video in nested(self.folders)(root):
+            color = [path for _, path in matching(video, "color")]
+            yield subject, letter, color[0] if color else video

@@ -1,18 +1,19 @@
 """CAS(ME)^2."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
+from openmer.datasets.base import Dataset, Names
 from openmer.datasets.row import Row
 from openmer.datasets.workbook import DOCS, cell, open_workbook, parse_int, text
 from openmer.errors import InputError
 
-SUBJECT = r"s(\d\d)"
 Cells = tuple[Any, ...]
+CODES = ("participant", "name", "onset", "apex", "offset", "units", "label", "type")  # columns, in this order
 _HOLDS = {
     "codes": "expressions (participant, name, onset, apex, offset, units, emotion, type)",
     "people": "people (number of the folder, its name, participant)",
@@ -47,46 +48,35 @@ class CASMESquared(Dataset):
     workbook_called = "CAS(ME)^2code_final.xlsx"
     layout = "rawpic/s15/15_0101disgustingteeth/img001.jpg"
 
+    folders = (r"(?P<subject>s\d\d)", r"\d+_(?P<name>\d{4}).*")
+    missing: ClassVar[Mapping[str, tuple[int, ...]]] = dict.fromkeys(("onset", "apex", "offset"), (-1, 0))
+
     def _rows(self) -> Iterable[Row]:
+        """Its sheets have no header; people and videos are numbered otherwise on disk."""
         path = self._path
         codes, people, stimuli = _sheets(path)
         subjects = {parse_int(row[2]): f"s{parse_int(row[0]):02d}" for row in people if parse_int(row[0]) is not None}
         videos = {text(row[1]).lower(): text(row[0]).zfill(4) for row in stimuli if parse_int(row[0]) is not None}
-        for row in codes:
-            participant, name = parse_int(row[0]), "" if row[1] is None else text(row[1])
-            match = re.fullmatch(r"(.+?)_(\d+)", name)
+        for values in codes:
+            cells = dict(zip(CODES, values, strict=False))
+            participant = parse_int(cells["participant"])
+            match = re.fullmatch(r"(.+?)_(\d+)", text(cells["name"]))
             if participant is None or match is None:
-                self._unread(dict(enumerate(row)))  # type: ignore[arg-type]
+                self._unread(cells)
                 continue
             subject, code = subjects.get(participant), videos.get(match[1].lower())
             if subject is None or code is None:
                 missing = f"participant {participant}" if subject is None else f"video {match[1]}"
-                self._note("impossible annotation", name, f"{missing} is in no naming rule of {path.name}; left out")
+                self._note(
+                    "impossible annotation", match[0], f"{missing} is in no naming rule of {path.name}; left out"
+                )
                 continue
-            apex, offset = parse_int(row[3], missing=(-1, 0)), parse_int(row[4], missing=(-1, 0))
-            kind: Literal["micro", "macro"] = "micro" if text(row[7]).lower().startswith("micro") else "macro"
-            if offset is None and apex is not None:
-                self._note("interval not annotated", f"{subject}/{name}", f"the offset; using the apex, {apex}")
-            yield Row(
-                subject=subject,
-                name=name,
-                folder=code,
-                label=None if row[6] is None else text(row[6]),
-                onset=parse_int(row[2], missing=(-1, 0)),
-                apex=apex,
-                offset=apex if offset is None else offset,
-                units=row[5],
-                kind=kind,
-            )
-
-    def _trees(self) -> Iterable[Tree]:
-        return [tree for root in find_trees(self.root, SUBJECT) if (tree := tree_of(root, _videos)).folders]
-
-
-def _videos(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, SUBJECT):
-        for video, path in matching(folder, r"\d+_(\d{4}).*"):
-            yield f"s{match[1]}", video[1], path
+            row = self._row(Names(subject, match[0], code), cells)
+            if row.offset is None and row.apex is not None:
+                what = f"the offset; using the apex, {row.apex}"
+                self._note("interval not annotated", f"{subject}/{row.name}", what)
+                row = replace(row, offset=row.apex)
+            yield row
 
 
 def _sheets(path: Path) -> tuple[list[Cells], list[Cells], list[Cells]]:
@@ -95,20 +85,20 @@ def _sheets(path: Path) -> tuple[list[Cells], list[Cells], list[Cells]]:
     If two match, the first counts: people append sheets of their own.
     """
     book = open_workbook(path)
-    found: dict[str, list[Cells]] = {}
+    sheets: dict[str, list[Cells]] = {}
     for cells in book.values():
         rows = [tuple(map(cell, row)) for row in cells.itertuples(index=False, name=None)]
         width = cells.shape[1]
         if width >= 8 and any("expression" in str(row[7]) for row in rows):
-            found.setdefault("codes", rows)
+            sheets.setdefault("codes", rows)
         elif width >= 2 and any(re.fullmatch(r"\d{3,4}", text(row[0])) for row in rows):
-            found.setdefault("stimuli", rows)
+            sheets.setdefault("stimuli", rows)
         elif width >= 3 and any(parse_int(row[2]) is not None for row in rows):
-            found.setdefault("people", rows)
-    missing = [_HOLDS[name] for name in _HOLDS if name not in found]
+            sheets.setdefault("people", rows)
+    missing = [_HOLDS[name] for name in _HOLDS if name not in sheets]
     if missing:
         raise InputError(
             f"{path} lacks the sheet of {' and of '.join(missing)}; it has {', '.join(book)}. Give the workbook that "
             f"came with the dataset with --workbook; {DOCS} says what its three sheets hold"
         )
-    return found["codes"], found["people"], found["stimuli"]
+    return sheets["codes"], sheets["people"], sheets["stimuli"]

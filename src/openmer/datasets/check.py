@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.clip import Sample
-from openmer.datasets.base import Dataset, Finding, frame_files
+from openmer.datasets.base import Dataset, Finding
+from openmer.datasets.protocols import Protocol, protocols
 from openmer.datasets.registry import COMPOSITE, samples_of
+from openmer.datasets.trees import frame_files
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
-from openmer.labels import PROTOCOLS, Protocol
 
 TILE = (160, 120)  # px, width and height
 SHOWN = 40
@@ -52,7 +53,7 @@ def check(datasets: Sequence[Dataset]) -> Check:
     names = {d.name for d in datasets}
     rules = {
         rule.name: rule.differences([(s.dataset, s.subject, label) for s, label in rule.of(samples)])
-        for rule in PROTOCOLS.values()
+        for rule in protocols().values()
         if set(rule.mapping) == names
     }
     return Check(tuple(datasets), samples, tuple(f for d in datasets for f in d.findings), rules)
@@ -62,7 +63,7 @@ def default_protocol(name: str) -> str | None:
     """The protocol by which a dataset is judged by default; None if only intervals are annotated."""
     if name == COMPOSITE:
         return COMPOSITE
-    return next((rule.name for rule in PROTOCOLS.values() if set(rule.mapping) == {name}), None)
+    return next((rule.name for rule in protocols().values() if set(rule.mapping) == {name}), None)
 
 
 def chosen_protocol(found: Check, protocol: Protocol) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ from openmer.clips.build import build_clip
 from openmer.clips.flow import MOTION_PX, clip_flow, stacked_motion
 from openmer.clips.transforms import center_crop
 from openmer.datasets.prepare import PrepareSettings, Problem, read_frames
+from openmer.datasets.protocols import THREE, Protocol, protocols
 from openmer.errors import InputError
 from openmer.files import new_directory
-from openmer.labels import PROTOCOLS, THREE, Protocol
 from openmer.processes import mapped
 from openmer.version import __version__
 
@@ -88,7 +88,7 @@ def three_classes(name: str, samples: Sequence[Sample]) -> tuple[tuple[str, ...]
 
 def _rule(name: str) -> Protocol | None:
     return next(
-        (r for r in PROTOCOLS.values() if r.classes == THREE and (name == r.name or {name} == {*r.mapping})), None
+        (r for r in protocols().values() if r.classes == THREE and (name == r.name or {name} == {*r.mapping})), None
     )
 
 

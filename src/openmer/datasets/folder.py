@@ -15,7 +15,7 @@ from typing import Literal
 import pandas as pd
 
 from openmer.clip import SIMULATED, Sample
-from openmer.datasets.base import frame_files
+from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
 from openmer.media.reader import read_rate
 

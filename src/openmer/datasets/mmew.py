@@ -1,16 +1,14 @@
 """MMEW."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
-from openmer.datasets.row import Row
-from openmer.datasets.workbook import parse_int, text
+from openmer.datasets.base import Dataset, Names
+from openmer.datasets.trees import Tree
+from openmer.datasets.workbook import text
 
-CLIP = r"(S\d\d)-\d\d-\d\d\d"
+CLIP = r"(?P<subject>S\d\d)-\d\d-\d\d\d"
 
 
 class MMEW(Dataset):
@@ -36,42 +34,14 @@ class MMEW(Dataset):
     workbook_called = "MMEW_Micro_Exp.xlsx"
     layout = "Micro_Expression/happiness/S03-01-002/1.jpg"
 
-    def _rows(self) -> Iterable[Row]:
-        table = self._table(
-            sheets=("Sheet1",),
-            columns={
-                "subject": ("Subject",),
-                "name": ("Filename",),
-                "onset": ("OnsetFrame", "Onset"),
-                "apex": ("ApexFrame", "Apex"),
-                "offset": ("OffsetFrame", "Offset"),
-                "units": ("Action Units", "AU"),
-                "label": ("Estimated Emotion", "Emotion"),
-            },
-            needed=("name", "onset", "apex", "offset", "label"),
-        )
-        for row in table.rows:
-            name = "" if row["name"] is None else text(row["name"]).upper()
-            if not re.fullmatch(CLIP, name):
-                self._unread(row)
-                continue
-            yield Row(
-                subject=name[:3],
-                name=name,
-                label=None if row["label"] is None else text(row["label"]),
-                onset=parse_int(row["onset"]),
-                apex=parse_int(row["apex"], missing=(-1, 0)),
-                offset=parse_int(row["offset"]),
-                units=row["units"],
-            )
+    folders = (rf"(?P<name>{CLIP})",)
+    optional = ("units", "subject")
+    recording = CLIP
+
+    def _names(self, cells: Mapping[str, Any]) -> Names | None:
+        return super()._names({**cells, "name": text(cells["name"]).upper()})
 
     def _trees(self) -> Iterable[Tree]:
         """All clip folders make one tree: they are inside folders of emotions, or of people and emotions."""
-        trees = [tree_of(root, _clips) for root in find_trees(self.root, CLIP)]
-        joined = {key: path for tree in trees for key, path in tree.folders.items()}
+        joined = {key: path for tree in super()._trees() for key, path in tree.folders.items()}
         return [Tree(self.root, "cropped", joined)] if joined else []
-
-
-def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, CLIP):
-        yield match[1].upper(), match[0].upper(), folder

@@ -18,13 +18,13 @@ import numpy.typing as npt
 from openmer.clip import NONE, SIMULATED, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
 from openmer.clips.flow import FlowDevice, FlowMethod
-from openmer.clips.sampling import Sampling, cover, phases
+from openmer.clips.sampling import Sampling, interleaved, uniform
 from openmer.clips.store import ClipStore, digest_of
-from openmer.datasets.base import frame_files
+from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
 from openmer.face.align import AlignMode
 from openmer.face.track import Face, FaceModel, FaceModelName, FaceTracker, face_model
-from openmer.labels import parse_action_units
+from openmer.facs import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped
 
@@ -38,7 +38,7 @@ class PrepareSettings:
 
     Attributes:
         frames: of a clip.
-        sampling: the paper's phases, or one clip from onset to offset.
+        sampling: the paper's interleaved clips, or one clip from onset to offset.
         flow: the teacher; the paper's is TV-L1.
         align: one alignment per clip, or one per frame as the authors do.
         device: where TV-L1 flow is solved: by OpenCV, or for all pairs of a clip at once on a GPU.
@@ -46,7 +46,7 @@ class PrepareSettings:
     """
 
     frames: int = 8
-    sampling: Sampling = "phases"
+    sampling: Sampling = "interleaved"
     flow: FlowMethod = "tvl1"
     align: AlignMode = "per_clip"
     device: FlowDevice = "cpu"
@@ -162,10 +162,10 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
     end = len(found.numbers) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
     last = end - 1
-    if settings.sampling == "cover":
-        chosen = cover(first, last, settings.frames)
+    if settings.sampling == "uniform":
+        chosen = uniform(first, last, settings.frames)
     else:
-        chosen = first + phases(last - first + 1, settings.frames)
+        chosen = first + interleaved(last - first + 1, settings.frames)
     return [
         build_clip(
             [found.images[k] for k in row],

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from openmer.clip import Sample
-from openmer.datasets.base import Dataset, Frames
+from openmer.datasets.base import Dataset
 from openmer.datasets.casme2 import CASME2
 from openmer.datasets.casme3 import CASME3
 from openmer.datasets.casme_sq import CASMESquared
 from openmer.datasets.mmew import MMEW
 from openmer.datasets.samm import SAMM, SAMMLong
 from openmer.datasets.smic import SMIC, SMICNIR, SMICVIS
+from openmer.datasets.trees import Frames
 from openmer.errors import InputError
 
 READERS: dict[str, type[Dataset]] = {

@@ -1,14 +1,10 @@
 """SAMM: micro-movements, and the long videos they were cut from."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
-from openmer.datasets.row import Row
-from openmer.datasets.workbook import parse_int, text
+from openmer.datasets.base import COLUMNS, Dataset
 
 _REQUEST = "https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php (release agreement to be signed)"
 
@@ -40,43 +36,10 @@ class SAMM(Dataset):
     workbook_called = "SAMM_Micro_FACS_Codes_v2.xlsx"
     layout = "SAMM/006/006_1_2/006_05562.jpg"
 
-    def _rows(self) -> Iterable[Row]:
-        table = self._table(
-            sheets=("MICRO_ONLY",),
-            columns={
-                "subject": ("Subject",),
-                "name": ("Filename",),
-                "onset": ("Onset Frame", "Onset"),
-                "apex": ("Apex Frame", "Apex"),
-                "offset": ("Offset Frame", "Offset"),
-                "units": ("Action Units",),
-                "label": ("Estimated Emotion", "Emotion"),
-            },
-            needed=("subject", "name", "onset", "apex", "offset", "label"),
-        )
-        for row in table.rows:
-            name = "" if row["name"] is None else text(row["name"])
-            if not re.fullmatch(r"\d{3}_\d+_\d+", name):
-                self._unread(row)
-                continue
-            yield Row(
-                subject=name[:3],
-                name=name,
-                label=None if row["label"] is None else text(row["label"]),
-                onset=parse_int(row["onset"], missing=(-1, 0)),
-                apex=parse_int(row["apex"], missing=(-1, 0)),
-                offset=parse_int(row["offset"], missing=(-1, 0)),
-                units=row["units"],
-            )
-
-    def _trees(self) -> Iterable[Tree]:
-        return [tree for root in find_trees(self.root, r"\d{3}") if (tree := tree_of(root, _clips)).folders]
-
-
-def _clips(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, r"\d{3}"):
-        for clip, path in matching(folder, rf"{match[0]}_\d+_\d+"):
-            yield match[0], clip[0], path
+    folders = (r"\d{3}", r"(?P<name>(?P<subject>\d{3})_\d+_\d+)")
+    sheets = ("MICRO_ONLY",)
+    recording = r"(?P<subject>\d{3})_\d+_\d+"
+    missing: ClassVar[Mapping[str, tuple[int, ...]]] = dict.fromkeys(("onset", "apex", "offset"), (-1, 0))
 
 
 class SAMMLong(Dataset):
@@ -105,41 +68,12 @@ class SAMMLong(Dataset):
     workbook_called = "SAMM_LongVideos_V1_Release.xlsx"
     layout = "SAMM_longvideos/006_1/006_1_0001.jpg"
 
-    def _rows(self) -> Iterable[Row]:
-        table = self._table(
-            sheets=("FACS_Movement_Only",),
-            columns={
-                "name": ("Filename",),
-                "onset": ("Onset", "Onset Frame"),
-                "apex": ("Apex", "Apex Frame"),
-                "offset": ("Offset", "Offset Frame"),
-                "type": ("Type", "Micro"),
-                "units": ("Action Units",),
-                "subject": ("Subject",),
-            },
-            needed=("name", "onset", "apex", "offset", "type"),
-        )
-        for row in table.rows:
-            name = "" if row["name"] is None else text(row["name"])
-            match = re.fullmatch(r"((\d{3})_\d+)_\d+", name)
-            if not match:
-                self._unread(row)
-                continue
-            yield Row(
-                subject=match[2],
-                name=name,
-                folder=match[1],
-                onset=parse_int(row["onset"], missing=(-1,)),
-                apex=parse_int(row["apex"], missing=(-1,)),
-                offset=parse_int(row["offset"], missing=(-1,)),
-                units=row["units"],
-                kind="micro" if text(row["type"]).lower().startswith("micro") else "macro",
-            )
-
-    def _trees(self) -> Iterable[Tree]:
-        return [tree_of(root, _videos) for root in find_trees(self.root, r"\d{3}_\d+")]
-
-
-def _videos(root: Path) -> Iterator[tuple[str, str, Path]]:
-    for match, folder in matching(root, r"(\d{3})_\d+"):
-        yield match[1], match[0], folder
+    folders = (r"(?P<name>(?P<subject>\d{3})_\d+)",)
+    sheets = ("FACS_Movement_Only",)
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **{column: COLUMNS[column] for column in ("name", "onset", "apex", "offset", "units", "subject")},
+        "type": ("Type", "Micro"),
+    }
+    optional = ("units", "subject")
+    recording = r"(?P<folder>(?P<subject>\d{3})_\d+)_\d+"
+    missing: ClassVar[Mapping[str, tuple[int, ...]]] = dict.fromkeys(("onset", "apex", "offset"), (-1,))

@@ -5,8 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
-from openmer.datasets.base import Dataset, Tree, find_trees, matching, tree_of
+from openmer.datasets.base import Dataset
 from openmer.datasets.row import Row
+from openmer.datasets.trees import Tree, find_trees, matching, tree_of
 
 CLASSES = ("negative", "positive", "surprise")
 
@@ -40,7 +41,7 @@ class SMIC(Dataset):
 
     def _rows(self) -> Iterable[Row]:
         """There is no table: folders are the annotation."""
-        for subject, label, name, _ in _found(self.tree.root):
+        for subject, label, name, _ in _clips(self.tree.root):
             yield Row(subject=subject, name=name, label=label)
 
     def _trees(self) -> Iterable[Tree]:
@@ -48,12 +49,12 @@ class SMIC(Dataset):
         # The given folder may be the camera's own.
         own = [self.root] if self.root.resolve().name.lower() == self.camera.lower() else []
         return [
-            tree_of(folder, lambda r: ((s, n, p) for s, _, n, p in _found(r)), called=folder.resolve().parent)
+            tree_of(folder, lambda r: ((s, n, p) for s, _, n, p in _clips(r)), called=folder.resolve().parent)
             for folder in (*cameras, *own)
         ]
 
 
-def _found(camera: Path) -> Iterator[tuple[str, str, str, Path]]:
+def _clips(camera: Path) -> Iterator[tuple[str, str, str, Path]]:
     """(subject, class, name, folder), subjects in order of their numbers."""
     for subject, folder in sorted(matching(camera, r"s0*(\d+)"), key=lambda item: int(item[0][1])):
         inside = [p for _, p in matching(folder, "micro")] or [folder]

@@ -1,8 +1,10 @@
 """Annotation workbooks: found by name, their columns by header, cells as numbers or text."""
 
+import datetime
 import math
 import os
 import re
+import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any
 
 import openpyxl  # type: ignore[import-untyped]
 import pandas as pd
+from openpyxl.utils.datetime import CALENDAR_WINDOWS_1900, to_excel  # type: ignore[import-untyped]
 
 from openmer.errors import InputError
 
@@ -21,13 +24,34 @@ MAX_ROWS = 2**20  # of a sheet, by the format
 DEPTH = 5  # how many levels below the given folder trees and workbooks are searched for
 
 
+_Places = dict[tuple[str, int, int], str]  # sheet, row and column from 0 -> a formula's text
+_SUM = re.compile(r"=[+ ]*(\d{1,2}(?: *[-+/] *\d{1,2})+) *")  # what a program makes of a cell typed as +4+7
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A cell that a spreadsheet program has made into a date or a result.
+
+    Attributes:
+        number: of a date, its day of the calendar, which is the number that was stored; of a sum, the result, or None
+            if no program has computed it.
+        typed: the date, or the sum as it was typed, such as `4+7`.
+    """
+
+    number: float | None
+    typed: datetime.date | datetime.time | datetime.timedelta | str
+
+    def __str__(self) -> str:
+        return str(self.typed)
+
+
 @dataclass(frozen=True)
 class Table:
     """A sheet's rows, keyed by our names of its columns.
 
     Attributes:
         path: of the workbook.
-        rows: cells as they are.
+        rows: cells as they are, or `Converted`.
         unread: headers of columns that were not used.
     """
 
@@ -50,17 +74,17 @@ def find_workbook(root: Path, patterns: Sequence[str], *, title: str, called: st
     """
     books = [p for p in _files(root, DEPTH) if p.suffix.lower() in (".xlsx", ".xls") and not p.name.startswith("~$")]
     for pattern in patterns:
-        found = [p for p in books if re.fullmatch(pattern, p.name, re.IGNORECASE)]
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matching = [p for p in books if re.fullmatch(pattern, p.name, re.IGNORECASE)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
             raise InputError(
-                f"several workbooks of {title}: {', '.join(str(p) for p in found)}; choose one with --workbook, or "
+                f"several workbooks of {title}: {', '.join(str(p) for p in matching)}; choose one with --workbook, or "
                 f"move the others away. {DOCS} says what each holds"
             )
-    there = ", ".join(str(p.relative_to(root)) for p in books[:10]) or "no workbook at all"
+    instead = ", ".join(str(p.relative_to(root)) for p in books[:10]) or "no workbook at all"
     raise InputError(
-        f"the annotation of {title} was not found in {root} or up to {DEPTH - 1} folders below ({there}); it comes "
+        f"the annotation of {title} was not found in {root} or up to {DEPTH - 1} folders below ({instead}); it comes "
         f"with the dataset and is called, for example, {called}. Put it there or give it with --workbook. {DOCS} has "
         "the names that are known"
     )
@@ -72,11 +96,12 @@ def entries(folder: Path) -> tuple[list[Path], list[Path]]:
     One scan per folder and no look at each file: a whole video has thousands of frames.
     """
     try:
-        with os.scandir(folder) as found:
-            shown = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+        with os.scandir(folder) as scan:
+            visible = sorted((entry.name, entry.is_dir()) for entry in scan if not entry.name.startswith("."))
     except OSError:
         return [], []
-    return [folder / name for name, is_dir in shown if not is_dir], [folder / name for name, is_dir in shown if is_dir]
+    files = [folder / name for name, is_dir in visible if not is_dir]
+    return files, [folder / name for name, is_dir in visible if is_dir]
 
 
 def _files(root: Path, depth: int) -> Iterator[Path]:
@@ -92,7 +117,7 @@ def _files(root: Path, depth: int) -> Iterator[Path]:
 
 
 def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
-    """All sheets, cells as they are.
+    """All sheets, cells as they are; dates and typed sums are `Converted`.
 
     Raises:
         InputError: it cannot be opened, or holds more than an annotation can.
@@ -100,7 +125,7 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
     if not path.is_file():
         raise InputError(f"there is no workbook {path}; give the one that came with the dataset, {DOCS} has its name")
     try:
-        _refuse_huge(path)
+        sums, epoch = _typed_sums(path)
         book: dict[str, pd.DataFrame] = pd.read_excel(path, sheet_name=None, header=None, dtype=object)
     except InputError:
         raise
@@ -109,30 +134,49 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
             f"{path} is an old Excel file; open it, save it as .xlsx and give that with --workbook; see {DOCS}"
         ) from error
     except Exception as error:  # pandas and openpyxl raise many kinds
-        said = "it is no Excel file" if "format cannot be determined" in str(error) else error
+        reason = "it is no Excel file" if "format cannot be determined" in str(error) else error
         raise InputError(
-            f"cannot read the workbook {path}: {said}; unpack it again, or give another with --workbook. {DOCS} has "
+            f"cannot read the workbook {path}: {reason}; unpack it again, or give another with --workbook. {DOCS} has "
             "the names that are known"
         ) from error
+    for name, cells in book.items():
+        book[name] = cells.map(lambda value: _without_date(value, epoch))
+    for (name, row, column), typed in sums.items():
+        result = parse_float(book[name].iat[row, column]) if row < len(book[name]) else None
+        book[name].iat[row, column] = Converted(result, typed)  # type: ignore[assignment]  # a cell holds any object
     return book
 
 
-def _refuse_huge(path: Path) -> None:
-    """A single far-away cell, or a few bytes that unpack endlessly, would fill the memory on reading."""
+def _without_date(value: Any, epoch: datetime.datetime) -> Any:
+    """A date as the number that was stored: of a column of frame numbers, only the format is wrong."""
+    dated = isinstance(value, datetime.date | datetime.time | datetime.timedelta) and value is not pd.NaT
+    return Converted(float(to_excel(value, epoch)), value) if dated else value
+
+
+def _typed_sums(path: Path) -> tuple[_Places, datetime.datetime]:
+    """Formulas such as `=4+7`, which is what becomes of units typed with a sign before them; and day 0 of dates.
+
+    Raises:
+        InputError: a single far-away cell, or a few bytes that unpack endlessly, would fill the memory on reading.
+    """
     if not zipfile.is_zipfile(path):
-        return
+        return {}, CALENDAR_WINDOWS_1900
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > MAX_BYTES:
         raise InputError(f"the workbook {path} unpacks to {unpacked / 1e6:.0f} MB, too much for an annotation")
     with path.open("rb") as file:  # openpyxl 3.1.0 does not close a damaged file it opened itself
-        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        book = openpyxl.load_workbook(file, read_only=True)
+        sums: _Places = {}
         for sheet in book.worksheets:
             sheet.reset_dimensions()  # the size that the sheet states cannot be trusted
             width = 0
             for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
                 if number > MAX_ROWS:
                     raise InputError(f"the sheet {sheet.title} of {path} has more rows than a sheet can have")
+                for k, value in enumerate(row):
+                    if isinstance(value, str) and (match := _SUM.fullmatch(value)):
+                        sums[sheet.title, number - 1, k] = match[1]
                 used = max((k for k, value in enumerate(row, start=1) if value is not None), default=0)
                 width = max(width, used)
                 if used and number * width > MAX_CELLS:
@@ -140,6 +184,7 @@ def _refuse_huge(path: Path) -> None:
                         f"the sheet {sheet.title} of {path} has a value in row {number} and one in column {width}, "
                         "too far for an annotation; delete the cells far away"
                     )
+        return sums, book.epoch
 
 
 def read_table(
@@ -203,20 +248,30 @@ def cell(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def parse_int(value: Any, *, missing: Iterable[int] = ()) -> int | None:
-    """The frame number in a cell: int, float or text; None for `/`, blanks, words, and the values in `missing`."""
+def parse_float(value: Any) -> float | None:
+    """The number in a cell, also as text, in full-width digits, or made into a date; else None."""
+    if isinstance(value, Converted):
+        return value.number
     try:
-        number = float(str(value).strip())
+        number = float(unicodedata.normalize("NFKC", str(value)).strip())
     except ValueError:
         return None
-    if not math.isfinite(number):
-        return None
-    rounded = round(number)
+    return number if math.isfinite(number) else None
+
+
+def parse_int(value: Any, *, missing: Iterable[int] = ()) -> int | None:
+    """The frame number in a cell, rounded; None for `/`, blanks, words, and the values in `missing`."""
+    number = parse_float(value)
+    rounded = None if number is None else round(number)
     return None if rounded in tuple(missing) else rounded
 
 
 def text(value: Any) -> str:
-    """A cell as text; a number without a fraction as an integer."""
+    """A cell as text, full-width characters as plain ones; a number without a fraction as an integer; empty if None."""
+    if isinstance(value, Converted):
+        value = value.typed if value.number is None else value.number
+    if value is None:
+        return ""
     if isinstance(value, float) and value == int(value):
         return str(int(value))
-    return str(value).strip()
+    return unicodedata.normalize("NFKC", str(value)).strip()

@@ -17,7 +17,7 @@ from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.flow import optical_flow
 from openmer.explain.attribution import Attribution, Channel, Method, attribute, strongest_channels
 from openmer.explain.units import LikelyUnit, likely_units
-from openmer.labels import UNIT_NAMES
+from openmer.facs import UNIT_NAMES
 from openmer.page import figure_uri
 from openmer.video.recognition import Engine, by_name, look
 from openmer.video.regions import REGION_NAMES, region_discs, region_flow

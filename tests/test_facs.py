@@ -1,0 +1,67 @@
+"""Action units as people write them: the right units and sides, or a reason."""
+
+import datetime
+
+import pytest
+
+from openmer.facs import parse_action_units, read_action_units
+
+
+@pytest.mark.parametrize(
+    ("cell", "units"),
+    [
+        ("R4L12", ("R4", "L12")),
+        ("R4+L12", ("R4", "L12")),
+        ("R4AL12B", None),  # A may be the intensity or the side
+        ("L4R7C", ("L4", "R7C")),
+        ("12L", ("L12",)),
+        ("12R+4", ("R12", "4")),
+        ("12 (L)", ("L12",)),
+        ("12 right, 4 left", ("R12", "L4")),
+        ("left 12", ("L12",)),
+        ("L/R 12", ("12",)),
+        ("L/R12", ("12",)),
+        ("L+R12", ("12",)),
+        ("12L/R", ("12",)),
+        ("bilateral AU12", ("12",)),
+        ("B12", ("12",)),
+        ("B28", ("B28",)),  # the bottom lip
+        ("Unilateral 14", ("U14",)),
+        ("AU12", ("12",)),
+        ("AU4AU7", ("4", "7")),
+        ("AU L12", ("L12",)),
+        ("LAU12", ("L12",)),
+        ("au12 + au25", ("12", "25")),
+        ("AU01", ("1",)),
+        ("ＡＵ１２＋４", ("12", "4")),
+        ("Ｌ１２、４", ("L12", "4")),
+        ("4&7", ("4", "7")),
+        ("4 7", ("4", "7")),
+        ("1+2\n5", ("1", "2", "5")),
+        ("4-7", ("4?", "7?")),
+        ("12?", ("12?",)),
+        ("0", ()),
+        ("12.0", ("12",)),
+        ("blink", ()),
+    ],
+)
+def test_units_and_sides(cell: str, units: tuple[str, ...] | None) -> None:
+    read, reason = read_action_units(cell)
+    if units is None:
+        assert reason and not read
+        return
+    assert tuple(map(str, read)) == units and not reason
+    assert parse_action_units("+".join(units)) == read
+
+
+@pytest.mark.parametrize("cell", [4.7, "4.7", 412, "15A17", "6or12", "M57", "R", "12th"])
+def test_what_may_mean_several_things_is_not_read(cell: object) -> None:
+    units, reason = read_action_units(cell)
+    assert not units and ("write 4+7" in reason or "like R4+L12" in reason)
+
+
+def test_a_date_is_no_unit_and_the_rest_of_a_cell_is_read() -> None:
+    units, reason = read_action_units(datetime.datetime(2026, 4, 7))
+    assert not units and "2026-04-07 00:00:00 is a date" in reason and "4+7" in reason
+    units, reason = read_action_units("4+15A17+L12")
+    assert tuple(map(str, units)) == ("4", "L12") and "'15A17'" in reason
