@@ -286,20 +286,34 @@ def _left_out(problems: "tuple[Problem, ...]", console: Console) -> None:
         console.print(f"[yellow]left out[/] {escape(where)}: {escape(problem.reason)}", highlight=False)
 
 
-def prepare_simulated(out: Path, subjects: int = 800, samples: int = 4, seed: int = 10, processes: int = 0) -> None:
+def prepare_simulated(
+    out: Path,
+    subjects: int | None = None,
+    samples: int | None = None,
+    seed: int = 10,
+    reenact: tuple[Path, ...] = (),
+    size_px: tuple[float, float] | None = None,
+    processes: int = 0,
+) -> None:
     """Fill a store with clips straight from the simulator, without detection: the training data of the shipped weights.
+
+    With --reenact, the clips show the faces of your own videos and photographs, to which the motion of drawn
+    expressions is added: training data from your own camera, without annotation. A video's name is its subject's.
 
     For example:
 
       openmer prepare-simulated --out simulated-store --subjects 800
       openmer prepare-simulated --out held-out --subjects 60 --seed 77
+      openmer prepare-simulated --out ours --reenact anna.mp4 ben.mp4 carla.jpg --samples 200
 
     Args:
         out: The store to fill; an interrupted run continues.
-        subjects: Number of simulated people.
-        samples: Recordings per person; four show each class once.
+        subjects: Number of simulated people; 800.
+        samples: Recordings per person; four show each class once. 4, or 100 of each video with --reenact.
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
             seeds 0 and 1.
+        reenact: Videos or photographs, one person each, whose faces show the expressions.
+        size_px: With --reenact, the smallest and the largest motion, px of the 128 crop; by default as simulated.
         processes: Worker processes; 0 means one per core.
     """
     import os
@@ -307,8 +321,40 @@ def prepare_simulated(out: Path, subjects: int = 800, samples: int = 4, seed: in
     from openmer.datasets.simulated import SimulatedClips
     from openmer.datasets.simulated import prepare_simulated as run
 
+    workers = processes or os.cpu_count() or 1
     console = Console(stderr=True)
-    settings = SimulatedClips(subjects=subjects, samples=samples, seed=seed)
-    with progress(console, "Simulating", subjects, "people/s") as step:
-        store = run(out, settings, processes=processes or os.cpu_count() or 1, on_subject=step)
-    console.print(f"{len(store)} clips of {subjects} people in [bold]{escape(str(out))}[/]")
+    if reenact:
+        if subjects is not None:
+            raise InputError("--subjects is the number of simulated people; with --reenact, the videos are the people")
+        _reenact(out, reenact, 100 if samples is None else samples, seed, size_px, workers, console)
+        return
+    if size_px is not None:
+        raise InputError("--size-px is for --reenact; the sizes of simulated expressions are drawn")
+    settings = SimulatedClips(
+        subjects=800 if subjects is None else subjects, samples=4 if samples is None else samples, seed=seed
+    )
+    with progress(console, "Simulating", settings.subjects, "people/s") as step:
+        store = run(out, settings, processes=workers, on_subject=step)
+    console.print(f"{len(store)} clips of {settings.subjects} people in [bold]{escape(str(out))}[/]")
+
+
+def _reenact(
+    out: Path,
+    sources: tuple[Path, ...],
+    samples: int,
+    seed: int,
+    size_px: tuple[float, float] | None,
+    workers: int,
+    console: Console,
+) -> None:
+    from openmer.datasets.reenacted import ReenactedClips, prepare_reenacted
+
+    settings = ReenactedClips(samples=samples, seed=seed, size_px=size_px)
+    with progress(console, "Re-enacting", len(sources), "videos/s") as step:
+        store, left_out = prepare_reenacted(out, sources, settings, processes=workers, on_source=step)
+    for left in left_out:
+        console.print(f"[yellow]left out[/] {escape(left.source.name)}: {escape(left.reason)}", highlight=False)
+    people = len({entry.person for entry in store})
+    console.print(
+        f"{len(store)} clips of {people} people in [bold]{escape(str(out))}[/]; the expressions are simulated"
+    )
