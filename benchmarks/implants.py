@@ -39,6 +39,7 @@ from openmer.clip import Array
 from openmer.evaluation.spotting import match_intervals
 from openmer.face.align import align, five_points
 from openmer.face.pose import head_pose
+from openmer.face.track import face_model
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.head import draw_identity
@@ -201,7 +202,7 @@ def _make(take: Take, source: Path) -> None:
 def _followed(kept: Path, source: Path) -> FollowedFace:
     """The face through the untouched video; kept for all takes."""
     if not kept.is_file():
-        face = follow_face(source)
+        face = follow_face(source, face_model("dlib"))
         part = kept.with_suffix(".part.npz")
         np.savez_compressed(part, times_s=face.times_s, landmarks=face.landmarks, track=face.track)
         part.rename(kept)

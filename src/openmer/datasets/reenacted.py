@@ -25,7 +25,7 @@ from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.simulated import BALANCED
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align
-from openmer.face.detect import DlibFaceModel, FaceModel, FaceTracker
+from openmer.face.track import FaceModel, FaceTracker, face_model
 from openmer.media.reader import IMAGE_SUFFIXES, VideoReader, as_gray
 from openmer.processes import mapped
 from openmer.simulator.head import draw_identity
@@ -166,7 +166,7 @@ def reenacted_clips(
     seed = [settings.seed, *source.stem.encode()]
     identity = draw_identity(np.random.default_rng(seed))
     if source.suffix.lower() in IMAGE_SUFFIXES:
-        gray, face = _photograph(source, model or DlibFaceModel())
+        gray, face = _photograph(source, model or face_model())
         for number in range(settings.samples):
             rng = np.random.default_rng([*seed, number])
             plan = _planned(settings, number, rng, 0.0, 0.04)

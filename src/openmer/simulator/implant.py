@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from openmer.clip import Array, Times
 from openmer.errors import InputError
-from openmer.face.dlib_model import DlibFaceModel
-from openmer.face.track import FaceModel, FaceTracker
+from openmer.face.track import FaceModel, FaceTracker, face_model
 from openmer.media.reader import VideoReader, as_gray
 from openmer.media.writer import VideoWriter
 from openmer.simulator.head import Identity
@@ -69,14 +68,14 @@ def follow_face(
 
     Args:
         video: a file or a folder of numbered pictures.
-        model: finds faces; dlib's by default.
+        model: finds faces; by default the project's.
         end_s: stop there, seconds.
         on_frame: called after each frame.
 
     Raises:
         InputError: the video cannot be read, or shows no face in half of its frames.
     """
-    tracker = FaceTracker(model or DlibFaceModel())
+    tracker = FaceTracker(model or face_model())
     times, points, tracks = [], [], []
     for frame in VideoReader(video, end_s=end_s):
         face = tracker.update(as_gray(frame.image))
