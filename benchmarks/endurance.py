@@ -25,7 +25,8 @@ import tyro
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import evaluation_input
 from openmer.datasets.folder import FolderDataset
-from openmer.datasets.prepare import PrepareSettings, prepare
+from openmer.datasets.prepare import prepare
+from openmer.datasets.settings import PrepareSettings
 from openmer.models.weights import load_model
 from openmer.simulator.recording import draw_person, draw_recording
 

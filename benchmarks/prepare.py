@@ -33,7 +33,8 @@ from openmer.clips.build import build_clip
 from openmer.clips.flow import clip_flow, optical_flow
 from openmer.clips.sampling import interleaved
 from openmer.clips.tvl1 import tvl1_flow
-from openmer.datasets.prepare import PrepareSettings, prepare, read_frames
+from openmer.datasets.prepare import prepare, read_frames
+from openmer.datasets.settings import PrepareSettings
 from openmer.face.align import align
 from openmer.face.dlib_model import find_predictor
 from openmer.simulator.recording import draw_person, draw_recording

@@ -14,8 +14,9 @@ import cv2
 import tyro
 
 from openmer.datasets.base import Dataset
-from openmer.datasets.prepare import PrepareSettings, prepare
+from openmer.datasets.prepare import prepare
 from openmer.datasets.row import Row
+from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import Tree, key_of
 from openmer.simulator.generate import SimulateSettings, draw_sample, marks
 

@@ -25,8 +25,8 @@ from openmer.datasets.export import (
     stretched,
     three_classes,
 )
-from openmer.datasets.prepare import PrepareSettings
 from openmer.datasets.registry import open_datasets, samples_of
+from openmer.datasets.settings import PrepareSettings
 from openmer.simulator.recording import draw_person, draw_recording
 
 DIS = PrepareSettings(flow="dis")

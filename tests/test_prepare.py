@@ -17,7 +17,8 @@ from openmer.clips.sampling import interleaved
 from openmer.clips.store import StoredClip
 from openmer.clips.transforms import EVAL, normalized, transform
 from openmer.datasets.folder import FolderDataset
-from openmer.datasets.prepare import PrepareSettings, prepare, read_frames, sample_clips
+from openmer.datasets.prepare import prepare, read_frames, sample_clips
+from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simulated
 from openmer.face.align import align
 from openmer.face.dlib_model import DlibFaceModel

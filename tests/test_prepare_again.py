@@ -12,8 +12,9 @@ from openmer import InputError, OutputError
 from openmer.clip import Sample
 from openmer.clips.store import ClipStore
 from openmer.datasets.check import write_contact_sheet
-from openmer.datasets.prepare import PrepareSettings, not_asked_for, prepare, read_frames
+from openmer.datasets.prepare import not_asked_for, prepare, read_frames
 from openmer.datasets.registry import open_datasets
+from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import frame_files
 from openmer.media.reader import VideoReader
 from openmer.simulator.recording import draw_person, draw_recording

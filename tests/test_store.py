@@ -33,10 +33,11 @@ def test_a_store_of_the_first_edition_is_read_and_filled_on(tmp_path: Path) -> N
         root = tmp_path / old
         ClipStore.create(root, {"kind": "recordings", "sampling": old})
         written = (root / "store.json").read_bytes()
-        assert ClipStore.create(root, {"kind": "recordings", "sampling": new}).settings["sampling"] == new
+        today = {"kind": "recordings", "sampling": new, "face": "dlib"}
+        assert ClipStore.create(root, today).settings == today
         assert (root / "store.json").read_bytes() == written and f'"{old}"'.encode() in written
     with pytest.raises(InputError, match=r"other settings \(sampling\)"):
-        ClipStore.create(tmp_path / "phases", {"kind": "recordings", "sampling": "uniform"})
+        ClipStore.create(tmp_path / "phases", {**today, "sampling": "uniform"})
 
 
 def test_units_of_recordings_prepared_by_version_1_are_unknown(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from corpus import damage, whole
 from corpus.case import Case
 from fakes.clips import CASME2_HEADER
 from openmer.datasets.folder import FolderDataset
-from openmer.datasets.prepare import PrepareSettings, prepare
+from openmer.datasets.prepare import prepare
+from openmer.datasets.settings import PrepareSettings
 
 HEADER = "subject,sample,source,fps,label,onset,apex,offset,action_units"
 ROW = "a,x,frames,30,surprise,1,6,12,1+2"

@@ -9,7 +9,9 @@ import os
 import re
 import signal
 import sys
+from dataclasses import is_dataclass
 from types import FrameType
+from typing import get_type_hints
 
 import tyro
 from rich.console import Console
@@ -18,7 +20,7 @@ from rich.markup import escape
 from openmer.cli.datasets import data, prepare, prepare_simulated, simulate
 from openmer.cli.networks import bench, import_authors
 from openmer.cli.results import export, score
-from openmer.cli.training import Training, loso, report, train
+from openmer.cli.training import loso, report, train
 from openmer.cli.videos import analyze, demo, explain, serve
 from openmer.errors import InputError, OpenMERError
 from openmer.version import __version__
@@ -52,7 +54,8 @@ VERBS = (
 def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
     """All verbs; in the overview, each with only the first line of its docstring."""
     app = tyro.extras.SubcommandApp()
-    for described in (*VERBS, Training):
+    settings = {type_ for verb in VERBS for type_ in get_type_hints(verb).values() if is_dataclass(type_)}
+    for described in (*VERBS, *settings):
         described.__doc__ = _joined(described.__doc__ or "")
     for verb in VERBS:
         app.command(help=(verb.__doc__ or "").splitlines()[0] if brief else None)(verb)

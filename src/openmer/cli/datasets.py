@@ -9,10 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.clip import NONE
+from openmer.datasets.settings import CheckSettings, PrepareSettings, ReadSettings
 from openmer.errors import InputError
 from openmer.progress import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openmer.clip import Sample
+    from openmer.datasets.base import Finding
     from openmer.datasets.prepare import Problem
 
 
@@ -90,12 +95,8 @@ def data(
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
     root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")],
     /,
-    protocol: str | None = None,
-    frames: Literal["raw", "cropped"] | None = None,
-    workbook: Path | None = None,
-    corrections: bool = True,
-    sheet: Path | None = None,
-    most: int = 20,
+    judged: Annotated[CheckSettings, tyro.conf.arg(name="")] = CheckSettings(),
+    read: Annotated[ReadSettings, tyro.conf.arg(name="")] = ReadSettings(),
 ) -> None:
     """Check whether a licensed dataset is complete, before anything is computed.
 
@@ -113,54 +114,54 @@ def data(
         action: check: count what is there and compare it with the published counts.
         name: Name of the dataset, one of those above.
         root: The folder it was unpacked into, or one up to five levels above (for the workbook: four).
-        protocol: The protocol whose counts decide the exit code; by default the dataset's usual one.
-        frames: Raw images or cropped faces; raw by default, if present.
-        workbook: The annotation, if it is somewhere else.
-        corrections: Fix known errors in the released annotation; each is listed.
-        sheet: Write an image of some apex frames.
-        most: Most findings of each kind to list.
+        judged: By what it is judged.
+        read: How it is read.
     """
-    from rich.table import Table
-
     from openmer.datasets.check import check, chosen_protocol, default_protocol, write_contact_sheet
-    from openmer.datasets.protocols import protocol as find_protocol
+    from openmer.datasets.protocols import protocol
     from openmer.datasets.registry import open_datasets
 
-    rule = protocol or default_protocol(name)
-    wanted = None if rule is None else find_protocol(rule)
+    rule = judged.protocol or default_protocol(name)
+    wanted = None if rule is None else protocol(rule)
     console = Console()
-    found = check(open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections))
-    for dataset, counts in zip(found.datasets, found.counts().values(), strict=True):
-        said = ", ".join(f"{label} {count}" for label, count in counts.most_common())
+    checked = check(open_datasets(name, root, **vars(read)))
+    for dataset, counts in zip(checked.datasets, checked.counts().values(), strict=True):
+        labels = ", ".join(f"{label} {count}" for label, count in counts.most_common())
         rows = f"{len(dataset.rows)} rows of annotation"
         if dataset.expected:
             rows += f" (known: {' or '.join(map(str, dataset.expected))})"
         console.print(f"[bold]{dataset.title}[/], {dataset.tree.frames} frames in {escape(str(dataset.tree.root))}")
-        console.print(f"  {rows}; {len(dataset)} recordings can be used: {escape(said)}", highlight=False)
-    kinds = sorted({f.kind for f in found.findings})
-    if kinds:
-        table = Table("what", "where", "details", title="Findings", title_justify="left")
-        for kind in kinds:
-            of_kind = [f for f in found.findings if f.kind == kind]
-            for finding in of_kind[:most]:
-                table.add_row(kind, escape(finding.where), escape(finding.what))
-            if len(of_kind) > most:
-                table.add_row(kind, f"and {len(of_kind) - most} more", "--most shows them")
-        console.print(table)
-    for label, differences in found.rules.items():
+        console.print(f"  {rows}; {len(dataset)} recordings can be used: {escape(labels)}", highlight=False)
+    _findings(checked.findings, judged.max_listed, console)
+    for label, differences in checked.rules.items():
         mark = "[green]met[/]" if not differences else "[yellow]not met[/]"
-        alone = " (not comparable with the others)" if find_protocol(label).comparable else ""
+        alone = " (not comparable with the others)" if protocol(label).comparable else ""
         console.print(f"{label}: {mark}{alone}", highlight=False)
         if wanted is not None and label == wanted.name:
             for line in differences:
                 console.print(f"  {escape(line)}", highlight=False)
-    if sheet is not None:
-        write_contact_sheet(found.samples, sheet)
-        console.print(f"[bold]{escape(str(sheet))}[/]")
-    if wanted is not None and chosen_protocol(found, wanted):
+    if judged.sheet is not None:
+        write_contact_sheet(checked.samples, judged.sheet)
+        console.print(f"[bold]{escape(str(judged.sheet))}[/]")
+    if wanted is not None and chosen_protocol(checked, wanted):
         raise InputError(
             f"the counts of {wanted.name} are not met; docs/data.md says what a complete {name} holds and how to get it"
         )
+
+
+def _findings(findings: "Sequence[Finding]", max_listed: int, console: Console) -> None:
+    from rich.table import Table
+
+    if not findings:
+        return
+    table = Table("what", "where", "details", title="Findings", title_justify="left")
+    for kind in sorted({f.kind for f in findings}):
+        of_kind = [f for f in findings if f.kind == kind]
+        for finding in of_kind[:max_listed]:
+            table.add_row(kind, escape(finding.where), escape(finding.what))
+        if len(of_kind) > max_listed:
+            table.add_row(kind, f"and {len(of_kind) - max_listed} more", "--max-listed sets how many are listed")
+    console.print(table)
 
 
 def prepare(
@@ -168,15 +169,9 @@ def prepare(
     root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")],
     /,
     out: Path,
+    settings: Annotated[PrepareSettings, tyro.conf.arg(name="")] = PrepareSettings(),
     label: Literal["label", "emotion"] = "label",
-    frames: Literal["raw", "cropped"] | None = None,
-    workbook: Path | None = None,
-    corrections: bool = True,
-    sampling: Literal["interleaved", "uniform"] = "interleaved",
-    flow: Literal["tvl1", "dis", "farneback"] = "tvl1",
-    align: Literal["per_clip", "per_frame"] = "per_clip",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    face: Literal["dlib", "mesh"] = "dlib",
+    read: Annotated[ReadSettings, tyro.conf.arg(name="")] = ReadSettings(),
     export: Literal["none", "ststnet"] = "none",
     processes: int = 0,
 ) -> None:
@@ -197,47 +192,20 @@ def prepare(
         name: Name of the dataset, or folder.
         root: The folder of the dataset.
         out: The store to fill.
+        settings: How recordings become clips.
         label: For a folder: the column that holds the class.
-        frames: For a licensed dataset: raw images or cropped faces.
-        workbook: For a licensed dataset: the annotation, if it is somewhere else.
-        corrections: For a licensed dataset: fix known errors in the released annotation.
-        sampling: interleaved (L // 8 clips of L frames, as in the authors' code) or uniform (one from onset to offset).
-        flow: The teacher of the flow head; tvl1 is the paper's; dis is 30 times faster, and worse for small motion.
-        align: One alignment per clip, or one per frame as in the authors' code (jitters).
-        device: Where TV-L1 flow is computed; a GPU does all pairs of a clip at once.
-        face: Who finds faces and landmarks: dlib, as in the authors' code, or mesh (MediaPipe's).
+        read: How a licensed dataset is read.
         export: Also write onset-apex flow and strain to OUT-ststnet, in the form that STSTNet's and HTNet's own
             programs read.
         processes: Worker processes; 0 means one per core.
     """
     import os
 
-    from openmer.datasets.folder import FolderDataset
-    from openmer.datasets.prepare import PrepareSettings, not_asked_for
+    from openmer.datasets.prepare import not_asked_for
     from openmer.datasets.prepare import prepare as run
-    from openmer.datasets.registry import open_datasets, samples_of
 
     console = Console(stderr=True)
-    if name == "folder" and (frames is not None or workbook is not None or not corrections):
-        raise InputError(
-            "--frames, --workbook and --no-corrections are for licensed datasets; a folder has its samples.csv"
-        )
-    if name != "folder" and label != "label":
-        raise InputError("--label is for a folder; a licensed dataset's classes come from its protocol")
-    if name == "folder":
-        samples = FolderDataset(root, label=label).samples
-    else:
-        opened = open_datasets(name, root, frames=frames, workbook=workbook, corrections=corrections)
-        samples = samples_of(opened)
-        said = Counter(f.kind for dataset in opened for f in dataset.findings)
-        if said:
-            counts = ", ".join(f"{kind} {count}" for kind, count in said.most_common())
-            console.print(f"findings: {counts}; openmer data check {name} lists them", highlight=False)
-        longer = [s for s in samples if s.kind != "micro"]
-        if longer:
-            samples = tuple(s for s in samples if s.kind == "micro")
-            console.print(f"macro-expressions skipped: {len(longer)}")
-    settings = PrepareSettings(sampling=sampling, flow=flow, align=align, device=_flow_device(device, flow), face=face)
+    samples = _micro_expressions(name, root, label, read, console)
     workers = processes or os.cpu_count() or 1
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
         store, problems = run(samples, out, settings, processes=workers, on_sample=step)
@@ -250,8 +218,8 @@ def prepare(
             highlight=False,
         )
     console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
-    left = {problem.sample.key for problem in problems}
-    labels = Counter(s.label or "without a label" for s in samples if s.key not in left)
+    unused = {problem.sample.key for problem in problems}
+    labels = Counter(s.label or "without a label" for s in samples if s.key not in unused)
     by_label = ", ".join(f"{label} {count}" for label, count in labels.most_common())
     console.print(f"recordings by label: {escape(by_label)}", highlight=False)
     if export == "ststnet":
@@ -268,16 +236,31 @@ def prepare(
         console.print(f"images for STSTNet and HTNet in [bold]{escape(str(folder))}[/]")
 
 
-def _flow_device(wanted: Literal["auto", "cpu", "cuda"], flow: str) -> Literal["cpu", "cuda"]:
-    if wanted == "cpu" or flow != "tvl1":
-        return "cpu"
-    import torch
+def _micro_expressions(
+    name: str, root: Path, label: Literal["label", "emotion"], read: ReadSettings, console: Console
+) -> "tuple[Sample, ...]":
+    """The recordings of a folder or of a licensed dataset; prints what was left out and why."""
+    from openmer.datasets.folder import FolderDataset
+    from openmer.datasets.registry import open_datasets, samples_of
 
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise InputError("--device cuda: no usable GPU was found; leave it out to run on the CPU")
-    return "cpu"
+    if name == "folder":
+        if read != ReadSettings():
+            raise InputError(
+                "--frames, --workbook and --no-corrections are for licensed datasets; a folder has its samples.csv"
+            )
+        return FolderDataset(root, label=label).samples
+    if label != "label":
+        raise InputError("--label is for a folder; a licensed dataset's classes come from its protocol")
+    opened = open_datasets(name, root, **vars(read))
+    kinds = Counter(f.kind for dataset in opened for f in dataset.findings)
+    if kinds:
+        counts = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
+        console.print(f"findings: {counts}; openmer data check {name} lists them", highlight=False)
+    samples = samples_of(opened)
+    micro = tuple(s for s in samples if s.kind == "micro")
+    if len(micro) < len(samples):
+        console.print(f"macro-expressions skipped: {len(samples) - len(micro)}")
+    return micro
 
 
 def _left_out(problems: "tuple[Problem, ...]", console: Console) -> None:

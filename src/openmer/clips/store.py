@@ -323,9 +323,11 @@ def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[En
 
 
 def _in_current_words(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that the first edition wrote, in the words of today."""
+    """Settings that the first edition wrote, in the words of today; it had no other face model than dlib's."""
     renamed = {"phases": "interleaved", "cover": "uniform"}
-    return {key: renamed.get(value, value) if key == "sampling" else value for key, value in settings.items()}
+    if "sampling" not in settings:  # not prepared from recordings
+        return dict(settings)
+    return {"face": "dlib", **settings, "sampling": renamed.get(settings["sampling"], settings["sampling"])}
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:

@@ -28,8 +28,9 @@ from openmer.clip import Array, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import MOTION_PX, clip_flow, stacked_motion
 from openmer.clips.transforms import center_crop
-from openmer.datasets.prepare import PrepareSettings, Problem, read_frames
+from openmer.datasets.prepare import Problem, read_frames
 from openmer.datasets.protocols import THREE, Protocol, protocols
+from openmer.datasets.settings import PrepareSettings
 from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.processes import mapped
@@ -183,7 +184,7 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
     # One alignment for both, from the face at the onset: landmarks jitter more than a micro-expression moves.
     points = np.repeat(found.landmarks[chosen[:1]], 2, 0)
     clip = build_clip([found.images[k] for k in chosen], points, np.arange(2.0))
-    flow = clip_flow(center_crop(clip.frames), settings.flow, settings.device)[0]
+    flow = clip_flow(center_crop(clip.frames), settings.flow, settings.flow_device)[0]
     return stretched(stacked_motion(flow))
 
 

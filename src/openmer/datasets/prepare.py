@@ -17,12 +17,11 @@ import numpy.typing as npt
 
 from openmer.clip import NONE, SIMULATED, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
-from openmer.clips.flow import FlowDevice, FlowMethod
-from openmer.clips.sampling import Sampling, interleaved, uniform
+from openmer.clips.sampling import interleaved, uniform
 from openmer.clips.store import ClipStore, digest_of
+from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
-from openmer.face.align import AlignMode
 from openmer.face.track import Face, FaceModel, FaceModelName, FaceTracker, face_model
 from openmer.facs import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
@@ -30,27 +29,6 @@ from openmer.processes import mapped
 
 VERSION = 2
 MARGIN = 0.25  # around cropped faces, of the longer side
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareSettings:
-    """How recordings become clips.
-
-    Attributes:
-        frames: of a clip.
-        sampling: the paper's interleaved clips, or one clip from onset to offset.
-        flow: the teacher; the paper's is TV-L1.
-        align: one alignment per clip, or one per frame as the authors do.
-        device: where TV-L1 flow is solved: by OpenCV, or for all pairs of a clip at once on a GPU.
-        face: who finds the face and its landmarks.
-    """
-
-    frames: int = 8
-    sampling: Sampling = "interleaved"
-    flow: FlowMethod = "tvl1"
-    align: AlignMode = "per_clip"
-    device: FlowDevice = "cpu"
-    face: FaceModelName = "dlib"
 
 
 @dataclass(frozen=True)
@@ -88,7 +66,8 @@ def prepare(
         raise InputError(f"--processes must be at least 1, or 0 for one a core, got {processes}")
     names = sorted({s.dataset for s in samples})
     kind = SIMULATED if names == [SIMULATED] else "recordings"
-    described = {"kind": kind, "datasets": names, "version": VERSION, **asdict(settings)}
+    how = {**asdict(settings), "device": settings.flow_device}
+    described = {"kind": kind, "datasets": names, "version": VERSION, **how}
     store = ClipStore.create(root, described)
     work = [(store.root, sample, settings) for sample in samples]
     with store.filling():
@@ -173,7 +152,7 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
             found.times_s[row],
             align=settings.align,
             flow=settings.flow,
-            device=settings.device,
+            device=settings.flow_device,
             subject=sample.subject,
             label=sample.label,
             units=_units(sample),
