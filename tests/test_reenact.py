@@ -123,6 +123,14 @@ def test_a_field_that_folds_the_picture_is_refused() -> None:
         AddedMotion(np.stack([fold, 0 * fold]).astype(np.float32), (0, 0)).apply(_photo())
 
 
+def test_skin_may_be_stretched_to_two_and_a_half_times_its_length() -> None:
+    """p + D(p) = 30 + 2.5 (p - 30) in a band of 8 px, and moves stiffly beside it."""
+    sideways = 1.5 * np.clip(_grid()[..., 0] - 30, -4, 4)
+    added = AddedMotion(np.stack([sideways, 0 * sideways]).astype(np.float32), (0, 0))
+    asked = np.array([[30.0, 20.0], [35.0, 20.0], [25.0, 20.0], [50.0, 20.0]])
+    assert np.allclose(added.source(asked), [[30, 20], [32, 20], [28, 20], [44, 20]], atol=2e-3)
+
+
 def test_the_flow_between_two_versions_of_a_picture() -> None:
     """From a shift by (1, 0) to one by (3, 2): (2, 2) everywhere; from a stretch by 1.1 to none: back by a tenth."""
     flow = added_flow(_constant(1, 0), _constant(3, 2), _grid()[10:-10, 10:-10])

@@ -41,7 +41,8 @@ SPREAD_OF_PEAK = 0.8  # a larger motion spreads farther, so that the picture nev
 MAX_TURN_DEG = 20.0  # a face turned farther would hide what moves, and its pose is uncertain
 STIFFNESS = 50.0  # of the spline; landmarks are off by half a px of the crop
 NODES_PX = 2.0  # of the crop, between the places where the spline is evaluated
-MAX_STEPS, TOLERANCE_PX = 60, 1e-4
+MAX_STEPS, TOLERANCE_PX = 200, 3e-4
+DAMPING = 0.7  # whole steps would not end where skin is stretched to more than twice its length
 REST_PX = 1e-3  # motion below this is none
 
 
@@ -129,11 +130,10 @@ class AddedMotion:
         start = np.asarray(points, np.float64)
         source = start - self.at(start)
         for _ in range(0 if self.folds else MAX_STEPS):
-            closer = start - self.at(source)
-            step = np.abs(closer - source).max(initial=0.0)
-            source = closer
-            if step < TOLERANCE_PX:
+            error = start - self.at(source) - source
+            if np.abs(error).max(initial=0.0) < TOLERANCE_PX:
                 return source
+            source = source + DAMPING * error
         raise InputError(f"a motion of {self.largest_px:.3g} px would fold the picture; ask for a smaller one")
 
     @cached_property
