@@ -3,17 +3,24 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
+from footage import write_video
 from openmer import InputError
 from openmer.datasets.folder import FolderDataset
 
 
 def table(
-    root: Path, *rows: str, header: str = "subject,sample,source,fps,label,onset,apex,offset,action_units"
+    root: Path,
+    *rows: str,
+    header: str = "subject,sample,source,fps,label,onset,apex,offset,action_units",
+    touch: bool = True,
 ) -> Path:
     (root / "a").mkdir(exist_ok=True)
-    (root / "b.mp4").touch()
+    if touch:
+        (root / "b.mp4").write_bytes(b"")
     (root / "samples.csv").write_text("\n".join([header, *rows]) + "\n")
     return root
 
@@ -42,20 +49,78 @@ def test_simulated_people_are_known_as_such_and_no_others(tmp_path: Path) -> Non
 
 def test_marks_beyond_the_last_picture_are_a_wrong_row(tmp_path: Path) -> None:
     root = table(tmp_path, "1,x,a,200,,3,10,20,")
-    for number in range(20):
+    for number in range(5, 20):
         (root / "a" / f"img{number:03d}.png").write_bytes(b"picture")
     with pytest.raises(InputError, match="line 2: frame 20 lies beyond the last picture of a, 19"):
         FolderDataset(root)
+    with pytest.raises(InputError, match="line 2: frame 4 lies before the first picture of a, 5"):
+        FolderDataset(table(root, "1,x,a,200,,4,10,19,"))
 
 
-def test_how_spreadsheets_save_tables_otherwise_is_said(tmp_path: Path) -> None:
+def test_how_spreadsheets_save_tables_elsewhere(tmp_path: Path) -> None:
+    """Semicolons and decimal commas, tabs in UTF-16, a line that names the separator; Windows' signs in paths."""
     table(tmp_path)
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "Jörg").mkdir()
+    rows = "subject;sample;source;fps;onset;apex;offset\r\nJörg;x;faces\\Jörg;59,94;46,0;47;４８\r\n;;;;;;\r\n"
+    contents = (
+        rows.encode(),
+        b"\xef\xbb\xbf" + rows.encode(),
+        f"sep=;\r\n{rows}".encode(),
+        rows.replace(";", "\t").encode("utf-16"),
+    )
+    for content in contents:
+        (tmp_path / "samples.csv").write_bytes(content)
+        (sample,) = FolderDataset(tmp_path)
+        assert (sample.subject, sample.fps) == ("Jörg", Fraction(5994, 100))
+        assert (sample.onset, sample.apex, sample.offset) == (46, 47, 48)
+        assert sample.source == (tmp_path / "faces" / "Jörg").resolve()
     (tmp_path / "samples.csv").write_bytes("subject,sample,source,fps\nJörg,x,a,25\n".encode("cp1252"))
     with pytest.raises(InputError, match="save it as CSV UTF-8"):
         FolderDataset(tmp_path)
-    (tmp_path / "samples.csv").write_text("subject;sample;source;fps\n1;x;a;25\n")
-    with pytest.raises(InputError, match="separate the columns by commas"):
-        FolderDataset(tmp_path)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_row_longer_than_the_header_is_refused(tmp_path: Path, first: bool) -> None:
+    """Such as one with a decimal comma between commas."""
+    rows = ["1,x,a,29,97,joy,3,10,20,4", "1,y,a,25,joy,3,10,20,4"]
+    with pytest.raises(InputError, match=r"line [23]: it has 10 cells, the header 9; put a cell with a ',' in quotes"):
+        FolderDataset(table(tmp_path, *(rows if first else rows[::-1])))
+    quoted = table(tmp_path, '1,x,a,"29,97",joy,3,10,20,4,,', "1,y,a,25")
+    first_row, second_row = FolderDataset(quoted)
+    assert first_row.fps == Fraction(2997, 100) and second_row.onset is None
+
+
+def test_the_same_column_twice_and_a_windows_drive_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="more than one column fps"):
+        FolderDataset(table(tmp_path, "1,x,a,25,30", header="subject,sample,source,fps,FPS"))
+    with pytest.raises(InputError, match="is a Windows computer's; write it relative"):
+        FolderDataset(table(tmp_path, "1,x,C:\\data\\a,25,,,,,"))
+
+
+def test_a_rate_that_contradicts_the_file_is_a_wrong_row(tmp_path: Path) -> None:
+    """60 a second declared as 30; 59.94 is near enough, and slow motion may be declared as it was filmed."""
+    levels = [np.full((48, 64, 3), 100 + k, np.uint8) for k in range(12)]
+    root = table(tmp_path)
+    write_video(root / "b.mp4", levels, Fraction(60))
+    with pytest.raises(InputError, match=r"line 2: fps is 30, but b\.mp4 has 60 frames a second"):
+        FolderDataset(table(root, "1,x,b.mp4,30,,,,,", touch=False))
+    assert FolderDataset(table(root, '1,x,b.mp4,"59,94",,,,,', touch=False)).samples[0].fps == Fraction(5994, 100)
+
+
+def test_slow_motion_may_be_declared_as_it_was_filmed(tmp_path: Path) -> None:
+    root = table(tmp_path)
+    with av.open(str(root / "b.mp4"), "w", options={"movflags": "use_metadata_tags"}) as container:
+        container.metadata["com.android.capture.fps"] = "240.0"
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 100 + k, np.uint8))))
+        container.mux(stream.encode())
+    for rate in ("30", "240"):
+        assert FolderDataset(table(root, f"1,x,b.mp4,{rate},,,,,", touch=False)).samples[0].fps == int(rate)
+    with pytest.raises(InputError, match=r"fps is 120, but b\.mp4 has 30 or 240 frames a second"):
+        FolderDataset(table(root, "1,x,b.mp4,120,,,,,", touch=False))
 
 
 def test_a_recording_behind_a_link_is_said_to_be_so(tmp_path: Path) -> None:
@@ -77,7 +142,7 @@ def test_a_byte_order_mark_and_loose_headers_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "reason"),
     [
         (",x,a,200,,,,,", "subject is empty"),
         ("1,x,nowhere,200,,,,,", "nothing at"),
@@ -90,11 +155,14 @@ def test_a_byte_order_mark_and_loose_headers_are_read(tmp_path: Path) -> None:
         ("1,x,a,200,,-1,,,", "onset must be the number"),
         ("1,x,a,200,,9,5,20,", "must rise, got 9, 5, 20"),
         ("1,x,a,200,,inf,,,", "onset must be the number"),
+        ("1,x,a,200,,1.000,,,", "onset must be the number"),  # 1000 in other countries
+        ("1,x,a,200,,15.02.1900,,,", "onset must be the number"),
+        ("1,x,a,200,,,,,4.7", "action_units: '4.7' is no action unit"),
     ],
 )
-def test_each_wrong_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, said: str) -> None:
+def test_each_wrong_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, reason: str) -> None:
     root = table(tmp_path, "1,good,a,200,,,,,", row)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=reason) as caught:
         FolderDataset(root)
     assert "line 3" in str(caught.value) and "line 2" not in str(caught.value)
 
@@ -112,5 +180,5 @@ def test_tables_that_are_missing_empty_or_lack_columns(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lists no recordings"):
         FolderDataset(table(tmp_path))
     (tmp_path / "samples.csv").write_text("")
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="lacks the column subject, sample, source, fps; its columns are: none"):
         FolderDataset(tmp_path)

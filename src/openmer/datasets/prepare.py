@@ -19,6 +19,7 @@ from openmer.clip import NONE, SIMULATED, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
 from openmer.clips.sampling import interleaved, uniform
 from openmer.clips.store import ClipStore, digest_of
+from openmer.datasets.folder import MAX_RATE_ERROR
 from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
@@ -227,7 +228,12 @@ def _face_model(name: FaceModelName) -> FaceModel:
 def _reader(sample: Sample) -> VideoReader:
     """From a folder of pictures, only those from onset to offset are read: a folder can hold minutes."""
     if not sample.source.is_dir():
-        return VideoReader(sample.source)
+        reader = VideoReader(sample.source)
+        own = reader.info.fps
+        if own and abs(own - sample.fps) <= MAX_RATE_ERROR * own:
+            return reader
+        # It has no rate of its own, or is slow motion that was declared as it was filmed.
+        return VideoReader(sample.source, fps=sample.fps)
     whole = VideoReader(sample.source, fps=sample.fps)
     numbers = whole.numbers
     if numbers is None or sample.onset is None or sample.offset is None:
