@@ -26,11 +26,11 @@ from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.explain.attribution import METHODS, Method, attribute
 from openmer.explain.moment import explain_window
 from openmer.explain.units import likely_units
+from openmer.models.engine import Engine, load_engine
 from openmer.progress import progress
 from openmer.simulator.generate import draw_sample
 from openmer.simulator.motion import Event
 from openmer.simulator.recording import Recording
-from openmer.video.recognition import Engine, load_engine
 from openmer.video.regions import region_flow
 
 ACTIVE = 1 / 3  # of the largest motion of the active units

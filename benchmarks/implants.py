@@ -40,6 +40,7 @@ from openmer.evaluation.spotting import match_intervals
 from openmer.face.align import align, five_points
 from openmer.face.pose import head_pose
 from openmer.face.track import face_model
+from openmer.models.engine import CLASSICAL, Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.head import draw_identity
@@ -48,7 +49,6 @@ from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event, draw_expressi
 from openmer.simulator.reenact import steadied
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Timeline, read_timeline
 from openmer.video.analyze import AnalyzeSettings, analyze
-from openmer.video.recognition import CLASSICAL, Engine, load_engine
 
 SIZES_PX = (0.3, 0.5, 1.0, 2.0, 3.0)
 LARGE_PX = (5.0, 8.0)
@@ -295,7 +295,7 @@ def _analyze(take: Take, results: Path, engine: str) -> None:
 def _timeline(results: Path, take: Take, network: Engine | None, anew: bool) -> Timeline:
     folder = results / take.name
     return (
-        spotted_anew(folder, network, AnalyzeSettings.least_expression)
+        spotted_anew(folder, network, AnalyzeSettings.expression_threshold)
         if anew
         else read_timeline(folder / "timeline.json")
     )

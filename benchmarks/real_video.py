@@ -39,9 +39,10 @@ from openmer.face.align import align
 from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
+from openmer.models.engine import Engine, load_engine
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE
 from openmer.video.analyze import AnalyzeSettings, analyze
-from openmer.video.recognition import Engine, load_engine, look
+from openmer.video.windows import predict_crops
 
 NOISE = 2.0  # gray levels of added camera noise
 MAX_CLIPS = 40  # of a video
@@ -135,7 +136,7 @@ def _judged(engine: Engine, clips: Sequence[tuple[Gray, Array]]) -> tuple[dict[s
     """Landmarks and flow of all clips, and a picture of each."""
     errors, left, pictures = [], [], []
     for crops, points in clips:
-        answer = look(engine, crops)
+        answer = predict_crops(engine, crops)
         if answer.flow is None or answer.landmarks is None:
             raise SystemExit("these weights have no flow or no landmarks")
         errors.append(landmark_errors(answer.landmarks, points[1:]))
@@ -155,7 +156,7 @@ def _stills(engine: Engine, pictures: Sequence[Gray]) -> dict[str, float]:
     quiet = []
     for picture in pictures:
         shown = picture + rng.normal(0, NOISE, (engine.frames, *picture.shape))
-        answer = look(engine, np.clip(np.rint(shown), 0, 255).astype(np.uint8))
+        answer = predict_crops(engine, np.clip(np.rint(shown), 0, 255).astype(np.uint8))
         quiet.append(answer.probabilities[engine.record.classes.index(NONE)])
     return {
         "pictures": len(quiet),
@@ -217,7 +218,7 @@ def _jitter(engine: Engine, gray: Gray, times: int = 32) -> dict[str, Any]:
     in_crop = align(home[0], size=CROP_PX).to_crop(points)
     length = engine.frames
     crops = center_crop(clip.frames)
-    network = [look(engine, crops[k : k + length]).landmarks for k in range(0, times - length + 1, length - 1)]
+    network = [predict_crops(engine, crops[k : k + length]).landmarks for k in range(0, times - length + 1, length - 1)]
     found = np.concatenate([n for n in network if n is not None])
     return {
         "dlib": round(float(np.linalg.norm(in_crop.std(0), axis=1).mean()), 3),

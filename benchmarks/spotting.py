@@ -23,6 +23,7 @@ from rich.console import Console
 
 from openmer.evaluation.metrics import strs
 from openmer.evaluation.spotting import match_intervals, score_spotting, total_score
+from openmer.models.engine import CLASSICAL, Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.generate import SimulateSettings, draw_video, person_name, write_video
@@ -30,8 +31,8 @@ from openmer.simulator.motion import THREE_CLASS
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import commit
 from openmer.video.analyze import AnalyzeSettings, analyze
-from openmer.video.measure import read_signals
-from openmer.video.recognition import CLASSICAL, Engine, load_engine, reviewed
+from openmer.video.measurements import read_signals
+from openmer.video.recognition import apply_network
 from openmer.video.spotting import spot
 
 SIZES = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.1))
@@ -111,12 +112,12 @@ def _done(root: Path, results: Path, settings: SimulateSettings, subject: int, e
         analyze(video, out, AnalyzeSettings(overlay=False, engine=engine, expression_threshold=0.0))
 
 
-def spotted_anew(folder: Path, network: Engine | None, least_expression: float = 0.0) -> Timeline:
+def spotted_anew(folder: Path, network: Engine | None, expression_threshold: float = 0.0) -> Timeline:
     """The timeline that today's rules give for what was measured, with what the network said."""
     old = read_timeline(folder / "timeline.json")
     intervals = spot(read_signals(folder / "frames.csv"))
     if network is not None:
-        intervals = tuple(reviewed(i, old.windows, network, least_expression) for i in intervals)
+        intervals = tuple(apply_network(i, old.windows, network, expression_threshold) for i in intervals)
     return replace(old, intervals=intervals)
 
 

@@ -16,8 +16,8 @@ import tyro
 from openmer.clips.transforms import center_crop
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.explain.moment import explain_window, explained_figure
+from openmer.models.engine import load_engine
 from openmer.simulator.generate import draw_sample
-from openmer.video.recognition import load_engine
 
 RIM = 8  # clips are 144 px wide; the network reads the middle 128
 

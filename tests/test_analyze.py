@@ -25,7 +25,7 @@ from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import FaceTracker
 from openmer.timeline import Window
 from openmer.video.analyze import run_analysis
-from openmer.video.measure import read_signals
+from openmer.video.measurements import read_signals
 from openmer.video.regions import REGION_NAMES
 from openmer.video.report import choose_moments, magnified
 from openmer.video.spotting import spot
@@ -122,6 +122,9 @@ def test_the_table_can_be_spotted_again(half_result: tuple[Path, Timeline], tmp_
         (i.onset_frame, i.offset_frame) for i in timeline
     ]
     frames = pd.read_csv(out / "frames.csv")
+    frames.drop(columns=["head_yaw_deg", "head_pitch_deg"]).to_csv(tmp_path / "first_edition.csv", index=False)
+    older = read_signals(tmp_path / "first_edition.csv")
+    assert np.isnan(older.head[:, 4:]).all() and spot(older) == spot(signals)
     frames.drop(columns="chin_dy_px").to_csv(tmp_path / "old.csv", index=False)
     with pytest.raises(InputError, match=r"old\.csv lacks the column chin_dy_px; analyse the video again"):
         read_signals(tmp_path / "old.csv")
@@ -359,7 +362,8 @@ def test_memory_does_not_grow_with_the_video() -> None:
     import tracemalloc
 
     from openmer.media.reader import Frame
-    from openmer.video.measure import measure
+    from openmer.video.analyze import measure
+    from openmer.video.frame import FrameAnalyzer
     from openmer.video.regions import MotionMeter
 
     def peak(count: int) -> int:
@@ -367,7 +371,7 @@ def test_memory_does_not_grow_with_the_video() -> None:
         frames = (Frame(k, k / 30, noisy(face_closeup(1.0), rng)) for k in range(count))
         tracker, meter = FaceTracker(DlibFaceModel()), MotionMeter()
         tracemalloc.start()
-        measure(frames, tracker, meter)
+        measure(frames, FrameAnalyzer(tracker, meter))
         try:
             return tracemalloc.get_traced_memory()[1]
         finally:

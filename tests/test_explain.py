@@ -19,10 +19,10 @@ from openmer.explain.attribution import Attribution, attribute, strongest_channe
 from openmer.explain.moment import ELSEWHERE, explain_window, region_shares
 from openmer.explain.run import ExplainSettings, explain
 from openmer.explain.units import likely_units, signatures
+from openmer.models.engine import load_engine
 from openmer.models.mol import MOL, create_model
 from openmer.models.weights import load_model, read_record
 from openmer.video.analyze import AnalyzeSettings
-from openmer.video.recognition import load_engine
 from openmer.video.regions import REGION_NAMES, region_discs
 from openmer.video.report import on_even_grid
 from terminal import run

@@ -9,9 +9,10 @@ import torch
 
 from openmer import InputError, create_model, load_model, read_record
 from openmer.cli import main
+from openmer.models.engine import load_engine
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import save_model
-from openmer.video.recognition import load_engine, look
+from openmer.video.windows import predict_crops
 
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
@@ -48,7 +49,9 @@ def test_it_says_what_it_was_trained_on_and_runs_in_an_analysis(graph: Path) -> 
     engine = load_engine(graph, "cpu")
     assert engine.record == read_record(WEIGHTS) and "not validated" in engine.record.trained_on
     crops = np.random.default_rng(0).integers(60, 180, (8, 128, 128)).astype(np.uint8)
-    for of_graph, of_torch in zip(look(engine, crops), look(load_engine(WEIGHTS, "cpu"), crops), strict=True):
+    for of_graph, of_torch in zip(
+        predict_crops(engine, crops), predict_crops(load_engine(WEIGHTS, "cpu"), crops), strict=True
+    ):
         assert of_graph is not None and of_torch is not None
         np.testing.assert_allclose(of_graph, of_torch, atol=1e-3)
     with pytest.raises(InputError, match="a stream needs weights in torch"):

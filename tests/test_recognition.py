@@ -21,11 +21,14 @@ from openmer.evaluation.metrics import detection_scores
 from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
+from openmer.models.engine import Engine, load_engine, threshold_for
 from openmer.models.mol import create_model
 from openmer.models.weights import load_model, read_record, save_model
 from openmer.timeline import Window
 from openmer.training.data import ClipData
-from openmer.video.recognition import Engine, Held, Recognition, Recognizer, _cut, load_engine, reviewed, threshold_for
+from openmer.video.frame import LocatedFrame
+from openmer.video.recognition import Recognition, apply_network
+from openmer.video.windows import BatchNetwork, BufferedFrame, window_input
 
 CLASSES = ("none", "negative", "positive", "surprise")
 
@@ -56,10 +59,10 @@ def windows_of(
     engine: Engine, face: tuple[np.ndarray, Face], fps: float, count: int, *, without: range = range(0)
 ) -> list[tuple[int, int]]:
     gray, found = face
-    recognizer = Recognizer(engine, fps, count)
+    network = BatchNetwork(engine, fps, count)
     for k in range(count):
-        recognizer.update(k, k / fps, gray, None if k in without else found)
-    return [(w.start_frame, w.end_frame) for w in recognizer.finish().windows]
+        network.update(LocatedFrame(k, k / fps, gray, None if k in without else found))
+    return [(w.start_frame, w.end_frame) for w in network.finish().windows]
 
 
 def test_windows_follow_time_and_overlap(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
@@ -76,13 +79,13 @@ def test_no_window_goes_across_a_lost_face(engine: Engine, face: tuple[np.ndarra
 
 def test_where_frames_are_too_few_the_network_is_silent(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
     gray, found = face
-    slow = Recognizer(engine, 5, 100)
+    slow = BatchNetwork(engine, 5, 100)
     for k in range(20):
-        slow.update(k, k / 5, gray, found)
+        slow.update(LocatedFrame(k, k / 5, gray, found))
     recognition = slow.finish()
     assert recognition.windows == () and "longer than in its training" in str(recognition.silent)
-    short = Recognizer(engine, 30, 100)
-    short.update(0, 0.0, gray, found)
+    short = BatchNetwork(engine, 30, 100)
+    short.update(LocatedFrame(0, 0.0, gray, found))
     assert "as long as a window" in str(short.finish().silent)
 
 
@@ -97,7 +100,7 @@ def test_the_video_way_and_the_training_way_give_one_tensor(tmp_path: Path) -> N
         gray = as_gray(frame.image)
         found = tracker.update(gray)
         assert found is not None
-        held.append(Held(frame.index, frame.time_s, gray, found.landmarks))
+        held.append(BufferedFrame(frame.index, frame.time_s, gray, found.landmarks))
     clip = build_clip(
         [h.gray for h in held],
         np.stack([h.landmarks for h in held]),
@@ -108,7 +111,7 @@ def test_the_video_way_and_the_training_way_give_one_tensor(tmp_path: Path) -> N
     store = ClipStore.create(tmp_path / "store", {})
     store.add("k", [clip, clip], dataset="d", samples=["x", "y"])
     stored = ClipData(store, store.entries, ("none", "negative")).evaluation_batch([0]).inputs[0].numpy()
-    through_video, alignment = _cut(held)
+    through_video, alignment = window_input(held)
     assert np.array_equal(stored, through_video)
     landmarks = alignment.to_crop(held[3].landmarks)
     assert np.allclose(landmarks + 8, np.asarray(clip.landmarks)[3], atol=1e-3), "the crop is the middle of the 144"
@@ -145,15 +148,15 @@ def test_an_interval_gets_the_mean_of_the_windows_that_have_its_apex_well_inside
 
 def test_candidates_without_an_expression_are_set_aside_and_nothing_else_is(engine: Engine) -> None:
     said = recognition(engine, (0.0, 1.0, 0.7), (5.0, 6.0, 0.1))
-    aside = reviewed(candidate(0.5), said.windows, engine, 0.5)
+    aside = apply_network(candidate(0.5), said.windows, engine, 0.5)
     assert (aside.label, aside.expression) == ("set_aside", "none")
-    kept = reviewed(candidate(5.5), said.windows, engine, 0.5)
+    kept = apply_network(candidate(5.5), said.windows, engine, 0.5)
     assert (kept.label, kept.expression) == ("candidate", "negative")
-    assert reviewed(candidate(3.0), said.windows, engine, 0.5) == candidate(3.0), (
+    assert apply_network(candidate(3.0), said.windows, engine, 0.5) == candidate(3.0), (
         "where no window lies nothing is known"
     )
     blink = Interval(label="blink", onset_s=0.4, offset_s=0.6)
-    assert reviewed(blink, said.windows, engine, 0.5) == blink
+    assert apply_network(blink, said.windows, engine, 0.5) == blink
 
 
 def test_an_analysis_carries_what_the_network_said_and_what_it_was_trained_on(weights: Path, tmp_path: Path) -> None:

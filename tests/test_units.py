@@ -18,6 +18,7 @@ from openmer.datasets.prepare import _units
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.evaluation.evaluate import judge_units
 from openmer.models.config import MOLConfig
+from openmer.models.engine import load_engine
 from openmer.models.incremental import Incremental
 from openmer.models.mol import MOL, create_model
 from openmer.models.weights import load_model, read_record
@@ -26,7 +27,7 @@ from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
 from openmer.training.losses import LossSettings, units_loss
 from openmer.video.live import StreamSettings, stream
-from openmer.video.recognition import Recognition, _means, load_engine, windows_of
+from openmer.video.recognition import Recognition, mean_probabilities, windows_of
 
 SHOWN: dict[str, tuple[int, ...] | None] = {"left": (4, 7), "right": (12,)}
 SMALL = TrainSettings(
@@ -216,8 +217,8 @@ def test_a_stream_gives_a_candidate_its_units() -> None:
 def test_an_interval_has_the_mean_of_its_windows() -> None:
     windows = [window(0.0, {"AU4": 0.2}), window(0.1, {"AU4": 0.4}), window(5.0, {"AU4": 1.0})]
     seen = windows_of(Interval(label="candidate", onset_s=0.4, offset_s=0.6), windows)
-    assert seen == windows[:2] and _means(w.action_units for w in seen) == {"AU4": pytest.approx(0.3)}
-    assert _means([None, None]) is None and _means([]) is None
+    assert seen == windows[:2] and mean_probabilities(w.action_units for w in seen) == {"AU4": pytest.approx(0.3)}
+    assert mean_probabilities([None, None]) is None and mean_probabilities([]) is None
 
 
 def test_the_shipped_weights_name_units_that_the_simulator_shows() -> None:

@@ -76,9 +76,9 @@ def analyze(
     console = Console(stderr=True)
     if live is not None:
         from openmer.media.camera import LiveSource
+        from openmer.models.engine import CLASSICAL, threshold_for
         from openmer.models.weights import read_record
         from openmer.video.live import StreamSettings
-        from openmer.video.recognition import CLASSICAL, threshold_for
         from openmer.video.watch import watch
 
         if video is not None or start:

@@ -18,9 +18,10 @@ from openmer.clips.flow import optical_flow
 from openmer.explain.attribution import Attribution, Channel, Method, attribute, strongest_channels
 from openmer.explain.units import LikelyUnit, likely_units
 from openmer.facs import UNIT_NAMES
+from openmer.models.engine import Engine, by_name
 from openmer.page import figure_uri
-from openmer.video.recognition import Engine, by_name, look
 from openmer.video.regions import REGION_NAMES, region_discs, region_flow
+from openmer.video.windows import predict_crops
 
 SMOOTH_PX = 3.0
 ELSEWHERE = "elsewhere"
@@ -125,7 +126,7 @@ def explain_window(
         InputError: the class is unknown, captum is not installed, or the network runs in onnxruntime.
     """
     model, classes = engine.model, tuple(engine.record.classes)
-    answer = look(engine, crops_TCC)
+    answer = predict_crops(engine, crops_TCC)
     probabilities = answer.probabilities
     target = target or classes[int(probabilities.argmax())]
     attribution = attribute(model, crops_TCC, classes, target, method=method)

@@ -10,10 +10,10 @@ from openmer.clip import Array, Gray
 from openmer.errors import InputError
 from openmer.explain.attribution import METHODS, Method, need_captum
 from openmer.explain.moment import explain_window, explained_figure
+from openmer.models.engine import CLASSICAL, Engine
 from openmer.models.weights import read_record
 from openmer.progress import ProgressCallback
 from openmer.video.analyze import Analysis, AnalyzeSettings, run_analysis
-from openmer.video.recognition import CLASSICAL, Engine
 from openmer.video.report import Explained
 
 MARGIN_S = 2.0  # of video analysed around the moments asked for: the spotter needs context

@@ -1,14 +1,11 @@
 """From a video to a folder with its timeline, tables, overlay and report: the whole video pipeline in one place."""
 
 import json
-import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
@@ -18,26 +15,15 @@ from openmer.errors import InputError
 from openmer.face.align import AlignMode
 from openmer.face.track import FaceModelName, FaceTracker, face_model
 from openmer.files import new_directory
-from openmer.media.reader import VideoReader
+from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, VideoReader
 from openmer.media.writer import VideoWriter
+from openmer.models.engine import CLASSICAL, DEFAULT_ENGINE, Engine, Runtime, load_engine, threshold_for
 from openmer.progress import ProgressCallback, progress
 from openmer.timeline import Interval, Timeline
-from openmer.version import __version__
-from openmer.video.measure import FlowCache, Measurements, measure
-from openmer.video.overlay import OverlayPainter
-from openmer.video.recognition import (
-    CAUTION,
-    CLASSICAL,
-    DEFAULT_ENGINE,
-    Engine,
-    Recognition,
-    Recognizer,
-    Runtime,
-    load_engine,
-    provenance_of,
-    reviewed,
-    threshold_for,
-)
+from openmer.video.frame import FrameAnalyzer
+from openmer.video.measurements import Measurements, measurements_of, row_of
+from openmer.video.overlay import FlowCache, OverlayPainter
+from openmer.video.recognition import Recognition
 from openmer.video.regions import MotionMeter
 from openmer.video.report import (
     Explainer,
@@ -47,21 +33,18 @@ from openmer.video.report import (
     choose_moments,
     write_report,
 )
-from openmer.video.spotting import FEW_FPS, SpottingSettings, largest_step, spot
-
-MARKER = "timeline.json"
-EXPLANATIONS = "explanations.json"
-OWN = (
-    MARKER,
-    "timeline.csv",
-    "frames.csv",
-    "landmarks.npz",
-    "windows.csv",
-    "network_flow.csv",
+from openmer.video.result import (
     EXPLANATIONS,
-    "report.html",
-    "overlay.mp4",
+    MARKER,
+    RESULT_FILES,
+    SourceNotes,
+    build_timeline,
+    judged,
+    write_tables,
 )
+from openmer.video.spotting import SpottingSettings, spot
+from openmer.video.windows import BatchNetwork
+
 ASKED = "asked"  # a moment that the user asked to see, whatever happens in it
 
 
@@ -176,11 +159,12 @@ def run_analysis(
         if engine is None:
             raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
         settings = replace(settings, expression_threshold=threshold_for(engine.record, settings.alarms_per_minute))
-    with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
+    with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=RESULT_FILES) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
             measured, recognition = _measure(reader, settings, engine, flows, console, watch)
-            timeline = _timeline(reader, measured, recognition, settings)
+            intervals = judged(spot(measured.signals, settings.spotting), recognition, settings.expression_threshold)
+            timeline = build_timeline(intervals, measured, recognition, _notes(reader), asdict(settings))
             for warning in timeline.provenance["warnings"]:
                 console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
             asked = [_asked(moment, timeline) for moment in asked_s]
@@ -190,15 +174,7 @@ def run_analysis(
         finally:
             if flows is not None:
                 flows.close()
-        (folder / MARKER).write_text(timeline.to_json() + "\n")
-        (folder / "timeline.csv").write_text(timeline.to_csv())
-        table = measured.table()
-        table["time_s"] = table["time_s"].map("{:.6f}".format)  # six significant digits are too few for an hour
-        table.to_csv(folder / "frames.csv", index=False, float_format="%.6g")
-        if recognition is not None:
-            (folder / "windows.csv").write_text(recognition.windows_csv())
-            (folder / "network_flow.csv").write_text(recognition.flow_csv())
-        measured.save_landmarks(folder / "landmarks.npz", recognition)
+        write_tables(folder, timeline, measured, recognition)
         rows: tuple[MomentRow, ...] = ()
         if len(pictures):
             what = "Key moments" if explainer is None else "Explaining"
@@ -259,19 +235,61 @@ def _measure(
     console: Console,
     watch: ProgressCallback | None,
 ) -> tuple[Measurements, Recognition | None]:
+    """The first pass over the video: what is measured in every frame, and what the network says."""
     tracker = FaceTracker(face_model(settings.face, settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
     fps = reader.info.fps
-    recognizer = None
+    network = None
     if engine is not None:
-        recognizer = Recognizer(engine, None if fps is None else float(fps), reader.expected_frames)
+        network = BatchNetwork(engine, None if fps is None else float(fps), reader.expected_frames)
     try:
         with progress(console, "Measuring", reader.expected_frames, watch=watch) as step:
-            measured = measure(reader, tracker, meter, flows=flows, recognizer=recognizer, on_frame=step)
-        return measured, None if recognizer is None else recognizer.finish()
+            measured = measure(reader, FrameAnalyzer(tracker, meter, network), flows, step)
+        return measured, None if network is None else network.finish()
     finally:
-        if recognizer is not None:
-            recognizer.close()
+        if network is not None:
+            network.close()
+
+
+def measure(
+    frames: Iterable[Frame],
+    analyzer: FrameAnalyzer,
+    flows: FlowCache | None = None,
+    on_frame: Callable[[], None] = lambda: None,
+) -> Measurements:
+    """Measure all frames, one at a time.
+
+    Args:
+        frames: gray or color.
+        analyzer: one step of the analysis.
+        flows: keeps the flow of every frame for drawing.
+        on_frame: called after each frame.
+
+    Raises:
+        InputError: fewer than two frames, no camera's frame rate, or no face in any.
+    """
+    rows = []
+    for frame in frames:
+        result = analyzer.update(frame)
+        if flows is not None:
+            flows.append(result.motion.flow if result.motion else None)
+        rows.append(row_of(result))
+        on_frame()
+    if len(rows) < 2:
+        count = "was 1" if len(rows) == 1 else f"were {len(rows)}"
+        raise InputError(f"motion needs at least 2 frames, but there {count} in the part to analyse")
+    measured = measurements_of(rows)
+    if not 0.99 / MAX_FPS <= measured.step_s <= 1.01 / MIN_FPS:
+        raise InputError(
+            f"the video states {1 / measured.step_s:.3g} frames a second, which no camera records; give its rate with "
+            "--fps"
+        )
+    if not measured.found.any():
+        raise InputError(
+            f"no face was found in any of {len(rows)} frames; an upright frontal face of at least a sixteenth of the "
+            "picture's longer side is needed, not too blurred or compressed"
+        )
+    return measured
 
 
 def _draw(
@@ -311,80 +329,7 @@ def _draw(
             step()
 
 
-def _timeline(
-    reader: VideoReader, measured: Measurements, recognition: Recognition | None, settings: AnalyzeSettings
-) -> Timeline:
-    times = measured.signals.times_s
-    intervals = spot(measured.signals, settings.spotting)
-    learned = provenance_of(CLASSICAL, None)
-    if recognition is not None:
-        intervals = tuple(
-            reviewed(i, recognition.windows, recognition.engine, settings.expression_threshold) for i in intervals
-        )
-        learned = provenance_of(recognition.engine.name, recognition.engine.record)
-    return Timeline(
-        intervals=intervals,
-        start_s=float(times[0]),
-        end_s=float(times[-1] + np.median(np.diff(times))),  # when the last frame ends
-        gaps=measured.gaps(),
-        windows=() if recognition is None else recognition.windows,
-        provenance={
-            "source": reader.info.source.name.encode(errors="replace").decode(),
-            "openmer": __version__,
-            **learned,
-            "caution": CAUTION,
-            "warnings": _warnings(reader, measured, recognition),
-            "frames_with_face": int(measured.found.sum()),
-            "settings": _plain(asdict(settings)),
-            "opencv": cv2.__version__,
-            "python": platform.python_version(),
-        },
-    )
-
-
-def _warnings(reader: VideoReader, measured: Measurements, recognition: Recognition | None) -> list[str]:
-    times = measured.signals.times_s
-    fps = 1 / float(np.median(np.diff(times)))
-    found = []
-    if fps < FEW_FPS:
-        found.append(
-            f"{fps:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so the shortest ones span one or "
-            f"two frames here and can be missed; {FEW_FPS} or more are better, the datasets have 200."
-        )
-    holes = np.diff(times) > largest_step(times)
-    if holes.any():
-        found.append(
-            f"{int(holes.sum())} gaps in time, the longest of {np.diff(times).max():.2f} s: frames are missing there, "
-            "and nothing is marked across them."
-        )
-    scales = [a.scale for a in measured.alignments if a is not None]
-    if np.median(scales) > 1.2:
-        found.append(
-            f"The face is small: it was enlarged {np.median(scales):.1f} times to fill the crop, so motion is "
-            "measured less exactly than its pixels suggest."
-        )
-    seen, total = int(measured.found.sum()), len(measured.found)
-    if seen < total:
-        few = "Only " if seen < total / 2 else ""
-        found.insert(0, f"{few}{seen} of {total} frames could be analysed; in the others no face was found.")
-    tracks = len(set(measured.signals.track.tolist()) - {-1})
-    if tracks > 1:
-        found.append(f"The face was lost and {tracks} tracks were followed; they may be different people.")
-    if recognition is not None and recognition.silent is not None:
-        found.append(f"The network gives no opinion: {recognition.silent}.")
+def _notes(reader: VideoReader) -> SourceNotes:
     kinds = dict.fromkeys(reader.problems)
-    found += [f"While reading: {kind} ({reader.problems.count(kind)} times)." for kind in kinds]
-    return found
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings in a form that JSON can hold; only the name of a path, since folder names can identify people."""
-    plain: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Fraction):
-            plain[key] = str(value)
-        elif isinstance(value, Path) or key == "engine":
-            plain[key] = Path(value).name
-        else:
-            plain[key] = value
-    return plain
+    warnings = [f"While reading: {kind} ({reader.problems.count(kind)} times)." for kind in kinds]
+    return SourceNotes(reader.info.source.name.encode(errors="replace").decode(), warnings)

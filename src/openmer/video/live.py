@@ -14,31 +14,22 @@ from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from openmer.clip import Array, Gray
+from openmer.clip import Array
 from openmer.clips.flow import FlowMethod
-from openmer.clips.transforms import MIN_SPREAD
 from openmer.errors import InputError
-from openmer.face.align import Alignment, AlignMode, SteadyAlignment
+from openmer.face.align import AlignMode
 from openmer.face.track import Face, FaceModelName, FaceTracker, face_model
-from openmer.media.reader import Frame, as_gray
-from openmer.models.incremental import Incremental
-from openmer.models.mol import MOLOutput
+from openmer.media.reader import Frame
+from openmer.models.engine import CLASSICAL, DEFAULT_ENGINE, load_engine
 from openmer.timeline import Interval, Window
-from openmer.video.recognition import (
-    CLASSICAL,
-    DEFAULT_ENGINE,
-    LONGEST_S,
-    SPACING_S,
-    Engine,
-    Held,
-    by_name,
-    load_engine,
-    reviewed,
-)
+from openmer.video.frame import FrameAnalyzer, FrameResult
+from openmer.video.measurements import FrameRow, measurements_of, row_of
+from openmer.video.recognition import Recognition
 from openmer.video.regions import REGION_NAMES, FrameMotion, MotionMeter
-from openmer.video.spotting import Signals, SpottingSettings, region_motion, spot
+from openmer.video.result import judged
+from openmer.video.spotting import SpottingSettings, region_motion, spot
+from openmer.video.windows import TOO_SHORT, IncrementalNetwork
 
 MEMORY_S = 8.0  # of signals and windows that are kept
 LOOK_EVERY_S = 0.25  # how often the spotter looks
@@ -112,6 +103,108 @@ class Moment:
     is_end: bool = False
 
 
+_UNKNOWN = np.full(len(REGION_NAMES), np.nan, np.float32)
+
+
+class LiveAnalysis:
+    """The camera's way: one step of the analysis for each frame, and the spotter on the last few seconds.
+
+    Args:
+        settings: see `StreamSettings`.
+        keep: whether everything that the network says is kept, for a result at the end; else only the last seconds.
+    """
+
+    def __init__(self, settings: StreamSettings, *, keep: bool = False) -> None:
+        engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device)
+        self._network = None if engine is None else IncrementalNetwork(engine, settings.heads)
+        meter = MotionMeter(settings.flow, settings.align) if settings.motion else None
+        self._analyzer = FrameAnalyzer(FaceTracker(face_model(settings.face, settings.predictor)), meter, self._network)
+        self._spotter = RunningSpotter(settings.spotting) if settings.motion else None
+        self._threshold = settings.expression_threshold
+        self._keep = keep
+
+    def update(self, frame: Frame) -> Moment:
+        """Analyse the next frame."""
+        start = perf_counter()
+        result = self._analyzer.update(frame)
+        network = self._network
+        intervals = self._judged(() if self._spotter is None else self._spotter.update(result))
+        if network is not None and not self._keep:
+            network.result.forget_before(frame.time_s - MEMORY_S)
+        pair = None if network is None else network.newest
+        return Moment(
+            frame=result.index,
+            time_s=result.time_s,
+            face=result.face,
+            motion=result.motion,
+            regions_px=_UNKNOWN if self._spotter is None else self._spotter.regions_px,
+            probabilities=None if network is None else network.probabilities,
+            network_flow=None if pair is None else pair.flow,
+            network_landmarks=None if pair is None else pair.landmarks,
+            window=None if pair is None else pair.window,
+            intervals=intervals,
+            work_s=perf_counter() - start,
+        )
+
+    def finish(self) -> tuple[Interval, ...]:
+        """The events that were not yet certain, now that no more frames follow."""
+        return self._judged(() if self._spotter is None else self._spotter.finish())
+
+    @property
+    def recognition(self) -> Recognition | None:
+        """Everything that the network said, if there is one."""
+        return None if self._network is None else self._network.result.build(TOO_SHORT)
+
+    def _judged(self, intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+        return judged(intervals, None if self._network is None else self._network.result, self._threshold)
+
+
+class RunningSpotter:
+    """The classical spotter, run on the last few seconds every quarter of a second.
+
+    Args:
+        settings: what counts as a candidate.
+
+    Attributes:
+        regions_px: (R,) how far each region is from its slow drift, as estimated from the past; NaN if unknown.
+    """
+
+    def __init__(self, settings: SpottingSettings) -> None:
+        self.regions_px = _UNKNOWN
+        self._settings = settings
+        self._rows: deque[FrameRow] = deque()
+        self._looked_s = -np.inf
+        self._certain_s = -np.inf
+        self._given: deque[Interval] = deque(maxlen=32)
+
+    def update(self, result: FrameResult) -> tuple[Interval, ...]:
+        """The events that became certain with the next frame."""
+        now_s = result.time_s
+        self._rows.append(row_of(result))
+        while now_s - self._rows[0].time_s > MEMORY_S:
+            self._rows.popleft()
+        if now_s - self._looked_s < LOOK_EVERY_S or len(self._rows) < 2:
+            return ()
+        self._looked_s = now_s
+        return tuple(self._look(now_s))
+
+    def finish(self) -> tuple[Interval, ...]:
+        """The events that the last look left open."""
+        return tuple(self._look(self._rows[-1].time_s, 0.0)) if len(self._rows) > 1 else ()
+
+    def _look(self, now_s: float, settled_s: float = SETTLED_S) -> Iterator[Interval]:
+        signals = measurements_of(self._rows).signals
+        self.regions_px = region_motion(signals, self._settings)[-1]
+        certain = now_s - settled_s
+        for interval in spot(signals, self._settings):
+            apex = interval.onset_s if interval.apex_s is None else interval.apex_s
+            known = any(interval.overlap(other) > 0 and interval.label == other.label for other in self._given)
+            if self._certain_s < apex <= certain and interval.offset_s <= now_s and not known:
+                self._given.append(interval)
+                yield interval
+        self._certain_s = certain
+
+
 def stream(
     frames: Iterable[Frame | tuple[float, npt.NDArray[np.uint8]]], settings: StreamSettings | None = None
 ) -> Iterator[Moment]:
@@ -127,19 +220,24 @@ def stream(
     Raises:
         InputError: the engine cannot be loaded, an item is not a frame, or times do not increase.
     """
-    settings = settings or StreamSettings()
-    watcher = _Watcher(settings)
-    last, moment = -np.inf, None
+    return moments_of(frames, LiveAnalysis(settings or StreamSettings()))
+
+
+def moments_of(
+    frames: Iterable[Frame | tuple[float, npt.NDArray[np.uint8]]], analysis: LiveAnalysis
+) -> Iterator[Moment]:
+    """What is known after each frame; see `stream`."""
+    last_s, moment = -np.inf, None
     for number, item in enumerate(frames):
         frame = item if isinstance(item, Frame) else _frame(number, item)
-        if frame.time_s <= last:
-            raise InputError(f"times of a stream must rise: {frame.time_s} s follows {last} s")
-        last = frame.time_s
-        moment = watcher.see(frame)
+        if frame.time_s <= last_s:
+            raise InputError(f"times of a stream must rise: {frame.time_s} s follows {last_s} s")
+        last_s = frame.time_s
+        moment = analysis.update(frame)
         yield moment
-    found = watcher.finish()
-    if moment is not None and found:
-        yield replace(moment, window=None, network_flow=None, network_landmarks=None, intervals=found, is_end=True)
+    intervals = analysis.finish()
+    if moment is not None and intervals:
+        yield replace(moment, window=None, network_flow=None, network_landmarks=None, intervals=intervals, is_end=True)
 
 
 def _frame(number: int, item: tuple[float, npt.NDArray[np.uint8]]) -> Frame:
@@ -150,198 +248,3 @@ def _frame(number: int, item: tuple[float, npt.NDArray[np.uint8]]) -> Frame:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise InputError(f"pictures must be (H, W) or (H, W, 3) uint8, got {image.shape} of {image.dtype}")
     return Frame(number, float(time_s), image)
-
-
-_Spotted = tuple[FrameMotion | None, Array, tuple[Interval, ...]]
-_NOTHING: _Spotted = (None, np.full(len(REGION_NAMES), np.nan, np.float32), ())
-
-
-class _Watcher:
-    """The parts that process each frame."""
-
-    def __init__(self, settings: StreamSettings) -> None:
-        self._tracker = FaceTracker(face_model(settings.face, settings.predictor))
-        self._spotter = _RunningSpotter(settings) if settings.motion else None
-        engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device)
-        self._network = None if engine is None else _RunningNetwork(engine, settings.heads)
-        self._engine = engine
-        self._least = settings.expression_threshold
-
-    def see(self, frame: Frame) -> Moment:
-        start = perf_counter()
-        gray = as_gray(frame.image)
-        face = self._tracker.update(gray)
-        seen = None if self._network is None else self._network.see(frame, gray, face)
-        motion, regions, found = _NOTHING if self._spotter is None else self._spotter.see(frame, gray, face)
-        found = self._reviewed(found)
-        return Moment(
-            frame=frame.index,
-            time_s=frame.time_s,
-            face=face,
-            motion=motion,
-            regions_px=regions,
-            probabilities=None if self._network is None else self._network.probabilities,
-            network_flow=None if seen is None else seen[0],
-            network_landmarks=None if seen is None else seen[1],
-            window=None if self._network is None else self._network.newest(frame),
-            intervals=found,
-            work_s=perf_counter() - start,
-        )
-
-    def finish(self) -> tuple[Interval, ...]:
-        """The events that were not yet certain, now that no more frames follow."""
-        return () if self._spotter is None else self._reviewed(self._spotter.finish())
-
-    def _reviewed(self, found: tuple[Interval, ...]) -> tuple[Interval, ...]:
-        if self._network is None or self._engine is None:
-            return found
-        return tuple(reviewed(i, self._network.windows, self._engine, self._least) for i in found)
-
-
-class _RunningSpotter:
-    """The classical spotter, run on the last few seconds every quarter of a second."""
-
-    def __init__(self, settings: StreamSettings) -> None:
-        self._meter = MotionMeter(settings.flow, settings.align)
-        self._settings = settings.spotting
-        self._rows: deque[tuple[Frame, int, FrameMotion | None]] = deque()
-        self._looked_s = -np.inf
-        self._certain_s = -np.inf
-        self._given: deque[Interval] = deque(maxlen=32)
-        self._regions = np.full(len(REGION_NAMES), np.nan, np.float32)
-
-    def see(self, frame: Frame, gray: Gray, face: Face | None) -> _Spotted:
-        motion = self._meter.update(frame.time_s, gray, face)
-        # Keep only the frame's number and time, and the motion without its flow field.
-        kept = Frame(frame.index, frame.time_s, np.empty((0, 0), np.uint8))
-        self._rows.append((kept, -1 if face is None else face.track, motion and _without_flow(motion)))
-        while frame.time_s - self._rows[0][0].time_s > MEMORY_S:
-            self._rows.popleft()
-        if frame.time_s - self._looked_s < LOOK_EVERY_S or len(self._rows) < 2:
-            return motion, self._regions, ()
-        self._looked_s = frame.time_s
-        return motion, self._regions, tuple(self._look(frame.time_s))
-
-    def finish(self) -> tuple[Interval, ...]:
-        """The events that the last look left open."""
-        return tuple(self._look(self._rows[-1][0].time_s, 0.0)) if len(self._rows) > 1 else ()
-
-    def _look(self, now_s: float, settled_s: float = SETTLED_S) -> Iterator[Interval]:
-        signals = _signals(self._rows)
-        self._regions = region_motion(signals, self._settings)[-1]
-        certain = now_s - settled_s
-        for interval in spot(signals, self._settings):
-            apex = interval.onset_s if interval.apex_s is None else interval.apex_s
-            known = any(interval.overlap(other) > 0 and interval.label == other.label for other in self._given)
-            if self._certain_s < apex <= certain and interval.offset_s <= now_s and not known:
-                self._given.append(interval)
-                yield interval
-        self._certain_s = certain
-
-
-def _without_flow(motion: FrameMotion) -> FrameMotion:
-    nothing = np.empty((2, 0, 0), np.float32)
-    return FrameMotion(
-        motion.displacement, motion.head, motion.flow_median_px, motion.eyes_open, motion.alignment, nothing
-    )
-
-
-def _signals(rows: Iterable[tuple[Frame, int, FrameMotion | None]]) -> Signals:
-    rows = tuple(rows)
-    unknown = (np.full((len(REGION_NAMES), 2), np.nan), np.full(6, np.nan), np.full(2, np.nan))
-    parts = [unknown if m is None else (m.displacement, m.head, m.eyes_open) for _, _, m in rows]
-    displacement, head, eyes = (np.stack([p[k] for p in parts]).astype(np.float32) for k in range(3))
-    return Signals(
-        frames=np.array([frame.index for frame, _, _ in rows], np.int64),
-        times_s=np.array([frame.time_s for frame, _, _ in rows]),
-        displacement=displacement,
-        head=head,
-        eyes_open=eyes,
-        track=np.array([-1 if m is None else track for _, track, m in rows], np.int64),
-    )
-
-
-class _RunningNetwork:
-    """The network, run on the newest pair of frames, spaced as in a window.
-
-    Alignment and gray scale are kept while the face stays in place; when either has to change, the few frames that are
-    held are run again with the new one.
-    """
-
-    def __init__(self, engine: Engine, heads: Sequence[str] | None) -> None:
-        self._engine = engine
-        chosen = None if heads is None else tuple(h for h in engine.model.heads if h in heads)
-        self._network = Incremental(engine.model, chosen)
-        self._aligner = SteadyAlignment()
-        self._held: deque[Held] = deque(maxlen=engine.frames)
-        self._gray_scale: tuple[float, float] | None = None
-        self._track = -1
-        self.windows: deque[Window] = deque()
-        self.probabilities: Mapping[str, float] | None = None
-
-    def see(self, frame: Frame, gray: Gray, face: Face | None) -> tuple[Array | None, Array | None] | None:
-        """Flow and landmarks of the newest pair, if this frame completes one."""
-        if face is None or face.track != self._track:
-            self._forget()
-        if face is None:
-            return None
-        self._track = face.track
-        if self._held:
-            passed = frame.time_s - self._held[-1].time_s
-            if passed < 0.8 * SPACING_S:
-                return None
-            if passed > 2 * SPACING_S and passed > LONGEST_S / (len(self._held) or 1):
-                self._forget()
-        self._held.append(Held(frame.index, frame.time_s, gray, face.landmarks))
-        alignment, is_new = self._aligner.update(face.landmarks)
-        crop = alignment.warp(gray)
-        if (
-            is_new
-            or self._gray_scale is None
-            or abs(float(crop.mean()) - self._gray_scale[0]) > 0.2 * self._gray_scale[1]
-        ):
-            self._gray_scale = float(crop.mean()), max(float(crop.std()), MIN_SPREAD)
-            self._network.reset()
-            for held in list(self._held)[:-1]:
-                self._push(alignment.warp(held.gray))
-        return self._answer(self._push(crop), alignment)
-
-    def newest(self, frame: Frame) -> Window | None:
-        """The window that this frame completed, if any."""
-        return self.windows[-1] if self.windows and self.windows[-1].end_frame == frame.index else None
-
-    def _push(self, crop: Gray) -> MOLOutput:
-        assert self._gray_scale is not None  # noqa: S101  (set before the first push)
-        mean, spread = self._gray_scale
-        device = next(self._engine.model.parameters()).device
-        frame = torch.from_numpy((crop.astype(np.float32) - mean) / spread).to(device)
-        return self._network.push(frame) or MOLOutput()
-
-    def _answer(self, answer: MOLOutput, alignment: Alignment) -> tuple[Array | None, Array | None]:
-        logits, flow, points, units = (None if a is None else a[0].float().cpu() for a in answer)
-        if logits is not None:
-            record = self._engine.record
-            self.probabilities = by_name(record.classes, logits.softmax(0).numpy())
-            first, last = self._held[0], self._held[-1]
-            self.windows.append(
-                Window(
-                    start_s=first.time_s,
-                    end_s=last.time_s,
-                    start_frame=first.index,
-                    end_frame=last.index,
-                    probabilities=self.probabilities,
-                    action_units=None if units is None else by_name(record.config.unit_names, units.sigmoid().numpy()),
-                )
-            )
-            while last.time_s - self.windows[0].end_s > MEMORY_S:
-                self.windows.popleft()
-        newest = None if points is None else alignment.to_image(points[0].numpy())
-        return None if flow is None else flow[0].numpy(), newest
-
-    def _forget(self) -> None:
-        self._network.reset()
-        self._aligner.reset()
-        self._held.clear()
-        self._gray_scale = None
-        self._track = -1
-        self.probabilities = None

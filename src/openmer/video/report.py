@@ -14,13 +14,14 @@ from openmer.clip import Array, Gray
 from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
 from openmer.face.align import Alignment
 from openmer.media.reader import as_gray
+from openmer.models.engine import Engine
 from openmer.page import figure_svg, image_uri, render, svg_uri
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
-from openmer.video.measure import Measurements
+from openmer.video.measurements import Measurements
 from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
-from openmer.video.recognition import Engine, look
 from openmer.video.regions import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.spotting import region_motion
+from openmer.video.windows import predict_crops
 
 Image = npt.NDArray[np.uint8]
 
@@ -198,7 +199,7 @@ class MomentPictures:
         crops = self._window(k, moment)
         if self._engine is None or not crops:
             return []
-        answer = look(self._engine, np.stack([gray for gray, _ in crops]))
+        answer = predict_crops(self._engine, np.stack([gray for gray, _ in crops]))
         flow, points = answer.flow, answer.landmarks
         interval = moment.interval
         first = int(np.abs(np.subtract(moment.window, interval.onset_frame or 0)).argmin())

@@ -1,15 +1,13 @@
 """Watch a camera in the terminal, and save what was found: `openmer analyze --live`."""
 
-import csv
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
 
 import numpy as np
 from rich.console import Console, Group
@@ -22,16 +20,13 @@ from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.media.camera import LiveSource
 from openmer.media.reader import Frame
-from openmer.models.weights import ModelCard, read_record
-from openmer.timeline import NO_FACE, Interval, Timeline, Window
-from openmer.version import __version__
-from openmer.video.live import Moment, StreamSettings, stream
-from openmer.video.recognition import CAUTION, CLASSICAL, LONGEST_S, provenance_of
+from openmer.timeline import Interval, Timeline
+from openmer.video.frame import FrameResult
+from openmer.video.live import LiveAnalysis, Moment, StreamSettings, moments_of
+from openmer.video.measurements import FrameRow, measurements_of, row_of
 from openmer.video.regions import REGION_NAMES
-from openmer.video.spotting import FEW_FPS
+from openmer.video.result import MARKER, RESULT_FILES, SourceNotes, build_timeline, write_tables
 
-MARKER = "timeline.json"
-OWN = (MARKER, "timeline.csv", "frames.csv")
 BAR = 24  # characters
 FULL_PX = 2.0  # motion that fills a bar
 SHOWN = 8  # newest events on the screen
@@ -41,50 +36,21 @@ SHOWN = 8  # newest events on the screen
 class _State:
     """What the screen shows and what is written at the end."""
 
+    analysis: LiveAnalysis
+    rows: list[FrameRow] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
     took: deque[float] = field(default_factory=lambda: deque(maxlen=120))
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=120))
-    windows: list[Window] = field(default_factory=list)
-    gaps: list[Interval] = field(default_factory=list)
-    faceless: Moment | None = None  # the first frame of a stretch without a face
-    before: Moment | None = None
-    frames: int = 0
-    with_face: int = 0
-    first_s: float | None = None
-    last_s: float = 0.0
     problem: str | None = None
 
-    def see(self, moment: Moment) -> None:
+    def add(self, moment: Moment) -> None:
+        """Take what is known after a frame."""
         self.intervals.extend(moment.intervals)
         if moment.is_end:
             return
-        if moment.window is not None:
-            self.windows.append(moment.window)
-        if moment.face is not None:
-            self.close_gap(moment.time_s)
-        elif self.faceless is None:
-            self.faceless = moment
-        self.before = moment
-        self.frames += 1
-        self.with_face += moment.face is not None
-        self.first_s = moment.time_s if self.first_s is None else self.first_s
-        self.last_s = moment.time_s
+        self.rows.append(row_of(FrameResult(moment.frame, moment.time_s, moment.face, moment.motion)))
         self.took.append(moment.work_s)
         self.arrivals.append(perf_counter())
-
-    def close_gap(self, until_s: float) -> None:
-        """Close the gap: there is a face again, or there are no more frames."""
-        if self.faceless is not None and self.before is not None and until_s > self.faceless.time_s:
-            self.gaps.append(
-                Interval(
-                    onset_s=self.faceless.time_s,
-                    offset_s=until_s,
-                    label=NO_FACE,
-                    onset_frame=self.faceless.frame,
-                    offset_frame=self.before.frame,
-                )
-            )
-        self.faceless = None
 
     @property
     def rate(self) -> float:
@@ -104,8 +70,8 @@ def watch(
 ) -> Timeline:
     """Watch a live source until it ends, `seconds` have passed, or the user interrupts; then write what was found.
 
-    Writes `timeline.json`, `timeline.csv` and `frames.csv`. No images are kept. If the source fails, or the process is
-    asked to end (SIGTERM), watching ends as with Ctrl-C: what was found until then is written.
+    Writes the timeline and the tables that `analyze` writes, with the same columns. No images are kept. If the source
+    fails, or the process is asked to end (SIGTERM), watching ends as with Ctrl-C: what was found until then is written.
 
     Args:
         source: where frames come from.
@@ -121,32 +87,20 @@ def watch(
     """
     settings = settings or StreamSettings()
     console = console or Console(quiet=True)
-    state = _State()
-    with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=OWN) as folder:
-        with (folder / "frames.csv").open("w", newline="") as file:
-            _look(source, settings, seconds, console, state, file)
-        timeline = _timeline(source, settings, state)
-        (folder / MARKER).write_text(timeline.to_json() + "\n")
-        (folder / "timeline.csv").write_text(timeline.to_csv())
+    with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=RESULT_FILES) as folder:
+        state = _State(LiveAnalysis(settings, keep=True))
+        _run(source, seconds, console, state)
+        timeline = _write(folder, source, settings, state)
     for warning in timeline.provenance["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
     return timeline
 
 
-def _look(
-    source: LiveSource, settings: StreamSettings, seconds: float | None, console: Console, state: _State, file: TextIO
-) -> None:
-    record = _record(settings)
-    classes = () if record is None else record.classes
-    rows = csv.writer(file, lineterminator="\n")
-    regions = (f"{name}_px" for name in REGION_NAMES)
-    rows.writerow(["frame", "time_s", "face_found", *regions, *(f"p_{name}" for name in classes)])
+def _run(source: LiveSource, seconds: float | None, console: Console, state: _State) -> None:
     live = Live(console=console, refresh_per_second=8, transient=False)
     with suppress(KeyboardInterrupt), live as screen, _stopped_politely(source):  # only a second Ctrl-C gets here
-        for moment in stream(_until(source, seconds, state), settings):
-            state.see(moment)
-            if not moment.is_end:
-                rows.writerow(_row(moment, classes))
+        for moment in moments_of(_until(source, seconds, state), state.analysis):
+            state.add(moment)
             screen.update(_screen(source, state, moment))
 
 
@@ -158,7 +112,7 @@ def _until(source: LiveSource, seconds: float | None, state: _State) -> Iterator
             if seconds is not None and frame.time_s >= seconds:
                 break
     except InputError as error:
-        if not state.frames:
+        if not state.rows:
             raise
         state.problem = str(error)
 
@@ -187,16 +141,6 @@ def _stopped_politely(source: LiveSource) -> Iterator[None]:
         source.stop()
 
 
-def _row(moment: Moment, classes: Sequence[str]) -> list[Any]:
-    regions = ["" if np.isnan(v) else f"{v:.4f}" for v in moment.regions_px]
-    shares = ["" if moment.probabilities is None else f"{moment.probabilities[name]:.4f}" for name in classes]
-    return [moment.frame, f"{moment.time_s:.6f}", moment.face is not None, *regions, *shares]
-
-
-def _record(settings: StreamSettings) -> ModelCard | None:
-    return None if settings.engine == CLASSICAL else read_record(settings.engine)
-
-
 def _screen(source: LiveSource, state: _State, moment: Moment) -> Group:
     """Rate and dropped frames, one bar per region, the network's opinion, the newest events."""
     took = 1000 * float(np.median(state.took))
@@ -209,53 +153,21 @@ def _screen(source: LiveSource, state: _State, moment: Moment) -> Group:
         table.add_row(name, Text("█" * round(BAR * min(1.0, size / FULL_PX)), style="cyan"), f"{size:.2f} px")
     for name, share in (moment.probabilities or {}).items():
         table.add_row(Text(f"p({name})"), Text("█" * round(BAR * share), style="magenta"), f"{share:.2f}")
-    events = [_said(interval) for interval in state.intervals[-SHOWN:]]
+    events = [_event_line(interval) for interval in state.intervals[-SHOWN:]]
     return Group(Text.from_markup(head), table, *map(Text, events), Text("Ctrl-C ends and writes the result", "dim"))
 
 
-def _said(interval: Interval) -> str:
+def _event_line(interval: Interval) -> str:
     peak = "" if interval.peak_px is None else f", {interval.peak_px:.1f} px"
     return f"{interval.onset_s:7.2f} s  {interval.label}: {', '.join(interval.regions[:3])}{peak}"
 
 
-def _timeline(source: LiveSource, settings: StreamSettings, state: _State) -> Timeline:
-    start = state.first_s or 0.0
-    end = max(state.last_s, start + 1e-3)
-    state.close_gap(end)
-    warnings = [] if state.problem is None else [f"The source failed: {state.problem}"]
-    if state.with_face < state.frames:
-        warnings.append(f"no face was found in {state.frames - state.with_face} of {state.frames} frames")
-    lasted = state.last_s - start
-    rate = (state.frames - 1 + source.dropped) / lasted if lasted > 0 else 0.0
-    if 0 < rate < FEW_FPS:
-        warnings.append(
-            f"{rate:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so it is under-sampled and the "
-            f"shortest can be missed; {FEW_FPS} or more are better"
-        )
-    record = _record(settings)
-    asked = settings.heads is None or "mer" in settings.heads
-    if record is not None and asked and state.with_face and not state.windows:
-        warnings.append(
-            f"the network gave no opinion: it never had enough frames of one face in a row, within {LONGEST_S} s"
-        )
-    if source.dropped:
-        share = source.dropped / (source.dropped + state.frames)
-        warnings.append(f"{source.dropped} frames ({share:.0%}) came faster than they could be processed: dropped")
-    return Timeline(
-        intervals=tuple(sorted(state.intervals, key=lambda i: i.onset_s)),
-        start_s=start,
-        end_s=end,
-        gaps=tuple(state.gaps),
-        windows=tuple(state.windows),
-        provenance={
-            "source": "live",
-            "openmer": __version__,
-            **provenance_of(Path(settings.engine).stem, record),
-            "caution": CAUTION,
-            "expression_threshold": settings.expression_threshold,
-            "frames": state.frames,
-            "frames_with_face": state.with_face,
-            "frames_dropped": source.dropped,
-            "warnings": warnings,
-        },
-    )
+def _write(folder: Path, source: LiveSource, settings: StreamSettings, state: _State) -> Timeline:
+    if not state.rows:
+        raise InputError("the source gave no pictures")
+    measured, recognition = measurements_of(state.rows), state.analysis.recognition
+    problems = [] if state.problem is None else [f"The source failed: {state.problem}."]
+    notes = SourceNotes("live", problems, source.dropped)
+    timeline = build_timeline(state.intervals, measured, recognition, notes, asdict(settings))
+    write_tables(folder, timeline, measured, recognition)
+    return timeline

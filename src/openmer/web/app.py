@@ -99,7 +99,7 @@ def offered(own: Path | None, device: str) -> tuple[Choice, ...]:
     Raises:
         InputError: `own` cannot be used.
     """
-    from openmer.video.recognition import CLASSICAL, DEFAULT_ENGINE, load_engine
+    from openmer.models.engine import CLASSICAL, DEFAULT_ENGINE, load_engine
 
     shipped = load_engine(DEFAULT_ENGINE, device)
     choices = [

@@ -91,8 +91,8 @@ def run(order: Order, pipe: Connection) -> None:
 def _analyse(order: Order, send: Callable[[Message], None]) -> None:
     send(Progress("Starting", 0, None))
     check(order.video, order.max_seconds)
+    from openmer.models.engine import CLASSICAL
     from openmer.video.analyze import AnalyzeSettings, run_analysis
-    from openmer.video.recognition import CLASSICAL
     from openmer.web.view import write_page
 
     settings = AnalyzeSettings(engine=order.engine, device=order.device)

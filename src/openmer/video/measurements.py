@@ -1,59 +1,27 @@
-"""Go through a video once and keep one row per frame: the face, its landmarks, and how its regions move."""
+"""One row per frame: the face, its landmarks, and how its regions move; as arrays, and as `frames.csv`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from openmer.clip import CROP_PX, NUM_LANDMARKS, Array
+from openmer.clip import NUM_LANDMARKS, Array
 from openmer.errors import InputError
 from openmer.face.align import Alignment
-from openmer.face.track import Face, FaceTracker
-from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, as_gray
 from openmer.timeline import NO_FACE, Interval
-from openmer.video.recognition import Recognition, Recognizer
-from openmer.video.regions import REGION_NAMES, FrameMotion, MotionMeter
+from openmer.video.frame import FrameResult
+from openmer.video.recognition import Recognition
+from openmer.video.regions import REGION_NAMES
 from openmer.video.spotting import Signals, region_motion
 
-_HEAD = ("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct", "head_yaw_deg", "head_pitch_deg")
-_EYES = ("eye_open_right", "eye_open_left")
-_STANDING = tuple(f"{name}_{axis}_px" for name in REGION_NAMES for axis in ("dx", "dy"))
-
-
-class FlowCache:
-    """Flows kept on disk for drawing, at half size and half precision: 16 KB per frame instead of 128."""
-
-    side = CROP_PX // 2
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO = path.open("w+b")
-
-    def append(self, flow: Array | None) -> None:
-        """Keep the next frame's (2, H, W) flow, or none."""
-        kept = np.full((2, self.side, self.side), np.nan) if flow is None else _halved(flow)
-        self._file.write(kept.astype(np.float16).tobytes())
-
-    def read(self, index: int) -> Array:
-        """(2, side, side) flow of a frame, still in pixels of the crop; NaN if there was none."""
-        size = 2 * 2 * self.side * self.side
-        self._file.seek(index * size)
-        data = np.frombuffer(self._file.read(size), np.float16)
-        return data.reshape(2, self.side, self.side).astype(np.float32)
-
-    def close(self) -> None:
-        """Remove the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-
-def _halved(flow: Array) -> Array:
-    side = FlowCache.side
-    return np.asarray(flow.reshape(2, side, 2, side, 2).mean((2, 4)), np.float32)
+HEAD_COLUMNS = ("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct", "head_yaw_deg", "head_pitch_deg")
+NEWER_COLUMNS = ("head_yaw_deg", "head_pitch_deg")  # not in tables of the first edition: unknown there
+EYE_COLUMNS = ("eye_open_right", "eye_open_left")
+_DISPLACEMENT = tuple(f"{name}_{axis}_px" for name in REGION_NAMES for axis in ("dx", "dy"))
 
 
 @dataclass(frozen=True)
@@ -86,11 +54,21 @@ class Measurements:
         """(n,) whether the face was found."""
         return self.signals.track >= 0
 
+    @property
+    def step_s(self) -> float:
+        """Usual time between two frames, seconds."""
+        times = self.signals.times_s
+        return float(np.median(np.diff(times))) if len(times) > 1 else 1e-3
+
+    @property
+    def end_s(self) -> float:
+        """When the last frame ends, seconds."""
+        return float(self.signals.times_s[-1] + self.step_s)
+
     def gaps(self) -> tuple[Interval, ...]:
         """Stretches without a face, from the first frame without it to the first that has it again."""
         times = self.signals.times_s
-        step = float(np.median(np.diff(times)))
-        ends = np.append(times[1:], times[-1] + step)
+        ends = np.append(times[1:], self.end_s)
         missing = np.concatenate([[0], (~self.found).astype(np.int8), [0]])
         starts = np.flatnonzero(np.diff(missing) == 1)
         stops = np.flatnonzero(np.diff(missing) == -1)
@@ -117,16 +95,22 @@ class Measurements:
         }
         for k, side in enumerate(("left", "top", "right", "bottom")):
             columns[f"box_{side}_px"] = self.boxes[:, k]
-        for k, name in enumerate(_HEAD):
+        for k, name in enumerate(HEAD_COLUMNS):
             columns[name] = s.head[:, k]
         columns["flow_median_px"] = self.flow_median_px
-        for k, name in enumerate(_EYES):
+        for k, name in enumerate(EYE_COLUMNS):
             columns[name] = s.eyes_open[:, k]
         motion = region_motion(s)
         for k, name in enumerate(REGION_NAMES):
             columns[f"{name}_px"] = motion[:, k]
             columns[f"{name}_dx_px"], columns[f"{name}_dy_px"] = s.displacement[:, k].T
         return pd.DataFrame(columns)
+
+    def save_table(self, path: Path) -> None:
+        """Write `frames.csv`."""
+        table = self.table()
+        table["time_s"] = table["time_s"].map("{:.6f}".format)  # six significant digits are too few for an hour
+        table.to_csv(path, index=False, float_format="%.6g")
 
     def save_landmarks(self, path: Path, recognition: Recognition | None = None) -> None:
         """Write `landmarks.npz`: frame, time_s, landmarks_px, found; the network's as network_frame, network_..._px."""
@@ -156,7 +140,10 @@ def read_signals(frames_csv: Path | str) -> Signals:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}, which openmer analyze writes: {error}") from error
-    missing = [name for name in ("frame", "time_s", "track", *_HEAD, *_EYES, *_STANDING) if name not in table]
+    table = table.assign(**{name: np.nan for name in NEWER_COLUMNS if name not in table})
+    missing = [
+        name for name in ("frame", "time_s", "track", *HEAD_COLUMNS, *EYE_COLUMNS, *_DISPLACEMENT) if name not in table
+    ]
     if missing:
         raise InputError(f"{path} lacks the column {missing[0]}; analyse the video again with this version")
     numbers = table[["frame", "time_s", "track"]].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
@@ -168,69 +155,16 @@ def read_signals(frames_csv: Path | str) -> Signals:
         return Signals(
             frames=table["frame"].to_numpy(np.int64),
             times_s=table["time_s"].to_numpy(np.float64),
-            displacement=table[list(_STANDING)].to_numpy(np.float32).reshape(-1, len(REGION_NAMES), 2),
-            head=table[list(_HEAD)].to_numpy(np.float32),
-            eyes_open=table[list(_EYES)].to_numpy(np.float32),
+            displacement=table[list(_DISPLACEMENT)].to_numpy(np.float32).reshape(-1, len(REGION_NAMES), 2),
+            head=table[list(HEAD_COLUMNS)].to_numpy(np.float32),
+            eyes_open=table[list(EYE_COLUMNS)].to_numpy(np.float32),
             track=table["track"].to_numpy(np.int64),
         )
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
-def measure(
-    frames: Iterable[Frame],
-    tracker: FaceTracker,
-    meter: MotionMeter,
-    *,
-    flows: FlowCache | None = None,
-    recognizer: Recognizer | None = None,
-    on_frame: Callable[[], None] = lambda: None,
-) -> Measurements:
-    """Measure all frames, one at a time.
-
-    Args:
-        frames: gray or colour.
-        tracker: finds the face.
-        meter: measures its motion.
-        flows: keeps the flow of every frame for drawing.
-        recognizer: runs a network on the frames as well.
-        on_frame: called after each frame.
-
-    Raises:
-        InputError: fewer than two frames, or no face in any.
-    """
-    rows: list[_Row] = []
-    for frame in frames:
-        gray = as_gray(frame.image)
-        face = tracker.update(gray)
-        motion = meter.update(frame.time_s, gray, face)
-        if recognizer is not None:
-            recognizer.update(frame.index, frame.time_s, gray, face)
-        if flows is not None:
-            flows.append(motion.flow if motion else None)
-        rows.append(_row(frame, face, motion))
-        on_frame()
-    if len(rows) < 2:
-        raise InputError(f"motion needs at least 2 frames, but there {_was(len(rows))} in the part to analyse")
-    measured = _collected(rows)
-    step = float(np.median(np.diff(measured.signals.times_s)))
-    if not 0.99 / MAX_FPS <= step <= 1.01 / MIN_FPS:
-        raise InputError(
-            f"the video states {1 / step:.3g} frames a second, which no camera records; give its rate with --fps"
-        )
-    if not measured.found.any():
-        raise InputError(
-            f"no face was found in any of {len(rows)} frames; an upright frontal face of at least a sixteenth of the "
-            "picture's longer side is needed, not too blurred or compressed"
-        )
-    return measured
-
-
-def _was(count: int) -> str:
-    return "was 1" if count == 1 else f"were {count}"
-
-
-class _Row(NamedTuple):
+class FrameRow(NamedTuple):
     """What is kept of a frame; hours of video must fit in memory, so all measurements are in one small array."""
 
     frame: int
@@ -240,37 +174,37 @@ class _Row(NamedTuple):
     values: Array | None
 
 
-# The measurements in `_Row.values`, in order, with their shapes.
+# The measurements in `FrameRow.values`, in order, with their shapes.
 _PARTS: dict[str, tuple[int, ...]] = {
     "score": (),
     "box": (4,),
     "landmarks": (NUM_LANDMARKS, 2),
     "displacement": (len(REGION_NAMES), 2),
-    "head": (6,),
+    "head": (len(HEAD_COLUMNS),),
     "flow_median": (),
     "eyes_open": (2,),
 }
 _SIZES = [int(np.prod(shape)) for shape in _PARTS.values()]
 
 
-def _row(frame: Frame, face: Face | None, motion: FrameMotion | None) -> _Row:
-    if face is None or motion is None:
-        return _Row(frame.index, frame.time_s, -1, None, None)
+def row_of(result: FrameResult) -> FrameRow:
+    """The row of one frame."""
+    face, motion = result.face, result.motion
+    if face is None:
+        return FrameRow(result.index, result.time_s, -1, None, None)
+    values = np.full(sum(_SIZES), np.nan, np.float32)
     box = face.box
-    parts = (
-        face.score,
-        (box.left, box.top, box.right, box.bottom),
-        face.landmarks,
-        motion.displacement,
-        motion.head,
-        motion.flow_median_px,
-        motion.eyes_open,
-    )
-    values = np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
-    return _Row(frame.index, frame.time_s, face.track, motion.alignment, values)
+    parts: list[Any] = [face.score, (box.left, box.top, box.right, box.bottom), face.landmarks]
+    if motion is not None:
+        parts += [motion.displacement, motion.head, motion.flow_median_px, motion.eyes_open]
+    known = np.concatenate([np.ravel(part) for part in parts])
+    values[: len(known)] = known
+    alignment = None if motion is None else motion.alignment
+    return FrameRow(result.index, result.time_s, face.track, alignment, values)
 
 
-def _collected(rows: list[_Row]) -> Measurements:
+def measurements_of(rows: Collection[FrameRow]) -> Measurements:
+    """The rows of all frames as arrays."""
     table = np.full((len(rows), sum(_SIZES)), np.nan, np.float32)
     for k, row in enumerate(rows):
         if row.values is not None:

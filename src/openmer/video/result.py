@@ -1,0 +1,168 @@
+"""What an analysis of a file or a camera leaves behind: the timeline with its provenance, and the tables."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from openmer.models.engine import CLASSICAL, provenance_of
+from openmer.timeline import Interval, Timeline
+from openmer.version import __version__
+from openmer.video.measurements import Measurements
+from openmer.video.recognition import Recognition, RecognitionBuilder, apply_network
+from openmer.video.spotting import FEW_FPS, largest_step
+
+MARKER = "timeline.json"
+EXPLANATIONS = "explanations.json"
+RESULT_FILES = (
+    MARKER,
+    "timeline.csv",
+    "frames.csv",
+    "landmarks.npz",
+    "windows.csv",
+    "network_flow.csv",
+    EXPLANATIONS,
+    "report.html",
+    "overlay.mp4",
+)
+CAUTION = (
+    "A candidate is a place to look, not an emotion, and says nothing about what a person feels or hides. "
+    "Not validated on real micro-expressions."
+)
+
+
+@dataclass(frozen=True)
+class SourceNotes:
+    """What a timeline says about where its frames come from.
+
+    Attributes:
+        name: name of the source, without folders, which can identify people.
+        warnings: what went wrong while reading, whole sentences.
+        dropped: frames of a camera that came faster than they could be processed; None for a file.
+    """
+
+    name: str
+    warnings: Sequence[str] = ()
+    dropped: int | None = None
+
+
+def judged(
+    intervals: Sequence[Interval], recognition: Recognition | RecognitionBuilder | None, expression_threshold: float
+) -> tuple[Interval, ...]:
+    """The spotter's intervals, candidates with the network's opinion."""
+    if recognition is None:
+        return tuple(intervals)
+    windows, engine = recognition.windows, recognition.engine
+    return tuple(apply_network(i, windows, engine, expression_threshold) for i in intervals)
+
+
+def build_timeline(
+    intervals: Sequence[Interval],
+    measured: Measurements,
+    recognition: Recognition | None,
+    source: SourceNotes,
+    settings: Mapping[str, Any],
+) -> Timeline:
+    """The timeline with everything that it rests on.
+
+    Args:
+        intervals: what was spotted.
+        measured: one row per frame.
+        recognition: the network's output, if one was used.
+        source: where the frames come from.
+        settings: the settings of the analysis.
+    """
+    engine = None if recognition is None else recognition.engine
+    dropped = {} if source.dropped is None else {"frames_dropped": source.dropped}
+    return Timeline(
+        intervals=tuple(intervals),
+        start_s=float(measured.signals.times_s[0]),
+        end_s=measured.end_s,
+        gaps=measured.gaps(),
+        windows=() if recognition is None else recognition.windows,
+        provenance={
+            "source": source.name,
+            "openmer": __version__,
+            **(provenance_of(CLASSICAL, None) if engine is None else provenance_of(engine.name, engine.record)),
+            "caution": CAUTION,
+            "warnings": warnings_of(measured, recognition, source),
+            "frames_with_face": int(measured.found.sum()),
+            **dropped,
+            "settings": _plain(settings),
+            "opencv": cv2.__version__,
+            "python": platform.python_version(),
+        },
+    )
+
+
+def warnings_of(measured: Measurements, recognition: Recognition | None, source: SourceNotes) -> list[str]:
+    """What a reader of the result has to know, whole sentences."""
+    warnings = []
+    with_face, total = int(measured.found.sum()), len(measured.found)
+    if with_face < total:
+        few = "Only " if with_face < total / 2 else ""
+        warnings.append(f"{few}{with_face} of {total} frames could be analysed; in the others no face was found.")
+    warnings += _of_times(measured)
+    scales = [a.scale for a in measured.alignments if a is not None]
+    if scales and np.median(scales) > 1.2:
+        warnings.append(
+            f"The face is small: it was enlarged {np.median(scales):.1f} times to fill the crop, so motion is "
+            "measured less exactly than its pixels suggest."
+        )
+    tracks = len(set(measured.signals.track.tolist()) - {-1})
+    if tracks > 1:
+        warnings.append(f"The face was lost and {tracks} tracks were followed; they may be different people.")
+    if recognition is not None and recognition.silent is not None:
+        warnings.append(f"The network gives no opinion: {recognition.silent}.")
+    if source.dropped:
+        share = source.dropped / (source.dropped + total)
+        warnings.append(
+            f"{source.dropped} frames ({share:.0%}) came faster than they could be processed and were dropped."
+        )
+    return warnings + list(source.warnings)
+
+
+def _of_times(measured: Measurements) -> list[str]:
+    warnings, times = [], measured.signals.times_s
+    fps = 1 / measured.step_s
+    if fps < FEW_FPS:
+        warnings.append(
+            f"{fps:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so the shortest ones span one or "
+            f"two frames here and can be missed; {FEW_FPS} or more are better, the datasets have 200."
+        )
+    steps = np.diff(times)
+    if len(steps) and (holes := steps > largest_step(times)).any():
+        warnings.append(
+            f"{int(holes.sum())} gaps in time, the longest of {steps.max():.2f} s: frames are missing there, "
+            "and nothing is marked across them."
+        )
+    return warnings
+
+
+def write_tables(folder: Path, timeline: Timeline, measured: Measurements, recognition: Recognition | None) -> None:
+    """Write the timeline, one row per frame, the landmarks, and with a network its windows and its motion."""
+    (folder / MARKER).write_text(timeline.to_json() + "\n")
+    (folder / "timeline.csv").write_text(timeline.to_csv())
+    measured.save_table(folder / "frames.csv")
+    if recognition is not None:
+        (folder / "windows.csv").write_text(recognition.windows_csv())
+        (folder / "network_flow.csv").write_text(recognition.flow_csv())
+    measured.save_landmarks(folder / "landmarks.npz", recognition)
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in a form that JSON can hold; only the name of a path, since folder names can identify people."""
+    plain: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Fraction):
+            plain[key] = str(value)
+        elif isinstance(value, Path) or key == "engine":
+            plain[key] = Path(value).name
+        else:
+            plain[key] = value
+    return plain

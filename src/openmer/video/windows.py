@@ -1,0 +1,341 @@
+"""Windows of frames for the network: which frames make one, and how they go through it.
+
+A window is like a training clip: frames spread evenly over about 0.6 s, cropped with one alignment. A file's windows
+run in batches beside the reading (`BatchNetwork`); a camera's go pair by pair as frames come (`IncrementalNetwork`).
+
+Shape legend: w windows, T frames of a window, P = T - 1 pairs, K classes, R regions, C = 128 px crop.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from openmer.clip import CROP_PX, Array, Gray
+from openmer.clips.build import build_clip
+from openmer.clips.transforms import MIN_SPREAD, evaluation_input, normalized
+from openmer.face.align import Alignment, SteadyAlignment, align_clip
+from openmer.models.engine import Answer, Engine, by_name
+from openmer.models.incremental import Incremental
+from openmer.models.mol import MOLOutput
+from openmer.models.weights import ModelCard
+from openmer.timeline import Window
+from openmer.video.frame import LocatedFrame
+from openmer.video.recognition import Recognition, RecognitionBuilder
+from openmer.video.regions import region_flow
+
+SPACING_S = 0.085  # between a window's frames: 0.6 s from the first to the eighth
+MAX_WINDOW_S = 0.9  # as in training; at lower frame rates the network gives no opinion
+HOP = 2  # frames of a window between the starts of neighboring windows
+BATCH = 4
+TOO_SHORT = "no face was followed for as long as a window lasts"
+
+
+@dataclass(frozen=True)
+class BufferedFrame:
+    """A frame kept for a window.
+
+    Attributes:
+        index: number in the source.
+        time_s: seconds.
+        gray: (H, W) the picture.
+        landmarks: (68, 2) px of the picture.
+    """
+
+    index: int
+    time_s: float
+    gray: Gray
+    landmarks: Array
+
+
+class FrameBuffer:
+    """The newest frames of one face, evenly spaced in time, as many as a window has.
+
+    Args:
+        length: T, frames of a window.
+        spacing_s: seconds between them.
+        slack_s: how much earlier or later than that a frame may come.
+
+    Attributes:
+        run: number of the present run; it rises when the face is lost, another one follows, or frames are missing.
+    """
+
+    def __init__(self, length: int, spacing_s: float = SPACING_S, slack_s: float = 0.2 * SPACING_S) -> None:
+        self.run = 0
+        self._frames: deque[BufferedFrame] = deque(maxlen=length)
+        self._spacing_s = spacing_s
+        self._slack_s = slack_s
+        self._track = -1
+
+    @property
+    def frames(self) -> tuple[BufferedFrame, ...]:
+        """The frames, oldest first."""
+        return tuple(self._frames)
+
+    @property
+    def is_window(self) -> bool:
+        """Whether the frames make a window: all are there, and they last no longer than in training."""
+        if len(self._frames) < (self._frames.maxlen or 0):
+            return False
+        return self._frames[-1].time_s - self._frames[0].time_s <= MAX_WINDOW_S + self._slack_s
+
+    def add(self, frame: LocatedFrame) -> bool:
+        """Take the next frame; whether it is kept, because it is as far from the last one as a window's frames are."""
+        if frame.face is None or frame.face.track != self._track:
+            self._clear()
+        self._track = -1 if frame.face is None else frame.face.track
+        if frame.face is None:
+            return False
+        if self._frames:
+            passed = frame.time_s - self._frames[-1].time_s
+            if passed < self._spacing_s - self._slack_s:
+                return False
+            if passed > 2 * self._spacing_s + self._slack_s:  # frames are missing
+                self._clear()
+        self._frames.append(BufferedFrame(frame.index, frame.time_s, frame.gray, frame.face.landmarks))
+        return True
+
+    def _clear(self) -> None:
+        if self._frames:
+            self._frames.clear()
+            self.run += 1
+
+
+@dataclass(frozen=True)
+class WindowPrediction:
+    """The network's output for one window.
+
+    Attributes:
+        frames: (T,) frame numbers.
+        times_s: (T,) seconds.
+        answer: class probabilities, flow, landmarks and action units of the window.
+        alignment: from the image to the crop, one for the window.
+    """
+
+    frames: npt.NDArray[np.int64]
+    times_s: npt.NDArray[np.float64]
+    answer: Answer
+    alignment: Alignment
+
+    def window(self, record: ModelCard) -> Window:
+        """The window as a timeline stores it."""
+        units = self.answer.units
+        return Window(
+            start_s=round(float(self.times_s[0]), 6),
+            end_s=round(float(self.times_s[-1]), 6),
+            start_frame=int(self.frames[0]),
+            end_frame=int(self.frames[-1]),
+            probabilities=by_name(record.classes, self.answer.probabilities),
+            action_units=None if units is None else by_name(record.config.unit_names, units),
+        )
+
+
+def predict_windows(engine: Engine, windows: Sequence[Sequence[BufferedFrame]]) -> list[WindowPrediction]:
+    """Run the network on windows of T frames each."""
+    inputs = [window_input(window) for window in windows]
+    answer = engine.predict(np.stack([frames for frames, _ in inputs]))
+    return [
+        WindowPrediction(
+            np.array([frame.index for frame in window], np.int64),
+            np.array([frame.time_s for frame in window]),
+            answer.of(k),
+            alignment,
+        )
+        for k, (window, (_, alignment)) in enumerate(zip(windows, inputs, strict=True))
+    ]
+
+
+def predict_crops(engine: Engine, crops_TCC: Gray) -> Answer:  # noqa: N803
+    """Run the network on one window of crops that are already cut, (T, C, C)."""
+    return engine.predict(normalized(crops_TCC)[None]).of(0)
+
+
+def window_input(window: Sequence[BufferedFrame]) -> tuple[Array, Alignment]:
+    """(T, 1, C, C), made by the same steps that prepare a clip for training, and the alignment to the crop."""
+    landmarks = np.stack([frame.landmarks for frame in window])
+    clip = build_clip([frame.gray for frame in window], landmarks, np.array([frame.time_s for frame in window]))
+    return evaluation_input(clip.frames), align_clip(landmarks, size=CROP_PX)[0]
+
+
+class BatchNetwork:
+    """Collects windows from a file's frames, and runs the network on them in a thread alongside the reading.
+
+    Holds only the frames of the current window and of the windows that wait.
+
+    Args:
+        engine: the network.
+        fps: frames per second, or None if unknown: then 30.
+        frames: how many will come, or None; a video shorter than a window is covered by one of the video's length.
+    """
+
+    def __init__(self, engine: Engine, fps: float | None, frames: int | None = None) -> None:
+        self._engine = engine
+        length = engine.frames
+        rate = fps or 30.0
+        apart = max(1, round(SPACING_S * rate))
+        if frames is not None:
+            apart = max(1, min(apart, (frames - 1) // (length - 1)))
+        self._silent = (
+            f"at {rate:.3g} frames a second, {length} frames last {(length - 1) / rate:.2g} s, longer than in its "
+            f"training ({MAX_WINDOW_S} s)"
+            if (length - 1) * (apart / rate) > MAX_WINDOW_S
+            else None
+        )
+        self._buffer = FrameBuffer(length, apart / rate, 0.5 / rate)
+        self._since = 0  # frames added since the first window of the run
+        self._waiting: list[tuple[BufferedFrame, ...]] = []
+        self._pool = ThreadPoolExecutor(1)
+        self._running: deque[Future[list[WindowPrediction]]] = deque()
+        self._result = RecognitionBuilder(engine)
+
+    def update(self, frame: LocatedFrame) -> None:
+        """Take the next frame."""
+        if self._silent is not None or not self._buffer.add(frame):
+            return
+        frames = self._buffer.frames
+        self._since = 0 if len(frames) < self._engine.frames else self._since + 1
+        # The first window as soon as it is full, then one every hop.
+        if self._buffer.is_window and self._since % HOP == 1 % HOP:
+            self._waiting.append(frames)
+            if len(self._waiting) >= BATCH:
+                self._submit()
+
+    def finish(self) -> Recognition:
+        """Run the network on the waiting windows, and return everything that it gave."""
+        self._submit()
+        while self._running:
+            self._take(self._running.popleft().result())
+        self._pool.shutdown()
+        return self._result.build(self._silent or TOO_SHORT)
+
+    def close(self) -> None:
+        """Stop, without running what has not yet begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self) -> None:
+        if self._waiting:
+            self._running.append(self._pool.submit(predict_windows, self._engine, tuple(self._waiting)))
+            self._waiting.clear()
+        while len(self._running) > 2:
+            self._take(self._running.popleft().result())
+
+    def _take(self, predictions: Sequence[WindowPrediction]) -> None:
+        for prediction in predictions:
+            self._result.windows.append(prediction.window(self._engine.record))
+            answer = prediction.answer
+            if answer.landmarks is None:
+                continue
+            points = prediction.alignment.to_image(answer.landmarks)
+            numbers = prediction.frames.tolist()
+            for k, pair in enumerate(pairwise(numbers)):
+                self._result.landmarks.setdefault(pair[1], points[k])
+                if answer.flow is not None and pair not in self._result.motion:
+                    times = float(prediction.times_s[k]), float(prediction.times_s[k + 1])
+                    self._result.motion[pair] = (*times, region_flow(answer.flow[k], answer.landmarks[k]))
+
+
+@dataclass(frozen=True)
+class PairOutput:
+    """The network's output for the newest pair of frames.
+
+    Attributes:
+        flow: (2, C, C) px of the crop, from the first to the second, or None.
+        landmarks: (68, 2) px of the image, in the second, or None.
+        window: the window that this pair completed, or None.
+    """
+
+    flow: Array | None
+    landmarks: Array | None
+    window: Window | None
+
+
+class IncrementalNetwork:
+    """Runs the network on the newest pair of frames, spaced as in a window.
+
+    Alignment and gray scale are kept while the face stays in place; when either has to change, the few frames that are
+    buffered are run again with the new one.
+
+    Args:
+        engine: the network, in torch.
+        heads: which of its heads to use; None for all.
+
+    Attributes:
+        newest: output for the newest pair, if the last frame completed one.
+        probabilities: class probabilities of the newest window, or None.
+        result: everything that the network gave and that was not forgotten.
+    """
+
+    def __init__(self, engine: Engine, heads: Sequence[str] | None = None) -> None:
+        self.newest: PairOutput | None = None
+        self.probabilities: Mapping[str, float] | None = None
+        self.result = RecognitionBuilder(engine)
+        self._engine = engine
+        chosen = None if heads is None else tuple(h for h in engine.model.heads if h in heads)
+        self._network = Incremental(engine.model, chosen)
+        self._aligner = SteadyAlignment()
+        self._buffer = FrameBuffer(engine.frames)
+        self._gray_scale: tuple[float, float] | None = None
+
+    def update(self, frame: LocatedFrame) -> None:
+        """Take the next frame."""
+        self.newest = None
+        run = self._buffer.run
+        taken = self._buffer.add(frame)
+        if self._buffer.run != run:
+            self._forget()
+        if not taken:
+            return
+        *before, last = self._buffer.frames
+        alignment, is_new = self._aligner.update(last.landmarks)
+        crop = alignment.warp(last.gray)
+        if is_new or self._gray_scale is None or _differs(crop, self._gray_scale):
+            self._gray_scale = float(crop.mean()), max(float(crop.std()), MIN_SPREAD)
+            self._network.reset()
+            for earlier in before:
+                self._push(alignment.warp(earlier.gray))
+        self._take(self._push(crop), alignment)
+
+    def _push(self, crop: Gray) -> MOLOutput:
+        assert self._gray_scale is not None  # noqa: S101  (set before the first push)
+        mean, spread = self._gray_scale
+        device = next(self._engine.model.parameters()).device
+        frame = torch.from_numpy((crop.astype(np.float32) - mean) / spread).to(device)
+        return self._network.push(frame) or MOLOutput()
+
+    def _take(self, output: MOLOutput, alignment: Alignment) -> None:
+        logits, flow, points, units = (None if a is None else a[0].float().cpu() for a in output)
+        frames = self._buffer.frames
+        last, window = frames[-1], None
+        if logits is not None and self._buffer.is_window:
+            answer = Answer(logits.softmax(0).numpy(), None, None, None if units is None else units.sigmoid().numpy())
+            numbers, times = np.array([f.index for f in frames]), np.array([f.time_s for f in frames])
+            window = WindowPrediction(numbers, times, answer, alignment).window(self._engine.record)
+            self.probabilities = window.probabilities
+            self.result.windows.append(window)
+        in_image = None if points is None else alignment.to_image(points[0].numpy())
+        in_crop = None if flow is None else np.asarray(flow[0].numpy(), np.float32)
+        if in_image is not None:
+            self.result.landmarks[last.index] = in_image
+        if in_crop is not None and points is not None:
+            pair = frames[-2].index, last.index
+            motion = region_flow(in_crop, points[0].numpy())
+            self.result.motion[pair] = (frames[-2].time_s, last.time_s, motion)
+        if in_crop is not None or in_image is not None or window is not None:
+            self.newest = PairOutput(in_crop, in_image, window)
+
+    def _forget(self) -> None:
+        self._network.reset()
+        self._aligner.reset()
+        self._gray_scale = None
+        self.probabilities = None
+
+
+def _differs(crop: Gray, gray_scale: tuple[float, float]) -> bool:
+    """Whether a crop is so much brighter or darker that it needs a gray scale of its own."""
+    mean, spread = gray_scale
+    return abs(float(crop.mean()) - mean) > 0.2 * spread
