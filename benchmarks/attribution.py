@@ -20,10 +20,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from openmer.choices import Attributor
 from openmer.clip import CROP_PX
 from openmer.clips.transforms import center_crop
 from openmer.datasets.simulated import SimulatedClips, draw_clip
-from openmer.explain.attribution import METHODS, Method, attribute
+from openmer.explain.attribution import METHODS, attribute
 from openmer.explain.moment import explain_window
 from openmer.explain.units import likely_units
 from openmer.models.engine import Engine, load_engine
@@ -45,7 +46,7 @@ def main(
     names: tuple[str, ...] = (),
     subjects: int = 24,
     seed: int = 77,
-    methods: tuple[Method, ...] = ("integrated",),
+    methods: tuple[Attributor, ...] = ("integrated",),
     units: bool = True,
     name: str = "attribution",
     device: str = "cpu",
@@ -87,7 +88,7 @@ def _one(
     subject: int,
     sample: int,
     engines: dict[str, Engine],
-    methods: Sequence[Method],
+    methods: Sequence[Attributor],
     rows: dict[str, dict[str, list[float]]],
     unit_hits: dict[str, list[float]] | None,
 ) -> None:

@@ -35,12 +35,13 @@ from rich.console import Console
 from rich.table import Table
 from spotting import spotted_anew
 
+from openmer.choices import CLASSICAL
 from openmer.clip import Array
 from openmer.evaluation.spotting import match_intervals
 from openmer.face.align import align, five_points
 from openmer.face.pose import head_pose
 from openmer.face.track import face_model
-from openmer.models.engine import CLASSICAL, Engine, load_engine
+from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.head import draw_identity
@@ -48,7 +49,8 @@ from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, Implante
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event, draw_expression
 from openmer.simulator.reenact import steadied
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Timeline, read_timeline
-from openmer.video.analyze import AnalyzeSettings, analyze
+from openmer.video.analyze import analyze
+from openmer.video.settings import AnalyzeSettings
 
 SIZES_PX = (0.3, 0.5, 1.0, 2.0, 3.0)
 LARGE_PX = (5.0, 8.0)

@@ -41,7 +41,8 @@ from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
 from openmer.models.engine import Engine, load_engine
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE
-from openmer.video.analyze import AnalyzeSettings, analyze
+from openmer.video.analyze import analyze
+from openmer.video.settings import AnalyzeSettings
 from openmer.video.windows import predict_crops
 
 NOISE = 2.0  # gray levels of added camera noise

@@ -21,18 +21,20 @@ import torch
 import tyro
 from rich.console import Console
 
+from openmer.choices import CLASSICAL
 from openmer.evaluation.metrics import strs
 from openmer.evaluation.spotting import match_intervals, score_spotting, total_score
-from openmer.models.engine import CLASSICAL, Engine, load_engine
+from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.generate import SimulateSettings, draw_video, person_name, write_video
 from openmer.simulator.motion import THREE_CLASS
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import commit
-from openmer.video.analyze import AnalyzeSettings, analyze
+from openmer.video.analyze import analyze
 from openmer.video.measurements import read_signals
 from openmer.video.recognition import apply_network
+from openmer.video.settings import AnalyzeSettings
 from openmer.video.spotting import spot
 
 SIZES = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.1))

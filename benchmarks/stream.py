@@ -21,7 +21,8 @@ from openmer.media.camera import LiveSource
 from openmer.media.writer import VideoWriter
 from openmer.simulator.motion import EMOTIONS
 from openmer.simulator.recording import draw_long, draw_person
-from openmer.video.live import StreamSettings, stream
+from openmer.video.live import stream
+from openmer.video.settings import StreamSettings
 
 SIZE, RIM = 256, (56, 56, 192, 192)  # a face in a picture of 640 x 368
 

@@ -21,7 +21,8 @@ from openmer.media.reader import read_rate
 from openmer.media.writer import VideoWriter
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
-from openmer.video.analyze import AnalyzeSettings, analyze
+from openmer.video.analyze import analyze
+from openmer.video.settings import AnalyzeSettings
 
 Make = Callable[[Path, np.random.Generator], Iterator[Case]]
 

@@ -17,14 +17,15 @@ from openmer.datasets.simulated import SimulatedClips, draw_clip
 from openmer.errors import InputError
 from openmer.explain.attribution import Attribution, attribute, strongest_channels
 from openmer.explain.moment import ELSEWHERE, explain_window, region_shares
-from openmer.explain.run import ExplainSettings, explain
+from openmer.explain.run import explain
+from openmer.explain.settings import ExplainSettings
 from openmer.explain.units import likely_units, signatures
 from openmer.models.engine import load_engine
 from openmer.models.mol import MOL, create_model
 from openmer.models.weights import load_model, read_record
-from openmer.video.analyze import AnalyzeSettings
 from openmer.video.regions import REGION_NAMES, region_discs
 from openmer.video.report import on_even_grid
+from openmer.video.settings import AnalyzeSettings
 from terminal import run
 
 CLASSES = ("negative", "none", "positive", "surprise")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from openmer import InputError
-from openmer.clips.flow import FlowMethod, colour_wheel, draw_arrows, flow_to_colour, optical_flow, optical_strain
+from openmer.choices import FlowMethod
+from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow, optical_strain
 
 METHODS = ("tvl1", "dis", "farneback")
 

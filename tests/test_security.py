@@ -36,7 +36,8 @@ from openmer.models.mol import create_model
 from openmer.models.weights import load_model, save_model
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
-from openmer.video.analyze import AnalyzeSettings, analyze
+from openmer.video.analyze import analyze
+from openmer.video.settings import AnalyzeSettings
 
 SOURCES = sorted(Path(openmer.__file__).parent.rglob("*.py"))
 MARKUP = "<script>alert('{}')</script>"

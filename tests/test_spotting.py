@@ -7,7 +7,8 @@ import pytest
 
 from openmer import Interval
 from openmer.video.regions import REGION_NAMES
-from openmer.video.spotting import Signals, SpottingSettings, region_motion, spot
+from openmer.video.settings import SpottingSettings
+from openmer.video.spotting import Signals, region_motion, spot
 
 MOUTH, CHIN = REGION_NAMES.index("mouth_right"), REGION_NAMES.index("chin")
 EYES = (REGION_NAMES.index("eye_right"), REGION_NAMES.index("eye_left"))

@@ -26,8 +26,9 @@ from openmer.timeline import Interval, Timeline, Window
 from openmer.training.data import ClipData
 from openmer.training.loop import TrainSettings, train
 from openmer.training.losses import LossSettings, units_loss
-from openmer.video.live import StreamSettings, stream
+from openmer.video.live import stream
 from openmer.video.recognition import Recognition, mean_probabilities, windows_of
+from openmer.video.settings import StreamSettings
 
 SHOWN: dict[str, tuple[int, ...] | None] = {"left": (4, 7), "right": (12,)}
 SMALL = TrainSettings(

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from openmer.models.config import MOLConfig
     from openmer.models.mol import MOL, MOLOutput, create_model
     from openmer.models.weights import ModelCard, load_model, read_record, save_model
-    from openmer.video.analyze import AnalyzeSettings, analyze
-    from openmer.video.live import Moment, StreamSettings, stream
+    from openmer.video.analyze import analyze
+    from openmer.video.live import Moment, stream
+    from openmer.video.settings import AnalyzeSettings, StreamSettings
 
 _HOMES = {
     "openmer.exchange.elan": ("read_elan",),
@@ -26,8 +27,9 @@ _HOMES = {
     "openmer.models.config": ("MOLConfig",),
     "openmer.models.mol": ("MOL", "MOLOutput", "create_model"),
     "openmer.models.weights": ("ModelCard", "load_model", "read_record", "save_model"),
-    "openmer.video.analyze": ("AnalyzeSettings", "analyze"),
-    "openmer.video.live": ("Moment", "StreamSettings", "stream"),
+    "openmer.video.analyze": ("analyze",),
+    "openmer.video.live": ("Moment", "stream"),
+    "openmer.video.settings": ("AnalyzeSettings", "StreamSettings"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -54,7 +54,8 @@ VERBS = (
 def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
     """All verbs; in the overview, each with only the first line of its docstring."""
     app = tyro.extras.SubcommandApp()
-    settings = {type_ for verb in VERBS for type_ in get_type_hints(verb).values() if is_dataclass(type_)}
+    hints = [hint for verb in VERBS for hint in get_type_hints(verb).values() if isinstance(hint, type)]
+    settings = {each for hint in hints for each in inspect.getmro(hint) if is_dataclass(each)}
     for described in (*VERBS, *settings):
         described.__doc__ = _joined(described.__doc__ or "")
     for verb in VERBS:

@@ -1,8 +1,6 @@
 """`openmer analyze`, `demo`, `serve`: from a video to its timeline."""
 
 import importlib.util
-from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.errors import InputError, to_install
+from openmer.explain.settings import ExplainSettings
+from openmer.video.settings import AnalyzeSettings, StreamSettings
+
+DEFAULT, DEFAULT_PLAIN, DEFAULT_EXPLAIN = AnalyzeSettings(), AnalyzeSettings(overlay=False), ExplainSettings()
+Video = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
 
 
 def analyze(
@@ -19,19 +22,8 @@ def analyze(
     *,
     out: Path,
     live: str | None = None,
-    fps: str | None = None,
-    start: float = 0.0,
-    end: float | None = None,
-    align: Literal["per_clip", "per_frame"] = "per_clip",
-    flow: Literal["dis", "tvl1", "farneback"] = "dis",
-    overlay: bool = True,
-    engine: str = "mol-lite",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    runtime: Literal["torch", "onnx"] = "torch",
-    alarms_per_minute: float | None = None,
-    face: Literal["dlib", "mesh"] = "dlib",
-    predictor: Path | None = None,
     overwrite: bool = False,
+    settings: Annotated[AnalyzeSettings, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
     """Find candidate micro-expressions in a video and write a report.
 
@@ -51,96 +43,59 @@ def analyze(
         video: A video file, or a folder of numbered images.
         out: The folder to create.
         live: Instead of VIDEO, the number of a camera (0 is the first), or a video to be played in real time: shows in
-            the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and one row per frame.
-        fps: Frames per second, such as 200 or 30000/1001; needed for a folder of images.
-        start: First second to analyse.
-        end: Last second to analyse.
-        align: One alignment while the head stays in place, or a new one for each frame (jitters).
-        flow: How motion is measured: dis (fast), tvl1 (the literature's, 30 times slower), farneback.
-        overlay: Draw overlay.mp4.
-        engine: mol-lite (weights that come with the package), classical (motion alone), or a .safetensors or .onnx
-            file.
-        device: Where the network runs; everything else runs on the CPU.
-        runtime: onnx runs the network in onnxruntime.
-        alarms_per_minute: Set candidates aside strictly enough that simulated videos gave at most this many false
-            alarms per minute.
-        face: Who finds the face and its landmarks: dlib, or mesh (MediaPipe's; its weights may be used commercially).
-        predictor: Another dlib 68-point predictor.
+            the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and the tables.
         overwrite: Replace an existing result in OUT.
+        settings: How the video is analysed.
     """
-    from openmer.video.analyze import AnalyzeSettings
     from openmer.video.analyze import analyze as run
 
-    if device == "cuda" and engine == "classical":
-        raise InputError("the classical engine runs on the CPU; leave out --device")
     console = Console(stderr=True)
     if live is not None:
-        from openmer.media.camera import LiveSource
-        from openmer.models.engine import CLASSICAL, threshold_for
-        from openmer.models.weights import read_record
-        from openmer.video.live import StreamSettings
-        from openmer.video.watch import watch
-
-        if video is not None or start:
-            raise InputError("--live replaces VIDEO and starts at once: leave out VIDEO and --start")
-        if runtime == "onnx":
-            raise InputError("--live feeds the network one pair of frames at a time, in torch: leave out --runtime")
-        watched = StreamSettings(engine=engine, align=align, flow=flow, device=device, face=face, predictor=predictor)
-        if alarms_per_minute is not None:
-            if engine == CLASSICAL:
-                raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
-            watched = replace(watched, expression_threshold=threshold_for(read_record(engine), alarms_per_minute))
-        source = LiveSource(live, fps=_fraction(fps))
-        timeline = watch(source, out, watched, seconds=end, overwrite=overwrite, console=console)
-        count = len(timeline.labelled("candidate"))
-        console.print(f"{count} candidate{'' if count == 1 else 's'}; [bold]{escape(str(out))}[/]", highlight=False)
+        if video is not None:
+            raise InputError("--live replaces VIDEO: leave out VIDEO")
+        _watch(live, out, settings, overwrite, console)
         return
     if video is None:
         raise InputError("give a VIDEO to analyse, or a camera with --live 0")
-    settings = AnalyzeSettings(
-        fps=_fraction(fps),
-        start_s=start,
-        end_s=end,
-        align=align,
-        flow=flow,
-        overlay=overlay,
-        engine=engine,
-        device=device,
-        runtime=runtime,
-        alarms_per_minute=alarms_per_minute,
-        face=face,
-        predictor=predictor,
-    )
     timeline = run(video, out, settings, overwrite=overwrite, console=console)
-    count, aside = len(timeline.labelled("candidate")), len(timeline.labelled("set_aside"))
+    count, rejected = len(timeline.labelled("candidate")), len(timeline.labelled("set_aside"))
     frames = timeline.provenance["frames_with_face"]
-    found = f"{count} candidate{'' if count == 1 else 's'} in {frames} frames with a face"
+    summary = f"{count} candidate{'' if count == 1 else 's'} in {frames} frames with a face"
     if timeline.windows:
-        found += f", {aside} more set aside by the network, which was trained on {timeline.provenance['trained_on']}"
-    console.print(f"{escape(found)}\n[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+        trained_on = timeline.provenance["trained_on"]
+        summary += f", {rejected} more set aside by the network, which was trained on {trained_on}"
+    console.print(f"{escape(summary)}\n[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+
+
+def _watch(live: str, out: Path, settings: AnalyzeSettings, overwrite: bool, console: Console) -> None:
+    from openmer.media.camera import LiveSource
+    from openmer.video.watch import watch
+
+    if settings.start_s:
+        raise InputError("--live starts at once: leave out --start")
+    if settings.runtime == "onnx":
+        raise InputError("--live feeds the network one pair of frames at a time, in torch: leave out --runtime")
+    source, seconds = LiveSource(live, fps=settings.fps), settings.end_s
+    timeline = watch(source, out, StreamSettings.like(settings), seconds=seconds, overwrite=overwrite, console=console)
+    count = len(timeline.labelled("candidate"))
+    console.print(f"{count} candidate{'' if count == 1 else 's'}; [bold]{escape(str(out))}[/]", highlight=False)
 
 
 def explain(
-    video: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")],
+    video: Video,
     /,
     *,
     out: Path,
-    at: tuple[float, ...] = (),
-    target: str | None = None,
-    method: Literal["integrated", "held"] = "integrated",
-    fps: str | None = None,
-    start: float = 0.0,
-    end: float | None = None,
-    overlay: bool = False,
-    engine: str = "mol-lite",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
     overwrite: bool = False,
+    explanation: Annotated[ExplainSettings, tyro.conf.arg(name="")] = DEFAULT_EXPLAIN,
+    settings: Annotated[AnalyzeSettings, tyro.conf.arg(name="")] = DEFAULT_PLAIN,
 ) -> None:
     """Show where in the face, and when, the network's decisions come from. Needs the extra `explain`.
 
     Writes what `openmer analyze` writes. For each key moment, the report shows a map of the face, the share of each
     frame and region, the strongest feature channels, and the action units that would move the face in this way;
-    explanations.json holds the numbers.
+    explanations.json holds the numbers. With --at and neither --start nor --end, only the surroundings of the moments
+    are analysed, two seconds before and after.
 
     For example:
 
@@ -151,42 +106,22 @@ def explain(
     Args:
         video: A video file, or a folder of numbered images.
         out: The folder to create.
-        at: Moments to explain, seconds; by default the strongest candidates, or other events if there are few.
-        target: The class to explain; by default the most probable one.
-        method: integrated (gradients on the path from a still face, a few seconds per moment) or held (patches held
-            still, four times slower).
-        fps: Frames per second, such as 200 or 30000/1001; needed for a folder of images.
-        start: First second to analyse; with --at and neither --start nor --end, two seconds before the first moment.
-        end: Last second to analyse.
-        overlay: Draw overlay.mp4 as well.
-        engine: mol-lite, or a .safetensors file.
-        device: Where the network runs.
         overwrite: Replace an existing result in OUT.
+        explanation: What is explained, and how.
+        settings: How the video is analysed.
     """
-    from openmer.explain.run import ExplainSettings
     from openmer.explain.run import explain as run
-    from openmer.video.analyze import AnalyzeSettings
 
     console = Console(stderr=True)
-    analysis = AnalyzeSettings(
-        fps=_fraction(fps), start_s=start, end_s=end, overlay=overlay, engine=engine, device=device
-    )
-    settings = ExplainSettings(target, method, at)
-    whole = run(video, out, analysis, settings, overwrite=overwrite, console=console)
-    for moment in whole.moments:
+    analysis = run(video, out, settings, explanation, overwrite=overwrite, console=console)
+    for moment in analysis.moments:
         if moment.explained is not None:
             console.print(
                 f"[bold]{moment.interval.apex_s:.2f} s[/] {escape(moment.explained.sentence)}", highlight=False
             )
-    if not any(m.explained for m in whole.moments):
+    if not any(m.explained for m in analysis.moments):
         console.print("nothing to explain: no event falls in a window of the network; choose a moment with --at")
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
-
-
-def _fraction(text: str | None) -> Fraction | None:
-    from openmer.media.reader import read_rate
-
-    return None if text is None else read_rate(text, "--fps")
 
 
 def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from openmer.choices import AlignMode, FlowDevice, FlowMethod
 from openmer.clip import ALIGNED_PX, Array, Clip, Gray, Times
-from openmer.clips.flow import FlowDevice, FlowMethod, clip_flow
+from openmer.clips.flow import clip_flow
 from openmer.errors import InputError
-from openmer.face.align import AlignMode, align_clip
+from openmer.face.align import align_clip
 
 
 def build_clip(

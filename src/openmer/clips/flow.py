@@ -6,17 +6,16 @@ Flow is (2, H, W) float32: (dx, dy) in pixels, from the first frame to the secon
 
 import threading
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from openmer.choices import FlowDevice, FlowMethod
 from openmer.clip import Array, Gray
 from openmer.errors import InputError
 
-FlowMethod = Literal["dis", "tvl1", "farneback"]
-FlowDevice = Literal["cpu", "cuda"]
 MOTION_PX = 28  # what STSTNet and Off-ApexNet read
 
 

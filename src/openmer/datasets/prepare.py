@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from openmer.choices import FaceModelName
 from openmer.clip import NONE, SIMULATED, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
 from openmer.clips.sampling import interleaved, uniform
@@ -23,7 +24,7 @@ from openmer.datasets.folder import MAX_RATE_ERROR
 from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
-from openmer.face.track import Face, FaceModel, FaceModelName, FaceTracker, face_model
+from openmer.face.track import Face, FaceModel, FaceTracker, face_model
 from openmer.facs import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped

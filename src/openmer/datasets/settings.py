@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from openmer.clips.flow import FlowDevice, FlowMethod
+from openmer.choices import AlignMode, FaceModelName, FlowDevice, FlowMethod
 from openmer.clips.sampling import Sampling
 from openmer.errors import InputError
-from openmer.face.align import AlignMode
-from openmer.face.track import FaceModelName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from openmer.choices import FlowMethod
 from openmer.clip import NONE, Array
-from openmer.clips.flow import FlowMethod, optical_flow
+from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import center_crop
 from openmer.errors import InputError
 from openmer.evaluation.metrics import (

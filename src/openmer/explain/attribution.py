@@ -8,21 +8,21 @@ Shape legend: T frames, C = 128 px crop, K classes, R regions.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from openmer.choices import Attributor
 from openmer.clip import Array, Gray
 from openmer.clips.transforms import normalized
 from openmer.errors import InputError, to_install
 from openmer.models.lucas_kanade import AffineHeadMotion
 from openmer.models.mol import MOL
 
-Method = Literal["integrated", "held"]
-METHODS: tuple[Method, ...] = get_args(Method)
+METHODS: tuple[Attributor, ...] = get_args(Attributor)
 
 STEPS = 16  # points on the path of integrated gradients
 PATCH_PX, STRIDE_PX = 16, 8
@@ -44,7 +44,7 @@ class Attribution:
     """
 
     target: str
-    method: Method
+    method: Attributor
     moving: float
     still: float
     places: Array
@@ -94,7 +94,7 @@ def need_captum() -> None:
 
 
 def attribute(
-    model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, method: Method = "integrated"
+    model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, method: Attributor = "integrated"
 ) -> Attribution:
     """Attribute the log-odds of a class to places and frames.
 

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from openmer.choices import Attributor
 from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.flow import optical_flow
-from openmer.explain.attribution import Attribution, Channel, Method, attribute, strongest_channels
+from openmer.explain.attribution import Attribution, Channel, attribute, strongest_channels
 from openmer.explain.units import LikelyUnit, likely_units
 from openmer.facs import UNIT_NAMES
 from openmer.models.engine import Engine, by_name
@@ -111,7 +112,7 @@ def explain_window(
     landmarks: Array,
     *,
     target: str | None = None,
-    method: Method = "integrated",
+    method: Attributor = "integrated",
 ) -> Explanation:
     """Explain the network's decision for a window.
 

@@ -1,42 +1,35 @@
 """`openmer explain`: an analysis whose report also says where the network's decisions come from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from openmer.choices import CLASSICAL
 from openmer.clip import Array, Gray
 from openmer.errors import InputError
-from openmer.explain.attribution import METHODS, Method, need_captum
+from openmer.explain.attribution import METHODS, need_captum
 from openmer.explain.moment import explain_window, explained_figure
-from openmer.models.engine import CLASSICAL, Engine
+from openmer.explain.settings import ExplainSettings
+from openmer.models.engine import Engine
 from openmer.models.weights import read_record
 from openmer.progress import ProgressCallback
-from openmer.video.analyze import Analysis, AnalyzeSettings, run_analysis
-from openmer.video.report import Explained
+from openmer.video.analyze import Analysis, run_analysis
+from openmer.video.report import Explained, Explainer
+from openmer.video.settings import AnalyzeSettings
 
 MARGIN_S = 2.0  # of video analysed around the moments asked for: the spotter needs context
 
 
-@dataclass(frozen=True)
-class ExplainSettings:
-    """What is explained, and how.
+def explainer_of(settings: ExplainSettings) -> Explainer:
+    """What `run_analysis` calls to explain one window."""
 
-    Attributes:
-        target: class whose log-odds are attributed; by default the most probable one in each window.
-        method: see `openmer.explain.attribution.attribute`.
-        at_s: moments to explain, in seconds; by default those that the report shows.
-    """
+    def explained(engine: Engine, crops: Gray, landmarks: Array, times_s: Sequence[float]) -> Explained:
+        explanation = explain_window(engine, crops, landmarks, target=settings.target, method=settings.method)
+        return Explained(explanation.sentence(), explained_figure(explanation, crops, times_s), explanation.to_json())
 
-    target: str | None = None
-    method: Method = "integrated"
-    at_s: tuple[float, ...] = ()
-
-    def __call__(self, engine: Engine, crops: Gray, landmarks: Array, times_s: Sequence[float]) -> Explained:
-        """Explain one window; the explainer that `run_analysis` calls."""
-        found = explain_window(engine, crops, landmarks, target=self.target, method=self.method)
-        return Explained(found.sentence(), explained_figure(found, crops, times_s), found.to_json())
+    return explained
 
 
 def explain(
@@ -94,6 +87,6 @@ def explain(
         overwrite=overwrite,
         console=console,
         watch=watch,
-        explainer=settings,
+        explainer=explainer_of(settings),
         asked_s=settings.at_s,
     )

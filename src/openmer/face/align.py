@@ -8,16 +8,14 @@ Pixel centres are at whole numbers in the picture and in the crop. Landmarks are
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from openmer.choices import AlignMode
 from openmer.clip import ALIGNED_PX, CROP_PX, Array
 from openmer.errors import InputError
-
-AlignMode = Literal["per_clip", "per_frame"]
 
 BOX_FACTOR = 2.5
 

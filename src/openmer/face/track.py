@@ -6,12 +6,11 @@ Coordinates are pixels of the picture, x right, y down, with pixel centres at wh
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
+from openmer.choices import FaceModelName
 from openmer.clip import Array, Gray
 from openmer.errors import InputError
-
-FaceModelName = Literal["dlib", "mesh"]
 
 SAME_PLACE = 0.75  # IoU from which a box counts as the last one
 

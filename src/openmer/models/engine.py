@@ -7,22 +7,19 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.special import expit, softmax
 
+from openmer.choices import CLASSICAL, Device, Runtime
 from openmer.clip import CROP_PX, NONE, Array
 from openmer.errors import InputError
 from openmer.models.config import HEADS
 from openmer.models.mol import MOL
 from openmer.models.onnx import OnnxNetwork, export_onnx
 from openmer.models.weights import ModelCard, load_model, read_record
-
-Runtime = Literal["torch", "onnx"]
-CLASSICAL = "classical"  # the engine without a network
-DEFAULT_ENGINE = "mol-lite"
 
 
 class Answer(NamedTuple):
@@ -99,7 +96,7 @@ class Engine:
         return Answer(np.asarray(softmax(logits, axis=1), np.float32), flow, points, shares)
 
 
-def load_engine(name_or_path: str | Path, device: str = "auto", runtime: Runtime = "torch") -> Engine:
+def load_engine(name_or_path: str | Path, device: Device = "auto", runtime: Runtime = "torch") -> Engine:
     """Load weights that come with the package, a .safetensors file, or an .onnx file.
 
     Args:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,20 +10,18 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from openmer.clips.flow import FlowMethod
 from openmer.errors import InputError
-from openmer.face.align import AlignMode
-from openmer.face.track import FaceModelName, FaceTracker, face_model
+from openmer.face.track import FaceTracker, face_model
 from openmer.files import new_directory
 from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, VideoReader
 from openmer.media.writer import VideoWriter
-from openmer.models.engine import CLASSICAL, DEFAULT_ENGINE, Engine, Runtime, load_engine, threshold_for
+from openmer.models.engine import Engine
 from openmer.progress import ProgressCallback, progress
 from openmer.timeline import Interval, Timeline
 from openmer.video.frame import FrameAnalyzer
 from openmer.video.measurements import Measurements, measurements_of, row_of
 from openmer.video.overlay import FlowCache, OverlayPainter
-from openmer.video.recognition import Recognition
+from openmer.video.recognition import Recognition, engine_of
 from openmer.video.regions import MotionMeter
 from openmer.video.report import (
     Explainer,
@@ -42,50 +40,11 @@ from openmer.video.result import (
     judged,
     write_tables,
 )
-from openmer.video.spotting import SpottingSettings, spot
+from openmer.video.settings import AnalyzeSettings
+from openmer.video.spotting import spot
 from openmer.video.windows import BatchNetwork
 
 ASKED = "asked"  # a moment that the user asked to see, whatever happens in it
-
-
-@dataclass(frozen=True)
-class AnalyzeSettings:
-    """How a video is analysed.
-
-    Attributes:
-        fps: frames per second, for a folder of images or a file without timestamps.
-        start_s: first second to analyse.
-        end_s: last second to analyse, or None for the end.
-        align: one alignment while the head stays in place (`per_clip`), or one per frame (`per_frame`).
-        flow: how motion is measured.
-        overlay: whether to draw `overlay.mp4`.
-        engine: `classical`, the name of weights that come with the package, or the path of a .safetensors or
-            .onnx file.
-        device: where the network runs: `auto`, `cpu` or `cuda`.
-        runtime: `torch`, or `onnx` for onnxruntime (extra `onnx`).
-        expression_threshold: a candidate is set aside if the network's probability of all expressions together is below
-            this.
-        alarms_per_minute: sets `expression_threshold` so that the weights gave at most this many false alarms a minute
-            on simulated videos.
-        face: who finds the face and its landmarks: `dlib`, or `mesh`, whose weights may be used by everyone.
-        predictor: dlib's 68-point predictor; by default the installed one.
-        spotting: what counts as a candidate.
-    """
-
-    fps: Fraction | None = None
-    start_s: float = 0.0
-    end_s: float | None = None
-    align: AlignMode = "per_clip"
-    flow: FlowMethod = "dis"
-    overlay: bool = True
-    engine: str = DEFAULT_ENGINE
-    device: str = "auto"
-    runtime: Runtime = "torch"
-    expression_threshold: float = 0.5
-    alarms_per_minute: float | None = None
-    face: FaceModelName = "dlib"
-    predictor: Path | None = None
-    spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
 
 @dataclass(frozen=True)
@@ -154,11 +113,8 @@ def run_analysis(
     reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
     if Path(video).resolve().is_relative_to(Path(out).resolve()):
         raise InputError(f"{video} lies inside {out}, which the result would replace; choose another --out")
-    engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device, settings.runtime)
-    if settings.alarms_per_minute is not None:
-        if engine is None:
-            raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
-        settings = replace(settings, expression_threshold=threshold_for(engine.record, settings.alarms_per_minute))
+    engine, threshold = engine_of(settings, settings.runtime)
+    settings = replace(settings, expression_threshold=threshold)
     with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=RESULT_FILES) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:

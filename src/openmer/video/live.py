@@ -8,65 +8,29 @@ Shape legend: R regions, T frames of a window.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
 from openmer.clip import Array
-from openmer.clips.flow import FlowMethod
 from openmer.errors import InputError
-from openmer.face.align import AlignMode
-from openmer.face.track import Face, FaceModelName, FaceTracker, face_model
+from openmer.face.track import Face, FaceTracker, face_model
 from openmer.media.reader import Frame
-from openmer.models.engine import CLASSICAL, DEFAULT_ENGINE, load_engine
 from openmer.timeline import Interval, Window
 from openmer.video.frame import FrameAnalyzer, FrameResult
 from openmer.video.measurements import FrameRow, measurements_of, row_of
-from openmer.video.recognition import Recognition
+from openmer.video.recognition import Recognition, engine_of
 from openmer.video.regions import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.result import judged
-from openmer.video.spotting import SpottingSettings, region_motion, spot
+from openmer.video.settings import SpottingSettings, StreamSettings
+from openmer.video.spotting import region_motion, spot
 from openmer.video.windows import TOO_SHORT, IncrementalNetwork
 
 MEMORY_S = 8.0  # of signals and windows that are kept
 LOOK_EVERY_S = 0.25  # how often the spotter looks
 SETTLED_S = 0.8  # an apex this old no longer changes: all filters have seen what follows it
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamSettings:
-    """How a stream is analysed.
-
-    Attributes:
-        engine: `classical`, the name of shipped weights, or a .safetensors file.
-        motion: whether regions are measured and events spotted; without it only the network runs, which is faster.
-        heads: which of the network's heads to use; None for all.
-        align: as in `AnalyzeSettings`.
-        flow: likewise.
-        device: likewise.
-        expression_threshold: likewise.
-        face: likewise.
-        predictor: likewise.
-        spotting: likewise.
-    """
-
-    engine: str = DEFAULT_ENGINE
-    motion: bool = True
-    heads: tuple[str, ...] | None = None
-    align: AlignMode = "per_clip"
-    flow: FlowMethod = "dis"
-    device: str = "auto"
-    expression_threshold: float = 0.5
-    face: FaceModelName = "dlib"
-    predictor: Path | None = None
-    spotting: SpottingSettings = field(default_factory=SpottingSettings)
-
-    def __post_init__(self) -> None:
-        if not self.motion and self.engine == CLASSICAL:
-            raise InputError("a stream without motion needs a network: choose another engine than classical")
 
 
 @dataclass(frozen=True)
@@ -112,15 +76,17 @@ class LiveAnalysis:
     Args:
         settings: see `StreamSettings`.
         keep: whether everything that the network says is kept, for a result at the end; else only the last seconds.
+
+    Attributes:
+        threshold: the `expression_threshold` that holds.
     """
 
     def __init__(self, settings: StreamSettings, *, keep: bool = False) -> None:
-        engine = None if settings.engine == CLASSICAL else load_engine(settings.engine, settings.device)
+        engine, self.threshold = engine_of(settings)
         self._network = None if engine is None else IncrementalNetwork(engine, settings.heads)
         meter = MotionMeter(settings.flow, settings.align) if settings.motion else None
         self._analyzer = FrameAnalyzer(FaceTracker(face_model(settings.face, settings.predictor)), meter, self._network)
         self._spotter = RunningSpotter(settings.spotting) if settings.motion else None
-        self._threshold = settings.expression_threshold
         self._keep = keep
 
     def update(self, frame: Frame) -> Moment:
@@ -156,7 +122,7 @@ class LiveAnalysis:
         return None if self._network is None else self._network.result.build(TOO_SHORT)
 
     def _judged(self, intervals: Sequence[Interval]) -> tuple[Interval, ...]:
-        return judged(intervals, None if self._network is None else self._network.result, self._threshold)
+        return judged(intervals, None if self._network is None else self._network.result, self.threshold)
 
 
 class RunningSpotter:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from openmer.choices import CLASSICAL, Runtime
 from openmer.clip import NUM_LANDMARKS, Array
-from openmer.models.engine import Engine
+from openmer.errors import InputError
+from openmer.models.engine import Engine, load_engine, threshold_for
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Window
 from openmer.video.regions import REGION_NAMES
+from openmer.video.settings import MeasureSettings
 
 
 @dataclass(frozen=True)
@@ -145,3 +148,21 @@ def apply_network(
     rejected = engine.none is not None and 1 - probabilities[engine.none] < expression_threshold
     label = SET_ASIDE if rejected else CANDIDATE
     return replace(interval, probabilities=probabilities, action_units=units, label=label)
+
+
+def engine_of(settings: MeasureSettings, runtime: Runtime = "torch") -> tuple[Engine | None, float]:
+    """The network, or None for the classical engine; and the `expression_threshold` that holds.
+
+    Raises:
+        InputError: the engine cannot be loaded, or does not go with the device or with `alarms_per_minute`.
+    """
+    if settings.engine == CLASSICAL:
+        if settings.device == "cuda":
+            raise InputError("the classical engine runs on the CPU; leave out --device")
+        if settings.alarms_per_minute is not None:
+            raise InputError("--alarms-per-minute needs a network's opinion; the classical engine has none")
+        return None, settings.expression_threshold
+    engine = load_engine(settings.engine, settings.device, runtime)
+    if settings.alarms_per_minute is None:
+        return engine, settings.expression_threshold
+    return engine, threshold_for(engine.record, settings.alarms_per_minute)

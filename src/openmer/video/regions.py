@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from openmer.choices import AlignMode, FlowMethod
 from openmer.clip import CROP_PX, Array, Gray
-from openmer.clips.flow import FlowMethod, optical_flow
-from openmer.face.align import Alignment, AlignMode, SteadyAlignment
+from openmer.clips.flow import optical_flow
+from openmer.face.align import Alignment, SteadyAlignment
 from openmer.face.pose import HeadMotion, fit_head_motion, head_depth
 from openmer.face.track import Face
 

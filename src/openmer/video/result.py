@@ -10,7 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from openmer.models.engine import CLASSICAL, provenance_of
+from openmer.choices import CLASSICAL
+from openmer.models.engine import provenance_of
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__
 from openmer.video.measurements import Measurements

@@ -21,6 +21,7 @@ from scipy import ndimage, signal
 from openmer.clip import CROP_PX, Array, Times
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, Interval
 from openmer.video.regions import EYES, REGION_NAMES
+from openmer.video.settings import SpottingSettings
 
 FEW_FPS = 60  # at fewer frames a second the shortest micro-expressions are one or two frames long
 
@@ -31,42 +32,6 @@ Curve = npt.NDArray[np.float64]
 _ON_HEAD = CROP_PX / 3 * np.array([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)])
 
 _FEWEST = 5  # frames with a face; with fewer, nothing can be said about excursions
-
-
-@dataclass(frozen=True)
-class SpottingSettings:
-    """What counts as a candidate.
-
-    Attributes:
-        min_s: shortest event, seconds.
-        longest_s: longest event, seconds.
-        min_px: smallest peak, pixels of the 128 crop.
-        max_px: an event in which any region or the head itself moves farther is marked as large motion instead: what
-            an affine motion of the head leaves then looks like motion of the face.
-        contrast: how many times the typical size around that moment an excursion must reach.
-        context_s: total length of the surroundings from which the typical size is taken, seconds.
-        baseline_s: length of the running median that follows slow motion, seconds.
-        rel_height: height, as a share of the peak, at which an event begins and ends.
-        settle_s: how long before an event and after it the region's places are compared, seconds.
-        max_return_error: how far apart these may be, as a share of the peak; else it is part of something longer.
-        head_share: an event must exceed this share of how far the middle of the face moves with the head meanwhile.
-        blink_closure: how far the eyes must close for a blink, as a share of their usual opening.
-        blink_ratio: eye aspect ratio that they must also fall below; wide eyes returning to normal are not a blink.
-    """
-
-    min_s: float = 1 / 25
-    longest_s: float = 1 / 2
-    min_px: float = 0.2
-    max_px: float = 4.0
-    contrast: float = 5.0
-    context_s: float = 4.0
-    baseline_s: float = 1.5
-    rel_height: float = 0.15
-    settle_s: float = 0.1
-    max_return_error: float = 0.5
-    head_share: float = 0.25
-    blink_closure: float = 0.3
-    blink_ratio: float = 0.23
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -22,10 +22,11 @@ from openmer.media.camera import LiveSource
 from openmer.media.reader import Frame
 from openmer.timeline import Interval, Timeline
 from openmer.video.frame import FrameResult
-from openmer.video.live import LiveAnalysis, Moment, StreamSettings, moments_of
+from openmer.video.live import LiveAnalysis, Moment, moments_of
 from openmer.video.measurements import FrameRow, measurements_of, row_of
 from openmer.video.regions import REGION_NAMES
 from openmer.video.result import MARKER, RESULT_FILES, SourceNotes, build_timeline, write_tables
+from openmer.video.settings import StreamSettings
 
 BAR = 24  # characters
 FULL_PX = 2.0  # motion that fills a bar
@@ -168,6 +169,7 @@ def _write(folder: Path, source: LiveSource, settings: StreamSettings, state: _S
     measured, recognition = measurements_of(state.rows), state.analysis.recognition
     problems = [] if state.problem is None else [f"The source failed: {state.problem}."]
     notes = SourceNotes("live", problems, source.dropped)
+    settings = replace(settings, expression_threshold=state.analysis.threshold)
     timeline = build_timeline(state.intervals, measured, recognition, notes, asdict(settings))
     write_tables(folder, timeline, measured, recognition)
     return timeline

@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from openmer.choices import Device
 from openmer.errors import InputError
 from openmer.page import render
 from openmer.web.jobs import Job, Jobs, Limits
@@ -47,7 +48,7 @@ class ServeSettings:
     host: str = "127.0.0.1"
     port: int = 7860
     engine: Path | None = None
-    device: str = "auto"
+    device: Device = "auto"
     limits: Limits = field(default_factory=Limits)
 
 
@@ -93,13 +94,14 @@ def serve(settings: ServeSettings, console: Console) -> None:
             jobs.stop()
 
 
-def offered(own: Path | None, device: str) -> tuple[Choice, ...]:
+def offered(own: Path | None, device: Device) -> tuple[Choice, ...]:
     """The engines to offer; runs in a separate process, since reading weights loads torch.
 
     Raises:
         InputError: `own` cannot be used.
     """
-    from openmer.models.engine import CLASSICAL, DEFAULT_ENGINE, load_engine
+    from openmer.choices import CLASSICAL, DEFAULT_ENGINE
+    from openmer.models.engine import load_engine
 
     shipped = load_engine(DEFAULT_ENGINE, device)
     choices = [

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
+from openmer.choices import Device
 from openmer.errors import InputError
 from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progress, run
 
@@ -100,7 +101,7 @@ class Jobs:
     """
 
     def __init__(
-        self, folder: Path, limits: Limits, device: str = "auto", clock: Callable[[], float] = time.monotonic
+        self, folder: Path, limits: Limits, device: Device = "auto", clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.uploads = folder / "uploads"
         self.limits = limits

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from openmer.choices import Device
 from openmer.errors import InputError, OpenMERError
 
 RESULT = "result"  # the folder that `analyze` writes
@@ -41,7 +42,7 @@ class Order:
     video: Path
     folder: Path
     engine: str
-    device: str
+    device: Device
     max_seconds: float
     links: str
     explain: bool = False
@@ -91,17 +92,19 @@ def run(order: Order, pipe: Connection) -> None:
 def _analyse(order: Order, send: Callable[[Message], None]) -> None:
     send(Progress("Starting", 0, None))
     check(order.video, order.max_seconds)
-    from openmer.models.engine import CLASSICAL
-    from openmer.video.analyze import AnalyzeSettings, run_analysis
+    from openmer.choices import CLASSICAL
+    from openmer.video.analyze import run_analysis
+    from openmer.video.settings import AnalyzeSettings
     from openmer.web.view import write_page
 
     settings = AnalyzeSettings(engine=order.engine, device=order.device)
     out = order.folder / RESULT
     explainer = None
     if order.explain and order.engine != CLASSICAL:  # the classical engine has nothing to explain but motion
-        from openmer.explain.run import ExplainSettings
+        from openmer.explain.run import explainer_of
+        from openmer.explain.settings import ExplainSettings
 
-        explainer = ExplainSettings()
+        explainer = explainer_of(ExplainSettings())
     whole = run_analysis(order.video, out, settings, watch=lambda *step: send(Progress(*step)), explainer=explainer)
     send(Progress("Preparing the page", 0, None))
     extras = order.folder / EXTRAS

@@ -1,0 +1,14 @@
+"""Names that settings choose from; light, so that the command line offers them without loading a library."""
+
+from typing import Literal
+
+AlignMode = Literal["per_clip", "per_frame"]
+FlowMethod = Literal["dis", "tvl1", "farneback"]
+FlowDevice = Literal["cpu", "cuda"]
+FaceModelName = Literal["dlib", "mesh"]
+Device = Literal["auto", "cpu", "cuda"]
+Runtime = Literal["torch", "onnx"]
+Attributor = Literal["integrated", "held"]
+
+CLASSICAL = "classical"  # the engine without a network
+DEFAULT_ENGINE = "mol-lite"
