@@ -60,6 +60,7 @@ BENCHMARKS = {
         trial=("--presets", "mol-lite", "--repeats", "1", "--train-batch", "1"),
     ),
     "flow_bias": _of("flow_bias.py"),
+    "interpolation": _of("interpolation.py", trial="--trial"),
     "real_video": _of("real_video.py", "--more {runs}/real", "--seconds 1.2"),
     "implants": _of("implants.py", "--out {runs}/implants", "--out {runs}/implants --trial --engine classical"),
     "analyze": _of("analyze.py", trial="--short 30 --lengths 30 60"),

@@ -10,6 +10,7 @@ import pytest
 
 from footage import write_video
 from openmer import InputError
+from openmer.choices import Interpolation
 from openmer.clip import CROP_PX, Sample
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow
@@ -130,6 +131,28 @@ def test_recordings_that_cannot_be_used_are_named(dataset: FolderDataset, tmp_pa
     assert {e.sample for e in store} == {"happiness_001"}
     with pytest.raises(InputError, match="no recording could be used"):
         prepare([faceless], tmp_path / "other", DIS)
+
+
+@pytest.mark.parametrize("how", ["tim", "flow"])
+def test_a_recording_too_short_for_a_clip_is_filled_if_asked(
+    dataset: FolderDataset, tmp_path: Path, how: Interpolation
+) -> None:
+    sample = dataset.samples[0]
+    assert sample.onset is not None
+    short = replace(sample, offset=sample.onset + 4)
+    with pytest.raises(InputError, match="5 frames are too few for a clip of 8"):
+        sample_clips(short, DIS)
+    filled = replace(DIS, interpolation=how)
+    (clip,) = sample_clips(short, filled)
+    np.testing.assert_allclose(clip.times_s, (sample.onset + np.arange(8) * 4 / 7) / 50)
+    for ours, plain in zip(sample_clips(sample, filled), sample_clips(sample, DIS), strict=True):
+        np.testing.assert_array_equal(ours.frames, plain.frames)  # long enough ones are left as they are
+    store, problems = prepare([short], tmp_path / "store", filled)
+    assert not problems and store.settings["interpolation"] == how
+    with pytest.raises(InputError, match=r"other settings \(interpolation\)"):
+        prepare([short], tmp_path / "store", DIS)
+    with pytest.raises(InputError, match="1 frame cannot be interpolated"):
+        sample_clips(replace(short, offset=sample.onset), filled)
 
 
 def test_an_offset_beyond_the_end_of_a_video_is_no_clip(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_store_of_the_first_edition_is_read_and_filled_on(tmp_path: Path) -> N
         root = tmp_path / old
         ClipStore.create(root, {"kind": "recordings", "sampling": old})
         written = (root / "store.json").read_bytes()
-        today = {"kind": "recordings", "sampling": new, "face": "dlib"}
+        today = {"kind": "recordings", "sampling": new, "face": "dlib", "interpolation": "none"}
         assert ClipStore.create(root, today).settings == today
         assert (root / "store.json").read_bytes() == written and f'"{old}"'.encode() in written
     with pytest.raises(InputError, match=r"other settings \(sampling\)"):

@@ -9,6 +9,8 @@ FaceModelName = Literal["dlib", "mesh"]
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["torch", "onnx"]
 Attributor = Literal["integrated", "held"]
+Sampling = Literal["interleaved", "uniform"]
+Interpolation = Literal["none", "tim", "flow"]
 
 CLASSICAL = "classical"  # the engine without a network
 DEFAULT_ENGINE = "mol-lite"

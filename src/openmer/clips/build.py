@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openmer.choices import AlignMode, FlowDevice, FlowMethod
+from openmer.choices import AlignMode, FlowDevice, FlowMethod, Interpolation
 from openmer.clip import ALIGNED_PX, Array, Clip, Gray, Times
 from openmer.clips.flow import clip_flow
+from openmer.clips.interpolation import interpolated, interpolated_rows
 from openmer.errors import InputError
 from openmer.face.align import align_clip
 
@@ -19,6 +20,7 @@ def build_clip(
     align: AlignMode = "per_clip",
     flow: FlowMethod | None = None,
     device: FlowDevice = "cpu",
+    between: tuple[Interpolation, Times] | None = None,
     subject: str = "",
     label: str | None = None,
     units: tuple[int, ...] | None = None,
@@ -33,6 +35,8 @@ def build_clip(
         align: one alignment for the clip (`per_clip`), or one per frame.
         flow: how the flow between frames is measured, or None for no flow.
         device: where TV-L1 flow is computed.
+        between: how aligned frames are interpolated, and the places of the clip's frames among them; None for the
+            frames themselves.
         subject: subject of the clip.
         label: label of the clip.
         units: FACS action units that it shows, or None if unknown.
@@ -48,6 +52,10 @@ def build_clip(
     alignments = align_clip(landmarks, align, size=ALIGNED_PX)
     frames = np.stack([a.warp(image) for a, image in zip(alignments, images, strict=True)])
     points = np.stack([a.to_crop(p) for a, p in zip(alignments, landmarks, strict=True)])
+    if between is not None:
+        how, places = between
+        frames = interpolated(frames, places, how)
+        points, times_s = interpolated_rows(points, places), interpolated_rows(times_s, places)
     return Clip(
         frames=frames,
         times_s=times_s,

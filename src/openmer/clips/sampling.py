@@ -3,14 +3,11 @@
 Shape legend: L frames of the recording, T frames of a clip, n clips.
 """
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
 from openmer.errors import InputError
 
-Sampling = Literal["interleaved", "uniform"]
 Indices = npt.NDArray[np.int64]
 
 

@@ -323,11 +323,16 @@ def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[En
 
 
 def _in_current_words(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that the first edition wrote, in the words of today; it had no other face model than dlib's."""
+    """Settings that the first edition wrote, in the words of today, with its only ways of what can be chosen now."""
     renamed = {"phases": "interleaved", "cover": "uniform"}
     if "sampling" not in settings:  # not prepared from recordings
         return dict(settings)
-    return {"face": "dlib", **settings, "sampling": renamed.get(settings["sampling"], settings["sampling"])}
+    return {
+        "face": "dlib",
+        "interpolation": "none",
+        **settings,
+        "sampling": renamed.get(settings["sampling"], settings["sampling"]),
+    }
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:

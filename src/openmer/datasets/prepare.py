@@ -18,6 +18,7 @@ import numpy.typing as npt
 from openmer.choices import FaceModelName
 from openmer.clip import NONE, SIMULATED, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
+from openmer.clips.interpolation import even_places
 from openmer.clips.sampling import interleaved, uniform
 from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.folder import MAX_RATE_ERROR
@@ -143,7 +144,11 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
     end = len(found.numbers) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
     last = end - 1
-    if settings.sampling == "uniform":
+    between = None
+    if settings.interpolation != "none" and last - first + 1 < settings.frames:
+        between = settings.interpolation, even_places(last - first + 1, settings.frames)
+        chosen = np.arange(first, end)[None]
+    elif settings.sampling == "uniform":
         chosen = uniform(first, last, settings.frames)
     else:
         chosen = first + interleaved(last - first + 1, settings.frames)
@@ -155,6 +160,7 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
             align=settings.align,
             flow=settings.flow,
             device=settings.flow_device,
+            between=between,
             subject=sample.subject,
             label=sample.label,
             units=_units(sample),

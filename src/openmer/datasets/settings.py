@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from openmer.choices import AlignMode, FaceModelName, FlowDevice, FlowMethod
-from openmer.clips.sampling import Sampling
+from openmer.choices import AlignMode, FaceModelName, FlowDevice, FlowMethod, Interpolation, Sampling
 from openmer.errors import InputError
 
 
@@ -48,6 +47,8 @@ class PrepareSettings:
     Attributes:
         frames: Frames of a clip.
         sampling: interleaved (L // 8 clips of L frames, as in the authors' code) or uniform (one from onset to offset).
+        interpolation: What becomes of recordings with fewer frames than a clip: none leaves them out; tim (Zhou et al.
+            2011) and flow (neighbours warped along their flow) put frames between their frames.
         flow: The teacher of the flow head; tvl1 is the paper's; dis is 30 times faster, and worse for small motion.
         align: One alignment per clip, or one per frame as in the authors' code (jitters).
         device: Where TV-L1 flow is computed; a GPU does all pairs of a clip at once.
@@ -56,6 +57,7 @@ class PrepareSettings:
 
     frames: Annotated[int, tyro.conf.Suppress] = 8
     sampling: Sampling = "interleaved"
+    interpolation: Interpolation = "none"
     flow: FlowMethod = "tvl1"
     align: AlignMode = "per_clip"
     device: Literal["auto", "cpu", "cuda"] = "auto"
