@@ -39,7 +39,7 @@ def main(people: int = 40, samples: int = 4, processes: int = 2, trial: bool = F
     if trial:
         people, samples, processes = 2, 2, 1
     work = [(person, sample) for person in range(people) for sample in range(samples)]
-    drawn = mapped(_judged, work, processes, one_thread=True)
+    drawn = mapped(_judged, work, processes, one_thread=True, on_item=lambda: None)
     rows = [row for row in drawn if isinstance(row, dict)]
     lengths = [row["frames"] for row in rows]
     counted = {

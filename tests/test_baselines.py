@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
+from sklearn.svm import SVC  # type: ignore[import-untyped]
 
 from openmer import InputError
-from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
+from openmer.models.baselines import ConstantGuesser, FlowSVM, OffApexNet, STSTNet
 
 
 def test_sizes_are_the_papers() -> None:
@@ -35,3 +39,54 @@ def test_the_constant_guesser_by_hand() -> None:
     guesser = ConstantGuesser(3).fit(torch.tensor([0, 0, 0, 1]))
     # (3 + 1, 1 + 1, 0 + 1) of 7.
     torch.testing.assert_close(guesser(torch.zeros(2, 9)).logits.exp()[1], torch.tensor([4 / 7, 2 / 7, 1 / 7]))
+
+
+def motions(count: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each class moves another quarter of the picture to the right; sizes differ, and there is noise."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    x = 0.3 * torch.randn(count, 3, 28, 28, generator=rng)
+    for k, label in enumerate(labels.tolist()):
+        x[k, 0, 7 * label : 7 * label + 7] += 0.5
+    return x * (0.1 + torch.rand(count, 1, 1, 1, generator=rng)), labels
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_the_svm_in_torch_says_what_scikit_learn_says(classes: int) -> None:
+    x, labels = motions(60, classes)
+    svm = FlowSVM(classes).fit(x, labels)
+    unseen, truth = motions(40, classes, seed=1)
+    flow = [t[:, :2].flatten(1) / t[:, :2].flatten(1).square().mean(1, keepdim=True).sqrt() for t in (x, unseen)]
+    theirs = SVC(C=1, gamma=0.1 / 1568).fit(flow[0].numpy(), labels.numpy())
+    logits = svm(unseen).logits
+    assert logits is not None and (logits.argmax(1).numpy() == theirs.predict(flow[1].numpy())).all()
+    if classes > 2:
+        values = torch.from_numpy(theirs.decision_function(flow[1].numpy())).float()
+        torch.testing.assert_close(logits, values, atol=1e-4, rtol=1e-4)
+    assert (logits.argmax(1) == truth).float().mean() > 0.9
+    torch.testing.assert_close(svm(10 * unseen).logits, logits, msg="the size of a motion does not count")
+
+
+def test_a_class_that_the_svm_never_saw_is_never_its_answer() -> None:
+    x, labels = motions(30, 2)
+    svm = FlowSVM(4).fit(x, labels + 1)
+    logits = svm(x).logits
+    assert logits is not None and (logits.argmax(1) == labels + 1).all() and (logits[:, [0, 3]] == -100).all()
+    assert (FlowSVM(3).fit(x, torch.full((30,), 2))(x).logits.argmax(1) == 2).all()
+
+
+def test_the_svm_is_saved_without_pickle_and_checked_when_read(tmp_path: Path) -> None:
+    x, labels = motions(30, 3)
+    svm, path = FlowSVM(3).fit(x, labels), tmp_path / "svm.safetensors"
+    svm.save(path)
+    torch.testing.assert_close(FlowSVM.read(path)(x).logits, svm(x).logits, rtol=0, atol=0)
+    tensors = dict(svm.state_dict())
+    save_file({**tensors, "bias_P": torch.zeros(5)}, path)
+    with pytest.raises(InputError, match="is no FlowSVM"):
+        FlowSVM.read(path)
+    save_file({"bias_P": torch.zeros(3)}, path)
+    with pytest.raises(InputError, match=r"cannot read .*present_K"):
+        FlowSVM.read(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot read"):
+        FlowSVM.read(path)
