@@ -3,7 +3,8 @@
 Run: python benchmarks/interpolation.py [--people 40] [--processes 2] [--trial]
 
 Short simulated micro-expressions of people whom the shipped weights have not seen. From each, every eighth frame from
-onset to offset is kept, beginning at a random one, as a camera of 25 frames a second would; those with 2 to 7 frames
+onset to offset is kept, beginning at a random one, as a camera of 25 frames a second would (every sixteenth, for clips
+of very few frames); those with 2 to 7 frames
 are filled up to 8 by each way, and compared with the 8 frames that a camera of 200 takes at those moments: gray levels
 of frames that had to be made, DIS flow from frame to frame against the exact flow (on skin, px of the 144 square), and
 what `mol-lite` says of the clip. `repeat` takes the nearest frame, `mix` the two neighbors without moving them; both
@@ -28,7 +29,8 @@ from openmer.processes import mapped
 from openmer.simulator.generate import SimulateSettings, draw_sample, marks
 from openmer.simulator.motion import EMOTIONS, THREE_CLASS
 
-FRAMES, KEEP = 8, 8  # of a clip; every so many of 200 a second
+FRAMES = 8  # of a clip
+RATES = {"25/s": 8, "12.5/s": 16}  # every so many frames of 200 a second; the second for clips of very few frames
 WAYS = ("200/s", "repeat", "mix", "tim", "flow")
 SEED = 77  # the shipped weights have seen people of the seeds 0 and 1
 ENGINE = "mol-lite"
@@ -38,8 +40,20 @@ def main(people: int = 40, samples: int = 4, processes: int = 2, trial: bool = F
     """Draw, interpolate, judge, write."""
     if trial:
         people, samples, processes = 2, 2, 1
-    work = [(person, sample) for person in range(people) for sample in range(samples)]
-    drawn = mapped(_judged, work, processes, one_thread=True, on_item=lambda: None)
+    figures: dict[str, Any] = {}
+    for rate, keep in RATES.items():
+        work = [(person, sample, keep) for person in range(people) for sample in range(samples)]
+        drawn = mapped(_judged, work, processes, one_thread=True, on_item=lambda: None)
+        figures[rate] = _figures(drawn)
+        print(rate, figures[rate]["counted"])
+        for way, values in figures[rate]["ways"].items():
+            print(f"  {way:8}", values)
+    settings = {"people": people, "samples": samples, "seed": SEED, "engine": ENGINE}
+    record.write("interpolation", settings, figures)
+
+
+def _figures(drawn: list[dict[str, Any] | int]) -> dict[str, Any]:
+    """What was judged, and the figures of each way."""
     rows = [row for row in drawn if isinstance(row, dict)]
     lengths = [row["frames"] for row in rows]
     counted = {
@@ -48,12 +62,7 @@ def main(people: int = 40, samples: int = 4, processes: int = 2, trial: bool = F
         "interpolated": len(rows),
         "frames": {str(n): lengths.count(n) for n in sorted(set(lengths))},
     }
-    figures: dict[str, Any] = {"counted": counted, "ways": {way: _summary(way, rows) for way in WAYS}}
-    for way, values in figures["ways"].items():
-        print(f"{way:8}", values)
-    print(counted)
-    settings = {"people": people, "samples": samples, "seed": SEED, "engine": ENGINE}
-    record.write("interpolation", settings, figures)
+    return {"counted": counted, "ways": {way: _summary(way, rows) for way in WAYS if rows}}
 
 
 def _summary(way: str, rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -70,18 +79,19 @@ def _summary(way: str, rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _judged(person: int, sample: int) -> dict[str, Any] | int:
+def _judged(person: int, sample: int, keep: int) -> dict[str, Any] | int:
     """One clip by all ways; 8 if it has enough frames, 0 if it has fewer than two."""
     classes = [next(e for e in EMOTIONS if THREE_CLASS[e] == label) for label in ("negative", "positive", "surprise")]
     settings = SimulateSettings(fps=200, seed=SEED, emotions=(*classes, NONE))
     recording, event, emotion = draw_sample(settings, person, sample)
     rng = np.random.default_rng([SEED, person, sample])
     if event is None:
-        onset = int(rng.integers(0, len(recording) - 64))
-        offset = onset + int(rng.integers(2 * KEEP, FRAMES * KEEP - 1))
+        length = int(rng.integers(3 * keep, min(FRAMES * keep, len(recording))))
+        onset = int(rng.integers(0, len(recording) - length))
+        offset = onset + length - 1
     else:
         onset, _, offset = marks(recording, event)
-    kept = np.arange(onset + int(rng.integers(0, KEEP)), offset + 1, KEEP)
+    kept = np.arange(onset + int(rng.integers(0, keep)), offset + 1, keep)
     if not 2 <= len(kept) < FRAMES:
         return FRAMES if len(kept) >= FRAMES else 0
     places = even_places(len(kept), FRAMES)
