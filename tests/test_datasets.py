@@ -173,6 +173,17 @@ def test_per_class_counts_add_up_to_the_totals() -> None:
         protocol("casme2-6")
 
 
+def test_the_check_counts_recordings_too_short_for_a_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SMIC VIS: a quarter of HS's 11 to 58 frames, all lengths equally often, so 3 to 14 at 25 frames a second."""
+    fakes.smic(tmp_path, camera="VIS", length=[round((11 + 47 * k / 70) / 4) for k in range(71)])
+    assert run(monkeypatch, "data", "check", "smic-vis", tmp_path) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "71 recordings can be used" in printed
+    assert "29 of 71 have fewer frames than a clip: openmer prepare leaves them out, or fills them" in printed
+
+
 def test_the_check_says_whether_the_counts_are_met(
     composite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

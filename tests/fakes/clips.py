@@ -147,7 +147,7 @@ def smic(
     frames: str = "raw",
     doubled: bool = False,
     of: Sequence[tuple[str, int, str]] | None = None,
-    length: int = 4,
+    length: int | Sequence[int] = 4,
 ) -> Path:
     """SMIC: folders are the annotation; `non_micro` beside `micro`; VIS and NIR are of the last ten people only.
 
@@ -157,7 +157,7 @@ def smic(
         frames: raw or cropped.
         doubled: the top folder within one of its own name, as unzipping makes it.
         of: (subject, running number, class) of each recording.
-        length: frames of each.
+        length: frames of each, or of one after another in turn.
     """
     everybody = [c for c in clips("smic-hs") if camera == "HS" or int(c[0][1:]) > 10]
     top = "SMIC_all_raw" if frames == "raw" else "SMIC_all_cropped"
@@ -167,7 +167,8 @@ def smic(
     for k, (subject, number, label) in enumerate(everybody if of is None else of):
         # The number of digits changes within a clip.
         first = (10**width - 2) if k % 2 else 9_740
-        names = [f"{prefix}{first + n:0{width}d}.bmp" for n in range(length)]
+        frames_of = length if isinstance(length, int) else length[k % len(length)]
+        names = [f"{prefix}{first + n:0{width}d}.bmp" for n in range(frames_of)]
         pictures(tree / subject / "micro" / label / f"{subject}_{SHORT[label]}_{number:02d}", names)
     pictures(tree / "s11" / "non_micro" / "s11_non_01", ["image1.bmp", "image2.bmp"])
     return root

@@ -117,7 +117,13 @@ def data(
         judged: By what it is judged.
         read: How it is read.
     """
-    from openmer.datasets.check import check, chosen_protocol, default_protocol, write_contact_sheet
+    from openmer.datasets.check import (
+        check,
+        chosen_protocol,
+        default_protocol,
+        shorter_than_a_clip,
+        write_contact_sheet,
+    )
     from openmer.datasets.protocols import protocol
     from openmer.datasets.registry import open_datasets
 
@@ -132,6 +138,13 @@ def data(
             rows += f" (known: {' or '.join(map(str, dataset.expected))})"
         console.print(f"[bold]{dataset.title}[/], {dataset.tree.frames} frames in {escape(str(dataset.tree.root))}")
         console.print(f"  {rows}; {len(dataset)} recordings can be used: {escape(labels)}", highlight=False)
+    short = shorter_than_a_clip(checked.samples)
+    if short:
+        console.print(
+            f"  {len(short)} of {len(checked.samples)} have fewer frames than a clip: openmer prepare leaves them out, "
+            "or fills them with --interpolation",
+            highlight=False,
+        )
     _findings(checked.findings, judged.max_listed, console)
     for label, differences in checked.rules.items():
         mark = "[green]met[/]" if not differences else "[yellow]not met[/]"

@@ -221,15 +221,15 @@ def moved_flow(flow: Array, maps: Array) -> Array:
     What is now at x was at p = M_k^-1 x; it moves to p + f_k(p), which is now at M_{k+1} (p + f_k(p)).
     """
     y, x = np.mgrid[:CROP_PX, :CROP_PX].astype(np.float64)
-    there = np.stack([x, y])
+    places = np.stack([x, y])
     out = np.empty((len(flow), 2, CROP_PX, CROP_PX), np.float32)
     for k, field in enumerate(flow):
         back = np.linalg.inv(maps[k, :, :2])
-        before = np.einsum("ij,jhw->ihw", back, there - maps[k, :, 2, None, None])
+        before = np.einsum("ij,jhw->ihw", back, places - maps[k, :, 2, None, None])
         px, py = before.astype(np.float32)
         moved = [cv2.remap(part, px, py, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for part in field]
         after = np.einsum("ij,jhw->ihw", maps[k + 1, :, :2], before + np.stack(moved)) + maps[k + 1, :, 2, None, None]
-        out[k] = after - there
+        out[k] = after - places
     return out
 
 

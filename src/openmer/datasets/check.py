@@ -13,6 +13,7 @@ from openmer.clip import Sample
 from openmer.datasets.base import Dataset, Finding
 from openmer.datasets.protocols import Protocol, protocols
 from openmer.datasets.registry import COMPOSITE, samples_of
+from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
@@ -40,11 +41,11 @@ class Check:
 
     def counts(self) -> dict[str, Counter[str]]:
         """Dataset -> label -> recordings; macro-expressions are counted separately."""
-        found = {d.name: Counter[str]() for d in self.datasets}
+        counts = {d.name: Counter[str]() for d in self.datasets}
         for sample in self.samples:
             label = sample.label or "no label"
-            found[sample.dataset][label if sample.kind == "micro" else f"{label} (macro)"] += 1
-        return found
+            counts[sample.dataset][label if sample.kind == "micro" else f"{label} (macro)"] += 1
+        return counts
 
 
 def check(datasets: Sequence[Dataset]) -> Check:
@@ -59,6 +60,16 @@ def check(datasets: Sequence[Dataset]) -> Check:
     return Check(tuple(datasets), samples, tuple(f for d in datasets for f in d.findings), rules)
 
 
+def shorter_than_a_clip(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Micro-expressions whose interval has fewer frames than a clip: prepared only with interpolation."""
+    frames = PrepareSettings().frames
+    return tuple(
+        s
+        for s in samples
+        if s.kind == "micro" and s.onset is not None and s.offset is not None and s.offset - s.onset + 1 < frames
+    )
+
+
 def default_protocol(name: str) -> str | None:
     """The protocol by which a dataset is judged by default; None if only intervals are annotated."""
     if name == COMPOSITE:
@@ -66,18 +77,18 @@ def default_protocol(name: str) -> str | None:
     return next((rule.name for rule in protocols().values() if set(rule.mapping) == {name}), None)
 
 
-def chosen_protocol(found: Check, protocol: Protocol) -> tuple[str, ...]:
+def chosen_protocol(checked: Check, protocol: Protocol) -> tuple[str, ...]:
     """The differences from this protocol's counts.
 
     Raises:
         InputError: the protocol is for other datasets.
     """
-    if protocol.name not in found.rules:
-        there = ", ".join(found.rules) or "there is none"
+    if protocol.name not in checked.rules:
+        known = ", ".join(checked.rules) or "there is none"
         raise InputError(
-            f"the protocol {protocol.name} is for {', '.join(protocol.mapping)}; for what was read choose: {there}"
+            f"the protocol {protocol.name} is for {', '.join(protocol.mapping)}; for what was read choose: {known}"
         )
-    return found.rules[protocol.name]
+    return checked.rules[protocol.name]
 
 
 def contact_sheet(samples: Sequence[Sample]) -> npt.NDArray[np.uint8]:

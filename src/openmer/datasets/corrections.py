@@ -39,12 +39,12 @@ class Correction:
 
 def _apexes(dataset: str, table: str) -> tuple[Correction, ...]:
     """`04/EP12_01f 279, ...`: apexes missing in the release."""
-    found = []
+    entries = []
     for part in table.split(","):
         name, apex = part.split()
         subject, clip = name.split("/")
-        found.append(Correction(dataset, subject, clip, "apex", None, int(apex), MEB))
-    return tuple(found)
+        entries.append(Correction(dataset, subject, clip, "apex", None, int(apex), MEB))
+    return tuple(entries)
 
 
 CORRECTIONS: tuple[Correction, ...] = (
@@ -66,7 +66,7 @@ CORRECTIONS: tuple[Correction, ...] = (
 
 def correct(dataset: str, row: Row) -> tuple[Row, tuple[str, ...]]:
     """The corrected row, and what was changed."""
-    said = []
+    changes = []
     for entry in CORRECTIONS:
         if (entry.dataset, entry.subject, entry.clip) != (dataset, row.subject, row.name):
             continue
@@ -74,5 +74,5 @@ def correct(dataset: str, row: Row) -> tuple[Row, tuple[str, ...]]:
             change: dict[str, Any] = {entry.field: entry.good}
             row = replace(row, **change)
             before = "missing" if entry.bad is None else entry.bad
-            said.append(f"{entry.field} {before} -> {entry.good} ({entry.source})")
-    return row, tuple(said)
+            changes.append(f"{entry.field} {before} -> {entry.good} ({entry.source})")
+    return row, tuple(changes)

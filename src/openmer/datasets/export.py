@@ -78,13 +78,13 @@ def three_classes(name: str, samples: Sequence[Sample]) -> tuple[tuple[str, ...]
     rule = _rule(name)
     if rule is not None:
         classes = rule.classes
-        found = [Labelled(sample, classes.index(label)) for sample, label in rule.of(samples)]
+        labelled = [Labelled(sample, classes.index(label)) for sample, label in rule.of(samples)]
     else:
         classes = tuple(sorted({s.label for s in samples if s.label is not None}))
-        found = [Labelled(s, classes.index(s.label)) for s in samples if s.label is not None]
-    if not found:
+        labelled = [Labelled(s, classes.index(s.label)) for s in samples if s.label is not None]
+    if not labelled:
         raise InputError(f"no recording of {name} has a class, so there is nothing to export")
-    return classes, found
+    return classes, labelled
 
 
 def _rule(name: str) -> Protocol | None:
@@ -175,15 +175,15 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
     Raises:
         InputError: the recording cannot be read, or there is no face at its onset.
     """
-    found = read_frames(sample, settings.face)
-    rows = sorted(found.images)
+    read = read_frames(sample, settings.face)
+    rows = sorted(read.images)
     if not rows:
         raise InputError(f"{sample.source} holds no frame between its onset and its offset")
-    apex = rows[len(rows) // 2] if sample.apex is None else int(np.searchsorted(found.numbers, sample.apex))
+    apex = rows[len(rows) // 2] if sample.apex is None else int(np.searchsorted(read.numbers, sample.apex))
     chosen = [rows[0], min(max(apex, rows[0]), rows[-1])]
     # One alignment for both, from the face at the onset: landmarks jitter more than a micro-expression moves.
-    points = np.repeat(found.landmarks[chosen[:1]], 2, 0)
-    clip = build_clip([found.images[k] for k in chosen], points, np.arange(2.0))
+    points = np.repeat(read.landmarks[chosen[:1]], 2, 0)
+    clip = build_clip([read.images[k] for k in chosen], points, np.arange(2.0))
     flow = clip_flow(center_crop(clip.frames), settings.flow, settings.flow_device)[0]
     return stretched(stacked_motion(flow))
 

@@ -138,11 +138,11 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     Raises:
         InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
     """
-    found = read_frames(sample, settings.face)
-    if not sample.source.is_dir() and sample.offset is not None and sample.offset > found.last:
-        raise InputError(f"the offset {sample.offset} lies beyond its last frame, {found.last}")
-    first = 0 if sample.onset is None else int(np.searchsorted(found.numbers, sample.onset))
-    end = len(found.numbers) if sample.offset is None else int(np.searchsorted(found.numbers, sample.offset, "right"))
+    read = read_frames(sample, settings.face)
+    if not sample.source.is_dir() and sample.offset is not None and sample.offset > read.last:
+        raise InputError(f"the offset {sample.offset} lies beyond its last frame, {read.last}")
+    first = 0 if sample.onset is None else int(np.searchsorted(read.numbers, sample.onset))
+    end = len(read.numbers) if sample.offset is None else int(np.searchsorted(read.numbers, sample.offset, "right"))
     last = end - 1
     between = None
     if settings.interpolation != "none" and last - first + 1 < settings.frames:
@@ -154,9 +154,9 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
         chosen = first + interleaved(last - first + 1, settings.frames)
     return [
         build_clip(
-            [found.images[k] for k in row],
-            found.landmarks[row],
-            found.times_s[row],
+            [read.images[k] for k in row],
+            read.landmarks[row],
+            read.times_s[row],
             align=settings.align,
             flow=settings.flow,
             device=settings.flow_device,
@@ -171,8 +171,8 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
 
 def _units(sample: Sample) -> tuple[int, ...] | None:
     """Action units of which the coder was certain; if there are none, only the label `none` says that none is shown."""
-    found = {u.number for u in parse_action_units("+".join(sample.action_units)) if u.certain}
-    return tuple(sorted(found)) if found or sample.label == NONE else None
+    certain = {u.number for u in parse_action_units("+".join(sample.action_units)) if u.certain}
+    return tuple(sorted(certain)) if certain or sample.label == NONE else None
 
 
 @dataclass(frozen=True)
