@@ -9,6 +9,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from footage import face_closeup, noisy, photograph, write_video
+from openmer.cli.datasets import prepare_simulated
 from openmer.clip import ALIGNED_PX, NONE, Array, Clip
 from openmer.clips.store import ClipStore
 from openmer.datasets.reenacted import ReenactedClips, prepare_reenacted, reenacted_clips
@@ -111,6 +112,13 @@ def test_what_gives_no_clips_is_refused(photo: Path, tmp_path: Path) -> None:
         prepare_reenacted(tmp_path / "other", (photo, tmp_path / "eileen.mp4"), ReenactedClips(samples=1))
     with pytest.raises(InputError, match="sizes"):
         ReenactedClips(size_px=(2.0, 1.0))
+
+
+def test_the_command_line_says_what_does_not_go_together(photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the videos are the people"):
+        prepare_simulated(tmp_path / "store", subjects=3, reenact=(photo,))
+    with pytest.raises(InputError, match="is for --reenact"):
+        prepare_simulated(tmp_path / "store", size_px=(1.0, 2.0))
 
 
 # --- implants in a video ---

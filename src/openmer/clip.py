@@ -25,6 +25,7 @@ CROP_PX = 128  # side of what networks see of it
 FLOW_STEP_PX = 1 / 256  # flow is stored as int16 in this unit: up to 128 px
 NONE = "none"  # the label of a clip without an expression
 SIMULATED = "simulated"  # the dataset of all faces of the simulator
+REENACTED = "reenacted"  # of real faces with simulated motion
 # Datasets that show the same people, under the same names.
 SAME_PEOPLE = {"smic-hs": "smic", "smic-vis": "smic", "smic-nir": "smic", "samm-long": "samm"}
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
-from openmer.clip import ALIGNED_PX, NONE, Array, Clip, Gray, Times
+from openmer.clip import ALIGNED_PX, NONE, REENACTED, Array, Clip, Gray, Times
 from openmer.clips.flow import optical_flow
 from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.simulated import BALANCED
@@ -33,7 +33,6 @@ from openmer.simulator.implant import FollowedFace, follow_face
 from openmer.simulator.motion import THREE_CLASS, Event, draw_expression, draw_micro_px
 from openmer.simulator.reenact import AddedMotion, Reenactment, cast, reenact
 
-REENACTED = "reenacted"
 VERSION = 1  # of how clips are chosen; a store made differently is a different store
 TRIES = 100  # to find a stretch of a video with a face
 PHOTO_NOISE = (0.3, 2.0)  # gray levels of the crop, standard deviation

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from openmer.clip import SIMULATED
+from openmer.clip import REENACTED, SIMULATED
 from openmer.clips.flow import colour_wheel, flow_to_colour, optical_flow
 from openmer.clips.transforms import EVAL, center_crop, transform
 from openmer.errors import InputError, OutputError
@@ -106,6 +106,7 @@ def _pages(
         number=_number,
         protocol=_protocol(metrics),
         simulated=run["store"].get("kind") == SIMULATED,
+        reenacted=run["store"].get("kind") == REENACTED,
         confusion=figure_uri(confusion_figure(np.array(metrics["confusion"][0]), metrics["classes"])),
         subjects=figure_uri(_subjects_figure(rows)),
         curves=_curves(folder),
