@@ -18,6 +18,9 @@ from openmer.media.reader import VideoReader
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
 from openmer.simulator.motion import Event, draw_expression
+from openmer.simulator.showcase import write_showcase
+from openmer.timeline import CANDIDATE
+from openmer.video.analyze import AnalyzeSettings, analyze
 
 FPS = 25
 SECONDS = 1.6
@@ -165,3 +168,12 @@ def test_a_face_must_be_there(video: Path, followed: FollowedFace, tmp_path: Pat
     write_video(wall, (np.full((120, 160, 3), 90, np.uint8) for _ in range(10)), Fraction(FPS))
     with pytest.raises(InputError, match="0 of 10 frames"):
         follow_face(wall)
+
+
+def test_the_showcase_has_one_expression_to_find_and_it_is_found_and_named(tmp_path: Path) -> None:
+    made = write_showcase(tmp_path, seconds=2.0, fps=30)
+    (truth,) = made.truth
+    settings = AnalyzeSettings(overlay=False)
+    assert analyze(made.untouched, tmp_path / "before", settings).labelled(CANDIDATE) == ()
+    (candidate,) = analyze(made.implanted, tmp_path / "after", settings).labelled(CANDIDATE)
+    assert candidate.iou(truth) > 0.5 and candidate.expression == "positive"
