@@ -29,8 +29,8 @@ from openmer.explain.moment import explain_window
 from openmer.explain.units import likely_units
 from openmer.models.engine import Engine, load_engine
 from openmer.progress import progress
+from openmer.simulator.facial_motion import Event
 from openmer.simulator.generate import draw_sample
-from openmer.simulator.motion import Event
 from openmer.simulator.recording import Recording
 from openmer.video.regions import region_flow
 

@@ -44,9 +44,9 @@ from openmer.face.track import face_model
 from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
+from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS, Event, draw_expression
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
-from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event, draw_expression
 from openmer.simulator.reenact import steadied
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Timeline, read_timeline
 from openmer.video.analyze import analyze
@@ -279,7 +279,10 @@ def _plan(
 
 def _drawn(kind: str, seed: int, onset_s: float) -> Event:
     rng = np.random.default_rng(seed)
-    return draw_expression(rng, _emotion(rng), onset_s, kind="macro" if kind == "macro" else MICRO)
+    while True:
+        event = draw_expression(rng, _emotion(rng), onset_s, kind="macro" if kind == "macro" else MICRO)
+        if event.kind != "fade":  # what fades for longer than half a second is another question
+            return event
 
 
 def _emotion(rng: np.random.Generator) -> str:

@@ -26,8 +26,8 @@ from openmer.clips.flow import optical_flow
 from openmer.clips.interpolation import even_places, interpolated
 from openmer.clips.transforms import evaluation_input
 from openmer.processes import mapped
+from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS
 from openmer.simulator.generate import SimulateSettings, draw_sample, marks
-from openmer.simulator.motion import EMOTIONS, THREE_CLASS
 
 FRAMES = 8  # of a clip
 RATES = {"25/s": 8, "12.5/s": 16}  # every so many frames of 200 a second; the second for clips of very few frames

@@ -19,7 +19,7 @@ import tyro
 
 from openmer.media.camera import LiveSource
 from openmer.media.writer import VideoWriter
-from openmer.simulator.motion import EMOTIONS
+from openmer.simulator.facial_motion import EMOTIONS
 from openmer.simulator.recording import draw_long, draw_person
 from openmer.video.live import stream
 from openmer.video.settings import StreamSettings

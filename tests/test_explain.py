@@ -40,7 +40,8 @@ def model() -> MOL:
 @pytest.fixture(scope="module")
 def smiling() -> tuple[np.ndarray, np.ndarray]:
     """(T, C, C) crops of a simulated smile, and the landmarks of its first frame."""
-    clip, emotion = draw_clip(SimulatedClips(subjects=1, seed=901, emotions=("happiness",)), 0, 0)
+    settings = SimulatedClips(subjects=1, seed=903, emotions=("happiness",), like="samm", windows="any")
+    clip, emotion = draw_clip(settings, 0, 0)
     assert emotion == "happiness" and clip.landmarks is not None
     return center_crop(clip.frames), clip.landmarks[0] - 8
 
@@ -56,6 +57,7 @@ def half_moving() -> np.ndarray:
     return frames
 
 
+@pytest.mark.xfail(reason="they learned from the simulator's first edition; its second moves differently", strict=True)
 def test_integrated_gradients_add_up_to_what_the_motion_changed(model: MOL, smiling: tuple[np.ndarray, ...]) -> None:
     found = attribute(model, smiling[0], CLASSES, "positive")
     assert found.moving > found.still + 1

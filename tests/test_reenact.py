@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from openmer.clip import ALIGNED_PX, Array
 from openmer.errors import InputError
 from openmer.face.align import align
+from openmer.simulator.facial_motion import Event, draw_expression
 from openmer.simulator.head import Identity, draw_identity
-from openmer.simulator.motion import Event, draw_expression
 from openmer.simulator.recording import Recording, draw_person, draw_recording
 from openmer.simulator.reenact import AddedMotion, Picture, added_flow, cast, reenact, steadied
 
@@ -201,7 +201,7 @@ def test_it_turns_with_the_face(filmed: tuple[Recording, Event], smile: Event) -
 def test_it_comes_and_goes(filmed: tuple[Recording, Event], smile: Event) -> None:
     face = filmed[0].landmarks(0)
     shown = reenact(cast(face, draw_one()), smile, 2.0)
-    late = abs(smile.lag_s) + 1e-6
+    late = smile.max_lag_s + 1e-6
     sizes = [
         shown.on(face, moment).largest_px
         for moment in (smile.onset_s - late, (smile.onset_s + smile.apex_s) / 2, smile.apex_s, smile.offset_s + late)

@@ -15,9 +15,9 @@ from openmer.clips.store import ClipStore
 from openmer.datasets.reenacted import ReenactedClips, prepare_reenacted, reenacted_clips
 from openmer.errors import InputError
 from openmer.media.reader import VideoReader
+from openmer.simulator.facial_motion import Event, draw_expression
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
-from openmer.simulator.motion import Event, draw_expression
 from openmer.simulator.showcase import write_showcase
 from openmer.timeline import CANDIDATE
 from openmer.video.analyze import AnalyzeSettings, analyze

@@ -19,8 +19,8 @@ from openmer.clip import ALIGNED_PX
 from openmer.clips.flow import flow_to_colour
 from openmer.face.align import align
 from openmer.face.track import FaceTracker, face_model
+from openmer.simulator.facial_motion import draw_expression
 from openmer.simulator.head import draw_identity
-from openmer.simulator.motion import draw_expression
 from openmer.simulator.reenact import Picture, Reenactment, cast, reenact
 
 SIZE_PX, MAGNIFIED, SCALE = 2.0, 3, 2

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from openmer.clips.flow import colour_wheel, flow_to_colour
-from openmer.simulator.motion import EMOTIONS
+from openmer.simulator.facial_motion import EMOTIONS
 from openmer.simulator.recording import draw_person, draw_recording
 
 PEAK_PX, MAGNIFIED = 1.5, 8

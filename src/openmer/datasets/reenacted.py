@@ -28,9 +28,9 @@ from openmer.face.align import Alignment, align
 from openmer.face.track import FaceModel, FaceTracker, face_model
 from openmer.media.reader import IMAGE_SUFFIXES, VideoReader, as_gray
 from openmer.processes import mapped
+from openmer.simulator.facial_motion import THREE_CLASS, Event, draw_expression, draw_micro_px
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import FollowedFace, follow_face
-from openmer.simulator.motion import THREE_CLASS, Event, draw_expression, draw_micro_px
 from openmer.simulator.reenact import AddedMotion, Reenactment, cast, reenact
 
 VERSION = 1  # of how clips are chosen; a store made differently is a different store
@@ -292,7 +292,7 @@ def _clip(
         label=NONE if nothing else THREE_CLASS[plan.emotion],
         landmarks=np.stack(points),
         flow=np.stack(steps),
-        units=() if nothing else tuple(sorted(unit for unit, sides in plan.event.units.items() if max(sides) > 0)),
+        units=() if nothing else plan.event.coded,
     )
 
 

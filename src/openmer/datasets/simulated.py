@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -16,14 +17,18 @@ from openmer.clip import NONE, SIMULATED, Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
 from openmer.processes import mapped
-from openmer.simulator.generate import SimulateSettings, draw_sample, person_name
-from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
+from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS, Event
+from openmer.simulator.generate import Shares, SimulateSettings, draw_sample, person_name
 from openmer.simulator.recording import Head, Recording
+from openmer.simulator.shown_units import Like
+from openmer.simulator.streams import stream
 
 NEGATIVE = tuple(e for e in EMOTIONS if THREE_CLASS[e] == "negative")
+CUT = 0.5  # share of mixed clips that are cut by onset and apex
 # Four classes in turn, so that all have the same number of recordings.
 BALANCED = tuple(e for negative in NEGATIVE for e in (negative, "happiness", "surprise", NONE))
-VERSION = 1  # of how clips are chosen; a store made differently is a different store
+Windows = Literal["any", "mixed"]
+VERSION = 2  # of how clips are chosen; a store made differently is a different store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +42,13 @@ class SimulatedClips:
         frames: of a clip.
         fps: of the recordings from which the frames are taken.
         emotions: taken in turn, shifted by one from person to person.
-        shortest_s: shortest time between the first and the last frame.
+        shortest_s: shortest time between the first and the last frame, of windows that show more than a rise.
         longest_s: longest.
         head: how much heads turn and move, see `draw_recording`.
+        like: the dataset whose units, sides and timing expressions have.
+        shares: `balanced` takes the emotions in turn, `natural` as often as `like` has them, see `SimulateSettings`.
+        windows: `any` puts the expression anywhere in a clip, as when a video is analyzed in windows; `mixed` also
+            shows only its rise, from onset to apex, or begins at the onset, as annotated datasets are cut.
     """
 
     subjects: int = 100
@@ -51,8 +60,13 @@ class SimulatedClips:
     shortest_s: float = 0.3
     longest_s: float = 0.9
     head: Head = "calm"
+    like: Like = "mixture"
+    shares: Shares = "balanced"
+    windows: Windows = "mixed"
 
     def __post_init__(self) -> None:
+        if self.windows not in get_args(Windows):
+            raise InputError(f"windows must be one of {', '.join(get_args(Windows))}, got {self.windows!r}")
         if not 2 <= self.frames <= 64:
             raise InputError(f"a clip must have 2 to 64 frames, got {self.frames}")
         if not 0 < self.shortest_s <= self.longest_s:
@@ -68,6 +82,8 @@ class SimulatedClips:
             fps=self.fps,
             emotions=self.emotions,
             head=self.head,
+            like=self.like,
+            shares=self.shares,
         )
 
 
@@ -79,24 +95,53 @@ def choose_frames(
     When a video is processed in windows, an expression can be anywhere in a window, so it must be in training too.
     """
     step = 1 / settings.fps
-    most = recording.times_s[-1]
-    least = settings.shortest_s if event is None else max(settings.shortest_s, 0.8 * (event.offset_s - event.onset_s))
-    span = min(max(rng.uniform(least, max(least, settings.longest_s)), (settings.frames - 1) * step), most)
+    most = float(recording.times_s[-1])
+    shortest = (settings.frames - 1) * step
+    if settings.windows == "mixed" and rng.random() < CUT:
+        start, end = _cut(event, most, settings, rng)
+        end = min(max(end, start + shortest), most)
+        return _spaced(recording, settings, max(min(start, end - shortest), 0.0), end)
+    least = settings.shortest_s if event is None else _least_s(event, settings)
+    span = min(max(rng.uniform(least, max(least, settings.longest_s)), shortest), most)
     low, high = 0.0, most - span
     if event is not None:
         # At least three quarters of the rise and the first quarter of the fall.
-        apex, fall = event.apex_s + event.hold_s, event.offset_s - event.apex_s - event.hold_s
+        apex = event.apex_s + event.hold_s
+        fall = min(event.offset_s - apex, settings.longest_s)
         low = min(max(low, apex + 0.25 * fall - span), high)
         high = max(low, min(high, event.onset_s + 0.25 * (event.apex_s - event.onset_s)))
     start = rng.uniform(low, high)
-    chosen = np.rint(np.linspace(start, start + span, settings.frames) / step).astype(np.int64)
+    return _spaced(recording, settings, start, start + span)
+
+
+def _cut(event: Event | None, most: float, settings: SimulatedClips, rng: np.random.Generator) -> tuple[float, float]:
+    """From near the onset to near the apex, or on into the fall; where nothing is expressed, as short a time."""
+    if event is None:
+        start = rng.uniform(0, 0.8 * most)
+        return start, start + float(np.exp(rng.uniform(np.log(0.08), np.log(0.6))))
+    jitter = 0.15 * (event.apex_s - event.onset_s)
+    start = max(event.onset_s + rng.normal(0, jitter), 0.0)
+    if rng.random() < 0.5:
+        return start, event.apex_s + event.hold_s / 2 + rng.normal(0, jitter)
+    fall = min(event.offset_s - event.apex_s, settings.longest_s)
+    return start, event.apex_s + rng.uniform(0.2, 1.0) * fall
+
+
+def _least_s(event: Event, settings: SimulatedClips) -> float:
+    """The shortest window that shows most of the event; of a slow fade, of what is seen first."""
+    shown = min(event.offset_s - event.onset_s, settings.longest_s)
+    return max(settings.shortest_s, 0.8 * shown)
+
+
+def _spaced(recording: Recording, settings: SimulatedClips, start: float, end: float) -> npt.NDArray[np.int64]:
+    chosen = np.rint(np.linspace(start, end, settings.frames) * settings.fps).astype(np.int64)
     return np.clip(chosen, 0, len(recording) - 1)
 
 
 def draw_clip(settings: SimulatedClips, subject: int, sample: int) -> tuple[Clip, str]:
     """The clip with these numbers, with exact landmarks and flow, and the emotion's name."""
     recording, event, emotion = draw_sample(settings.recordings, subject, sample)
-    rng = np.random.default_rng([settings.seed, subject, sample, 1])
+    rng = stream("clip", (settings.seed, subject, sample))
     chosen = choose_frames(recording, event, settings, rng)
     images = [cv2.cvtColor(recording.image(int(k)), cv2.COLOR_RGB2GRAY) for k in chosen]
     clip = Clip(
@@ -106,7 +151,7 @@ def draw_clip(settings: SimulatedClips, subject: int, sample: int) -> tuple[Clip
         label=THREE_CLASS.get(emotion, NONE),
         landmarks=np.stack([recording.landmarks(int(k)) for k in chosen]),
         flow=np.stack([recording.flow(int(a), int(b))[0] for a, b in pairwise(chosen)]),
-        units=() if event is None else tuple(sorted(unit for unit, sides in event.units.items() if max(sides) > 0)),
+        units=() if event is None else event.coded,
     )
     return clip, emotion
 

@@ -14,8 +14,8 @@ from sklearn.linear_model import Lasso
 
 from openmer.clip import ALIGNED_PX, CROP_PX, Array
 from openmer.simulator.camera import exact_flow, rasterize
+from openmer.simulator.facial_motion import ACTION_UNITS, action_weights
 from openmer.simulator.head import Identity, head_model, landmarks
-from openmer.simulator.motion import ACTION_UNITS, action_weights
 from openmer.simulator.recording import face_centre
 from openmer.simulator.render import crop_camera
 from openmer.video.regions import region_flow

@@ -168,12 +168,35 @@ def exact_flow(
         (2, H, W) px (dx, dy), 0 where there is no surface; (H, W) whether the moved point is then the nearest one.
     """
     surface, later = surfaces
-    here = surface.interpolate(now, faces)
-    there = surface.interpolate(then, faces)
-    before, after = camera.project(here), camera.project(there)
-    flow = np.where(surface.covered[..., None], after - before, 0)[..., :2]
-    x = np.clip(np.rint(after[..., 0]), 0, camera.width - 1).astype(int)
-    y = np.clip(np.rint(after[..., 1]), 0, camera.height - 1).astype(int)
-    # 2 mm: the surface's slope over half a pixel; a head's folds are deeper.
-    visible = surface.covered & (after[..., 2] <= later.depth[y, x] + 2.0)
-    return np.moveaxis(flow, -1, 0).astype(np.float32), visible
+    flow = np.zeros((2, *surface.triangle.shape), np.float32)
+    visible = np.zeros(surface.triangle.shape, np.bool_)
+    view = ((camera.width - 1) / 2, (camera.height - 1) / 2, camera.distance, camera.focal)
+    _exact_flow(surface.triangle, surface.weights, faces, now, then, later.depth, view, flow, visible)
+    return flow, visible
+
+
+@numba.njit(cache=True)
+def _exact_flow(triangle, weights, faces, now, then, depth, view, flow, visible):  # type: ignore[no-untyped-def]
+    height, width = triangle.shape
+    middle_x, middle_y, distance, focal = view
+    for v in range(height):
+        for u in range(width):
+            t = triangle[v, u]
+            if t < 0:
+                continue
+            x0 = y0 = z0 = x1 = y1 = z1 = 0.0
+            for k in range(3):
+                w, p = weights[v, u, k], faces[t, k]
+                x0 += w * now[p, 0]
+                y0 += w * now[p, 1]
+                z0 += w * now[p, 2]
+                x1 += w * then[p, 0]
+                y1 += w * then[p, 1]
+                z1 += w * then[p, 2]
+            before, after = focal / (distance + y0), focal / (distance + y1)
+            flow[0, v, u] = x1 * after - x0 * before
+            flow[1, v, u] = z0 * before - z1 * after
+            column = min(max(int(np.rint(middle_x + x1 * after)), 0), width - 1)
+            row = min(max(int(np.rint(middle_y - z1 * after)), 0), height - 1)
+            # 2 mm: the surface's slope over half a pixel; a head's folds are deeper.
+            visible[v, u] = distance + y1 <= depth[row, column] + 2.0

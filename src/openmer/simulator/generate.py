@@ -22,10 +22,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -35,9 +36,11 @@ from openmer.clip import FLOW_STEP_PX, NONE, Array, Clip
 from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.processes import mapped
+from openmer.simulator.facial_motion import EMOTIONS, OTHERS, THREE_CLASS, Event
 from openmer.simulator.head import head_model
-from openmer.simulator.motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.simulator.shown_units import EMOTION_COUNTS, PEOPLE, Like, emotion_shares
+from openmer.simulator.streams import stream
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__, commit
 
@@ -45,6 +48,9 @@ MARKER = "dataset.json"
 OWN = (MARKER, "samples.csv", "intervals.csv", "frames", "videos", "truth", "contact_sheet.png")
 SCHEMA = "openmer.simulated/1"
 MAX_FLOW_PX = 127
+NONE_SHARE = 0.25  # of recordings without an expression, where emotions have their natural shares
+
+Shares = Literal["balanced", "natural", "dataset"]
 
 COLUMNS = (
     "subject",
@@ -93,6 +99,9 @@ class SimulateSettings:
         flow: whether exact flow is stored; if not, it can be recomputed from the seed. Long videos have none.
         minutes: length of long videos, for spotting; None for short recordings of one expression each.
         head: how much heads turn and move in short recordings: `calm`, `lively`, or `mixed`.
+        like: the dataset whose units, sides and timing expressions have, or a mixture of all.
+        shares: `balanced` takes the emotions in turn; `natural` draws them as often as `like` has them, and `none` for
+            a quarter; `dataset` has exactly its recordings of each emotion (`dataset_settings`).
     """
 
     subjects: int = 24
@@ -104,6 +113,8 @@ class SimulateSettings:
     flow: bool = True
     minutes: float | None = None
     head: Head = "calm"
+    like: Like = "mixture"
+    shares: Shares = "balanced"
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.samples < 1:
@@ -118,19 +129,69 @@ class SimulateSettings:
             raise InputError(f"a video's size must be even, got {self.size}")
         if self.head not in get_args(Head):
             raise InputError(f"head must be one of {', '.join(get_args(Head))}, got {self.head!r}")
+        for name, value, allowed in (("like", self.like, get_args(Like)), ("shares", self.shares, get_args(Shares))):
+            if value not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         if self.seed < 0:
             raise InputError(f"the seed must not be negative, got {self.seed}")
-        unknown = [e for e in self.emotions if e not in (*EMOTIONS, NONE)]
+        known = (*EMOTIONS, OTHERS, NONE)
+        unknown = [e for e in self.emotions if e not in known]
         if unknown or not self.emotions:
-            raise InputError(f"unknown emotion {', '.join(unknown)}; there are {', '.join((*EMOTIONS, NONE))}")
+            raise InputError(f"unknown emotion {', '.join(unknown)}; there are {', '.join(known)}")
+        if self.shares != "balanced" and not set(self.emotions) & {*EMOTION_COUNTS[self.like], NONE}:
+            raise InputError(f"{self.like} has none of the emotions {', '.join(self.emotions)}")
+
+    @property
+    def numbers(self) -> list[tuple[int, int]]:
+        """Subject and sample of every recording."""
+        every = [(s, k) for s in range(self.subjects) for k in range(self.samples)]
+        if self.shares != "dataset":
+            return every
+        return [(s, k) for s, k in every if k * self.subjects + s < len(_dealt(self.like, self.seed))]
+
+
+def dataset_settings(like: Like, *, seed: int = 0, fps: float = 200.0) -> SimulateSettings:
+    """A simulated dataset with as many people, and recordings of each emotion, as the one that it is like."""
+    subjects = PEOPLE[like]
+    samples = -(-sum(EMOTION_COUNTS[like].values()) // subjects)
+    return SimulateSettings(subjects=subjects, samples=samples, seed=seed, fps=fps, like=like, shares="dataset")
+
+
+@cache
+def _dealt(like: Like, seed: int) -> tuple[str, ...]:
+    """Every recording's emotion, in random order."""
+    cards = [emotion for emotion, count in EMOTION_COUNTS[like].items() for _ in range(count)]
+    return tuple(str(e) for e in stream("emotion", (seed,)).permutation(cards))
+
+
+def emotion_of(settings: SimulateSettings, subject: int, sample: int) -> str:
+    """The emotion of the recording with these numbers."""
+    if settings.shares == "balanced":
+        return settings.emotions[(subject + sample) % len(settings.emotions)]
+    if settings.shares == "dataset":
+        dealt = _dealt(settings.like, settings.seed)
+        return dealt[(sample * settings.subjects + subject) % len(dealt)]
+    shares = {e: share for e, share in emotion_shares(settings.like).items() if e in settings.emotions}
+    total = sum(shares.values())
+    nothing = NONE_SHARE if NONE in settings.emotions else 0.0
+    rng = stream("emotion", (settings.seed, subject, sample))
+    if not shares or rng.random() < nothing:
+        return NONE
+    return str(rng.choice(list(shares), p=np.array(list(shares.values())) / total))
 
 
 def draw_sample(settings: SimulateSettings, subject: int, sample: int) -> tuple[Recording, Event | None, str]:
     """The recording with these numbers, its expression, and the emotion's name."""
     person = draw_person((settings.seed, subject))
-    emotion = settings.emotions[(subject + sample) % len(settings.emotions)]
+    emotion = emotion_of(settings, subject, sample)
     recording, event = draw_recording(
-        (settings.seed, subject, sample), person, emotion, fps=settings.fps, size=settings.size, head=settings.head
+        (settings.seed, subject, sample),
+        person,
+        emotion,
+        fps=settings.fps,
+        size=settings.size,
+        head=settings.head,
+        like=settings.like,
     )
     return recording, event, emotion
 
@@ -146,6 +207,7 @@ def draw_video(settings: SimulateSettings, subject: int, sample: int) -> Recordi
         minutes=settings.minutes,
         fps=settings.fps,
         size=settings.size,
+        like=settings.like,
     )
 
 
@@ -201,9 +263,8 @@ def generate(
     Raises:
         OutputError: `out` exists or cannot be written.
     """
-    wanted = [(s, k) for s in range(settings.subjects) for k in range(settings.samples)]
     with new_directory(out, overwrite=overwrite, marker=MARKER, own=OWN) as folder:
-        work = [(folder, settings, s, k) for s, k in wanted]
+        work = [(folder, settings, s, k) for s, k in settings.numbers]
         write = _write_sample if settings.minutes is None else write_video
         parts = mapped(write, work, processes, on_item=on_sample)
         rows = [row for row, _ in parts]
@@ -309,7 +370,7 @@ def _interval_row(person: str, name: str, recording: Recording, event: Event) ->
 
 
 def _units(event: Event) -> str:
-    return "+".join(f"R{u}:{r:.4f}+L{u}:{le:.4f}" for u, (r, le) in event.units.items())
+    return "+".join(f"R{u}:{r:.4f}+L{u}:{le:.4f}" for u, (r, le) in event.units.items() if u in event.coded)
 
 
 def _peak_px(recording: Recording, apex: int) -> float:
@@ -319,13 +380,14 @@ def _peak_px(recording: Recording, apex: int) -> float:
 
 
 def _truth(recording: Recording) -> dict[str, Any]:
-    """Landmarks, and the curves of actions and of action units (right, left)."""
+    """Landmarks, and the curves of the head's fields that move and of action units (right, left)."""
     units = unit_curves(recording.events, recording.times_s)
+    moving = np.flatnonzero(recording.coefficients.any(0))
     return {
         "times_s": recording.times_s,
         "landmarks_px": np.stack([recording.landmarks(k) for k in range(len(recording))]),
-        "actions": recording.coefficients,
-        "action_names": np.array(head_model().action_names),
+        "fields": recording.coefficients[:, moving],
+        "field_names": np.array(head_model().field_names)[moving],
         "action_units": np.array(list(units), np.int64),
         "action_unit_curves": np.array(list(units.values()), np.float32).reshape(len(units), len(recording), 2),
     }

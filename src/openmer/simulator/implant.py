@@ -21,8 +21,8 @@ from openmer.errors import InputError
 from openmer.face.track import FaceModel, FaceTracker, face_model
 from openmer.media.reader import VideoReader, as_gray
 from openmer.media.writer import VideoWriter
+from openmer.simulator.facial_motion import Event
 from openmer.simulator.head import Identity
-from openmer.simulator.motion import Event
 from openmer.simulator.reenact import Picture, Reenactment, cast, reenact, steadied
 from openmer.timeline import Interval, Timeline
 
@@ -155,7 +155,7 @@ class ImplantedVideo:
         """The re-enacted picture of a frame: the untouched one itself where nothing is added."""
         moment = float(self.face.times_s[frame])
         for implant, reenactment in zip(self.implants, self.reenactments, strict=True):
-            late = abs(implant.event.lag_s)
+            late = implant.event.max_lag_s
             if not implant.event.onset_s - late < moment < implant.event.offset_s + late:
                 continue
             points = self.face.steady[frame]

@@ -9,26 +9,28 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
 from openmer.clip import ALIGNED_PX, NONE, Array, Times
 from openmer.simulator.camera import Camera, Pose, Surface, exact_flow, rasterize
-from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
-from openmer.simulator.motion import (
+from openmer.simulator.facial_motion import (
     EMOTIONS,
     Event,
-    HeadMotion,
-    draw_blink,
+    Habits,
     draw_expression,
-    draw_gaze,
-    draw_head_motion,
+    draw_habits,
     draw_micro_px,
-    draw_speech,
     total_coefficients,
 )
-from openmer.simulator.render import SKIN, Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, shade
+from openmer.simulator.head import Identity, draw_identity, front_skin, head_model, landmarks, seen_landmarks
+from openmer.simulator.head_motion import Gesture, HeadMotion, draw_gesture, draw_head_motion, with_gestures
+from openmer.simulator.other_motion import OTHERS, draw_others, draw_speech
+from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, shade
+from openmer.simulator.shown_units import Like
+from openmer.simulator.streams import stream
 
 Head = Literal["calm", "lively", "mixed"]
 SUPERSAMPLING = 2  # 1 is clearly worse, 4 barely better
@@ -36,24 +38,26 @@ FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
 LONG_MARGIN = 1.25  # a long video shows more than the aligned square
 STRONGEST = 1.1  # of a unit, where 1 is a full expression
 MACRO_RANGE_PX = (3.2, 10.0)
-CALM = (0.15, 0.5, 1.0)  # factors on the head's sway
-LIVELY, LIVELY_TURN = (0.5, 2.0, 5.0, 10.0), 2.5  # up to 25 degrees turned, and up to some 20 degrees a second
-BLINK_EVERY_S, GAZE_EVERY_S = 4.0, 8.0  # some 15 blinks a minute (Bentivoglio et al. 1997)
+CALM = (0.1, 0.35, 0.9)  # factors on the head's sway
+LIVELY, LIVELY_TURN = (0.3, 1.0, 2.5, 5.0), 2.5  # up to 25 degrees turned
+GESTURE = {"calm": (0.15, 0.15), "lively": (0.75, 0.6)}  # how often a head makes a move, and its size
+GESTURE_EVERY_S = 12.0
 
 
 @dataclass(frozen=True)
 class Person:
-    """A subject: a face and how it looks."""
+    """A subject: a face, how it looks and how it moves."""
 
     identity: Identity
     look: Look
+    habits: Habits
 
 
 @lru_cache(maxsize=4)
 def draw_person(seed: tuple[int, ...]) -> Person:
     """The person with this seed; painted once, however many recordings show them."""
-    rng = np.random.default_rng(seed)
-    return Person(draw_identity(rng), draw_look(rng))
+    rng = stream("person", seed)
+    return Person(draw_identity(rng), draw_look(rng), draw_habits(rng))
 
 
 @dataclass(frozen=True)
@@ -85,19 +89,28 @@ class Recording:
 
     @cached_property
     def coefficients(self) -> Array:
-        """(T, A) of the facial actions."""
+        """(T, B) of the head's fields."""
         return total_coefficients(self.events, self.times_s)
 
     def vertices(self, frame: int) -> Array:
         """(V, 3) mm."""
-        return self.poses[frame].apply(self.person.identity.posed(self.coefficients[frame]))
+        return self._vertices(frame)
+
+    @cached_property
+    def _vertices(self) -> Callable[[int], Array]:
+        """Frame -> where its vertices are; the last few are cached, as pictures, landmarks and flow all need them."""
+
+        def placed(frame: int) -> Array:
+            return self.poses[frame].apply(self.person.identity.posed(self.coefficients[frame]))
+
+        return lru_cache(maxsize=16)(placed)
 
     def image(self, frame: int) -> Image:
         """(H, W, 3) uint8 RGB."""
         linear = shade(
             self._surface(frame), self.vertices(frame), self.person.look, self.scene, float(self.light[frame])
         )
-        rng = np.random.default_rng([*self.noise_seed, frame])
+        rng = stream("noise", (*self.noise_seed, frame))
         return expose(linear, self.scene, rng, times=SUPERSAMPLING)
 
     def landmarks(self, frame: int) -> Array:
@@ -121,7 +134,8 @@ class Recording:
         Args:
             brightness: mean over the face, linear light; 0.18 is gray level 117.
         """
-        surface = self._surface(0)
+        camera = self.camera  # a light meter needs no fine picture
+        surface = rasterize(camera.project(self.vertices(0)), head_model().mesh_faces, camera.height, camera.width)
         linear = shade(surface, self.vertices(0), self.person.look, self.scene, float(self.light[0]))
         exposure = brightness / max(float(linear[surface.covered].mean()), 1e-4)
         return replace(self, scene=replace(self.scene, exposure=exposure))
@@ -145,17 +159,34 @@ def _averaged(flow: Array, visible: npt.NDArray[np.bool_]) -> tuple[Array, npt.N
     """From the supersampled grid to the picture's: the mean of what is visible; visible where most of a pixel is."""
     times = SUPERSAMPLING
     height, width = visible.shape[0] // times, visible.shape[1] // times
-    weight = visible.reshape(height, times, width, times).sum((1, 3))
-    total = (flow * visible).reshape(2, height, times, width, times).sum((2, 4))
-    return (total / np.maximum(weight, 1) / times).astype(np.float32), weight * 2 > times * times
+    mean, most = np.zeros((2, height, width), np.float32), np.zeros((height, width), np.bool_)
+    _average(flow, visible, times, mean, most)
+    return mean, most
+
+
+@numba.njit(cache=True)
+def _average(flow, visible, times, mean, most):  # type: ignore[no-untyped-def]
+    for y in range(mean.shape[1]):
+        for x in range(mean.shape[2]):
+            count, dx, dy = 0, 0.0, 0.0
+            for v in range(y * times, (y + 1) * times):
+                for u in range(x * times, (x + 1) * times):
+                    if visible[v, u]:
+                        count += 1
+                        dx += flow[0, v, u]
+                        dy += flow[1, v, u]
+            if count:
+                mean[0, y, x] = dx / count / times
+                mean[1, y, x] = dy / count / times
+            most[y, x] = 2 * count > times * times
 
 
 def unit_curves(events: Sequence[Event], times_s: Times) -> dict[int, Array]:
     """Each action unit that occurs -> (T, 2) strength on the subject's right and left; 1 is a full expression."""
     curves: dict[int, Array] = {}
     for event in events:
-        shown = np.stack([event.curve(times_s), event.curve(times_s - event.lag_s)], 1)
         for unit, strength in event.units.items():
+            shown = np.stack([event.curve(times_s - lag) for lag in event.lags_s.get(unit, (0.0, 0.0))], 1)
             before = curves.get(unit, np.zeros((len(times_s), 2), np.float32))
             curves[unit] = (before + shown * strength).astype(np.float32)
     return dict(sorted(curves.items()))
@@ -191,14 +222,12 @@ def scaled(
     to_crop = ALIGNED_PX / (square or camera.width)
     seen = camera.project(pose.apply(identity.vertices))[:, :2]
     strength, most = 0.05, STRONGEST / max(max(both) for both in event.units.values())
-    reach = 0.0
+    weights, reach = event.weights, 0.0
     for _ in range(4):  # clipping and perspective make it slightly non-linear
-        moved = camera.project(pose.apply(identity.posed(strength * (event.right + event.left))))[:, :2]
-        # Only skin: the insides of the eyes and the mouth are hidden.
-        reach = float(np.linalg.norm(moved - seen, axis=1)[head_model().mesh_part == SKIN].max() * to_crop)
+        moved = camera.project(pose.apply(identity.posed(strength * weights)))[:, :2]
+        reach = float(np.linalg.norm(moved - seen, axis=1)[front_skin()].max() * to_crop)
         strength = min(strength * peak_px / max(reach, 1e-6), most)
-    units = {unit: (right * strength, left * strength) for unit, (right, left) in event.units.items()}
-    return replace(event, right=strength * event.right, left=strength * event.left, units=units, peak_px=reach)
+    return replace(event.times_strength(strength), peak_px=reach)
 
 
 def draw_recording(
@@ -212,6 +241,7 @@ def draw_recording(
     distractors: bool = True,
     noise: bool = True,
     head: Head = "calm",
+    like: Like = "mixture",
 ) -> tuple[Recording, Event | None]:
     """A short film with one micro-expression, or with none.
 
@@ -224,15 +254,15 @@ def draw_recording(
         peak_px: largest motion in px of the 128 crop; drawn by default.
         distractors: whether blinks, gaze, speech, head and light may move too.
         noise: whether the camera is noisy.
-        head: `calm` sits still before a camera, `lively` turns and moves as in a conversation, `mixed` is either at
-            random.
+        head: `calm` sits still before a camera, `lively` turns, nods and moves as in a conversation, `mixed` is
+            either at random.
+        like: whose units, sides and timing an expression has.
     """
-    rng = np.random.default_rng(list(seed))
-    if head == "mixed":
-        head = "lively" if np.random.default_rng([*seed, 9]).random() < 0.5 else "calm"
-    liveliness = (1.0 if distractors else 0.0) * float(rng.choice(LIVELY if head == "lively" else CALM))
-    turn = LIVELY_TURN if head == "lively" else 1.0
-    motion = centred(draw_head_motion(rng, liveliness, turn), person.identity.vertices)
+    rng = stream("recording", seed)
+    lively = head == "lively" or (head == "mixed" and stream("head", seed).random() < 0.5)
+    liveliness = (1.0 if distractors else 0.0) * float(rng.choice(LIVELY if lively else CALM))
+    motion = draw_head_motion(rng, liveliness, LIVELY_TURN if lively else 1.0)
+    motion = centred(motion, person.identity.vertices)
     neutral = motion.rest.apply(person.identity.vertices)
     camera = crop_camera(size, neutral)
     lead, tail = rng.uniform(0.1, 0.3, 2)
@@ -240,12 +270,17 @@ def draw_recording(
     if emotion == NONE:
         end = lead + rng.uniform(0.2, 0.5)
     else:
-        drawn = draw_expression(rng, emotion, lead)
+        drawn = draw_expression(rng, emotion, lead, like=like, habits=person.habits)
         size_px = draw_micro_px(rng) if peak_px is None else peak_px
         main = scaled(drawn, size_px, person.identity, motion.rest, camera)
-        end = main.offset_s + abs(main.lag_s)
+        end = main.end_s
     seconds = end + tail
-    events = ([main] if main else []) + (_distractors(rng, emotion, seconds) if distractors else [])
+    events = [main] if main else []
+    if distractors:
+        events += draw_others(rng, seconds, alone=main is None)
+        often, extent = GESTURE["lively" if lively else "calm"]
+        if rng.random() < often:
+            motion = with_gestures(motion, [draw_gesture(rng, float(rng.uniform(-0.5, end)), extent)])
     times = np.arange(max(8, round(seconds * fps))) / fps
     scene = draw_scene(rng, size, size)
     recording = Recording(
@@ -262,14 +297,21 @@ def draw_recording(
 
 
 def draw_long(
-    seed: Sequence[int], person: Person, emotions: Sequence[str], *, minutes: float, fps: float, size: int
+    seed: Sequence[int],
+    person: Person,
+    emotions: Sequence[str],
+    *,
+    minutes: float,
+    fps: float,
+    size: int,
+    like: Like = "mixture",
 ) -> Recording:
-    """A film of several minutes for spotting: micro- and macro-expressions, speech, blinks, glances, a swaying head.
+    """A film of several minutes for spotting: micro- and macro-expressions, speech and everything else people do.
 
     How often each occurs is our choice: an expression or a bout of speech every five seconds or so, half of them
-    micro-expressions of at most half a second.
+    micro-expressions, most of at most half a second.
     """
-    rng = np.random.default_rng(list(seed))
+    rng = stream("recording", seed)
     motion = centred(draw_head_motion(rng, float(rng.choice(CALM))), person.identity.vertices)
     neutral = motion.rest.apply(person.identity.vertices)
     camera = crop_camera(size, neutral, margin=LONG_MARGIN)
@@ -281,15 +323,18 @@ def draw_long(
         if what == "speech":
             events += draw_speech(rng, now, rng.uniform(1, 3))
         else:
-            drawn = draw_expression(rng, str(rng.choice(list(emotions))), now, kind=what)
+            emotion = str(rng.choice(list(emotions)))
+            drawn = draw_expression(rng, emotion, now, kind=what, like=like, habits=person.habits)
             peak = draw_micro_px(rng) if what == "micro" else float(rng.uniform(*MACRO_RANGE_PX))
             events.append(scaled(drawn, peak, person.identity, motion.rest, camera, square=camera.width / LONG_MARGIN))
-        now = max(e.offset_s + abs(e.lag_s) for e in events) + rng.uniform(1.5, 6)
-    for draw, every in ((draw_blink, BLINK_EVERY_S), (draw_gaze, GAZE_EVERY_S)):
+        now = max(e.end_s for e in events) + rng.uniform(1.5, 6)
+    for draw, _, _, every in OTHERS.values():
         now = rng.exponential(every)
         while now < seconds - 2:
             events.append(draw(rng, now))
             now = events[-1].offset_s + 0.3 + rng.exponential(every)
+    onsets = np.cumsum(rng.exponential(GESTURE_EVERY_S, int(2 * seconds / GESTURE_EVERY_S) + 8))
+    motion = with_gestures(motion, _gestures_back(rng, onsets[onsets < seconds - 4]))
     times = np.arange(round(seconds * fps)) / fps
     recording = Recording(
         person,
@@ -304,23 +349,22 @@ def draw_long(
     return recording.exposed(float(rng.uniform(*FACE_LIGHT)))
 
 
-def _distractors(rng: np.random.Generator, emotion: str, seconds: float) -> list[Event]:
-    """Other movements; more frequent in a film without an expression."""
-    often = 0.5 if emotion == NONE else 0.15
-    events: list[Event] = []
-    if rng.random() < often:
-        events.append(draw_blink(rng, rng.uniform(0, seconds)))
-    if rng.random() < often:
-        events.append(draw_gaze(rng, rng.uniform(0, seconds)))
-    if emotion == NONE and rng.random() < 0.3:
-        events += draw_speech(rng, rng.uniform(0, seconds / 2), seconds / 2)
-    return events
+def _gestures_back(rng: np.random.Generator, onsets: Times) -> list[Gesture]:
+    """Moves of the head, each taken back a little later, so that a head does not wander off."""
+    gestures = []
+    for onset in onsets:
+        gesture = draw_gesture(rng, float(onset), float(rng.uniform(0.1, 0.7)))
+        gestures.append(gesture)
+        if gesture.turns == 0:
+            later = gesture.onset_s + gesture.seconds + float(rng.uniform(0.2, 2.0))
+            gestures.append(replace(gesture, onset_s=later, extent=-gesture.extent))
+    return gestures
 
 
 def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:
     light = np.ones(len(times), np.float32)
-    if distractors and rng.random() < 0.15:  # somebody opens a door
-        light += rng.uniform(-0.15, 0.15) * expit((times - rng.uniform(0, times[-1])) / 0.05)
+    if distractors and rng.random() < 0.15:  # somebody opens a door, or a cloud passes
+        light += rng.uniform(-0.15, 0.15) * expit((times - rng.uniform(0, times[-1])) / rng.choice((0.02, 0.05, 0.3)))
     if distractors and rng.random() < 0.15:  # a lamp on 50 Hz mains
         light += rng.uniform(0.005, 0.03) * np.sin(2 * np.pi * 100 * times + rng.uniform(0, 6))
     return light.astype(np.float32)

@@ -26,8 +26,8 @@ from openmer.errors import InputError
 from openmer.face.align import align
 from openmer.face.pose import head_pose
 from openmer.simulator.camera import Camera, Pose, Surface, rasterize
+from openmer.simulator.facial_motion import Event
 from openmer.simulator.head import Identity, head_model, seen_landmarks
-from openmer.simulator.motion import Event
 from openmer.simulator.recording import face_centre, scaled
 from openmer.simulator.render import crop_camera
 
@@ -283,8 +283,9 @@ def reenact(actor: Actor, event: Event, peak_px: float) -> Reenactment:
 
 
 def _apexes(event: Event) -> tuple[float, ...]:
-    """Moments at which it may be largest: the two sides may differ by their lag."""
-    return (event.apex_s, event.apex_s + event.hold_s, event.apex_s + event.hold_s / 2, event.apex_s + event.lag_s)
+    """Moments at which it may be largest: its parts may differ by their lags."""
+    first, last = event.apex_s - event.max_lag_s, event.apex_s + event.hold_s + event.max_lag_s
+    return (event.apex_s, event.apex_s + event.hold_s / 2, *np.linspace(first, last, 9).tolist())
 
 
 def _spread(motion: Array, sigma_px: float) -> Array:

@@ -18,9 +18,9 @@ from openmer.face.align import align
 from openmer.face.track import FaceTracker, face_model
 from openmer.media.reader import as_gray
 from openmer.media.writer import VideoWriter
+from openmer.simulator.facial_motion import draw_expression
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import QUALITY, Implant, ImplantedVideo, follow_face
-from openmer.simulator.motion import draw_expression
 from openmer.simulator.reenact import Picture
 from openmer.timeline import Timeline
 
