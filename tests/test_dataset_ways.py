@@ -52,8 +52,8 @@ def samm(root: Path, people: Sequence[str] = ("006", "007")) -> Path:
 def smic(root: Path, people: Sequence[str] = ("s1", "s20"), frames: str = "raw") -> Path:
     of = [(person, k + 1, label) for person in people for k, label in enumerate(THREE)]
     fakes.smic(root, of=of, length=FRAMES, frames=frames)
-    found = [p for p in root.rglob("s*_*_*") if p.parent.name in THREE]
-    faces(sorted(found, key=lambda p: (p.name.split("_")[0], p.name.split("_")[2])), 20)
+    folders = [p for p in root.rglob("s*_*_*") if p.parent.name in THREE]
+    faces(sorted(folders, key=lambda p: (p.name.split("_")[0], p.name.split("_")[2])), 20)
     return root
 
 
@@ -82,8 +82,8 @@ def test_casme2_from_an_unpacked_dataset_to_a_report(
         path.write_bytes(b"cut off")
     store = tmp_path / "store"
     assert run(monkeypatch, "prepare", "casme2", root, "--out", store, "--flow", "dis", "--processes", "1") == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "8 recordings" in said and "left out 03/EP03_01" in said
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "8 recordings" in printed and "left out 03/EP03_01" in printed
     loso = ("loso", store, "--protocol", "casme2-3", "--model", "off-apexnet", "--steps", "2", "--batch", "4")
     assert run(monkeypatch, *loso, "--out", tmp_path / "result") == 1
     assert "8 recordings, expected 145" in " ".join(capsys.readouterr().err.split())
@@ -136,8 +136,8 @@ def predictions(dataset: str, *pairs: tuple[int, int]) -> list[Prediction]:
     """Of (true, predicted) class."""
     sure = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     return [
-        Prediction(dataset=dataset, subject=f"p{k}", sample="v", truth=truth, probabilities=sure[said])
-        for k, (truth, said) in enumerate(pairs)
+        Prediction(dataset=dataset, subject=f"p{k}", sample="v", truth=truth, probabilities=sure[answer])
+        for k, (truth, answer) in enumerate(pairs)
     ]
 
 
@@ -146,12 +146,12 @@ def test_scores_of_the_whole_and_of_each_dataset_come_from_pooled_counts() -> No
 
     SMIC 1, 2/3, 0; CASME II 4/5, 0, 1; SAMM 2/3, 1, 2/3; Full 4/5, 2/3, 2/3, its recalls the same.
     """
-    found = [
+    judged = [
         *predictions("smic-hs", (0, 0), (1, 1), (2, 1)),
         *predictions("casme2", (0, 0), (0, 0), (1, 0), (2, 2)),
         *predictions("samm", (0, 0), (0, 2), (1, 1), (2, 2)),
     ]
-    metrics = summarise(found, THREE, [0])
+    metrics = summarise(judged, THREE, [0])
     assert metrics["subjects"] == 11, "p0 of one dataset is not p0 of another"
     by_name = {"Full": metrics["scores"], **metrics["datasets"]}
     uf1 = {name: scores["uf1"]["mean"] for name, scores in by_name.items()}

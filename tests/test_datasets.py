@@ -27,10 +27,10 @@ def composite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_composite_has_the_counts_of_every_subject(composite: Path) -> None:
     samples = samples_of(open_datasets("composite", composite))
     rule = protocol("composite")
-    found = [(s.dataset, s.subject, label) for s, label in rule.of(samples)]
-    assert rule.differences(found) == ()
-    assert len(found) == 442 and len({f[:2] for f in found}) == 68
-    without = [f for f in found if f != ("casme2", "02", "positive")]
+    counted = [(s.dataset, s.subject, label) for s, label in rule.of(samples)]
+    assert rule.differences(counted) == ()
+    assert len(counted) == 442 and len({f[:2] for f in counted}) == 68
+    without = [f for f in counted if f != ("casme2", "02", "positive")]
     assert rule.differences(without) == (
         "441 recordings, expected 442",
         "positive: 108, expected 109",
@@ -158,9 +158,9 @@ def test_errors_say_where_and_what_to_do(tmp_path: Path) -> None:
     ],
 )
 def test_action_units_as_coders_write_them(cell: object, units: tuple[str, ...]) -> None:
-    found = parse_action_units(cell)
-    assert tuple(str(u) for u in found) == units
-    assert parse_action_units("+".join(units)) == found, "what is written is read again, its doubts too"
+    read_units = parse_action_units(cell)
+    assert tuple(str(u) for u in read_units) == units
+    assert parse_action_units("+".join(units)) == read_units, "what is written is read again, its doubts too"
 
 
 def test_per_class_counts_add_up_to_the_totals() -> None:
@@ -190,9 +190,9 @@ def test_the_check_says_whether_the_counts_are_met(
     picture = tmp_path / "sheet.png"
     command = ("data", "check", "casme2", composite / "CASME2")
     assert run(monkeypatch, *command, "--protocol", "casme2-3", "--sheet", picture) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "148 recordings can be used" in said and "casme2-3: met" in said and "casme2-5: not met" in said
-    assert "correction" in said or "apex estimated" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "148 recordings can be used" in printed and "casme2-3: met" in printed and "casme2-5: not met" in printed
+    assert "correction" in printed or "apex estimated" in printed
     image = cv2.imread(str(picture))
     assert image is not None and image.shape == (5 * 146, 8 * 160, 3)
     assert run(monkeypatch, *command) == 1

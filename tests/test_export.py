@@ -79,8 +79,8 @@ def test_names_are_those_of_their_programs_and_lead_nowhere_else() -> None:
 
 
 def test_classes_are_those_of_the_datasets_protocol() -> None:
-    found = [sample(), sample(label="happiness"), sample(label="others"), sample("EP12_01f", "04")]
-    classes, wanted = three_classes("casme2", found)
+    samples = [sample(), sample(label="happiness"), sample(label="others"), sample("EP12_01f", "04")]
+    classes, wanted = three_classes("casme2", samples)
     assert classes == ("negative", "positive", "surprise")
     assert [(w.sample.label, w.label) for w in wanted] == [("disgust", 0), ("happiness", 1)], "as MEGC counts"
     own = [sample(dataset="mine", label="b"), sample(dataset="mine", label="a")]

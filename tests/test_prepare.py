@@ -205,10 +205,10 @@ def test_of_a_video_only_what_is_annotated_is_kept(dataset: FolderDataset, tmp_p
     pictures = [np.asarray(f.image) for f in VideoReader(sample.source, fps=Fraction(50))]
     video = write_video(tmp_path / "v.mp4", pictures, Fraction(50))
     marked = replace(sample, source=video, onset=5, offset=20)
-    found = read_frames(marked)
-    assert sorted(found.images) == list(range(5, 21)) and found.numbers.tolist() == list(range(21))
+    frames = read_frames(marked)
+    assert sorted(frames.images) == list(range(5, 21)) and frames.numbers.tolist() == list(range(21))
     whole = [as_gray(f.image) for f in VideoReader(video)]
-    for row, image in found.images.items():
+    for row, image in frames.images.items():
         np.testing.assert_array_equal(image, whole[row])
     clips = sample_clips(marked, DIS)
     assert [c.times_s[0] for c in clips] == [k / 50 for k in (5, 6)]

@@ -31,7 +31,7 @@ def marks(sample: Sample) -> tuple[int | None, int | None, int | None, bool]:
     return sample.onset, sample.apex, sample.offset, sample.apex_estimated
 
 
-def said(dataset: Dataset) -> list[tuple[str, str]]:
+def listed(dataset: Dataset) -> list[tuple[str, str]]:
     """Findings but for columns that nothing is taken from."""
     return [(f.kind, f.where) for f in dataset.findings if f.kind != "unread column"]
 
@@ -46,8 +46,8 @@ def test_pictures_that_are_no_frames_and_numbers_of_several_are_findings(tmp_pat
     fakes.pictures(folder, ["img10(2).jpg", "img11 - Copy.jpg"])
     dataset = read("casme2", tmp_path)
     assert [marks(s) for s in dataset] == [(9, 10, 12, False)]
-    (found,) = (f for f in dataset.findings if f.kind == "pictures left out")
-    assert found.where == "09/EP09f" and found.what.startswith("2, such as img10(2).jpg")
+    (finding,) = (f for f in dataset.findings if f.kind == "pictures left out")
+    assert finding.where == "09/EP09f" and finding.what.startswith("2, such as img10(2).jpg")
     fakes.pictures(folder, ["img010.jpg"])
     again = read("casme2", tmp_path)
     _ = tuple(again)
@@ -81,7 +81,7 @@ def test_casme2_clip_names_and_cells_of_every_kind(tmp_path: Path, blanks: bool)
         ("02", "EP02_01", 9, 10, 13, False, "fear", ("4",)),
         ("02", "EP03_01", 9, 10, 12, False, None, ("4",)),
     ]
-    assert said(dataset) == [
+    assert listed(dataset) == [
         ("unread row", "see the paper"),
         ("unknown label", "02/EP03_01"),
         ("apex estimated", "03/EP01_2"),
@@ -132,7 +132,7 @@ def test_samm_raw_and_cropped_with_odd_cells(tmp_path: Path, top: str, notes: in
         ("011", "011_1_1", 97, 100, 105, False, "contempt", ()),
     ]
     assert {s.cropped for s in dataset} == {top == "SAMM_CROP"}
-    assert said(dataset) == [
+    assert listed(dataset) == [
         ("apex estimated", "006/006_1_2"),
         ("apex estimated", "007/007_3_1"),
         ("apex estimated", "010/010_1_1"),
@@ -159,7 +159,7 @@ def test_samm_known_errors_are_mended_only_where_they_stand(tmp_path: Path) -> N
         (4930, 4940, 4950, False),
         (1100, 1105, 1110, False),
     ]
-    assert said(dataset) == [("correction", "013/013_1_9"), ("correction", "028/028_4_1")], (
+    assert listed(dataset) == [("correction", "013/013_1_9"), ("correction", "028/028_4_1")], (
         "032_3_1 has an apex, so the table's is not taken"
     )
 
@@ -230,7 +230,7 @@ def test_casme_sq_joins_people_and_videos_by_the_naming_rules(tmp_path: Path, to
         ("s40", "anger2_1", "40_0402surpriseteeth", 995, 1000, 1006, False, "surprise", "micro"),
     ]
     assert {s.cropped for s in dataset} == {top == "cropped"} and dataset.fps == 30
-    assert said(dataset) == [
+    assert listed(dataset) == [
         ("interval not annotated", "s15/happy4_1"),
         ("impossible annotation", "s40/disgust1_1"),
         ("apex estimated", "s40/happy4_1"),
@@ -288,7 +288,7 @@ def test_casme_sq_says_what_no_naming_rule_has(tmp_path: Path) -> None:
         "participant 9 is in no naming rule of CAS(ME)^2code_final.xlsx; left out",
         "video bored1 is in no naming rule of CAS(ME)^2code_final.xlsx; left out",
     ]
-    assert ("unread row", "checked twice") in said(dataset)
+    assert ("unread row", "checked twice") in listed(dataset)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_casme3_in_whole_videos(tmp_path: Path, doubled: bool) -> None:
         ("spNO.216", "e_0", "e", 7, 9, 11, True, "fear"),
     ]
     assert {s.source.name for s in dataset} == {"color"} and not any(s.cropped for s in dataset)
-    assert said(dataset) == [
+    assert listed(dataset) == [
         ("correction", "spNO.216/e_0"),
         ("correction", "spNO.216/e_0"),
         ("apex estimated", "spNO.2/j_7"),
@@ -333,7 +333,7 @@ def test_casme3_with_a_folder_a_clip_takes_the_colour_beside_the_depth(tmp_path:
         ("spNO.2", "j_7", "Part_A_ME_clip/frame/spNO.2_j_7", 7, 9, 12, True),
         ("spNO.3", "b_8", "Part_A_ME_clip/frame/spNO.3_b_8", 8, 9, 12, False),
     ]
-    assert ("interval not annotated", "spNO.3/b_8") in said(dataset), "the clip's end is the expression's"
+    assert ("interval not annotated", "spNO.3/b_8") in listed(dataset), "the clip's end is the expression's"
 
 
 def test_casme3_known_errors_are_mended(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_mmew_in_folders_of_emotions_or_of_people(tmp_path: Path, by_person: boo
     ]
     assert all(s.cropped and s.fps == 90 for s in dataset)
     assert dataset.samples[2].source.parent.name == "repression", "as the folder of others is called"
-    assert said(dataset) == [
+    assert listed(dataset) == [
         ("apex estimated", "S13/S13-07-001"),
         ("frames out of range", "S14/S14-04-001"),
         ("apex estimated", "S14/S14-04-001"),
@@ -395,7 +395,7 @@ def test_samm_long_has_several_expressions_a_video_and_numbers_with_fractions(tm
         ("007", "007_5_3", "007_5", 11, 13, 16, False, "micro"),
     ]
     assert all(s.label is None and s.fps == 200 for s in dataset)
-    assert said(dataset) == [("frames out of range", "006/006_1_1"), ("apex estimated", "006/006_1_2")]
+    assert listed(dataset) == [("frames out of range", "006/006_1_1"), ("apex estimated", "006/006_1_2")]
     assert dataset.samples[2].action_units == ("10A",)
 
 
@@ -443,7 +443,7 @@ def test_numbers_in_full_width_digits_and_numbers_with_words(tmp_path: Path) -> 
         ("01", "EP01_01", 9, 10, 12, False, ("4", "L12"), "disgust"),
         ("02", "EP01_01", 9, 10, 12, True, ("4",), "disgust"),
     ]
-    assert said(dataset) == [("unread number", "02/EP01_01"), ("apex estimated", "02/EP01_01")]
+    assert listed(dataset) == [("unread number", "02/EP01_01"), ("apex estimated", "02/EP01_01")]
 
 
 def test_a_recording_of_one_frame_cannot_be_used(tmp_path: Path) -> None:
@@ -495,24 +495,24 @@ def test_without_frames_the_error_says_where_what_and_whom_to_ask(name: str, tmp
 @pytest.mark.parametrize("name", WITH_BOOK)
 def test_a_wrong_workbook_is_told_from_a_missing_and_a_damaged_one(name: str, tmp_path: Path) -> None:
     root, reader = MAKE[name](tmp_path / "data"), READERS[name]
-    (found,) = root.glob("*.xlsx")
-    assert found.name == reader.workbook_called
-    copy = root / found.name.replace(".xlsx", "_v9.xlsx")
-    copy.write_bytes(found.read_bytes())
+    (book,) = root.glob("*.xlsx")
+    assert book.name == reader.workbook_called
+    copy = root / book.name.replace(".xlsx", "_v9.xlsx")
+    copy.write_bytes(book.read_bytes())
     error = error_of(name, root)
-    assert f"several workbooks of {reader.title}: {found}" in error and str(copy) in error and "--workbook" in error
-    assert len(read(name, root, workbook=copy)) == len(read(name, root, workbook=found)) > 1
+    assert f"several workbooks of {reader.title}: {book}" in error and str(copy) in error and "--workbook" in error
+    assert len(read(name, root, workbook=copy)) == len(read(name, root, workbook=book)) > 1
     copy.unlink()
 
-    found.write_bytes(b"cut off")
+    book.write_bytes(b"cut off")
     error = error_of(name, root)
-    assert f"cannot read the workbook {found}" in error and "unpack it again" in error
-    fakes.sheet(found, "Tabelle1", [["a note"], ["Name", "Start", "End"], ["x", 1, 2]])
+    assert f"cannot read the workbook {book}" in error and "unpack it again" in error
+    fakes.sheet(book, "Tabelle1", [["a note"], ["Name", "Start", "End"], ["x", 1, 2]])
     error = error_of(name, root)
-    assert str(found) in error and "--workbook" in error
+    assert str(book) in error and "--workbook" in error
     assert "Name, Start, End" in error or "it has Tabelle1" in error, "what was found there"
 
-    found.rename(root / "letter.xlsx")
+    book.rename(root / "letter.xlsx")
     error = error_of(name, root)
     assert f"annotation of {reader.title} was not found in {root}" in error and "letter.xlsx" in error
     assert f"for example, {reader.workbook_called}" in error and "--workbook" in error
@@ -525,11 +525,11 @@ def test_a_wrong_workbook_is_told_from_a_missing_and_a_damaged_one(name: str, tm
 def test_a_workbook_whose_rows_name_no_recording_is_refused(name: str, tmp_path: Path) -> None:
     """Its header is right, but what stands below is written as nobody knows it."""
     root = MAKE[name](tmp_path)
-    (found,) = root.glob("*.xlsx")
+    (book,) = root.glob("*.xlsx")
     if name == "casme-sq":
         rows: Sequence[Row] = [("first", "disgust", 1, 2, 3, 4, "negative", "micro-expression")]
         sheets = {"b": rows, "a": fakes.videos.CASME_SQ_VIDEOS, "c": fakes.videos.CASME_SQ_PEOPLE}
-        fakes.book(found, sheets)
+        fakes.book(book, sheets)
     else:
         header = {
             "casme2": fakes.clips.CASME2_HEADER,
@@ -538,16 +538,16 @@ def test_a_workbook_whose_rows_name_no_recording_is_refused(name: str, tmp_path:
             "casme3": fakes.videos.CASME3_HEADER,
             "mmew": fakes.clips.MMEW_HEADER,
         }[name]
-        fakes.sheet(found, "Sheet1", [header, ["first", "one"]])
+        fakes.sheet(book, "Sheet1", [header, ["first", "one"]])
     error = error_of(name, root)
-    assert f"{found} has no row that names a recording" in error and "first" in error and "--workbook" in error
+    assert f"{book} has no row that names a recording" in error and "first" in error and "--workbook" in error
 
 
 def test_an_old_workbook_says_how_to_save_it(tmp_path: Path) -> None:
     root = fakes.samm(tmp_path, rows=fakes.samm_rows()[:1])
-    (found,) = root.glob("*.xlsx")
-    old = found.with_suffix(".xls")
-    found.unlink()
+    (book,) = root.glob("*.xlsx")
+    old = book.with_suffix(".xls")
+    book.unlink()
     old.write_bytes(bytes.fromhex("D0CF11E0A1B11AE1") + bytes(2048))
     assert "save it as .xlsx" in error_of("samm", root)
 
@@ -571,9 +571,9 @@ def test_the_composite_cannot_tell_two_workbooks_apart(tmp_path: Path) -> None:
     ],
 )
 def test_action_units_of_samm_and_casme3(cell: object, units: tuple[str, ...]) -> None:
-    found = parse_action_units(cell)
-    assert tuple(str(u) for u in found) == units
-    assert parse_action_units("+".join(units)) == found
+    read_units = parse_action_units(cell)
+    assert tuple(str(u) for u in read_units) == units
+    assert parse_action_units("+".join(units)) == read_units
 
 
 # Protocols: counts by hand, from workbooks that were counted, the official list of MEGC 2019, and the authors' lists
