@@ -159,6 +159,7 @@ def serve(
     port: int = 7860,
     engine: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    face: Literal["dlib", "mesh"] = "dlib",
     workers: int = 1,
     max_mb: float = 200,
     max_seconds: float = 120,
@@ -181,6 +182,7 @@ def serve(
         port: Port to listen on.
         engine: A .safetensors file to offer beside mol-lite and classical.
         device: Where networks run.
+        face: Who finds faces and landmarks: dlib, or mesh, whose weights may be used commercially.
         workers: Number of analyses at a time; others wait in a queue.
         max_mb: Largest upload, in millions of bytes.
         max_seconds: Longest video, in seconds.
@@ -193,4 +195,4 @@ def serve(
     from openmer.web.jobs import Limits
 
     limits = Limits(workers, max_mb, max_seconds, keep_minutes)
-    run(ServeSettings(host, port, engine, device, limits), Console(stderr=True))
+    run(ServeSettings(host, port, engine, device, face, limits), Console(stderr=True))

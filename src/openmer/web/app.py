@@ -22,7 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from openmer.choices import Device
+from openmer.choices import Device, FaceModelName
 from openmer.errors import InputError
 from openmer.page import render
 from openmer.web.jobs import Job, Jobs, Limits
@@ -42,6 +42,7 @@ class ServeSettings:
         port: port to listen on.
         engine: a .safetensors file offered beside the engines that come with the package.
         device: where networks run.
+        face: who finds faces and landmarks: `dlib` or `mesh`.
         limits: what is allowed.
     """
 
@@ -49,6 +50,7 @@ class ServeSettings:
     port: int = 7860
     engine: Path | None = None
     device: Device = "auto"
+    face: FaceModelName = "dlib"
     limits: Limits = field(default_factory=Limits)
 
 
@@ -78,7 +80,7 @@ def serve(settings: ServeSettings, console: Console) -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         choices = pool.submit(offered, settings.engine, settings.device).result()
     with private_folder() as folder:
-        jobs = Jobs(folder, settings.limits, settings.device)
+        jobs = Jobs(folder, settings.limits, settings.device, settings.face)
         tempfile.tempdir = str(jobs.uploads)  # nothing is written anywhere else, not even a partial upload
         os.environ |= {
             "GRADIO_ANALYTICS_ENABLED": "False",

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
-from openmer.choices import Device
+from openmer.choices import Device, FaceModelName
 from openmer.errors import InputError
 from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progress, run
 
@@ -97,16 +97,22 @@ class Jobs:
         folder: where results and uploads are kept; private to the server.
         limits: what is allowed.
         device: where networks run.
+        face: who finds faces.
         clock: monotonic time in seconds.
     """
 
     def __init__(
-        self, folder: Path, limits: Limits, device: Device = "auto", clock: Callable[[], float] = time.monotonic
+        self,
+        folder: Path,
+        limits: Limits,
+        device: Device = "auto",
+        face: FaceModelName = "dlib",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.uploads = folder / "uploads"
         self.limits = limits
         self._results = folder / "results"
-        self._device = device
+        self._device, self._face = device, face
         self._clock = clock
         self._jobs: list[Job] = []  # in order of arrival
         self._held: dict[str, set[Path]] = {}  # session -> folders of its uploads; equal files share one
@@ -139,6 +145,7 @@ class Jobs:
                 self.limits.max_seconds,
                 f"results/{token}/",
                 explain,
+                self._face,
             )
             job = Job(session, order, token)
             self._jobs.append(job)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from openmer.choices import Device
+from openmer.choices import Device, FaceModelName
 from openmer.errors import InputError, OpenMERError
 
 RESULT = "result"  # the folder that `analyze` writes
@@ -37,6 +37,7 @@ class Order:
         max_seconds: longer videos are refused.
         links: prefix of the names of the result's files in the page.
         explain: whether to say where the network's decisions come from.
+        face: as in `openmer analyze --face`.
     """
 
     video: Path
@@ -46,6 +47,7 @@ class Order:
     max_seconds: float
     links: str
     explain: bool = False
+    face: FaceModelName = "dlib"
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _analyse(order: Order, send: Callable[[Message], None]) -> None:
     from openmer.video.settings import AnalyzeSettings
     from openmer.web.view import write_page
 
-    settings = AnalyzeSettings(engine=order.engine, device=order.device)
+    settings = AnalyzeSettings(engine=order.engine, device=order.device, face=order.face)
     out = order.folder / RESULT
     explainer = None
     if order.explain and order.engine != CLASSICAL:  # the classical engine has nothing to explain but motion
