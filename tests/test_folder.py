@@ -91,6 +91,21 @@ def test_a_row_longer_than_the_header_is_refused(tmp_path: Path, first: bool) ->
     assert first_row.fps == Fraction(2997, 100) and second_row.onset is None
 
 
+@pytest.mark.parametrize(("one", "other"), [("01", "1"), ("1.0", "1"), ("P3", "p3"), ("p03", "P3"), ("１", "1")])
+def test_one_person_under_two_names_is_refused(tmp_path: Path, one: str, other: str) -> None:
+    """A spreadsheet program makes 1 of 01; each would be a person of their own, on both sides of a split."""
+    with pytest.raises(InputError, match=r"line 3: the subjects .* look like one person"):
+        FolderDataset(table(tmp_path, f"{one},x,a,25", f"{other},y,a,25"))
+    assert len(FolderDataset(table(tmp_path, "p10,x,a,25", "p1,y,a,25", "p100,z,a,25"))) == 3
+
+
+def test_one_picture_is_no_recording(tmp_path: Path) -> None:
+    root = table(tmp_path, "1,x,a/img1.png,25")
+    (root / "a" / "img1.png").write_bytes(b"picture")
+    with pytest.raises(InputError, match="is one picture; give the folder"):
+        FolderDataset(root)
+
+
 def test_the_same_column_twice_and_a_windows_drive_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="more than one column fps"):
         FolderDataset(table(tmp_path, "1,x,a,25,30", header="subject,sample,source,fps,FPS"))

@@ -432,12 +432,14 @@ def test_units_that_became_dates_fractions_or_sums(tmp_path: Path) -> None:
 
 def test_numbers_in_full_width_digits_and_numbers_with_words(tmp_path: Path) -> None:
     rows = [
-        ("０１", "ＥＰ０１_01", None, "９", " 1０ ", "12", None, "４＋Ｌ１２", "Ｄisgust"),
+        ("０１", "ＥＰ０１_01\u200b", None, "９", " 1０\xa0", "12\ufeff", None, "４＋Ｌ１２", "Ｄisgust"),
         (2, "EP01_01", None, 9, "ca. 10", 12, None, 4, "disgust"),
     ]
     plain = [(1, "EP01_01", *rows[0][2:]), rows[1]]
     fakes.casme2(tmp_path, rows=plain)
-    fakes.sheet(tmp_path / "CASME2-coding-20140508.xlsx", "Sheet1", [fakes.clips.CASME2_HEADER, *rows])
+    fakes.sheet(
+        tmp_path / "CASME2-coding-20140508.xlsx", "Sheet1", [("Ｓubject\u200b", *fakes.clips.CASME2_HEADER[1:]), *rows]
+    )
     dataset = read("casme2", tmp_path)
     assert [(s.subject, s.name, *marks(s), s.action_units, s.label) for s in dataset] == [
         ("01", "EP01_01", 9, 10, 12, False, ("4", "L12"), "disgust"),

@@ -24,7 +24,7 @@ from openmer.clip import SIMULATED, Sample
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
 from openmer.facs import read_action_units
-from openmer.media.reader import open_file, picture_stream, read_rate
+from openmer.media.reader import IMAGE_SUFFIXES, open_file, picture_stream, read_rate
 
 TABLE = "samples.csv"
 MARKER = "dataset.json"  # beside it if the simulator wrote both
@@ -77,6 +77,7 @@ class FolderDataset:
         samples: list[Sample] = []
         problems: list[str] = []
         lines: dict[tuple[str, str, str], int] = {}
+        people: dict[str, str] = {}
         rows = 0
         for number, row in _table(path):
             rows += 1
@@ -87,6 +88,12 @@ class FolderDataset:
                 if sample.key in lines:
                     raise InputError(f"the same subject and sample as in line {lines[sample.key]}")
                 lines[sample.key] = number
+                other = people.setdefault(_alike(sample.subject), sample.subject)
+                if other != sample.subject:
+                    raise InputError(
+                        f"the subjects {other!r} and {sample.subject!r} look like one person, who would be on both "
+                        "sides of a split; write the name one way"
+                    )
                 samples.append(sample)
             except InputError as error:
                 problems.append(f"line {number}: {error}")
@@ -109,6 +116,10 @@ class FolderDataset:
         rate = read_rate(_decimal(row["fps"]))
         if source.is_dir():
             _check_pictures(row["source"], source, known)
+        elif source.suffix.lower() in IMAGE_SUFFIXES:
+            raise InputError(
+                f"source {row['source']!r} is one picture; give the folder with all pictures of the recording"
+            )
         else:
             _check_rate(source, rate)
         unread = read_action_units(row.get("action_units", ""))[1]
@@ -213,6 +224,12 @@ def _source(root: Path, written: str) -> Path:
     if not exists:
         raise InputError(f"there is nothing at {source}")
     return source
+
+
+def _alike(subject: str) -> str:
+    """The same for names that a spreadsheet program or a typist makes of one: `01`, `1` and `1.0`; `P3` and `p3`."""
+    plain = unicodedata.normalize("NFKC", subject).casefold()
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"^(\d+)\.0$", r"\1", plain))
 
 
 def _check_pictures(written: str, folder: Path, marks: list[int]) -> None:

@@ -238,7 +238,7 @@ def _table(path: Path, cells: pd.DataFrame, number: int, header: list[str], plac
 
 def _plain(value: Any) -> str:
     """A header in lower case, without quotes and surplus spaces."""
-    return "" if cell(value) is None else " ".join(str(value).replace("'", " ").split()).lower()
+    return "" if cell(value) is None else " ".join(_visible(value).replace("'", " ").split()).lower()
 
 
 def cell(value: Any) -> Any:
@@ -253,7 +253,7 @@ def parse_float(value: Any) -> float | None:
     if isinstance(value, Converted):
         return value.number
     try:
-        number = float(unicodedata.normalize("NFKC", str(value)).strip())
+        number = float(_visible(value))
     except ValueError:
         return None
     return number if math.isfinite(number) else None
@@ -274,4 +274,9 @@ def text(value: Any) -> str:
         return ""
     if isinstance(value, float) and value == int(value):
         return str(int(value))
-    return unicodedata.normalize("NFKC", str(value)).strip()
+    return _visible(value)
+
+
+def _visible(value: Any) -> str:
+    """A cell as it looks: full-width characters as plain ones, without marks that have no width."""
+    return re.sub("[\u200b-\u200f\u2060\ufeff]", "", unicodedata.normalize("NFKC", str(value))).strip()
