@@ -93,6 +93,15 @@ def test_everything_is_written_and_nothing_is_left_over(half_result: tuple[Path,
     assert read_timeline(out / "timeline.json") == timeline
 
 
+def test_one_core_gives_the_same_bytes_as_several(half_face: Path, tmp_path: Path) -> None:
+    for workers in (1, 3):
+        settings = AnalyzeSettings(engine="classical", workers=workers, end_s=0.9)
+        analyze(half_face, tmp_path / str(workers), settings)
+    for name in ("timeline.json", "timeline.csv", "frames.csv", "landmarks.npz", "overlay.mp4"):
+        one, several = ((tmp_path / workers / name).read_bytes() for workers in "13")
+        assert one == several, name
+
+
 def test_where_the_face_is_away_there_is_a_gap(half_result: tuple[Path, Timeline]) -> None:
     out, timeline = half_result
     (gap,) = timeline.gaps
@@ -339,6 +348,7 @@ def test_an_interrupt_leaves_the_older_result(half_face: Path, tmp_path: Path, n
         (("--predictor", "nowhere.dat"), 1, "no landmark predictor"),
         (("--predictor", "nowhere.dat", "--face", "mesh"), 1, "--predictor is a file of dlib's"),
         (("--flow", "raft"), 2, "invalid choice"),
+        (("--workers", "-1"), 1, "number of processor cores"),
         (("--alarms-per-minute", "2", "--engine", "classical"), 1, "needs a network's opinion"),
         (("--live", "0"), 1, "--live replaces VIDEO"),
     ],

@@ -39,6 +39,7 @@ FORBIDDEN: dict[str, set[str]] = {
     },
     "page": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
     "progress": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
+    "threads": {"*"},
     "files": {"models", "datasets", "training", "evaluation", "video", "simulator", "face", "clips"},
 }
 EVERYBODY = {"cli", "web", "__main__"}

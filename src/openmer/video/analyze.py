@@ -1,15 +1,16 @@
 """From a video to a folder with its timeline, tables, overlay and report: the whole video pipeline in one place."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
+from openmer.clip import Array
 from openmer.errors import InputError
 from openmer.face.track import FaceTracker, face_model
 from openmer.files import new_directory
@@ -17,15 +18,15 @@ from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, VideoReader
 from openmer.media.writer import VideoWriter
 from openmer.models.engine import Engine
 from openmer.progress import ProgressCallback, progress
+from openmer.threads import ahead, cores, read_ahead
 from openmer.timeline import Interval, Timeline
 from openmer.video.frame import FrameAnalyzer
 from openmer.video.measurements import Measurements, measurements_of, row_of
-from openmer.video.overlay import FlowCache, OverlayPainter
+from openmer.video.overlay import FlowCache, Image, OverlayPainter
 from openmer.video.recognition import Recognition, engine_of
 from openmer.video.regions import MotionMeter
 from openmer.video.report import (
     Explainer,
-    KeyMoment,
     MomentPictures,
     MomentRow,
     choose_moments,
@@ -108,25 +109,28 @@ def run_analysis(
     With an `explainer` (see `openmer.explain`), the report says for each moment where the network's decision comes
     from, and `explanations.json` is written; `asked_s` are moments, in seconds, to show instead of the strongest.
     """
-    settings = settings or AnalyzeSettings()
-    console = console or Console(quiet=True)
-    reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+    run = _Run(video, settings or AnalyzeSettings(), console or Console(quiet=True), watch)
+    reader = run.reader
     if Path(video).resolve().is_relative_to(Path(out).resolve()):
         raise InputError(f"{video} lies inside {out}, which the result would replace; choose another --out")
-    engine, threshold = engine_of(settings, settings.runtime)
-    settings = replace(settings, expression_threshold=threshold)
+    engine, threshold = engine_of(run.settings, run.settings.runtime)
+    settings = replace(run.settings, expression_threshold=threshold)
     with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=RESULT_FILES) as folder:
         flows = FlowCache(folder / "flow.cache") if settings.overlay else None
         try:
-            measured, recognition = _measure(reader, settings, engine, flows, console, watch)
-            intervals = judged(spot(measured.signals, settings.spotting), recognition, settings.expression_threshold)
+            measured, recognition = _measure(run, engine, flows)
+            intervals = judged(spot(measured.signals, settings.spotting), recognition, threshold)
             timeline = build_timeline(intervals, measured, recognition, _notes(reader), asdict(settings))
             for warning in timeline.provenance["warnings"]:
-                console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
+                run.console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
             asked = [_asked(moment, timeline) for moment in asked_s]
             moments = choose_moments(timeline, measured, 0 if engine is None else engine.frames, asked)
             pictures = MomentPictures(moments, engine, explainer)
-            _draw(reader, measured, recognition, timeline, moments, pictures, flows, folder, console, watch)
+            if flows is not None:
+                painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline, recognition)
+                _draw(run, painter, measured, pictures, flows, folder / "overlay.mp4")
+            elif moments:
+                _collect(run, pictures, max(m.last_frame for m in moments), len(measured.frames))
         finally:
             if flows is not None:
                 flows.close()
@@ -134,12 +138,37 @@ def run_analysis(
         rows: tuple[MomentRow, ...] = ()
         if len(pictures):
             what = "Key moments" if explainer is None else "Explaining"
-            with progress(console, what, len(pictures), "moments/s", watch=watch) as step:
-                rows = pictures.rows(step)
+            with run.progress(what, len(pictures), "moments/s") as step:
+                rows = pictures.rows(step, threads=run.threads if explainer is None else 0)
         if explainer is not None:
             (folder / EXPLANATIONS).write_text(_explanations(rows, timeline) + "\n")
         write_report(folder / "report.html", measured, timeline, rows, overlay=settings.overlay)
     return Analysis(timeline, measured, rows)
+
+
+class _Run:
+    """What all steps of one analysis share."""
+
+    def __init__(
+        self, video: Path | str, settings: AnalyzeSettings, console: Console, watch: ProgressCallback | None
+    ) -> None:
+        self.reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+        self.settings = settings
+        self.console = console
+        workers = settings.workers or cores()
+        self.threads = workers if workers > 1 else 0
+        self._watch = watch
+
+    @property
+    def frames(self) -> Iterator[Frame]:
+        """The frames of the video, read ahead in a thread of their own."""
+        return read_ahead(self.reader, threads=min(1, self.threads))
+
+    def progress(
+        self, what: str, total: int | None, unit: str = "frames/s"
+    ) -> AbstractContextManager[Callable[..., None]]:
+        """A bar for one step."""
+        return progress(self.console, what, total, unit, watch=self._watch)
 
 
 def _asked(moment_s: float, timeline: Timeline) -> Interval:
@@ -183,15 +212,9 @@ def _explanations(rows: Sequence[MomentRow], timeline: Timeline) -> str:
     return json.dumps({"schema": "openmer.explanations/1", **about, "moments": content}, indent=2, allow_nan=False)
 
 
-def _measure(
-    reader: VideoReader,
-    settings: AnalyzeSettings,
-    engine: Engine | None,
-    flows: FlowCache | None,
-    console: Console,
-    watch: ProgressCallback | None,
-) -> tuple[Measurements, Recognition | None]:
+def _measure(run: _Run, engine: Engine | None, flows: FlowCache | None) -> tuple[Measurements, Recognition | None]:
     """The first pass over the video: what is measured in every frame, and what the network says."""
+    settings, reader = run.settings, run.reader
     tracker = FaceTracker(face_model(settings.face, settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
     fps = reader.info.fps
@@ -199,8 +222,9 @@ def _measure(
     if engine is not None:
         network = BatchNetwork(engine, None if fps is None else float(fps), reader.expected_frames)
     try:
-        with progress(console, "Measuring", reader.expected_frames, watch=watch) as step:
-            measured = measure(reader, FrameAnalyzer(tracker, meter, network), flows, step)
+        with run.progress("Measuring", reader.expected_frames) as step:
+            analyzer = FrameAnalyzer(tracker, meter, network)
+            measured = measure(run.frames, analyzer, flows, step, threads=min(1, run.threads))
         return measured, None if network is None else network.finish()
     finally:
         if network is not None:
@@ -212,6 +236,8 @@ def measure(
     analyzer: FrameAnalyzer,
     flows: FlowCache | None = None,
     on_frame: Callable[[], None] = lambda: None,
+    *,
+    threads: int = 0,
 ) -> Measurements:
     """Measure all frames, one at a time.
 
@@ -220,17 +246,19 @@ def measure(
         analyzer: one step of the analysis.
         flows: keeps the flow of every frame for drawing.
         on_frame: called after each frame.
+        threads: 1 looks for faces ahead of the rest, in a thread of its own; 0 does everything here.
 
     Raises:
         InputError: fewer than two frames, no camera's frame rate, or no face in any.
     """
     rows = []
-    for frame in frames:
-        result = analyzer.update(frame)
-        if flows is not None:
-            flows.append(result.motion.flow if result.motion else None)
-        rows.append(row_of(result))
-        on_frame()
+    with closing(ahead(frames, analyzer.locate, threads=threads)) as located_frames:
+        for located in located_frames:
+            result = analyzer.measure(located)
+            if flows is not None:
+                flows.append(result.motion.flow if result.motion else None)
+            rows.append(row_of(result))
+            on_frame()
     if len(rows) < 2:
         count = "was 1" if len(rows) == 1 else f"were {len(rows)}"
         raise InputError(f"motion needs at least 2 frames, but there {count} in the part to analyse")
@@ -249,40 +277,45 @@ def measure(
 
 
 def _draw(
-    reader: VideoReader,
+    run: _Run,
+    painter: OverlayPainter,
     measured: Measurements,
-    recognition: Recognition | None,
-    timeline: Timeline,
-    moments: Sequence[KeyMoment],
     pictures: MomentPictures,
-    flows: FlowCache | None,
-    folder: Path,
-    console: Console,
-    watch: ProgressCallback | None,
+    flows: FlowCache,
+    path: Path,
 ) -> None:
-    """The second pass over the video: key frames for the report and, if flows were kept, the overlay."""
-    if flows is None:
-        if moments:
-            last = max(m.last_frame for m in moments)
-            with progress(console, "Key frames", len(measured.frames), watch=watch) as step:
-                for frame in reader:
-                    pictures.see(frame.index, frame.image)
-                    step()
-                    if frame.index >= last:
-                        break
-        return
-    painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline, recognition)
+    """The second pass over the video, with an overlay: drawing, and key frames for the report."""
     times = measured.signals.times_s
-    rate = Fraction(1 / float(np.median(np.diff(times)))).limit_denominator(1001)
+    rate = Fraction(1 / measured.step_s).limit_denominator(1001)
     rate = min(max(rate, Fraction(1)), Fraction(1000))  # what containers can store; the frames' own times count
-    with (
-        VideoWriter(folder / "overlay.mp4", *painter.size, rate) as writer,
-        progress(console, "Drawing", len(times), watch=watch) as step,
-    ):
-        for row, frame in zip(range(len(times)), reader, strict=False):
+
+    def rows() -> Iterator[tuple[int, Frame, Array]]:
+        for row, frame in zip(range(len(times)), run.frames, strict=False):
             pictures.see(frame.index, frame.image)
-            writer.write(painter.paint(row, frame.image, flows.read(row)), float(times[row] - times[0]))
+            yield row, frame, flows.read(row)
+
+    def paint(item: tuple[int, Frame, Array]) -> Image:
+        row, frame, flow = item
+        return painter.paint(row, frame.image, flow)
+
+    with (
+        VideoWriter(path, *painter.size, rate) as writer,
+        run.progress("Drawing", len(times)) as step,
+        closing(ahead(rows(), paint, threads=run.threads)) as drawn,
+    ):
+        for row, picture in enumerate(drawn):
+            writer.write(picture, float(times[row] - times[0]))
             step()
+
+
+def _collect(run: _Run, pictures: MomentPictures, last: int, total: int) -> None:
+    """The second pass over the video, without an overlay: key frames for the report."""
+    with run.progress("Key frames", total) as step:
+        for frame in run.frames:
+            pictures.see(frame.index, frame.image)
+            step()
+            if frame.index >= last:
+                break
 
 
 def _notes(reader: VideoReader) -> SourceNotes:

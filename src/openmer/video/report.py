@@ -16,6 +16,7 @@ from openmer.face.align import Alignment
 from openmer.media.reader import as_gray
 from openmer.models.engine import Engine
 from openmer.page import figure_svg, image_uri, render, svg_uri
+from openmer.threads import ahead
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.measurements import Measurements
 from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
@@ -143,14 +144,21 @@ class MomentPictures:
             if frame in (i.onset_frame, i.apex_frame, i.offset_frame) or frame in moment.window:
                 self._crops[k, frame] = moment.crops(image)
 
-    def rows(self, on_row: Callable[[], None] = lambda: None) -> tuple[MomentRow, ...]:
-        """The rows that the template shows; `on_row` is called after each."""
+    def rows(self, on_row: Callable[[], None] = lambda: None, *, threads: int = 0) -> tuple[MomentRow, ...]:
+        """The rows that the template shows; `on_row` is called after each.
+
+        An explainer may not run in several `threads`.
+        """
         rows = []
-        for k, moment in enumerate(self._moments):
-            parts = self._measured(k, moment), self._network(k, moment), self._explained(k, moment)
-            rows.append(MomentRow(moment.interval, *parts))
+        for row in ahead(range(len(self._moments)), self._row, threads=threads):
+            rows.append(row)
             on_row()
         return tuple(rows)
+
+    def _row(self, k: int) -> MomentRow:
+        moment = self._moments[k]
+        parts = self._measured(k, moment), self._network(k, moment), self._explained(k, moment)
+        return MomentRow(moment.interval, *parts)
 
     def __len__(self) -> int:
         return len(self._moments)

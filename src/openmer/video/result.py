@@ -160,6 +160,8 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings in a form that JSON can hold; only the name of a path, since folder names can identify people."""
     plain: dict[str, Any] = {}
     for key, value in settings.items():
+        if key == "workers":  # nothing that the result depends on
+            continue
         if isinstance(value, Fraction):
             plain[key] = str(value)
         elif isinstance(value, Path) or key == "engine":

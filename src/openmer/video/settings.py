@@ -104,6 +104,7 @@ class AnalyzeSettings(MeasureSettings):
         end_s: Last second to analyse.
         overlay: Draw overlay.mp4.
         runtime: onnx runs the network in onnxruntime.
+        workers: Processor cores to use; 0 means all. The results are the same.
     """
 
     fps: Annotated[Fraction | None, RATE] = None
@@ -111,6 +112,11 @@ class AnalyzeSettings(MeasureSettings):
     end_s: Annotated[float | None, tyro.conf.arg(name="end")] = None
     overlay: bool = True
     runtime: Runtime = "torch"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"--workers is a number of processor cores, or 0 for all, got {self.workers}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,7 +190,7 @@ class BatchNetwork:
         self._since = 0  # frames added since the first window of the run
         self._waiting: list[tuple[BufferedFrame, ...]] = []
         self._pool = ThreadPoolExecutor(1)
-        self._running: deque[Future[list[WindowPrediction]]] = deque()
+        self._running: deque[Future[None]] = deque()
         self._result = RecognitionBuilder(engine)
 
     def update(self, frame: LocatedFrame) -> None:
@@ -209,7 +209,7 @@ class BatchNetwork:
         """Run the network on the waiting windows, and return everything that it gave."""
         self._submit()
         while self._running:
-            self._take(self._running.popleft().result())
+            self._running.popleft().result()
         self._pool.shutdown()
         return self._result.build(self._silent or TOO_SHORT)
 
@@ -219,13 +219,14 @@ class BatchNetwork:
 
     def _submit(self) -> None:
         if self._waiting:
-            self._running.append(self._pool.submit(predict_windows, self._engine, tuple(self._waiting)))
+            self._running.append(self._pool.submit(self._run, tuple(self._waiting)))
             self._waiting.clear()
         while len(self._running) > 2:
-            self._take(self._running.popleft().result())
+            self._running.popleft().result()
 
-    def _take(self, predictions: Sequence[WindowPrediction]) -> None:
-        for prediction in predictions:
+    def _run(self, windows: Sequence[Sequence[BufferedFrame]]) -> None:
+        """In the thread: what the network says about some windows."""
+        for prediction in predict_windows(self._engine, windows):
             self._result.windows.append(prediction.window(self._engine.record))
             answer = prediction.answer
             if answer.landmarks is None:
