@@ -62,6 +62,7 @@ BENCHMARKS = {
     "flow_bias": _of("flow_bias.py"),
     "interpolation": _of("interpolation.py", trial="--trial"),
     "real_video": _of("real_video.py", "--more {runs}/real", "--seconds 1.2"),
+    "face_models": _of("face_models.py", "--folder {runs}/real", "--folder {runs}/real --seconds 0.4"),
     "implants": _of("implants.py", "--out {runs}/implants", "--out {runs}/implants --trial --engine classical"),
     "analyze": _of("analyze.py", trial="--short 30 --lengths 30 60"),
     "stream": _of("stream.py", trial="--rates 30 --seconds 2"),
