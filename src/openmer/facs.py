@@ -106,7 +106,8 @@ def read_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], str]:
     if cell is None or (isinstance(cell, float) and cell != cell):
         return (), ""
     if isinstance(cell, datetime.date | datetime.time):
-        return (), f"{cell} is a date, as spreadsheet programs make of a cell such as 4-7; write 4+7, as text"
+        day = str(cell).removesuffix(" 00:00:00")
+        return (), f"{day} is a date, as spreadsheet programs make of a cell such as 4-7; write 4+7, as text"
     if isinstance(cell, float) and cell != int(cell):
         return (), f"{cell:g} is a fraction, as spreadsheet programs make of a cell such as 4,7; write 4+7, as text"
     text = str(int(cell)) if isinstance(cell, float) else str(cell)

@@ -218,9 +218,7 @@ class Dataset:
         if number is None and any(c.isdigit() for c in str(cell)):
             self._note("unread number", where, f"the {mark} {str(cell)[:40]!r} is not a frame's number; not used")
         if number is not None and isinstance(cell, Converted) and isinstance(cell.typed, datetime.date | datetime.time):
-            what = (
-                f"the {mark} is stored as the date {cell.typed}, which is day {number} of the calendar; using {number}"
-            )
+            what = f"the {mark} is stored as the date {cell}, which is day {number} of the calendar; using {number}"
             self._note("date read as a number", where, what)
         return number
 

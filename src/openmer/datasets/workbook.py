@@ -42,7 +42,7 @@ class Converted:
     typed: datetime.date | datetime.time | datetime.timedelta | str
 
     def __str__(self) -> str:
-        return str(self.typed)
+        return str(self.typed).removesuffix(" 00:00:00")
 
 
 @dataclass(frozen=True)
