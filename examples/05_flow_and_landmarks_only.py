@@ -16,7 +16,7 @@ import torch
 import tyro
 
 from openmer import load_model
-from openmer.clips.flow import clip_flow, flow_to_colour
+from openmer.clips.flow import clip_flow, flow_to_color
 from openmer.clips.transforms import center_crop, evaluation_input
 from openmer.simulator.generate import SimulateSettings, clip_stream
 
@@ -41,7 +41,7 @@ def main(out: Path | None = None, seed: int = 4242) -> None:
         print(f"{emotion}, flow of {name}: {np.linalg.norm(estimate - exact, axis=1)[moving].mean():.3f} px off")
     print(f"landmarks: {np.linalg.norm(points - (clip.landmarks[1:] - RIM), axis=2).mean():.2f} px off")
 
-    rows = [np.concatenate([flow_to_colour(f, max_px=0.5) for f in fields], 1) for fields in (flow, exact)]
+    rows = [np.concatenate([flow_to_color(f, max_px=0.5) for f in fields], 1) for fields in (flow, exact)]
     cv2.imwrite(str(out / "flow.png"), cv2.cvtColor(np.concatenate(rows, 0), cv2.COLOR_RGB2BGR))
     np.savez_compressed(out / "motion.npz", flow_px=flow, landmarks_px=points, times_s=clip.times_s)
     print(f"look at {out / 'flow.png'}")

@@ -8,7 +8,7 @@ import pytest
 
 from openmer import InputError
 from openmer.choices import FlowMethod
-from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow, optical_strain
+from openmer.clips.flow import color_wheel, draw_arrows, flow_to_color, optical_flow, optical_strain
 
 METHODS = ("tvl1", "dis", "farneback")
 
@@ -56,14 +56,14 @@ def test_strain_by_hand() -> None:
 
 def test_colours_of_the_four_directions() -> None:
     flow = np.array([[[1, 0, -1, 0, 0]], [[0, 1, 0, -1, 0]]], np.float32)  # right, down, left, up, none
-    colours = flow_to_colour(flow, 1.0)[0].tolist()
+    colours = flow_to_color(flow, 1.0)[0].tolist()
     expected = [[255, 0, 0], [127.5, 255, 0], [0, 255, 255], [127.5, 0, 255], [255, 255, 255]]
     np.testing.assert_allclose(colours, expected, atol=0.5)
-    assert flow_to_colour(np.full((2, 1, 1), np.nan, np.float32), 1.0).tolist() == [[[255, 255, 255]]]
+    assert flow_to_color(np.full((2, 1, 1), np.nan, np.float32), 1.0).tolist() == [[[255, 255, 255]]]
 
 
 def test_wheel_and_arrows_show_right_as_red_and_pointing_right() -> None:
-    wheel = colour_wheel(65)
+    wheel = color_wheel(65)
     assert wheel[32, 64].tolist() == [255, 0, 0] and wheel[0, 0].tolist() == [255, 255, 255]
     flow = np.zeros((2, 16, 16), np.float32)
     flow[0, 4, 4] = 1

@@ -20,7 +20,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 
 from openmer import load_model, read_record
 from openmer.clip import Array
-from openmer.clips.flow import flow_to_colour
+from openmer.clips.flow import flow_to_color
 from openmer.clips.transforms import center_crop, evaluation_input
 from openmer.models.f5c import CCC
 from openmer.simulator.generate import SimulateSettings, clip_stream
@@ -185,7 +185,7 @@ def data_flow(sheet: Sheet, seen: Seen) -> None:
     sheet.arrow([(1.2, rows[1] + 7), (1.2, 85), (101, 85), (101, 82)], SHARED, "--")
     sheet.say(58, 83.6, "both raw frames", size=7.5, colour=SHARED)
 
-    sheet.picture(flow_to_colour(seen.flow, 0.6), 115, 71.3, 11)
+    sheet.picture(flow_to_color(seen.flow, 0.6), 115, 71.3, 11)
     sheet.say(120.5, 70, "flow, k to k+1", size=7.5)
     for k, (name, share) in enumerate(seen.probabilities.items()):
         y = 66.3 - 2.2 * k

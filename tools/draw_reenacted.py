@@ -16,7 +16,7 @@ import skimage.data
 from matplotlib.figure import Figure
 
 from openmer.clip import ALIGNED_PX
-from openmer.clips.flow import flow_to_colour
+from openmer.clips.flow import flow_to_color
 from openmer.face.align import align
 from openmer.face.track import FaceTracker, face_model
 from openmer.simulator.facial_motion import draw_expression
@@ -57,7 +57,7 @@ def main(path: Path) -> None:
             difference = np.clip(128 + 4 * (b.astype(int) - a).mean(2), 0, 255).astype(np.uint8)
             flow = _flow(shown, face.landmarks, apex, square.scale)
             row = next(axes)
-            tiles = (a, b, np.stack([difference] * 3, 2), flow_to_colour(flow, SIZE_PX), c)
+            tiles = (a, b, np.stack([difference] * 3, 2), flow_to_color(flow, SIZE_PX), c)
             for axis, tile, title in zip(row, tiles, titles, strict=True):
                 axis.imshow(tile)
                 axis.set(xticks=[], yticks=[])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from openmer.clips.flow import colour_wheel, flow_to_colour
+from openmer.clips.flow import color_wheel, flow_to_color
 from openmer.simulator.facial_motion import EMOTIONS
 from openmer.simulator.recording import draw_person, draw_recording
 
@@ -38,7 +38,7 @@ def emotions(path: Path) -> None:
             raise RuntimeError("an emotion gave no event")
         apex = int(np.abs(small.times_s - event.apex_s).argmin())
         flow, _ = small.flow(0, apex)
-        pictures = (small.image(0), small.image(apex), flow_to_colour(flow / 2, PEAK_PX), large.image(apex))
+        pictures = (small.image(0), small.image(apex), flow_to_color(flow / 2, PEAK_PX), large.image(apex))
         for axis, picture, title in zip(row, pictures, titles, strict=True):
             axis.imshow(picture)
             axis.set_xticks([])
@@ -48,7 +48,7 @@ def emotions(path: Path) -> None:
         units = " + ".join(f"AU {unit}" for unit in event.units)
         row[0].set_ylabel(f"{emotion}\n{units}", fontsize=9)
     wheel = axes[0][2].inset_axes((0.8, 0.0, 0.2, 0.2))
-    wheel.imshow(colour_wheel(64))
+    wheel.imshow(color_wheel(64))
     wheel.set_axis_off()
     figure.savefig(path, dpi=75)
 

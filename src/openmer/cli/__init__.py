@@ -99,8 +99,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        said = ("" if error.filename is None else f"{error.filename}: ") + (error.strerror or str(error))
-        console.print(f"[bold red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
+        reason = ("" if error.filename is None else f"{error.filename}: ") + (error.strerror or str(error))
+        console.print(f"[bold red]error:[/] {escape(reason)}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except OpenMERError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)

@@ -107,7 +107,7 @@ def stacked_motion(flow: Array) -> Array:
     return np.asarray(np.stack(small), np.float32)
 
 
-def flow_to_colour(flow: Array, max_px: float) -> npt.NDArray[np.uint8]:
+def flow_to_color(flow: Array, max_px: float) -> npt.NDArray[np.uint8]:
     """Flow as colour: hue is the direction, saturation the length, white is no motion.
 
     Args:
@@ -125,14 +125,14 @@ def flow_to_colour(flow: Array, max_px: float) -> npt.NDArray[np.uint8]:
     return np.rint(255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).astype(np.uint8)
 
 
-def colour_wheel(size: int) -> npt.NDArray[np.uint8]:
-    """The legend of `flow_to_colour`: a disc of all directions, (size, size, 3) uint8 RGB."""
+def color_wheel(size: int) -> npt.NDArray[np.uint8]:
+    """The legend of `flow_to_color`: a disc of all directions, (size, size, 3) uint8 RGB."""
     half = (size - 1) / 2
     y, x = np.mgrid[:size, :size].astype(np.float32) - np.float32(half)
     y, x = y / half, x / half
     flow = np.stack([x, y])
     flow[:, np.hypot(x, y) > 1] = 0
-    return flow_to_colour(flow, 1.0)
+    return flow_to_color(flow, 1.0)
 
 
 def draw_arrows(

@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from openmer.clip import REENACTED, SIMULATED
-from openmer.clips.flow import colour_wheel, flow_to_colour, optical_flow
+from openmer.clips.flow import color_wheel, flow_to_color, optical_flow
 from openmer.clips.transforms import EVAL, center_crop, transform
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.metrics import Prediction, endpoint_error, landmark_errors, moving_pixels
@@ -112,7 +112,7 @@ def _pages(
         curves=_curves(folder),
         examples=shown,
         about=about,
-        wheel=image_uri(colour_wheel(96)),
+        wheel=image_uri(color_wheel(96)),
         made=made,
     )
     return {
@@ -234,7 +234,7 @@ def examples(model: MOL, data: ClipData, *, count: int = 3) -> list[Illustration
             note = (
                 "" if name == "true flow" or not where.any() else f", EPE {error[where].mean():.3f} px where it moves"
             )
-            pictures.append((name + note, image_uri(_large(flow_to_colour(flow, scale)))))
+            pictures.append((name + note, image_uri(_large(flow_to_color(flow, scale)))))
         if answer.landmarks is not None:
             points = answer.landmarks[0, pair].numpy()
             nme = landmark_errors(points[None], example.landmarks[pair + 1][None])[0]

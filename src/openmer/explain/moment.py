@@ -55,25 +55,25 @@ class Explanation:
     def sentence(self) -> str:
         """The explanation in words."""
         a = self.attribution
-        said = (
-            f"{a.target} {self.probabilities[a.target]:.2f} in this one window: compared with the same face standing "
+        change = (
+            f"{a.target} {self.probabilities[a.target]:.2f} in this window: compared with the same face standing "
             f"still, its log-odds {'rose' if a.moving >= a.still else 'fell'} from {a.still:.1f} to {a.moving:.1f}."
         )
-        inside = sorted(((v, k) for k, v in self.shares.items() if k != ELSEWHERE), reverse=True)[:3]
-        said += f" Of what mattered, {1 - self.shares[ELSEWHERE]:.0%} lies in the twelve regions; the largest parts at "
-        said += ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in inside) + "."
-        return said + self._said_of_units()
+        largest = sorted(((v, k) for k, v in self.shares.items() if k != ELSEWHERE), reverse=True)[:3]
+        places = ", ".join(f"{k.replace('_', ' ')} ({v:.0%})" for v, k in largest)
+        regions = f"The twelve regions hold {1 - self.shares[ELSEWHERE]:.0%} of what mattered, most of it at {places}."
+        return " ".join([change, regions, *self._units_in_words()])
 
-    def _said_of_units(self) -> str:
-        said = ""
+    def _units_in_words(self) -> list[str]:
+        sentences = []
         if self.named is not None:
-            sure = sorted(((p, name) for name, p in self.named.items() if p >= 0.5), reverse=True)
-            shown = ", ".join(f"{_in_words(name)} ({p:.2f})" for p, name in sure)
-            said = f" Action units that the network sees: {shown or 'none'}."
+            likely = sorted(((p, name) for name, p in self.named.items() if p >= 0.5), reverse=True)
+            names = ", ".join(f"{_in_words(name)} ({p:.2f})" for p, name in likely)
+            sentences.append(f"The network names these action units: {names or 'none'}.")
         if not self.units:
-            return said + " Too little moved to name action units from the motion of the regions."
-        named = ", ".join(f"AU{u.unit} {UNIT_NAMES[u.unit]} ({u.px:.1f} px{_side(u)})" for u in self.units)
-        return said + f" Action units that would move the regions in this way: {named}."
+            return [*sentences, "The regions moved too little to name action units from their motion."]
+        names = ", ".join(f"AU{u.unit} {UNIT_NAMES[u.unit]} ({u.px:.1f} px{_side(u)})" for u in self.units)
+        return [*sentences, f"These action units would move the regions in this way: {names}."]
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as plain values, without the maps."""

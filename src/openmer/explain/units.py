@@ -56,8 +56,8 @@ def signatures() -> dict[int, Array]:
 
     def moved(unit: int, right: float, left: float) -> Array:
         pair = (neutral - shift, face.posed(action_weights(unit, right, left)) - shift)
-        seen = [rasterize(camera.project(v), model.mesh_faces, ALIGNED_PX, ALIGNED_PX) for v in pair]
-        flow, _ = exact_flow((seen[0], seen[1]), *pair, model.mesh_faces, camera)
+        drawn = [rasterize(camera.project(v), model.mesh_faces, ALIGNED_PX, ALIGNED_PX) for v in pair]
+        flow, _ = exact_flow((drawn[0], drawn[1]), *pair, model.mesh_faces, camera)
         return 10 * region_flow(flow[:, room:-room, room:-room], points)
 
     return {unit: np.stack([moved(unit, 0.1, 0.0), moved(unit, 0.0, 0.1)]) for unit in ACTION_UNITS}
@@ -82,7 +82,7 @@ def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
         return ()
     fit = Lasso(alpha=SPARSITY * strongest / len(target), positive=True, fit_intercept=False, max_iter=10_000)
     weights = fit.fit(columns, target).coef_.reshape(len(units), 2)
-    found = []
+    likely = []
     for k, unit in enumerate(units):
         part = (columns[:, 2 * k : 2 * k + 2] @ weights[k]).reshape(-1, 2)
         reach = float(np.linalg.norm(part, axis=1).max())
@@ -90,7 +90,7 @@ def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
             sides = signatures()[unit]
             # The simulator's head moves some units on both sides at once, so a side cannot be told.
             share = 0.5 if np.allclose(sides[0], sides[1]) else float(weights[k, 0] / weights[k].sum())
-            found.append(LikelyUnit(unit, reach, share))
-    total = sum(u.px for u in found)
-    found = [u for u in found if u.px >= MIN_SHARE * total]
-    return tuple(sorted(found, key=lambda u: -u.px))
+            likely.append(LikelyUnit(unit, reach, share))
+    total = sum(u.px for u in likely)
+    likely = [u for u in likely if u.px >= MIN_SHARE * total]
+    return tuple(sorted(likely, key=lambda u: -u.px))

@@ -268,7 +268,7 @@ def measure(
             f"the video states {1 / measured.step_s:.3g} frames a second, which no camera records; give its rate with "
             "--fps"
         )
-    if not measured.found.any():
+    if not measured.with_face.any():
         raise InputError(
             f"no face was found in any of {len(rows)} frames; an upright frontal face of at least a sixteenth of the "
             "picture's longer side is needed, not too blurred or compressed"
@@ -291,7 +291,7 @@ def _draw(
 
     def rows() -> Iterator[tuple[int, Frame, Array]]:
         for row, frame in zip(range(len(times)), run.frames, strict=False):
-            pictures.see(frame.index, frame.image)
+            pictures.add(frame.index, frame.image)
             yield row, frame, flows.read(row)
 
     def paint(item: tuple[int, Frame, Array]) -> Image:
@@ -312,7 +312,7 @@ def _collect(run: _Run, pictures: MomentPictures, last: int, total: int) -> None
     """The second pass over the video, without an overlay: key frames for the report."""
     with run.progress("Key frames", total) as step:
         for frame in run.frames:
-            pictures.see(frame.index, frame.image)
+            pictures.add(frame.index, frame.image)
             step()
             if frame.index >= last:
                 break

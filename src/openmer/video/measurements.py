@@ -50,7 +50,7 @@ class Measurements:
         return self.signals.frames
 
     @property
-    def found(self) -> npt.NDArray[np.bool_]:
+    def with_face(self) -> npt.NDArray[np.bool_]:
         """(n,) whether the face was found."""
         return self.signals.track >= 0
 
@@ -69,7 +69,7 @@ class Measurements:
         """Stretches without a face, from the first frame without it to the first that has it again."""
         times = self.signals.times_s
         ends = np.append(times[1:], self.end_s)
-        missing = np.concatenate([[0], (~self.found).astype(np.int8), [0]])
+        missing = np.concatenate([[0], (~self.with_face).astype(np.int8), [0]])
         starts = np.flatnonzero(np.diff(missing) == 1)
         stops = np.flatnonzero(np.diff(missing) == -1)
         return tuple(
@@ -89,7 +89,7 @@ class Measurements:
         columns: dict[str, npt.NDArray[np.generic]] = {
             "frame": self.frames,
             "time_s": np.round(s.times_s, 6),
-            "face_found": self.found,
+            "face_found": self.with_face,
             "track": s.track,
             "face_score": self.scores,
         }
@@ -122,7 +122,7 @@ class Measurements:
             frame=self.frames,
             time_s=self.signals.times_s,
             landmarks_px=self.landmarks,
-            found=self.found,
+            found=self.with_face,
             **network,
         )
 

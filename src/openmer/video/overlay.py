@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from openmer.clip import CROP_PX, NONE, Array
-from openmer.clips.flow import flow_to_colour
+from openmer.clips.flow import flow_to_color
 from openmer.face.align import Alignment
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline, Window
 from openmer.video.measurements import Measurements
@@ -28,7 +28,7 @@ from openmer.video.spotting import region_motion
 Image = npt.NDArray[np.uint8]
 
 # Okabe, Ito: distinguishable with any colour vision.
-COLOURS = {
+COLORS = {
     CANDIDATE: "#d55e00",
     SET_ASIDE: "#f0c9a8",
     BLINK: "#56b4e9",
@@ -36,10 +36,10 @@ COLOURS = {
     NO_FACE: "#dddddd",
 }
 # For the known classes; others get the spare colours.
-CLASS_COLOURS = {NONE: "#eeeeee", "negative": "#0072b2", "positive": "#009e73", "surprise": "#cc79a7"}
-SPARE_COLOURS = ("#e69f00", "#f0e442", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#000000")
+CLASS_COLORS = {NONE: "#eeeeee", "negative": "#0072b2", "positive": "#009e73", "surprise": "#cc79a7"}
+SPARE_COLORS = ("#e69f00", "#f0e442", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#000000")
 NETWORK_RGB = (255, 190, 60)
-FULL_COLOUR_PX = 2.0  # motion drawn in full colour, px of the crop
+FULL_COLOR_PX = 2.0  # motion drawn in full colour, px of the crop
 MAX_SHOWN_PX = 4.0  # the traces are cut off here
 STRIP_HEIGHT = 170
 LEGEND_PX = 150
@@ -132,38 +132,38 @@ class OverlayPainter:
         return np.concatenate([picture, strip])
 
     def _blend_flow(self, picture: Image, flow: Array, alignment: Alignment) -> Image:
-        colour = flow_to_colour(flow, FULL_COLOUR_PX)
+        color = flow_to_color(flow, FULL_COLOR_PX)
         length = np.nan_to_num(np.hypot(flow[0], flow[1]))
-        alpha = 0.65 * np.clip((length - 0.1) / (0.5 * FULL_COLOUR_PX), 0, 1) * _soft_disc(flow.shape[1])
+        alpha = 0.65 * np.clip((length - 0.1) / (0.5 * FULL_COLOR_PX), 0, 1) * _soft_disc(flow.shape[1])
         # From the flow's own pixels to the drawn picture.
         shrink = flow.shape[1] / alignment.size
         matrix = alignment.matrix.copy()
         matrix[:, 2] = (matrix[:, 2] + 0.5) * shrink - 0.5
         matrix[:, :2] *= shrink / self._zoom
         places = cv2.invertAffineTransform(matrix)
-        colour_there = cv2.warpAffine(colour, places, self._picture)
+        color_there = cv2.warpAffine(color, places, self._picture)
         alpha_there = cv2.warpAffine(alpha.astype(np.float32), places, self._picture)[..., None]
-        return np.rint(picture * (1 - alpha_there) + colour_there * alpha_there).astype(np.uint8)
+        return np.rint(picture * (1 - alpha_there) + color_there * alpha_there).astype(np.uint8)
 
-    def _draw_landmarks(self, picture: Image, landmarks: Array, colour: tuple[int, int, int]) -> None:
+    def _draw_landmarks(self, picture: Image, landmarks: Array, color: tuple[int, int, int]) -> None:
         radius = max(1, round(self._picture[1] / 360))
         for x, y in (landmarks + 0.5) * self._zoom - 0.5:
-            cv2.circle(picture, (round(x), round(y)), radius, colour, -1, cv2.LINE_AA)
+            cv2.circle(picture, (round(x), round(y)), radius, color, -1, cv2.LINE_AA)
 
-    def _write_labels(self, picture: Image, time_s: float, found: bool) -> None:
+    def _write_labels(self, picture: Image, time_s: float, with_face: bool) -> None:
         y = 24
-        _write(picture, f"{time_s:.2f} s" + ("" if found else "   no face"), y, "#ffffff")
+        _write(picture, f"{time_s:.2f} s" + ("" if with_face else "   no face"), y, "#ffffff")
         for interval in self._timeline:
             if interval.onset_s <= time_s <= interval.offset_s:
                 y += 24
                 text = f"{interval.label.replace('_', ' ')}: {', '.join(interval.regions[:3])}"
-                _write(picture, text, y, COLOURS.get(interval.label, "#ffffff"))
+                _write(picture, text, y, COLORS.get(interval.label, "#ffffff"))
         window = self._timeline.window_at(time_s)
         if window is not None:
             name = max(window.probabilities, key=window.probabilities.__getitem__)
             if name != NONE and window.probabilities[name] > SURE:
                 text = f"network, trained on {self._trained_on()}: {name} {window.probabilities[name]:.2f}"
-                _write(picture, text, self._picture[1] - 12, class_colours(window.probabilities)[name])
+                _write(picture, text, self._picture[1] - 12, class_colors(window.probabilities)[name])
 
     def _trained_on(self) -> str:
         return str(self._timeline.provenance.get("trained_on", "unknown data")).split(";")[0].split(",")[0]
@@ -192,10 +192,10 @@ class _Between:
         return np.asarray(mixed, np.float32)
 
 
-def class_colours(classes: Iterable[str]) -> dict[str, str]:
+def class_colors(classes: Iterable[str]) -> dict[str, str]:
     """A colour for each class."""
-    spare = iter(SPARE_COLOURS * 10)
-    return {name: CLASS_COLOURS.get(name) or next(spare) for name in classes}
+    spare = iter(SPARE_COLORS * 10)
+    return {name: CLASS_COLORS.get(name) or next(spare) for name in classes}
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class Layer:
     """
 
     name: str
-    colour: str
+    color: str
     below: npt.NDArray[np.float64]
     height: npt.NDArray[np.float64]
 
@@ -223,9 +223,9 @@ def stacked(windows: Sequence[Window]) -> tuple[npt.NDArray[np.float64], float, 
     middles = np.array([w.middle_s for w in windows])
     step = float(np.median(np.diff(middles))) if len(middles) > 1 else windows[0].end_s - windows[0].start_s
     layers, below = [], np.zeros(len(middles))
-    for name, colour in sorted(class_colours(windows[0].probabilities).items(), key=lambda item: item[0] == NONE):
+    for name, color in sorted(class_colors(windows[0].probabilities).items(), key=lambda item: item[0] == NONE):
         height = np.array([w.probabilities[name] for w in windows])
-        layers.append(Layer(name, colour, below, height))
+        layers.append(Layer(name, color, below, height))
         below = below + height
     return middles, step, tuple(layers)
 
@@ -234,7 +234,7 @@ def draw_probabilities(axes: Axes, timeline: Timeline, *, legend: bool = True) -
     """The network's probabilities in each window, as stacked bars that sum to 1, drawn at the windows' middles."""
     middles, step, layers = stacked(timeline.windows)
     for layer in layers:
-        axes.bar(middles, layer.height, step, layer.below, color=layer.colour, label=layer.name, lw=0, align="center")
+        axes.bar(middles, layer.height, step, layer.below, color=layer.color, label=layer.name, lw=0, align="center")
     axes.set_ylim(0, 1)
     axes.set_ylabel("network", fontsize=8)
     axes.tick_params(labelsize=7)
@@ -242,8 +242,8 @@ def draw_probabilities(axes: Axes, timeline: Timeline, *, legend: bool = True) -
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
 
 
-def _write(picture: Image, text: str, y: int, colour: str) -> None:
-    rgb = tuple(int(colour[k : k + 2], 16) for k in (1, 3, 5))
+def _write(picture: Image, text: str, y: int, color: str) -> None:
+    rgb = tuple(int(color[k : k + 2], 16) for k in (1, 3, 5))
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
     cv2.rectangle(picture, (6, y - 18), (14 + width, y + 6), (30, 30, 30), -1)
     cv2.putText(picture, text, (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, rgb, 1, cv2.LINE_AA)
@@ -264,7 +264,7 @@ def draw_marks(axes: Axes, intervals: Sequence[Interval], min_s: float) -> None:
     for interval in intervals:
         width = max(interval.duration_s, min_s)
         start = (interval.onset_s + interval.offset_s - width) / 2
-        axes.axvspan(start, start + width, color=COLOURS.get(interval.label, "#000000"), alpha=0.85, lw=0)
+        axes.axvspan(start, start + width, color=COLORS.get(interval.label, "#000000"), alpha=0.85, lw=0)
 
 
 def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Image, tuple[float, float, float, float]]:
@@ -299,8 +299,8 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
 
 def _legend(timeline: Timeline) -> list[Artist]:
     """What the colours in the strip mean; only those that occur."""
-    there = {interval.label for interval in (*timeline.gaps, *timeline.intervals)}
-    marks = [Patch(color=colour, label=name.replace("_", " ")) for name, colour in COLOURS.items() if name in there]
-    classes = class_colours(timeline.windows[0].probabilities) if timeline.windows else {}
-    said = [Patch(color=colour, label=f"network: {name}") for name, colour in classes.items()]
-    return [*said, *marks, Line2D([], [], color="#555555", lw=0.8, label="each region's motion")]
+    labels = {interval.label for interval in (*timeline.gaps, *timeline.intervals)}
+    marks = [Patch(color=color, label=name.replace("_", " ")) for name, color in COLORS.items() if name in labels]
+    classes = class_colors(timeline.windows[0].probabilities) if timeline.windows else {}
+    probabilities = [Patch(color=color, label=f"network: {name}") for name, color in classes.items()]
+    return [*probabilities, *marks, Line2D([], [], color="#555555", lw=0.8, label="each region's motion")]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from openmer.clip import Array, Gray
-from openmer.clips.flow import colour_wheel, draw_arrows, flow_to_colour, optical_flow
+from openmer.clips.flow import color_wheel, draw_arrows, flow_to_color, optical_flow
 from openmer.face.align import Alignment
 from openmer.media.reader import as_gray
 from openmer.models.engine import Engine
@@ -19,7 +19,7 @@ from openmer.page import figure_svg, image_uri, render, svg_uri
 from openmer.threads import ahead
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.measurements import Measurements
-from openmer.video.overlay import COLOURS, NETWORK_RGB, draw_marks, draw_probabilities
+from openmer.video.overlay import COLORS, NETWORK_RGB, draw_marks, draw_probabilities
 from openmer.video.regions import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.spotting import region_motion
 from openmer.video.windows import predict_crops
@@ -137,7 +137,7 @@ class MomentPictures:
         self._explainer = explainer
         self._crops: dict[tuple[int, int], tuple[Image, Image]] = {}
 
-    def see(self, frame: int, image: Image) -> None:
+    def add(self, frame: int, image: Image) -> None:
         """Take the next frame, (H, W, 3) RGB, and keep what a moment needs of it."""
         for k, moment in enumerate(self._moments):
             i = moment.interval
@@ -195,7 +195,7 @@ class MomentPictures:
             pictures.append((caption, image_uri(magnified(onset[1], flow, further))))
         return [
             *pictures,
-            (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_coloured(flow, reach))),
+            (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_colored(flow, reach))),
             (
                 f"the same as arrows on the onset, {times} times as long",
                 image_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, min_px=0.15 * reach)),
@@ -223,7 +223,7 @@ class MomentPictures:
             joined = _on_face(flow[first:apex].sum(0), moment.landmarks)
             reach = _reach(joined)
             caption = f"the network's flow, full colour = {reach:.1f} px"
-            pictures.append((caption, image_uri(_coloured(joined, reach))))
+            pictures.append((caption, image_uri(_colored(joined, reach))))
         return pictures
 
 
@@ -258,9 +258,9 @@ def magnified(image: Image, flow: Array, times: float) -> Image:
     return np.asarray(cv2.remap(image, from_x, from_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _coloured(flow: Array, reach: float) -> Image:
+def _colored(flow: Array, reach: float) -> Image:
     side = flow.shape[1] * _ZOOM
-    return np.asarray(cv2.resize(flow_to_colour(flow, reach), (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return np.asarray(cv2.resize(flow_to_color(flow, reach), (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
@@ -276,10 +276,10 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     draw_marks(marks, (*timeline.gaps, *timeline.intervals), (end - start) / 400)
     marks.set_yticks([])
     marks.set_xlim(start, end)
-    shown = [*dict.fromkeys(i.label for i in timeline), *([NO_FACE] if timeline.gaps else [])]
-    for label in shown:
-        marks.plot([], [], color=COLOURS.get(label, "#000"), lw=6, label=label.replace("_", " "))
-    if shown:
+    labels = [*dict.fromkeys(i.label for i in timeline), *([NO_FACE] if timeline.gaps else [])]
+    for label in labels:
+        marks.plot([], [], color=COLORS.get(label, "#000"), lw=6, label=label.replace("_", " "))
+    if labels:
         marks.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=9)
 
     grid = on_even_grid(times, region_motion(measured.signals), start, end)
@@ -325,11 +325,11 @@ def write_report(
         blinks=timeline.labelled(BLINK),
         large=timeline.labelled(LARGE_MOTION),
         figure=svg_uri(timeline_figure(measured, timeline)),
-        wheel=image_uri(colour_wheel(96)),
+        wheel=image_uri(color_wheel(96)),
         moments=moments,
-        colours=COLOURS,
+        colors=COLORS,
         frames=len(measured.frames),
-        found=int(measured.found.sum()),
+        found=int(measured.with_face.sum()),
         overlay=overlay,
     )
     path.write_text(page, encoding="utf-8")

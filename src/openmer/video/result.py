@@ -92,7 +92,7 @@ def build_timeline(
             **(provenance_of(CLASSICAL, None) if engine is None else provenance_of(engine.name, engine.record)),
             "caution": CAUTION,
             "warnings": warnings_of(measured, recognition, source),
-            "frames_with_face": int(measured.found.sum()),
+            "frames_with_face": int(measured.with_face.sum()),
             **dropped,
             "settings": _plain(settings),
             "opencv": cv2.__version__,
@@ -104,7 +104,7 @@ def build_timeline(
 def warnings_of(measured: Measurements, recognition: Recognition | None, source: SourceNotes) -> list[str]:
     """What a reader of the result has to know, whole sentences."""
     warnings = []
-    with_face, total = int(measured.found.sum()), len(measured.found)
+    with_face, total = int(measured.with_face.sum()), len(measured.with_face)
     if with_face < total:
         few = "Only " if with_face < total / 2 else ""
         warnings.append(f"{few}{with_face} of {total} frames could be analysed; in the others no face was found.")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from openmer.page import image_uri, render
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.analyze import Analysis
-from openmer.video.overlay import COLOURS, FULL_COLOUR_PX, STRIP_HEIGHT, class_colours, stacked
+from openmer.video.overlay import COLORS, FULL_COLOR_PX, STRIP_HEIGHT, class_colors, stacked
 from openmer.video.regions import REGION_NAMES
 from openmer.video.report import MomentRow, on_even_grid
 from openmer.video.spotting import region_motion
@@ -30,7 +30,7 @@ NAMES = {
     NO_FACE: ("no face", "no face"),
 }
 # The overlay's colours are for dark pictures; on a white page two of them are too pale.
-ON_WHITE = COLOURS | {SET_ASIDE: "#dba878", NO_FACE: "#c9c9c9"}
+ON_WHITE = COLORS | {SET_ASIDE: "#dba878", NO_FACE: "#c9c9c9"}
 WHAT = {
     "report.html": "the whole report on one page",
     "overlay.mp4": "the video with landmarks, flow colours and marks",
@@ -98,10 +98,10 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
         ],
         lanes=lanes(timeline, start, end),
         probabilities=probabilities(timeline, start, end),
-        classes=class_colours(timeline.windows[0].probabilities) if timeline.windows else {},
+        classes=class_colors(timeline.windows[0].probabilities) if timeline.windows else {},
         heat=image_uri(_heat(on_even_grid(times, region_motion(measured.signals), start, end))),
-        ramp=image_uri(_heat(np.linspace(0, FULL_COLOUR_PX, 64, dtype=np.float32)[:, None])),
-        full=FULL_COLOUR_PX,
+        ramp=image_uri(_heat(np.linspace(0, FULL_COLOR_PX, 64, dtype=np.float32)[:, None])),
+        full=FULL_COLOR_PX,
         regions=[name.replace("_", " ") for name in REGION_NAMES],
         ticks=ticks(start, end),
         listed=[i for i in timeline if i.label in (CANDIDATE, SET_ASIDE)],
@@ -163,7 +163,7 @@ def probabilities(timeline: Timeline, start: float, end: float) -> list[tuple[st
     middles, step, layers = stacked(timeline.windows)
     left, width = (middles - step / 2 - start) / (end - start), step / (end - start)
     return [
-        (layer.name, layer.colour, _bars_path(left, 100 * (1 - layer.below), 100 * layer.height, width))
+        (layer.name, layer.color, _bars_path(left, 100 * (1 - layer.below), 100 * layer.height, width))
         for layer in layers
     ]
 
@@ -180,7 +180,7 @@ def _bars_path(
 
 def _heat(motion: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """(columns, rows) px -> (rows, columns, 3) RGB, from white to dark blue; gray where nothing is known."""
-    shades = matplotlib.colormaps[MAP](np.clip(np.nan_to_num(motion.T) / FULL_COLOUR_PX, 0, 1))[..., :3]
+    shades = matplotlib.colormaps[MAP](np.clip(np.nan_to_num(motion.T) / FULL_COLOR_PX, 0, 1))[..., :3]
     shades[np.isnan(motion.T)] = 0.87
     return np.asarray(np.rint(255 * shades), np.uint8)
 
