@@ -1,6 +1,7 @@
 """What the network saw: attributions that add up, regions and units by hand, and the command."""
 
 import json
+import runpy
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -115,6 +116,14 @@ def test_regions_share_the_map_by_their_discs(smiling: tuple[np.ndarray, ...]) -
     shares = region_shares(Attribution("positive", "integrated", 1.0, 0.0, places), points)
     assert shares["mouth_left"] == pytest.approx(0.75) and shares[ELSEWHERE] == pytest.approx(0.25)
     assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_the_file_of_signatures_is_of_todays_head() -> None:
+    script = Path(__file__).parents[1] / "tools" / "build_signatures.py"
+    made = runpy.run_path(str(script))["signatures"]()
+    assert list(made) == list(signatures())
+    for unit, motion in signatures().items():
+        assert np.allclose(motion, made[unit], atol=0.02), f"AU{unit}: run tools/build_signatures.py again"
 
 
 def test_signatures_go_the_way_that_muscles_pull() -> None:

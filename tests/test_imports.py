@@ -21,7 +21,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "models": {"datasets", "training", "evaluation", "video", "simulator", "face", "clips", "exchange"},
     "simulator": {"models", "training", "evaluation", "video", "exchange"},
     "video": {"datasets", "training", "evaluation", "simulator", "exchange", "explain"},
-    "explain": {"datasets", "training", "evaluation", "exchange"},
+    "explain": {"datasets", "training", "evaluation", "exchange", "simulator"},
     "datasets": {"video", "models", "training", "evaluation", "exchange"},
     "training": {"evaluation", "video", "simulator", "face", "exchange"},
     "evaluation": {"video", "simulator", "face", "exchange"},

@@ -8,17 +8,13 @@ Shape legend: R regions, U units.
 
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 
 import numpy as np
+from safetensors.numpy import load_file
 from sklearn.linear_model import Lasso
 
-from openmer.clip import ALIGNED_PX, CROP_PX, Array
-from openmer.simulator.camera import exact_flow, rasterize
-from openmer.simulator.facial_motion import ACTION_UNITS, action_weights
-from openmer.simulator.head import Identity, head_model, landmarks
-from openmer.simulator.recording import face_centre
-from openmer.simulator.render import crop_camera
-from openmer.video.regions import region_flow
+from openmer.clip import Array
 
 MIN_PX = 0.1  # regional motion below which no unit is named
 MIN_SHARE = 0.15  # share of the explained motion below which a unit is not named
@@ -44,23 +40,11 @@ class LikelyUnit:
 def signatures() -> dict[int, Array]:
     """What each unit does to an average face in frontal view: unit -> (2, R, 2) px of the crop, right side and left.
 
-    The simulator's exact flow for a tenth of a full expression, minus what passes for head motion, as in a video.
+    From the simulator's head (`tools/build_signatures.py`); read once.
     """
-    model = head_model()
-    face = Identity(model.mesh_template)
-    neutral = face.vertices
-    shift = face_centre(neutral) * (1, 0, 1)
-    camera = crop_camera(ALIGNED_PX, neutral - shift)
-    room = (ALIGNED_PX - CROP_PX) // 2
-    points = camera.project(landmarks(neutral - shift))[:, :2] - room
-
-    def moved(unit: int, right: float, left: float) -> Array:
-        pair = (neutral - shift, face.posed(action_weights(unit, right, left)) - shift)
-        drawn = [rasterize(camera.project(v), model.mesh_faces, ALIGNED_PX, ALIGNED_PX) for v in pair]
-        flow, _ = exact_flow((drawn[0], drawn[1]), *pair, model.mesh_faces, camera)
-        return 10 * region_flow(flow[:, room:-room, room:-room], points)
-
-    return {unit: np.stack([moved(unit, 0.1, 0.0), moved(unit, 0.0, 0.1)]) for unit in ACTION_UNITS}
+    with resources.as_file(resources.files("openmer.explain") / "signatures.safetensors") as path:
+        motions = load_file(path)
+    return {unit: motions[f"AU{unit}"] for unit in sorted(int(name.removeprefix("AU")) for name in motions)}
 
 
 def likely_units(motion_R2: Array) -> tuple[LikelyUnit, ...]:
