@@ -130,7 +130,7 @@ def test_errors_say_where_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"annotation of CASME II was not found.*--workbook"):
         open_datasets("casme2", tmp_path)
     (tmp_path / "x" / "CASME2-coding-20140508.xlsx").write_bytes(b"no workbook")
-    with pytest.raises(InputError, match=r"cannot read the workbook.*it is no Excel file"):
+    with pytest.raises(InputError, match=r"cannot read the workbook.*it is not an Excel file"):
         open_datasets("casme2", tmp_path)
     with pytest.raises(InputError, match="no dataset 'casme4'; choose casme2"):
         open_datasets("casme4", tmp_path)

@@ -172,7 +172,7 @@ def test_a_byte_order_mark_and_loose_headers_are_read(tmp_path: Path) -> None:
         ("1,x,a,200,,inf,,,", "onset must be the number"),
         ("1,x,a,200,,1.000,,,", "onset must be the number"),  # 1000 in other countries
         ("1,x,a,200,,15.02.1900,,,", "onset must be the number"),
-        ("1,x,a,200,,,,,4.7", "action_units: '4.7' is no action unit"),
+        ("1,x,a,200,,,,,4.7", "action_units: '4.7' is not an action unit"),
     ],
 )
 def test_each_wrong_row_is_named_with_its_line_and_reason(tmp_path: Path, row: str, reason: str) -> None:

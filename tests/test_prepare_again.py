@@ -91,7 +91,7 @@ def test_the_contact_sheet_replaces_no_workbook(
 def test_frame_numbers_that_are_no_numbers_are_refused(tmp_path: Path, cell: str) -> None:
     rows = [(*row[:3], cell, *row[4:]) for row in fakes.casme2_rows()[:4]]
     fakes.casme2(tmp_path, rows=rows)
-    with pytest.raises(InputError, match=r"4 of 4 rows .* is no number .*docs/data\.md"):
+    with pytest.raises(InputError, match=r"4 of 4 rows .* is not a number .*docs/data\.md"):
         open_datasets("casme2", tmp_path)
 
 

@@ -125,7 +125,7 @@ def read_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], str]:
             unread.append(part.strip())
             continue
         units += [_unit(match, certain=not doubtful) for match in matches if _is_active(match)]
-    reason = f"{', '.join(unread)[:60]!r} is no action unit as we know them; write it like R4+L12" if unread else ""
+    reason = f"{', '.join(unread)[:60]!r} is not an action unit in a known form; write it like R4+L12" if unread else ""
     return tuple(units), reason
 
 

@@ -224,7 +224,7 @@ class ClipStore:
                 if not np.isfinite(clip.flow).all():
                     raise InputError(f"{name}: the flow holds values that are not finite")
                 if np.abs(clip.flow).max(initial=0) >= 128:
-                    raise InputError(f"{name}: the flow reaches 128 px, which is no facial motion")
+                    raise InputError(f"{name}: the flow reaches 128 px, which is not a face's motion")
                 arrays[f"flow{number}"] = np.rint(clip.flow / FLOW_STEP_PX).astype(np.int16)
             rows.append(
                 Entry(

@@ -362,9 +362,9 @@ class Dataset:
         if self.in_folders or len(blank) <= MAX_UNREADABLE * len(rows):
             return
         raise InputError(
-            f"the onset or the offset of {len(blank)} of {len(rows)} rows of {self._path} is no number (first: "
+            f"the onset or the offset of {len(blank)} of {len(rows)} rows of {self._path} is not a number (first: "
             f"{blank[0].subject}/{blank[0].name}); formulas have no values until a spreadsheet program has saved the "
-            f"workbook, and words are no numbers. {DOCS} says what the columns hold"
+            f"workbook, and words are not numbers. {DOCS} says what the columns hold"
         )
 
     @property
@@ -375,4 +375,4 @@ class Dataset:
     def _unread(self, cells: Mapping[str, Any]) -> None:
         """Report a row that names no recording: a note, or a name written in a way we do not know."""
         written = [text(v) for v in cells.values() if v is not None]
-        self._note("unread row", ", ".join(written)[:80], "names no recording as we know them; left out")
+        self._note("unread row", ", ".join(written)[:80], "does not name a recording in a known way; left out")

@@ -203,7 +203,7 @@ def _source(root: Path, written: str) -> Path:
     """The recording that a cell names, also with a Windows path's signs or another form of its accents.
 
     Raises:
-        InputError: it is no path, does not exist, or lies outside of the dataset's folder.
+        InputError: it is not a path, does not exist, or lies outside of the dataset's folder.
     """
     if PureWindowsPath(written).drive:
         raise InputError(f"source {written[:80]!r} is a Windows computer's; write it relative to the folder of {TABLE}")
@@ -215,7 +215,7 @@ def _source(root: Path, written: str) -> Path:
         inside, exists = source.is_relative_to(root.resolve()), source.exists()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, a loop of links
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"source {written[:80]!r} is no path: {reason}") from error
+        raise InputError(f"source {written[:80]!r} is not a path: {reason}") from error
     if not inside:
         named = os.path.normpath(root.resolve() / form)
         linked = Path(named).is_relative_to(root.resolve())

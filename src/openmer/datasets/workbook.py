@@ -134,7 +134,7 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
             f"{path} is an old Excel file; open it, save it as .xlsx and give that with --workbook; see {DOCS}"
         ) from error
     except Exception as error:  # pandas and openpyxl raise many kinds
-        reason = "it is no Excel file" if "format cannot be determined" in str(error) else error
+        reason = "it is not an Excel file" if "format cannot be determined" in str(error) else error
         raise InputError(
             f"cannot read the workbook {path}: {reason}; unpack it again, or give another with --workbook. {DOCS} has "
             "the names that are known"
