@@ -32,7 +32,8 @@ from openmer.models.mol import MOL
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings, train
+from openmer.training.loop import Devices, train
+from openmer.training.settings import TrainSettings
 
 CLASSES = ("negative", "none", "positive", "surprise")
 # What is switched off or changed; the graph of `mol-authors` is the one over positions.
@@ -122,7 +123,7 @@ def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: s
         found: dict[str, float] = content["scores"]
         return found
     learn, data = (ClipData(store, store.entries, CLASSES) for store in map(ClipStore, stores))
-    model = train(settings, learn, folder / "run", accelerator=device, devices=1)
+    model = train(settings, learn, folder / "run", on=Devices(device, 1))
     if not isinstance(model, MOL):
         raise TypeError("a MOL is judged here")
     model.to("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -16,7 +16,8 @@ from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.evaluation.evaluate import predict
 from openmer.evaluation.splits import leave_one_subject_out
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings, train
+from openmer.training.loop import train
+from openmer.training.settings import TrainSettings
 
 
 def main(subjects: int = 2, steps: int = 3, batch: int = 4, out: Path | None = None) -> None:

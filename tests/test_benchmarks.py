@@ -23,7 +23,7 @@ from spotting import judge
 from openmer import version
 from openmer.errors import InputError
 from openmer.timeline import Interval, Timeline
-from openmer.training.loop import TrainSettings
+from openmer.training.settings import TrainSettings
 
 
 def interval(onset_s: float, label: str, **opinion: float) -> Interval:

@@ -11,12 +11,13 @@ import torch
 from clipsets import CLASSES, shifting_store
 from openmer.clips.transforms import EVAL
 from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
-from openmer.evaluation.loso import LosoSettings, run_loso
+from openmer.evaluation.loso import run_loso
+from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.models.mol import create_model
 from openmer.models.weights import load_model
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings, train
-from openmer.training.losses import LossSettings
+from openmer.training.loop import Devices, train
+from openmer.training.settings import LossSettings, TrainSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -52,21 +53,21 @@ def test_training_on_a_gpu_is_training_on_a_cpu(data: ClipData, tmp_path: Path) 
 
 
 def losses_of(data: ClipData, out: Path, device: str) -> list[float]:
-    train(NO_DROPOUT, data, out, accelerator=device, devices=1)
+    train(NO_DROPOUT, data, out, on=Devices(device, 1))
     return losses(out)
 
 
 def test_a_run_stopped_on_a_gpu_goes_on_there(data: ClipData, tmp_path: Path) -> None:
     """Dropout too: the random state of the GPU is kept. Sums on a GPU differ from run to run in their last digits."""
     whole = replace(NO_DROPOUT, losses=LossSettings(mer=1.0, flow=2.0, landmarks=3.0))
-    train(whole, data, tmp_path / "undisturbed", accelerator="cuda", devices=1)
-    train(whole, data, tmp_path / "stopped", accelerator="cuda", devices=1, stop_after=2)
-    train(whole, data, tmp_path / "stopped", accelerator="cuda", devices=1)
+    train(whole, data, tmp_path / "undisturbed", on=Devices("cuda", 1))
+    train(whole, data, tmp_path / "stopped", on=Devices("cuda", 1), stop_after=2)
+    train(whole, data, tmp_path / "stopped", on=Devices("cuda", 1))
     np.testing.assert_allclose(losses(tmp_path / "stopped"), losses(tmp_path / "undisturbed"), rtol=0.01)
 
 
 def test_heads_learn_from_views_that_were_encoded_on_a_gpu(data: ClipData, tmp_path: Path) -> None:
-    train(NO_DROPOUT, data, tmp_path / "first", accelerator="cuda", devices=1)
+    train(NO_DROPOUT, data, tmp_path / "first", on=Devices("cuda", 1))
     head = replace(
         NO_DROPOUT,
         init=str(tmp_path / "first" / "model.safetensors"),
@@ -74,7 +75,7 @@ def test_heads_learn_from_views_that_were_encoded_on_a_gpu(data: ClipData, tmp_p
         views=2,
         losses=LossSettings(flow=0.0, landmarks=0.0),
     )
-    train(head, data, tmp_path / "head", accelerator="cuda", devices=1)
+    train(head, data, tmp_path / "head", on=Devices("cuda", 1))
     assert all(np.isfinite(losses(tmp_path / "head")))
 
 
@@ -93,5 +94,5 @@ def judged(model: torch.nn.Module, data: ClipData) -> list[float]:
 
 def test_folds_on_a_gpu(data: ClipData, tmp_path: Path) -> None:
     settings = LosoSettings(training=replace(NO_DROPOUT, steps=1, losses=LossSettings()), split="2")
-    found = run_loso(data.store, data, settings, tmp_path / "loso", device="cuda", workers=2)
+    found = run_loso(data, settings, tmp_path / "loso", on=Workers(device="cuda", workers=2))
     assert found["videos"] == len({e.video for e in data.entries})

@@ -13,8 +13,9 @@ from openmer.clips.transforms import EVAL, STRONG
 from openmer.models.mol import create_model
 from openmer.training.data import ClipData
 from openmer.training.encoded import EncodedClips, FeatureHeads, encode, packed
-from openmer.training.loop import TrainSettings, make_model, train
-from openmer.training.losses import LossSettings
+from openmer.training.loop import train
+from openmer.training.network import make_model
+from openmer.training.settings import LossSettings, TrainSettings
 from terminal import run
 
 HEAD = TrainSettings(
@@ -91,17 +92,18 @@ def test_views_are_changed_differently_and_drawn_from_step_to_step(data: ClipDat
     assert points.shape == (3, 8, 68, 2)
     assert all(np.abs(first[a] - first[b]).max() > 0.01 for a, b in ((0, 1), (0, 2), (1, 2)))
     clips.fill(clips.missing())
-    batches = [clips.training_batch(step, 4, seed=0) for step in (0, 0, 1)]
+    four = TrainSettings(batch=4)
+    batches = [clips.training_batch(step, four) for step in (0, 0, 1)]
     assert torch.equal(batches[0].inputs, batches[1].inputs)
     assert not torch.equal(batches[0].inputs, batches[2].inputs)
     assert batches[0].landmarks.shape == (4, 8, 68, 2)
-    assert batches[0].labels.tolist() == data.training_batch(0, 4, seed=0).labels.tolist()
+    assert batches[0].labels.tolist() == data.training_batch(0, four).labels.tolist()
 
 
 def test_some_pairs_of_a_clip_come_with_their_landmarks(data: ClipData) -> None:
     clips = EncodedClips(data, create_model("mol-lite", num_classes=len(CLASSES)), STRONG, views=1)
     clips.fill(clips.missing())
-    whole, some = (clips.training_batch(0, 4, seed=0, pairs=pairs) for pairs in (0, 2))
+    whole, some = (clips.training_batch(0, replace(LANDMARKS, batch=4, seed=0, pairs=pairs)) for pairs in (0, 2))
     assert some.inputs.shape[:2] == (4, 2) and some.landmarks.shape == (4, 3, 68, 2)
     taken = set()
     for clip in range(4):

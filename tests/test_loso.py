@@ -22,14 +22,15 @@ from openmer.cli import main
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
 from openmer.evaluation import loso
-from openmer.evaluation.loso import LosoSettings, run_loso
+from openmer.evaluation.loso import run_loso
 from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import write_evaluation
+from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.evaluation.summary import read_predictions, summarise
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings
+from openmer.training.settings import TrainSettings
 from terminal import run as terminal
 
 QUICK = TrainSettings(model="off-apexnet", steps=6, batch=4, lr=1e-3, warmup=0, checkpoint_every=2, transforms=EVAL)
@@ -47,14 +48,14 @@ def data(store: ClipStore) -> ClipData:
 
 def run(data: ClipData, settings: LosoSettings, out: Path, **more: object) -> tuple[dict[str, object], list[str]]:
     done: list[str] = []
-    metrics = run_loso(data.store, data, settings, out, device="cpu", on_fold=done.append, **more)  # type: ignore[arg-type]
+    metrics = run_loso(data, settings, out, on=Workers(device="cpu", **more), on_fold=done.append)  # type: ignore[arg-type]
     return metrics, done
 
 
 def test_every_video_is_judged_once_a_seed_by_who_never_saw_its_subject(data: ClipData, tmp_path: Path) -> None:
     metrics, done = run(data, LosoSettings(training=QUICK, seeds=(0, 1)), tmp_path / "out", workers=2)
     assert sorted(done) == sorted(2 * ["shifting/s0", "shifting/s1", "shifting/s2"])
-    rows = [p for path in (tmp_path / "out").rglob("predictions.json") for p in read_predictions(path)]
+    rows = [p for path in (tmp_path / "out").rglob("predictions.json") for p in read_predictions(path, 2)]
     assert sorted((p.seed, p.subject, p.sample) for p in rows) == sorted(
         (seed, f"s{s}", f"v{c}") for seed in (0, 1) for s in range(3) for c in range(4)
     )
@@ -78,16 +79,16 @@ def test_finished_folds_are_not_done_again(data: ClipData, tmp_path: Path) -> No
 
 def test_the_same_clips_under_another_protocol_are_another_evaluation(data: ClipData, tmp_path: Path) -> None:
     settings = LosoSettings(training=QUICK)
-    run_loso(data.store, data, settings, tmp_path / "out", protocol={"name": "samm-3"})
+    run_loso(data, settings, tmp_path / "out", protocol={"name": "samm-3"})
     page = (tmp_path / "out" / "metrics.json").read_text()
-    with pytest.raises(InputError, match=r"another evaluation; what differs: protocol"):
-        run_loso(data.store, data, settings, tmp_path / "out", protocol={"name": "casme2-3"})
+    with pytest.raises(InputError, match=r"other settings or data; what differs: protocol"):
+        run_loso(data, settings, tmp_path / "out", protocol={"name": "casme2-3"})
     assert (tmp_path / "out" / "metrics.json").read_text() == page
 
 
 def test_another_evaluation_in_the_same_folder_is_refused(data: ClipData, tmp_path: Path) -> None:
     run(data, LosoSettings(training=QUICK), tmp_path / "out")
-    with pytest.raises(InputError, match=r"another evaluation; what differs: lr"):
+    with pytest.raises(InputError, match=r"other settings or data; what differs: lr"):
         run(data, LosoSettings(training=replace(QUICK, lr=1e-4)), tmp_path / "out")
     with pytest.raises(InputError, match="what differs: clips, folds"):
         run(data.subset(range(8)), LosoSettings(training=QUICK), tmp_path / "out")
@@ -307,7 +308,7 @@ def test_the_inner_split_leaves_every_class_to_learn_from(data: ClipData, tmp_pa
     training = replace(QUICK, steps=2, validate_every=1)
     for seed in range(6):
         settings = LosoSettings(training=training, inner=0.3, seeds=(seed,))
-        task = loso._task(uneven, settings, settings.folds(uneven)[0], seed, tmp_path, "cpu", None)
+        task = loso._task(uneven, settings, settings.folds(uneven)[0], replace(training, seed=seed), tmp_path, None)
         learn, inner = loso._inner_split(uneven, np.array(task.train), task)
         assert {uneven.entries[k].label for k in learn} == {"left", "right"} and len(inner) == 2
     with pytest.raises(InputError, match="would leave a class without anyone"):
@@ -333,7 +334,7 @@ def test_no_two_trainings_share_a_gpu_while_another_idles(monkeypatch: pytest.Mo
     monkeypatch.setattr(loso, "worker_pool", ThreadPoolExecutor)
     monkeypatch.setattr(loso, "replace", lambda task, **changes: SimpleNamespace(**vars(task) | changes))
     tasks = [SimpleNamespace(fold=str(k)) for k in range(8)]
-    done = list(loso._with_processes(tasks, 0, None, "cuda"))  # type: ignore[arg-type]
+    done = list(loso._with_processes(tasks, Workers(device="cuda")))  # type: ignore[arg-type]
     assert sorted(done) == [t.fold for t in tasks] and most == {"cuda:0": 1, "cuda:1": 1}
 
 

@@ -28,14 +28,16 @@ from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
 from openmer.datasets.folder import FolderDataset
 from openmer.datasets.registry import open_datasets
-from openmer.evaluation.loso import LosoSettings, run_loso
+from openmer.evaluation.loso import run_loso
 from openmer.evaluation.report import write_evaluation
+from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.files import new_directory, write_atomic
 from openmer.models.authors import load_authors_checkpoint
 from openmer.models.mol import create_model
 from openmer.models.weights import load_model, save_model
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings, train
+from openmer.training.loop import Devices, train
+from openmer.training.settings import TrainSettings
 from openmer.video.analyze import analyze
 from openmer.video.settings import AnalyzeSettings
 
@@ -126,10 +128,10 @@ def test_a_checkpoint_to_go_on_from_does_not_run(tmp_path: Path, sprung: Path) -
     store = shifting_store(tmp_path / "store", subjects=2, clips=2)
     data = ClipData(store, store.entries, CLASSES, "motion")
     settings = TrainSettings(model="off-apexnet", steps=2, batch=2, transforms=EVAL)
-    train(settings, data, tmp_path / "run", stop_after=1, accelerator="cpu")
+    train(settings, data, tmp_path / "run", stop_after=1, on=Devices("cpu"))
     (tmp_path / "run" / "checkpoint.pt").write_bytes(saved({"digest": Planted(sprung)}))
     with pytest.raises(InputError, match="never run") as caught:
-        train(settings, data, tmp_path / "run", accelerator="cpu")
+        train(settings, data, tmp_path / "run", on=Devices("cpu"))
     assert "weights_only" not in str(caught.value), "torch's advice to run it is not passed on"
 
 
@@ -231,7 +233,7 @@ def test_a_report_of_an_evaluation_shows_names_as_text(tmp_path: Path) -> None:
     store = ClipStore(store.root)
     data = ClipData(store, store.entries, labels, "motion")
     out = tmp_path / "out"
-    run_loso(store, data, LosoSettings(training=TrainSettings(model="constant")), out, device="cpu")
+    run_loso(data, LosoSettings(training=TrainSettings(model="constant")), out, on=Workers(device="cpu"))
     write_evaluation(out)
     page = (out / "report.html").read_text()
     assert "&lt;script&gt;" in page and len(list(drawings(page))) >= 2

@@ -15,23 +15,18 @@ import torch
 
 from clipsets import CLASSES, shifting_store
 from openmer import InputError, OutputError
-from openmer.cli.training import Training
+from openmer.cli.training import ShortForms
 from openmer.clips.transforms import EVAL, STRONG
 from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
 from openmer.evaluation.metrics import class_scores
 from openmer.models.baselines import STSTNet
 from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.weights import initialise, load_model, read_record, save_model
-from openmer.training.data import ClipData, motion_to_apex
-from openmer.training.loop import PAPER, TrainSettings, _ahead, _readers, learning_rate, make_model, train
-from openmer.training.losses import (
-    LOSSES,
-    LossSettings,
-    classification_loss,
-    flow_loss,
-    landmark_loss,
-    total_loss,
-)
+from openmer.training.data import Batch, ClipData, motion_to_apex
+from openmer.training.loop import Devices, _ahead, _readers, learning_rate, train
+from openmer.training.losses import classification_loss, flow_loss, landmark_loss, total_loss
+from openmer.training.network import make_model
+from openmer.training.settings import LOSSES, PAPER, LossSettings, TrainSettings
 
 LITE = TrainSettings(
     model="mol-lite", steps=4, batch=2, warmup=0, lr=1e-3, log_every=1, checkpoint_every=2, seed=3, transforms=EVAL
@@ -87,7 +82,8 @@ def test_unknown_classes_and_class_weights() -> None:
     only = LossSettings(mer=2.0)
     out = MOLOutput(logits=logits)
     labels = torch.tensor([0, 1])
-    parts = total_loss(out, labels, None, torch.zeros(2, 8, 68, 2), only, torch.tensor([1.0, 3.0]))
+    batch = Batch(torch.zeros(0), labels, None, torch.zeros(2, 8, 68, 2), torch.zeros(2, 0))
+    parts = total_loss(out, batch, only, torch.tensor([1.0, 3.0]))
     expected = (np.log(2) + 3 * np.log(4 / 3)) / 4
     assert parts["mer"].item() == pytest.approx(expected) and parts["loss"].item() == pytest.approx(2 * expected)
     assert set(parts) == {"loss", "mer"}
@@ -102,9 +98,13 @@ def test_the_papers_recipe() -> None:
         1000,
         "constant",
     )
-    whole, own = (Training(recipe="paper", **given).settings(0) for given in ({}, {"batch": 8, "model": "mol-lite"}))
+    whole, own = (ShortForms(recipe="paper").applied(given) for given in ({}, {"batch": 8, "model": "mol-lite"}))
     assert (whole.model, whole.batch) == ("mol", 32) and (own.model, own.batch) == ("mol-lite", 8)
-    assert (Training().settings(0).model, Training().settings(0).batch) == ("mol-lite", 16)
+
+
+def test_the_command_line_has_the_defaults_of_the_settings() -> None:
+    assert ShortForms().applied({}) == TrainSettings()
+    assert (TrainSettings().lr, TrainSettings().batch) == (1.5e-3, 16), "what the shipped weights were begun with"
 
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -119,10 +119,11 @@ def test_every_clip_comes_once_before_any_comes_again(data: ClipData) -> None:
 
 
 def test_batches_repeat_and_differ_by_seed(data: ClipData) -> None:
-    one, same, other = (data.training_batch(1, 2, seed=s) for s in (0, 0, 1))
+    one, same, other = (data.training_batch(1, TrainSettings(batch=2, seed=s)) for s in (0, 0, 1))
     assert torch.equal(one.inputs, same.inputs) and not torch.equal(one.inputs, other.inputs)
-    halves = [data.training_batch(1, 4, seed=0, part=(k, 2)) for k in (0, 1)]
-    whole = data.training_batch(1, 4, seed=0)
+    four = TrainSettings(batch=4)
+    halves = [data.training_batch(1, four, part=(k, 2)) for k in (0, 1)]
+    whole = data.training_batch(1, four)
     assert torch.equal(whole.inputs[0::2], halves[0].inputs) and torch.equal(whole.inputs[1::2], halves[1].inputs)
 
 
@@ -141,7 +142,7 @@ def test_baselines_see_the_motion_up_to_the_largest(data: ClipData) -> None:
     assert motion.shape == (3, 28, 28)
     patch = motion[:, 18:25, 18:25]  # rows and columns 80 to 128 of 144, in the crop's twenty-eighths
     assert np.median(patch[0]) > 2.5 and abs(np.median(patch[1])) < 0.5
-    batch = ClipData(data.store, data.entries, CLASSES, "motion").training_batch(0, 2, seed=0)
+    batch = ClipData(data.store, data.entries, CLASSES, "motion").training_batch(0, TrainSettings(batch=2))
     assert batch.inputs.shape == (2, 3, 28, 28) and batch.flow is None
 
 
@@ -230,8 +231,10 @@ def test_frozen_parts_stay_as_they_are(data: ClipData) -> None:
 
 
 def test_flow_is_learned_from_some_neighbouring_pairs_of_each_clip(data: ClipData, tmp_path: Path) -> None:
-    whole = data.training_batch(0, 4, seed=0, settings=STRONG)
-    some = data.training_batch(0, 4, seed=0, settings=STRONG, pairs=2)
+    only_flow = LossSettings(mer=0, landmarks=0)
+    four = TrainSettings(batch=4, transforms=STRONG, losses=only_flow)
+    whole = data.training_batch(0, four)
+    some = data.training_batch(0, replace(four, pairs=2))
     assert some.inputs.shape[:2] == (4, 3) and whole.flow is not None and some.flow is not None
     starts = []
     for k in range(4):
@@ -240,8 +243,8 @@ def test_flow_is_learned_from_some_neighbouring_pairs_of_each_clip(data: ClipDat
         assert torch.equal(some.landmarks[k], whole.landmarks[k, start : start + 3])
         starts.append(start)
     assert len(set(starts)) > 1
-    assert data.training_batch(0, 4, seed=0, pairs=9).inputs.shape == whole.inputs.shape  # there are only 7
-    settings = replace(LITE, pairs=2, freeze=("backbone", "mer", "landmarks"), losses=LossSettings(mer=0, landmarks=0))
+    assert data.training_batch(0, replace(four, pairs=9)).inputs.shape == whole.inputs.shape  # there are only 7
+    settings = replace(LITE, pairs=2, freeze=("backbone", "mer", "landmarks"), losses=only_flow)
     begun, learned = make_model(settings, CLASSES).state_dict(), train(settings, data).state_dict()
     assert {n.split(".")[0] for n in learned if not torch.equal(learned[n], begun[n])} == {"flow"}
     train(settings, data, tmp_path / "run", stop_after=2)
@@ -360,7 +363,8 @@ def test_learning_rate_by_hand() -> None:
     [({}, 50), ({"steps": 60}, 15), ({"steps": 60, "warmup": 40}, 40), ({"recipe": "paper"}, 0)],
 )
 def test_a_short_training_spends_no_more_than_a_quarter_on_its_warm_up(given: dict[str, Any], steps: int) -> None:
-    assert Training(**given).settings(0).warmup == steps
+    recipe = given.pop("recipe", "openmer")
+    assert ShortForms(recipe=recipe).applied(given).warmup == steps
 
 
 def test_settings_are_checked() -> None:
@@ -425,8 +429,8 @@ import sys
 from pathlib import Path
 from openmer.clips.store import ClipStore
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings, train
-from openmer.training.losses import LossSettings
+from openmer.training.loop import Devices, train
+from openmer.training.settings import LossSettings, TrainSettings
 
 if __name__ == "__main__":
     store = ClipStore(sys.argv[1])
@@ -434,7 +438,7 @@ if __name__ == "__main__":
     settings = TrainSettings(
         model="mol-lite", steps=3, batch=2, warmup=0, log_every=1, losses=LossSettings(mer=0.0, flow=0.0)
     )
-    train(settings, data, Path(sys.argv[2]), devices=2, accelerator="cpu")
+    train(settings, data, Path(sys.argv[2]), on=Devices("cpu", 2))
 """
 
 
@@ -455,4 +459,4 @@ def test_a_batch_smaller_than_the_devices_is_refused(tmp_path: Path, monkeypatch
     store = shifting_store(tmp_path / "store", subjects=1)
     monkeypatch.setattr("lightning.fabric.Fabric.world_size", 2)
     with pytest.raises(InputError, match="leaves some of 2 devices without a clip"):
-        train(TrainSettings(batch=1, steps=1), ClipData(store, store.entries, CLASSES), accelerator="cpu", devices=1)
+        train(TrainSettings(batch=1, steps=1), ClipData(store, store.entries, CLASSES), on=Devices("cpu", 1))

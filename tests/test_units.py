@@ -25,8 +25,9 @@ from openmer.models.weights import load_model, read_record
 from openmer.simulator.generate import draw_sample
 from openmer.timeline import Interval, Timeline, Window
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings, train
-from openmer.training.losses import LossSettings, units_loss
+from openmer.training.loop import train
+from openmer.training.losses import units_loss
+from openmer.training.settings import LossSettings, TrainSettings
 from openmer.video.live import stream
 from openmer.video.recognition import Recognition, mean_probabilities, windows_of
 from openmer.video.settings import StreamSettings

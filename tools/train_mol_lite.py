@@ -51,8 +51,9 @@ from openmer.models.mol import MOL
 from openmer.models.weights import load_model, save_model
 from openmer.progress import progress
 from openmer.training.data import ClipData
-from openmer.training.loop import PREPROCESSING, TrainSettings, train
-from openmer.training.losses import LossSettings
+from openmer.training.loop import train
+from openmer.training.run import PREPROCESSING
+from openmer.training.settings import LossSettings, TrainSettings
 from openmer.version import __version__, commit, cpu_name
 
 TRAINED_ON = "simulated faces; not validated on real micro-expressions"

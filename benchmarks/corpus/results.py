@@ -214,12 +214,12 @@ def _clips(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _runs(root: Path, rng: np.random.Generator) -> Iterator[Case]:
-    from openmer.cli.training import Training, _clip_data
-    from openmer.training.loop import train
+    from openmer.cli.training import Judged, ShortForms, clip_data
+    from openmer.training.loop import Devices, train
 
     made = shifting_store(root / "store", subjects=3, clips=2)
-    settings = Training(model="off-apexnet", steps=2, batch=2, checkpoint_every=1).settings(0)
-    train(settings, _clip_data(made.root, (), settings.kind), root / "whole", stop_after=1, accelerator="cpu")
+    settings = ShortForms().applied({"model": "off-apexnet", "steps": 2, "batch": 2, "checkpoint_every": 1})
+    train(settings, clip_data(made.root, Judged(), settings.kind), root / "whole", stop_after=1, on=Devices("cpu"))
     run = json.loads((root / "whole" / "run.json").read_text())
     checkpoint = (root / "whole" / "checkpoint.pt").read_bytes()
     bad: list[tuple[str, str, bytes]] = [("run.json", *b) for b in damage.of_json(run, rng, leaves=6)][:40:2]
@@ -256,12 +256,14 @@ def _training_checkpoints(root: Path, good: bytes) -> Iterator[tuple[str, bytes]
 
 
 def _evaluations(root: Path, rng: np.random.Generator) -> Iterator[Case]:
-    from openmer.cli.training import Training, _clip_data
-    from openmer.evaluation.loso import LosoSettings, run_loso
+    from openmer.cli.training import Judged, ShortForms, clip_data
+    from openmer.evaluation.loso import run_loso
+    from openmer.evaluation.settings import LosoSettings, Workers
 
     made = shifting_store(root / "store", subjects=3, clips=2)
-    settings = LosoSettings(training=Training(model="constant").settings(0))
-    run_loso(made, _clip_data(made.root, (), settings.training.kind), settings, root / "whole", device="cpu")
+    settings = LosoSettings(training=ShortForms().applied({"model": "constant"}))
+    data = clip_data(made.root, Judged(), settings.training.kind)
+    run_loso(data, settings, root / "whole", on=Workers(device="cpu"))
     bad: list[tuple[str, str, bytes]] = []
     for file in ("metrics.json", "loso.json"):
         content = json.loads((root / "whole" / file).read_text())

@@ -1,4 +1,4 @@
-"""Write results without ever losing an older, good one: write under another name, then rename."""
+"""Files of results: JSON that is checked as it is read, and writing that never loses an older, good result."""
 
 import math
 import secrets
@@ -7,9 +7,43 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from openmer.errors import OutputError
+import msgspec
+
+from openmer.errors import InputError, OutputError
+
+T = TypeVar("T")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Read a JSON file as a value of this type; every type in it is checked, and unknown names are left out.
+
+    Args:
+        path: the file.
+        kind: a dataclass, or whatever else msgspec understands.
+
+    Raises:
+        InputError: the file cannot be read, or something in it is not of its type; names the file and the place.
+    """
+    try:
+        return decode_json(path.read_bytes(), kind)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except InputError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def decode_json(content: str | bytes, kind: type[T]) -> T:
+    """The value that a JSON text holds, checked as in `read_json`.
+
+    Raises:
+        InputError: it is no JSON, or something in it is not of its type; names the place.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(str(error)) from error
 
 
 @contextmanager

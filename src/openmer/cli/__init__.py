@@ -6,7 +6,6 @@ Each verb is a function in the module for its topic; slow imports are inside the
 import difflib
 import inspect
 import os
-import re
 import signal
 import sys
 from dataclasses import is_dataclass
@@ -19,6 +18,7 @@ from rich.markup import escape
 
 from openmer.cli.datasets import data, prepare, prepare_simulated, simulate
 from openmer.cli.networks import bench, import_authors
+from openmer.cli.options import joined
 from openmer.cli.results import export, score
 from openmer.cli.training import loso, report, train
 from openmer.cli.videos import analyze, demo, explain, serve
@@ -57,15 +57,10 @@ def _app(*, brief: bool) -> tyro.extras.SubcommandApp:
     hints = [hint for verb in VERBS for hint in get_type_hints(verb).values() if isinstance(hint, type)]
     settings = {each for hint in hints for each in inspect.getmro(hint) if is_dataclass(each)}
     for described in (*VERBS, *settings):
-        described.__doc__ = _joined(described.__doc__ or "")
+        described.__doc__ = joined(described.__doc__ or "")
     for verb in VERBS:
         app.command(help=(verb.__doc__ or "").splitlines()[0] if brief else None)(verb)
     return app
-
-
-def _joined(docstring: str) -> str:
-    """Put each argument's description on one line; tyro would print its line breaks, and wraps lines itself."""
-    return re.sub(r"\n {8,}(?=\S)", " ", inspect.cleandoc(docstring))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,79 +28,20 @@ import torch
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError, OutputError, to_install
 from openmer.evaluation.evaluate import predict, validation
-from openmer.evaluation.splits import (
-    Fold,
-    check_leak,
-    check_unseen,
-    leave_one_dataset_out,
-    leave_one_subject_out,
-    subject_kfold,
-)
-from openmer.evaluation.summary import predictions_table, read_predictions, summarise
-from openmer.files import without_nan, write_atomic
+from openmer.evaluation.settings import LosoSettings, Workers
+from openmer.evaluation.splits import Fold, check_leak, check_unseen
+from openmer.evaluation.summary import FoldResult, made_by, predictions_table, read_predictions, summarise
+from openmer.files import read_json, without_nan, write_atomic
 from openmer.models.weights import read_record
 from openmer.processes import worker_pool
 from openmer.training.data import ClipData
-from openmer.training.loop import TrainSettings, train
+from openmer.training.loop import Devices, train
+from openmer.training.run import claim_folder
+from openmer.training.settings import TrainSettings
 from openmer.version import __version__, commit, cpu_name
 
+PREDICTIONS = "predictions.json"  # of a finished fold
 SCHEMA = "openmer.loso/1"
-Executor = Literal["processes", "ray"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LosoSettings:
-    """How a model is judged.
-
-    Attributes:
-        training: of every fold.
-        split: `subject` (LOSO), `dataset`, or a number of groups of subjects.
-        seeds: of the repeated runs.
-        inner: share of the training subjects on which the best step is chosen; 0 takes the last step.
-    """
-
-    training: TrainSettings
-    split: str = "subject"
-    seeds: tuple[int, ...] = (0,)
-    inner: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"there must be seeds, all different, got {self.seeds}")
-        if not 0 <= self.inner < 1:
-            raise InputError(f"the inner share must lie between 0 and 1, got {self.inner}")
-        every, steps = self.training.validate_every, self.training.steps
-        if self.inner and (not 0 < every <= steps or self.training.model == "constant"):
-            raise InputError(
-                "an inner split needs steps at which to compare, and a network that learns: validate_every between 1 "
-                f"and the {steps} steps, got {every}"
-            )
-        if every and not self.inner:
-            raise InputError("validate_every compares steps on an inner split of the training people: give inner too")
-        if self.split not in ("subject", "dataset") and not re.fullmatch(r"[0-9]+", self.split):
-            raise InputError(f"split must be subject, dataset, or a number of groups, got {self.split!r}")
-
-    def folds(self, data: ClipData) -> tuple[Fold, ...]:
-        """The folds over labelled clips.
-
-        Raises:
-            InputError: the data cannot be split this way, there is a leak, or a fold would train without a class.
-        """
-        labelled = np.flatnonzero(data.labels >= 0)
-        entries = [data.entries[int(k)] for k in labelled]
-        if self.split == "subject":
-            found = leave_one_subject_out(entries)
-        elif self.split == "dataset":
-            found = leave_one_dataset_out(entries)
-        else:
-            found = subject_kfold(entries, int(self.split))
-        folds = tuple(Fold(f.name, labelled[f.train], labelled[f.test]) for f in found)
-        for fold in folds:
-            absent = set(data.labels[labelled].tolist()) - set(data.labels[fold.train].tolist())
-            if absent:
-                names = ", ".join(data.classes[k] for k in sorted(absent))
-                raise InputError(f"held out {fold.name}: nobody on the training side shows {names}; use other classes")
-        return folds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,34 +58,26 @@ class _Task:
     inner: float
     out: Path
     digest: str
-    threads: int
-    device: str
+    threads: int = 0  # 0 leaves the number as it is
+    device: str = "cpu"  # or cuda:K
 
 
 def run_loso(
-    store: ClipStore,
     data: ClipData,
     settings: LosoSettings,
     out: Path,
     *,
-    executor: Executor = "processes",
-    address: str | None = None,
-    workers: int = 0,
-    device: str = "auto",
+    on: Workers = Workers(),
     protocol: Mapping[str, Any] | None = None,
     on_fold: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train and judge all folds of all seeds, or those left to do; returns the metrics, None where there is no number.
 
     Args:
-        store: of the clips.
         data: the clips, with classes.
         settings: see `LosoSettings`.
         out: the folder.
-        executor: here, or on a Ray cluster.
-        address: of the Ray cluster; a local one by default.
-        workers: runs at a time; 0 means one per GPU, or one on a CPU.
-        device: `cpu`, `cuda` or `auto`.
+        on: where the folds are trained.
         protocol: what the metrics say about the protocol that chose recordings and classes.
         on_fold: called with a fold's name when it ends, immediately for those already finished.
 
@@ -157,19 +90,28 @@ def run_loso(
     if begun is not None:
         check_unseen(begun, str(settings.training.init), data.people)
     weights = None if begun is None else begun.sha256
-    _claim(out, settings, data, folds, None if protocol is None else str(protocol["name"]), weights)
-    tasks = [_task(data, settings, fold, seed, out, device, weights) for seed in settings.seeds for fold in folds]
-    open_tasks = [task for task in tasks if not _is_finished(task)]
-    for task in tasks:
-        if task not in open_tasks:
-            on_fold(task.fold)
-    run = _with_ray if executor == "ray" else _with_processes
-    for name in run(open_tasks, workers, address, device):
+    _claim(
+        out,
+        settings,
+        data,
+        folds,
+        {"protocol": None if protocol is None else str(protocol["name"]), "initial_weights": weights},
+    )
+    tasks = [
+        _task(data, settings, fold, replace(settings.training, seed=seed), out, weights)
+        for seed in settings.seeds
+        for fold in folds
+    ]
+    finished = [task for task in tasks if _is_finished(task)]
+    for task in finished:
+        on_fold(task.fold)
+    run = _with_ray if on.executor == "ray" else _with_processes
+    for name in run([task for task in tasks if task not in finished], on):
         on_fold(name)
-    predictions = [p for task in tasks for p in read_predictions(task.out / "predictions.json", len(data.classes))]
+    predictions = [p for task in tasks for p in read_predictions(task.out / PREDICTIONS, len(data.classes))]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
-    metrics["made_by"] = sorted({_code_of(task) for task in tasks})
+    metrics["made_by"] = sorted({made_by(task.out / PREDICTIONS) for task in tasks})
     if begun is not None:
         metrics["initial_weights"] = {"trained_on": begun.trained_on, "people_are_recorded": begun.people is not None}
     if protocol is not None:
@@ -184,51 +126,26 @@ def run_loso(
 
 
 def _claim(
-    out: Path,
-    settings: LosoSettings,
-    data: ClipData,
-    folds: Sequence[Fold],
-    protocol: str | None,
-    initial_weights: str | None,
+    out: Path, settings: LosoSettings, data: ClipData, folds: Sequence[Fold], more: Mapping[str, str | None]
 ) -> None:
     """Make the folder, or check that it holds this very evaluation; initial weights are compared by their digest."""
     content = {
-        "schema": SCHEMA,
         "settings": json.loads(json.dumps(asdict(settings))),
-        "protocol": protocol,
-        "initial_weights": initial_weights,
+        **more,
         "classes": list(data.classes),
         "store": dict(data.store.settings),
         "clips": data.counts(),
         "folds": [f.name for f in folds],
-        "openmer": __version__,
-        "commit": commit(),
     }
-    same = ("settings", "protocol", "initial_weights", "classes", "store", "clips", "folds")
-    path = out / "loso.json"
-    try:
-        if path.exists():
-            found = json.loads(path.read_text())
-            if not isinstance(found, dict):
-                raise ValueError(f"{path} is no record of an evaluation")
-            changed = [name for name in same if found.get(name) != content[name]]
-            if changed:
-                named = [part for name in changed for part in _differing(name, found.get(name), content[name])]
-                raise InputError(
-                    f"{out} holds another evaluation; what differs: {', '.join(named)}; choose another --out"
-                )
-            return
-        if out.exists() and any(out.iterdir()):
-            raise OutputError(f"{out} holds files but no loso.json, so it is not an evaluation and is left alone")
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(content, indent=2) + "\n")
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {error}; choose another --out, or remove it") from error
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error}") from error
+
+    def differing(before: Mapping[str, Any]) -> str:
+        changed = [name for name in content if before.get(name) != content[name]]
+        return ", ".join(part for name in changed for part in _parts(name, before.get(name), content[name]))
+
+    claim_folder(out, "loso.json", {"schema": SCHEMA, **content}, differing)
 
 
-def _differing(name: str, before: Any, now: Any) -> list[str]:
+def _parts(name: str, before: Any, now: Any) -> list[str]:
     """What differs in a value; for settings, the names of those that differ."""
     if name != "settings" or not isinstance(before, dict):
         return [name]
@@ -239,20 +156,14 @@ def _differing(name: str, before: Any, now: Any) -> list[str]:
 
 
 def _task(
-    data: ClipData,
-    settings: LosoSettings,
-    fold: Fold,
-    seed: int,
-    out: Path,
-    device: str,
-    initial_weights: str | None,
+    data: ClipData, settings: LosoSettings, fold: Fold, training: TrainSettings, out: Path, weights: str | None
 ) -> _Task:
+    """One fold of one seed; `weights` is the digest of the initial ones."""
     store = data.store
-    training = replace(settings.training, seed=seed)
     keys = tuple((e.key, e.number, e.label) for e in data.entries)
     digests = [e.frames_digest for e in data.entries]
     parts: list[Any] = [training.to_json(), store.digest, keys, digests, data.classes, settings.inner]
-    parts += [] if initial_weights is None else [initial_weights]
+    parts += [] if weights is None else [weights]
     digest = digest_of([*parts, fold.name, fold.train.tolist(), fold.test.tolist()])
     return _Task(
         store=store.root.absolute(),
@@ -263,10 +174,8 @@ def _task(
         train=tuple(fold.train.tolist()),
         test=tuple(fold.test.tolist()),
         inner=settings.inner,
-        out=(out / "folds" / f"seed{seed}" / _folder_name(fold.name)).absolute(),
+        out=(out / "folds" / f"seed{training.seed}" / _folder_name(fold.name)).absolute(),
         digest=digest,
-        threads=0,
-        device=device,
     )
 
 
@@ -277,16 +186,9 @@ def _folder_name(fold: str) -> str:
 
 def _is_finished(task: _Task) -> bool:
     try:
-        found = json.loads((task.out / "predictions.json").read_text())
-    except (OSError, ValueError, RecursionError):
+        return read_json(task.out / PREDICTIONS, FoldResult).digest == task.digest
+    except InputError:  # none yet, or cut off as it was written
         return False
-    return isinstance(found, dict) and found.get("digest") == task.digest
-
-
-def _code_of(task: _Task) -> str:
-    """Version and commit of the code that made a finished fold, which an earlier version may have left."""
-    found = json.loads((task.out / "predictions.json").read_text())
-    return f"{found.get('openmer', 'unknown version')}, {found.get('commit') or 'unknown commit'}"
 
 
 def _run_task(task: _Task) -> str:
@@ -300,29 +202,27 @@ def _run_task(task: _Task) -> str:
     check_leak(entries, Fold(task.fold, np.array(task.train), np.array(task.test)))
     learn, inner = _inner_split(data, np.array(task.train), task)
     run = task.out / "run"
-    cuda = task.device.startswith("cuda")
+    kind, _, number = task.device.partition(":")
     model = train(
         task.training,
         data.subset(learn),
         run,
+        on=Devices(kind, [int(number)] if number else 1),
         validate=validation(data.subset(inner)) if len(inner) else None,
-        accelerator="cuda" if cuda else "cpu" if task.device == "cpu" else "auto",
-        devices=[int(task.device.partition(":")[2])] if ":" in task.device else 1,
-    )
-    model.to(task.device if cuda else "cpu")
-    found = predict(model, data.subset(np.array(task.test)), fold=task.fold, seed=task.training.seed)
+    ).to(task.device)
+    predictions = predict(model, data.subset(np.array(task.test)), fold=task.fold, seed=task.training.seed)
     content = {
         "digest": task.digest,
         "openmer": __version__,
         "commit": commit(),
-        "predictions": [asdict(p) for p in found],
+        "predictions": [asdict(p) for p in predictions],
     }
     try:
         task.out.mkdir(parents=True, exist_ok=True)  # the constant guesser leaves no run folder
         log = run / "log.csv"
         if log.exists():
             shutil.copyfile(log, task.out / "log.csv")
-        write_atomic(task.out / "predictions.json", json.dumps(content) + "\n")
+        write_atomic(task.out / PREDICTIONS, json.dumps(content) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write {task.out}: {error.strerror or error}") from error
     shutil.rmtree(run, ignore_errors=True)  # the checkpoint is no longer needed
@@ -337,16 +237,16 @@ def _inner_split(data: ClipData, train_: np.ndarray[Any, Any], task: _Task) -> t
     count = max(1, round(task.inner * len(people)))
     if count >= len(people):
         raise InputError(f"held out {task.fold}: {len(people)} training subjects are too few for an inner split")
-    shown: dict[tuple[str, str], set[int]] = {person: set() for person in people}
+    shows: dict[tuple[str, str], set[int]] = {person: set() for person in people}
     for k in train_:
-        shown[data.entries[int(k)].person].add(int(data.labels[k]))
-    left = Counter(label for labels in shown.values() for label in labels)
+        shows[data.entries[int(k)].person].add(int(data.labels[k]))
+    left = Counter(label for labels in shows.values() for label in labels)
     chosen: set[tuple[str, str]] = set()
     for k in np.random.default_rng([task.training.seed, 5]).permutation(len(people)):
         person = people[int(k)]
-        if len(chosen) < count and all(left[label] > 1 for label in shown[person]):  # somebody shows each class still
+        if len(chosen) < count and all(left[label] > 1 for label in shows[person]):  # somebody shows each class still
             chosen.add(person)
-            left -= Counter(shown[person])
+            left -= Counter(shows[person])
     if len(chosen) < count:
         raise InputError(
             f"held out {task.fold}: an inner split of {count} people would leave a class without anyone to learn it "
@@ -356,12 +256,11 @@ def _inner_split(data: ClipData, train_: np.ndarray[Any, Any], task: _Task) -> t
     return train_[~inside], train_[inside]
 
 
-def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, device: str) -> Iterator[str]:
-    del address
+def _with_processes(tasks: Sequence[_Task], on: Workers) -> Iterator[str]:
     if not tasks:
         return
-    gpus = _gpus(device)
-    workers = min(workers or max(1, gpus), len(tasks))
+    gpus = _gpus(on.device)
+    workers = min(on.workers or max(1, gpus), len(tasks))
     threads = max(1, torch.get_num_threads() // workers)  # OMP_NUM_THREADS counts
     free = deque(f"cuda:{k % gpus}" if gpus else "cpu" for k in range(workers))  # where the next fold may run
     if workers == 1:  # a process of its own would only take time to start
@@ -387,7 +286,7 @@ def _with_processes(tasks: Sequence[_Task], workers: int, address: str | None, d
             raise
 
 
-def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device: str) -> Iterator[str]:
+def _with_ray(tasks: Sequence[_Task], on: Workers) -> Iterator[str]:
     """Each fold is a Ray task; if its worker dies it is retried, from its checkpoint if the folder is shared."""
     try:
         import ray
@@ -395,11 +294,11 @@ def _with_ray(tasks: Sequence[_Task], workers: int, address: str | None, device:
         raise InputError(f"Ray is not installed; {to_install('cluster', 'ray')}, or omit --executor") from error
     if not tasks:
         return
-    gpus = _gpus(device)
+    gpus = _gpus(on.device)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report usage to its makers
     ray.init(
-        address=address,
-        num_cpus=None if address else (workers or None),
+        address=on.address,
+        num_cpus=None if on.address else (on.workers or None),
         include_dashboard=False,
         log_to_driver=False,
         ignore_reinit_error=True,

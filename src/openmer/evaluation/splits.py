@@ -5,13 +5,15 @@ A person is identified by (dataset, subject): all clips of a person stay togethe
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from openmer.errors import InputError
-from openmer.models.weights import ModelCard
+
+if TYPE_CHECKING:
+    from openmer.models.weights import ModelCard
 
 Indices = npt.NDArray[np.int64]
 
@@ -101,7 +103,7 @@ def check_leak(clips: Sequence[Clipped], fold: Fold) -> None:
             )
 
 
-def check_unseen(record: ModelCard, name: str, people: Iterable[tuple[str, str]]) -> None:
+def check_unseen(record: "ModelCard", name: str, people: Iterable[tuple[str, str]]) -> None:
     """Refuse to judge on people whom the weights have seen.
 
     Args:

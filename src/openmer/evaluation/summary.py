@@ -2,9 +2,8 @@
 
 import csv
 import io
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from openmer.clip import NONE
 from openmer.errors import InputError
 from openmer.evaluation.metrics import ClassScores, Prediction, bootstrap, class_scores, detection_scores, spread
+from openmer.files import read_json
 
 
 def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -58,11 +58,11 @@ def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: 
 def _guessed(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
     """The scores of answering the most frequent class for every video."""
     frequent = counts.sum(1)
-    found = {"class": classes[int(frequent.argmax())], "scores": _always(frequent).summary()}
+    guess = {"class": classes[int(frequent.argmax())], "scores": _always(frequent).summary()}
     if NONE in classes:
         none = int(frequent[list(classes).index(NONE)])
-        found["detection"] = _always(np.array([none, int(frequent.sum()) - none])).summary()
-    return found
+        guess["detection"] = _always(np.array([none, int(frequent.sum()) - none])).summary()
+    return guess
 
 
 def _always(frequent: npt.NDArray[np.int64]) -> ClassScores:
@@ -79,35 +79,50 @@ def _of_dataset(of_seeds: Sequence[Sequence[Prediction]], classes: int) -> dict[
     return {"videos": len(of_seeds[0]), **named}
 
 
-def read_predictions(path: Path, classes: int | None = None) -> list[Prediction]:
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """What a finished fold wrote.
+
+    Attributes:
+        digest: of everything that it depends on.
+        predictions: one for each video.
+        openmer: the version that made it.
+        commit: likewise.
+    """
+
+    digest: str
+    predictions: tuple[Prediction, ...]
+    openmer: str = "unknown version"
+    commit: str | None = None
+
+
+def made_by(path: Path) -> str:
+    """Version and commit of the code that made a finished fold, which an earlier version may have left."""
+    fold = read_json(path, FoldResult)
+    return f"{fold.openmer}, {fold.commit or 'unknown commit'}"
+
+
+def read_predictions(path: Path, classes: int) -> tuple[Prediction, ...]:
     """The rows that a finished fold wrote.
 
     Args:
         path: of its predictions.json.
-        classes: how many there are, if known.
+        classes: how many there are.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     try:
-        rows = json.loads(path.read_text())["predictions"]
-        return [_prediction(row, classes) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(
-            f"cannot read the predictions {path}: {error}; remove the file and openmer loso will make them again"
-        ) from error
-
-
-def _prediction(row: Mapping[str, Any], classes: int | None) -> Prediction:
-    found = Prediction(**{**row, "probabilities": tuple(float(p) for p in row["probabilities"])})
-    names = (found.dataset, found.subject, found.sample, found.fold)
-    whole = (found.truth, found.clips, found.seed)
-    if not all(isinstance(name, str) for name in names) or not all(type(number) is int for number in whole):
-        raise TypeError(f"names must be text and numbers whole, got {[*names, *whole]!r:.80}")
-    known = len(found.probabilities) if classes is None else classes
-    if not 0 <= found.truth < known or len(found.probabilities) != known or not np.isfinite(found.probabilities).all():
-        raise ValueError(f"{found.sample:.40} has a class or probabilities that do not fit {known} classes")
-    return found
+        rows = read_json(path, FoldResult).predictions
+    except InputError as error:
+        raise InputError(f"{error}; remove the file and openmer loso will make them again") from error
+    for row in rows:
+        if not 0 <= row.truth < classes or len(row.probabilities) != classes:
+            raise InputError(
+                f"cannot read the predictions {path}: {row.sample:.40} has a class or probabilities that do not fit "
+                f"{classes} classes; remove the file and openmer loso will make them again"
+            )
+    return rows
 
 
 def predictions_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:

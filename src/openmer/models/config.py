@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from openmer.errors import InputError
-from openmer.models.f5c import Graph
 
+Graph = Literal["channels", "positions"]  # what the nodes of the graph are, see `CCC`
 Head = Literal["mer", "flow", "landmarks", "units"]
 HEADS: tuple[Head, ...] = get_args(Head)
 CLIP_HEADS: frozenset[Head] = frozenset({"mer", "units"})  # read a whole clip; the others read pairs

@@ -7,13 +7,11 @@ Shape legend: B frames (batch, time and pairs folded together), C channels, S si
 positions, K neighbours.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Graph = Literal["channels", "positions"]
+from openmer.models.config import Graph
 
 
 def circular_conv_rows(x_BCSS: Tensor, kernel_CS: Tensor, bias_C: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,9 @@ from torch import Tensor
 from openmer.clip import Array
 from openmer.clips.flow import optical_flow, stacked_motion
 from openmer.clips.store import ClipStore, Entry, StoredClip
-from openmer.clips.transforms import EVAL, TRAIN, TransformSettings, center_crop, transform
+from openmer.clips.transforms import EVAL, TransformSettings, center_crop, transform
 from openmer.errors import InputError
-
-Balance = Literal["none", "weights", "sampler"]
-Kind = Literal["clip", "motion"]
+from openmer.training.settings import Balance, Kind, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,8 @@ class ClipData:
 
     def counts(self) -> dict[str, int]:
         """Clips of each class, in the order of the classes."""
-        found = Counter(self.labels.tolist())
-        return {name: found[k] for k, name in enumerate(self.classes)}
+        counts = Counter(self.labels.tolist())
+        return {name: counts[k] for k, name in enumerate(self.classes)}
 
     @property
     def people(self) -> set[tuple[str, str]]:
@@ -122,30 +119,32 @@ class ClipData:
     def training_batch(
         self,
         step: int,
-        batch: int,
+        settings: TrainSettings,
         *,
-        seed: int,
-        balance: Balance = "none",
-        settings: TransformSettings = TRAIN,
         part: tuple[int, int] = (0, 1),
         flow: bool = True,
         units: Sequence[int] = (),
-        pairs: int = 0,
     ) -> Batch:
-        """The batch of a step, cropped and augmented at random; of several devices, each takes its `part` (k of n).
+        """The batch of a step, cropped and augmented at random.
 
-        Without `flow`, none is read, which is faster where none is learned; everything else is the same. `units` are
-        the action units to report. With `pairs`, only that many neighbouring pairs of each clip, from anywhere in it.
+        Args:
+            step: from 0.
+            settings: of the run: batch, seed, balance, transforms, and pairs: if above 0, only that many neighbouring
+                pairs of each clip, from anywhere in it.
+            part: of several devices, each takes its part (k of n).
+            flow: without it none is read, which is faster where none is learned; everything else is the same.
+            units: action units to report.
         """
-        places = self.chosen(step, batch, seed=seed, balance=balance)
-        mine = range(part[0], batch, part[1])
+        seed = settings.seed
+        places = self.chosen(step, settings.batch, seed=seed, balance=settings.balance)
+        mine = range(part[0], settings.batch, part[1])
         rngs = [np.random.default_rng([seed, step, k, 4]) for k in mine]
-        whole = self._batch(places[mine], rngs, settings, flow, units)
-        if not pairs or self.kind == "motion":
+        whole = self._batch(places[mine], rngs, settings.transforms, flow, units)
+        if not settings.pairs or self.kind == "motion":
             return whole
-        last = max(0, whole.inputs.shape[1] - 1 - pairs)
+        last = max(0, whole.inputs.shape[1] - 1 - settings.pairs)
         starts = [int(np.random.default_rng([seed, step, k, 7]).integers(last + 1)) for k in mine]
-        return _cut(whole, starts, pairs)
+        return _cut(whole, starts, settings.pairs)
 
     def evaluation_batch(self, indices: Sequence[int] | npt.NDArray[np.int64], units: Sequence[int] = ()) -> Batch:
         """These clips, centre-cropped and not augmented."""
@@ -161,10 +160,12 @@ class ClipData:
         units: Sequence[int] = (),
     ) -> Batch:
         labels = torch.from_numpy(self.labels[indices])
-        shown = self.shown(indices, units)
+        unit_labels = self.unit_labels(indices, units)
         if self.kind == "motion":
             motions = [self._changed_motion(int(k), settings, rng) for k, rng in zip(indices, rngs, strict=True)]
-            return Batch(torch.from_numpy(np.stack(motions)), labels, None, torch.zeros(len(indices), 1, 68, 2), shown)
+            return Batch(
+                torch.from_numpy(np.stack(motions)), labels, None, torch.zeros(len(indices), 1, 68, 2), unit_labels
+            )
         read = [self.store.read(self.entries[int(k)], flow=flow) for k in indices]
         examples = [transform(clip, settings, rng) for clip, rng in zip(read, rngs, strict=True)]
         flows = [e.flow for e in examples if e.flow is not None]
@@ -173,13 +174,13 @@ class ClipData:
             labels,
             torch.from_numpy(np.stack(flows)) if len(flows) == len(examples) else None,
             torch.from_numpy(np.stack([e.landmarks for e in examples])),
-            shown,
+            unit_labels,
         )
 
-    def shown(self, indices: npt.NDArray[np.int64], units: Sequence[int]) -> Tensor:
+    def unit_labels(self, indices: npt.NDArray[np.int64], units: Sequence[int]) -> Tensor:
         """(B, U) whether these clips show each of the action units, NaN where unknown."""
-        there = [self.entries[int(k)].units for k in indices]
-        rows = [[math.nan if known is None else float(unit in known) for unit in units] for known in there]
+        labels = [self.entries[int(k)].units for k in indices]
+        rows = [[math.nan if known is None else float(unit in known) for unit in units] for known in labels]
         return torch.tensor(rows, dtype=torch.float32)
 
     def _changed_motion(self, index: int, settings: TransformSettings, rng: np.random.Generator) -> Array:

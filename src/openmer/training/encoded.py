@@ -29,11 +29,11 @@ from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 from openmer.models.config import CHANNELS, CLIP_HEADS, Head, belongs_to
 from openmer.models.mol import MOL, Encoded, MOLOutput
-from openmer.training.data import Balance, Batch, ClipData
+from openmer.training.data import Batch, ClipData
+from openmer.training.settings import TrainSettings
 
 VERSION = 2  # of the stored files
 POINTS = "-points"
-ENCODED_HEADS = frozenset[Head]({"mer", "landmarks", "units"})  # flow reads the frames too
 N = TypeVar("N", np.float16, np.float32)
 # Settings of the config that do not affect the backbone's features.
 OF_HEADS = ("preset", "num_classes", "flow", "landmarks", "flow_head", "landmark_head", "landmark_blocks", "units")
@@ -60,8 +60,8 @@ class EncodedClips:
 
     def missing(self) -> list[Entry]:
         """The clips that are not encoded yet."""
-        there = set(self._root.glob("*.npy"))
-        return [e for e in self._data.entries if not {self._path(e), self._path(e, POINTS)} <= there]
+        files = set(self._root.glob("*.npy"))
+        return [e for e in self._data.entries if not {self._path(e), self._path(e, POINTS)} <= files]
 
     def fill(self, entries: Sequence[Entry], step: Callable[[], None] = lambda: None) -> None:
         """Encode these clips.
@@ -82,25 +82,18 @@ class EncodedClips:
             raise OutputError(f"cannot write encoded clips to {self._root}: {error.strerror or error}") from error
 
     def training_batch(
-        self,
-        step: int,
-        batch: int,
-        *,
-        seed: int,
-        balance: Balance = "none",
-        part: tuple[int, int] = (0, 1),
-        units: Sequence[int] = (),
-        pairs: int = 0,
+        self, step: int, settings: TrainSettings, *, part: tuple[int, int] = (0, 1), units: Sequence[int] = ()
     ) -> Batch:
         """The clips of `ClipData.training_batch`, one view of each; `inputs` are (B, P, 2 C + M, S, S).
 
-        With `pairs`, only that many of each clip, drawn at random.
+        With `settings.pairs`, only that many of each clip, drawn at random.
 
         Raises:
             InputError: an encoded clip is damaged.
         """
-        mine = range(part[0], batch, part[1])
-        places = self._data.chosen(step, batch, seed=seed, balance=balance)[mine]
+        seed, pairs = settings.seed, settings.pairs
+        mine = range(part[0], settings.batch, part[1])
+        places = self._data.chosen(step, settings.batch, seed=seed, balance=settings.balance)[mine]
         views = [int(np.random.default_rng([seed, step, k, 5]).integers(self._views)) for k in mine]
         drawn = [(self._data.entries[int(k)], view) for k, view in zip(places, views, strict=True)]
         features = [self._read(self._path(entry), view, np.float16, 5) for entry, view in drawn]
@@ -115,7 +108,7 @@ class EncodedClips:
             torch.from_numpy(self._data.labels[places]),
             None,
             torch.from_numpy(np.stack(points)),
-            self._data.shown(places, units),
+            self._data.unit_labels(places, units),
         )
 
     def _encode(self, entry: Entry, device: torch.device) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
@@ -194,4 +187,4 @@ def _digest(model: MOL, settings: TransformSettings, views: int) -> str:
     return digest_of([VERSION, total.hexdigest(), made_of, asdict(settings), views])
 
 
-__all__ = ["ENCODED_HEADS", "EncodedClips", "FeatureHeads", "encode", "packed"]
+__all__ = ["EncodedClips", "FeatureHeads", "encode", "packed"]

@@ -3,51 +3,14 @@
 Shape legend: B clips, P = T - 1 pairs, H rows, W columns.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from openmer.errors import InputError
 from openmer.models.config import HEADS
 from openmer.models.mol import MOLOutput
-
-FlowLoss = Literal["mse", "epe", "relative"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossSettings:
-    """Which losses are used, and their weights in the sum.
-
-    Attributes:
-        mer: weight of the cross-entropy.
-        flow: weight of the flow's loss.
-        landmarks: weight of the landmarks' loss.
-        units: weight of the action units' loss.
-        flow_kind: `mse` (the authors'), `epe` (end-point error) or `relative` (end-point error where things move).
-        label_smoothing: of the cross-entropy.
-    """
-
-    mer: float = 1.0
-    flow: float = 1.0
-    landmarks: float = 1.0
-    units: float = 1.0
-    flow_kind: FlowLoss = "relative"
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        if min(self.mer, self.flow, self.landmarks, self.units) < 0 or not 0 <= self.label_smoothing < 1:
-            raise InputError(f"weights of losses must not be negative: {self}")
-
-
-# `paper`: the weights in the README of the authors' code, whose landmark loss, with weight 0.1, sums over 7 frames
-# where ours takes the mean. `openmer`: ours.
-LOSSES = {
-    "paper": LossSettings(mer=1.0, flow=10.0, landmarks=0.7, flow_kind="mse"),
-    "openmer": LossSettings(mer=1.0, flow=2.0, landmarks=3.0, flow_kind="relative"),
-}
+from openmer.training.data import Batch
+from openmer.training.settings import FlowLoss, LossSettings
 
 
 def classification_loss(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
@@ -101,42 +64,33 @@ def units_loss(logits: Tensor, shown: Tensor) -> Tensor:
 
 
 def total_loss(
-    out: MOLOutput,
-    labels: Tensor,
-    flow: Tensor | None,
-    landmarks: Tensor,
-    settings: LossSettings,
-    class_weights: Tensor | None = None,
-    units: Tensor | None = None,
+    out: MOLOutput, batch: Batch, settings: LossSettings, class_weights: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The weighted sum and its parts, each the mean over the batch.
 
     Args:
-        out: of the network.
-        labels: (B,) class numbers, -1 where unknown.
-        flow: (B, P, 2, H, W) truth or teacher, or None.
-        landmarks: (B, T, 68, 2); the network gives those of frames 2 to T.
+        out: of the network, from `batch.inputs`; its landmarks are those of frames 2 to T.
+        batch: what is known about the clips; class -1, no flow, or NaN where something is not known.
         settings: weights.
         class_weights: (K,) factor of the cross-entropy of each class.
-        units: (B, U) whether each action unit is shown, NaN where unknown.
 
     Returns:
         `loss` and whichever of `mer`, `flow`, `landmarks`, `units` apply.
     """
     parts: dict[str, Tensor] = {}
     if out.logits is not None and settings.mer:
-        each = classification_loss(out.logits.float(), labels, smoothing=settings.label_smoothing)
-        weight = (labels >= 0).to(each.dtype)
+        each = classification_loss(out.logits.float(), batch.labels, smoothing=settings.label_smoothing)
+        weight = (batch.labels >= 0).to(each.dtype)
         if class_weights is not None:
-            weight = weight * class_weights[labels.clamp_min(0)]
+            weight = weight * class_weights[batch.labels.clamp_min(0)]
         parts["mer"] = (each * weight).sum() / weight.sum().clamp_min(1e-6)
-    if out.flow is not None and flow is not None and settings.flow:
-        parts["flow"] = flow_loss(out.flow.float(), flow, settings.flow_kind).mean()
+    if out.flow is not None and batch.flow is not None and settings.flow:
+        parts["flow"] = flow_loss(out.flow.float(), batch.flow, settings.flow_kind).mean()
     if out.landmarks is not None and settings.landmarks:
-        parts["landmarks"] = landmark_loss(out.landmarks.float(), landmarks[:, 1:]).mean()
-    if out.units is not None and units is not None and settings.units:
-        clips = units.isfinite().any(1).sum().clamp_min(1)
-        parts["units"] = units_loss(out.units.float(), units).sum() / clips
+        parts["landmarks"] = landmark_loss(out.landmarks.float(), batch.landmarks[:, 1:]).mean()
+    if out.units is not None and settings.units:
+        clips = batch.units.isfinite().any(1).sum().clamp_min(1)
+        parts["units"] = units_loss(out.units.float(), batch.units).sum() / clips
     weights: dict[str, float] = {name: getattr(settings, name) for name in HEADS}
-    total = sum((weights[name] * value for name, value in parts.items()), torch.zeros((), device=labels.device))
+    total = sum((weights[name] * value for name, value in parts.items()), torch.zeros((), device=batch.labels.device))
     return {"loss": total, **parts}
