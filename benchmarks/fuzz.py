@@ -93,7 +93,7 @@ def _record(path: Path) -> object:
     from openmer.models.weights import record_from
 
     try:
-        content = json.loads(path.read_text())
+        content = path.read_bytes()
     except (ValueError, RecursionError):
         return None  # `read_record` reports that; here only the content counts
     return record_from(content, path)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from openmer.clip import ALIGNED_PX, FLOW_STEP_PX, NUM_LANDMARKS, Array, Clip, Gray, person_of
 from openmer.errors import InputError, OutputError
-from openmer.files import write_atomic
+from openmer.files import decode_json, read_json, write_atomic
 
 SCHEMA = "openmer.store/1"
 
@@ -44,9 +44,6 @@ class Entry:
         label: name of the class, or None.
         frames_digest: digest of the clip's pixels, to find copies under another name.
         units: FACS action units that are shown, or None if unknown.
-
-    Raises:
-        InputError: a value is of another type.
     """
 
     key: str
@@ -57,14 +54,6 @@ class Entry:
     label: str | None
     frames_digest: str
     units: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        names = (self.key, self.dataset, self.subject, self.sample, self.frames_digest)
-        named = all(isinstance(name, str) for name in names) and isinstance(self.label, str | None)
-        if not named or type(self.number) is not int:
-            raise InputError(f"a clip's names must be text and its number a whole number, got {self!r:.300}")
-        if self.units is not None and not all(type(unit) is int for unit in self.units):
-            raise InputError(f"action units are whole numbers, got {self.units!r:.100}")
 
     @property
     def person(self) -> tuple[str, str]:
@@ -92,6 +81,15 @@ class StoredClip:
     flow: Array | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What store.json holds."""
+
+    schema: str
+    settings: dict[str, Any]
+    digest: str
+
+
 def digest_of(content: Any) -> str:
     """Sixteen hex digits of the SHA-256 of plain settings (as sorted JSON)."""
     text = json.dumps(content, sort_keys=True, default=str)
@@ -111,22 +109,15 @@ class ClipStore:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         path = self.root / "store.json"
-        try:
-            content = json.loads(path.read_text())
-        except FileNotFoundError as error:
-            raise InputError(
-                f"there is no store at {self.root} (no store.json); make one with openmer prepare"
-            ) from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"cannot read {path}: {error}") from error
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        if not path.exists():
+            raise InputError(f"there is no store at {self.root} (no store.json); make one with openmer prepare")
+        header = read_json(path, _Header)
+        if header.schema != SCHEMA:
             raise InputError(f"{path} is not a store of schema {SCHEMA}")
-        if not isinstance(content.get("settings"), dict) or not isinstance(content.get("digest"), str):
-            raise InputError(f"{path} lacks its settings or their digest; remove the store and prepare it again")
-        self.settings: Mapping[str, Any] = _in_current_words(content["settings"])
-        self.digest: str = content["digest"]
-        if digest_of(content["settings"]) != self.digest:
+        if digest_of(header.settings) != header.digest:
             raise InputError(f"{path} was changed by hand: its settings do not match the digest it states")
+        self.settings: Mapping[str, Any] = _in_current_words(header.settings)
+        self.digest = header.digest
 
     @classmethod
     def create(cls, root: Path | str, settings: Mapping[str, Any]) -> "ClipStore":
@@ -281,7 +272,7 @@ class ClipStore:
     def _index(self, path: Path) -> list[Entry]:
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                entries = [_entry(row) for row in json.loads(str(stored["index"]))]
+                entries = decode_json(str(stored["index"]), list[Entry])
                 if self._units_are_doubtful():
                     entries = [replace(entry, units=None) for entry in entries]
         except Exception as error:  # as above
@@ -331,14 +322,8 @@ def _in_current_words(settings: Mapping[str, Any]) -> dict[str, Any]:
         "face": "dlib",
         "interpolation": "none",
         **settings,
-        "sampling": renamed.get(settings["sampling"], settings["sampling"]),
+        "sampling": renamed.get(str(settings["sampling"]), settings["sampling"]),
     }
-
-
-def _entry(row: Mapping[str, Any]) -> Entry:
-    """An entry from plain values; clips in older stores do not list their action units."""
-    units = row.get("units")
-    return Entry(**{**row, "units": None if units is None else tuple(units)})
 
 
 __all__ = ["ClipStore", "Entry", "StoredClip", "digest_of", "relabelled"]

@@ -19,7 +19,7 @@ from openmer.clips.flow import color_wheel, flow_to_color, optical_flow
 from openmer.clips.transforms import EVAL, center_crop, transform
 from openmer.errors import InputError, OutputError
 from openmer.evaluation.metrics import Prediction, endpoint_error, landmark_errors, moving_pixels
-from openmer.files import write_atomic
+from openmer.files import read_json, write_atomic
 from openmer.models.config import HEADS
 from openmer.models.mol import MOL
 from openmer.page import figure_uri, image_uri, render
@@ -321,15 +321,10 @@ def _first_seed(path: Path, metrics: Mapping[str, Any]) -> list[Prediction]:
     ]
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path.parent} holds no finished evaluation ({path.name} is missing); run openmer loso"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise InputError(f"{path.parent} holds no finished evaluation ({path.name} is missing); run openmer loso")
+    return read_json(path, dict[str, Any])
 
 
 def _protocol(metrics: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from openmer.clip import Array
 from openmer.errors import InputError, to_install
-from openmer.files import write_new_file
+from openmer.files import decode_json, write_new_file
 from openmer.models.config import HEADS, Head
 from openmer.models.mol import MOL
 from openmer.models.weights import SCHEMA, ModelCard, record_from
@@ -108,6 +108,13 @@ def _graph(model: MOL, heads: tuple[Head, ...], metadata: str) -> bytes:
         return path.read_bytes()
 
 
+@dataclass(frozen=True)
+class _Outputs:
+    """What the metadata of a graph say beside the record of its weights."""
+
+    heads: tuple[Head, ...] = ()
+
+
 class OnnxNetwork:
     """A network in onnxruntime.
 
@@ -134,18 +141,18 @@ class OnnxNetwork:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = torch.get_num_threads()
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            content = json.loads(self._session.get_modelmeta().custom_metadata_map[METADATA])
+            content: str = self._session.get_modelmeta().custom_metadata_map[METADATA]
         except KeyError as error:
             raise InputError(f"{path} was not written by openmer: nothing in it says what it is") from error
         except Exception as error:  # onnxruntime raises its own types
             raise InputError(f"cannot read the ONNX file {path}: {error}") from error
-        made = content.pop("heads", ()) if isinstance(content, dict) else ()
-        if not isinstance(made, list | tuple):
-            raise InputError(f"{path} was not written by openmer: its heads are {made!r:.40}")
-        self.heads: tuple[Head, ...] = tuple(head for head in HEADS if head in made)
         self.record = record_from(content, path)
+        try:
+            self.heads = decode_json(content, _Outputs).heads
+        except InputError as error:
+            raise InputError(f"{path} was not written by openmer: {error}") from error
 
     def __call__(self, clips_BT1HW: Array) -> dict[Head, Array]:
         """Float32 clips -> logits (B, K), flow (B, P, 2, H, W), landmarks (B, P, 68, 2), units (B, U), of its heads."""
-        found = self._session.run([OUTPUTS[head] for head in self.heads], {INPUT: np.ascontiguousarray(clips_BT1HW)})
-        return dict(zip(self.heads, found, strict=True))
+        answers = self._session.run([OUTPUTS[head] for head in self.heads], {INPUT: np.ascontiguousarray(clips_BT1HW)})
+        return dict(zip(self.heads, answers, strict=True))

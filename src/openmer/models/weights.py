@@ -19,7 +19,7 @@ from torch import Tensor
 
 from openmer.clip import person_of
 from openmer.errors import InputError, OutputError
-from openmer.files import write_atomic
+from openmer.files import decode_json, write_atomic
 from openmer.models.config import MOLConfig, belongs_to
 from openmer.models.mol import MOL
 
@@ -59,8 +59,8 @@ class ModelCard:
     def known(self, people: Iterable[tuple[str, str]]) -> list[str]:
         """Those of the given people, (dataset, subject), whom the weights have seen; empty if that is not recorded."""
         apart = [name.partition("/") for name in self.people or ()]
-        seen = [person_of(dataset, "")[0] + slash + subject for dataset, slash, subject in apart]
-        exact, beginnings = set(seen), tuple(name[:-1] for name in seen if name.endswith("*"))
+        own = [person_of(dataset, "")[0] + slash + subject for dataset, slash, subject in apart]
+        exact, beginnings = set(own), tuple(name[:-1] for name in own if name.endswith("*"))
         names = sorted({"/".join(person_of(*person)) for person in people})
         return [name for name in names if name in exact or name.startswith(beginnings)]
 
@@ -128,56 +128,40 @@ def read_record(name_or_path: Path | str) -> ModelCard:
     """
     path = _record_path(name_or_path)
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read the record {path}: {error}") from error
-    return record_from(content, path)
+        return record_from(path.read_bytes(), path)
+    except OSError as error:
+        raise InputError(f"cannot read the record {path}: {error.strerror or error}") from error
 
 
-def record_from(content: Any, path: Path) -> ModelCard:
-    """Build the record from plain values; `path` is for messages.
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What is looked at before the rest: a later version's file is told from a damaged one."""
+
+    schema: str
+    config: dict[str, Any]
+
+
+def record_from(content: bytes | str, path: Path) -> ModelCard:
+    """Read the record from JSON; `path` is for messages.
 
     Raises:
         InputError: it cannot be understood.
     """
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise InputError(f"{path} is no record of weights of schema {SCHEMA}")
     try:
-        config = content["config"]
-        unknown = set(config) - {f.name for f in fields(MOLConfig)}
+        header = decode_json(content, _Header)
+        if header.schema != SCHEMA:
+            raise InputError(f"its schema is {header.schema:.40}, this version reads {SCHEMA}")
+        unknown = set(header.config) - {f.name for f in fields(MOLConfig)}
         if unknown:
-            raise InputError(f"{path} has settings that this version does not know: {', '.join(sorted(unknown))}")
-        people = content.get("people")  # older records do not say
-        if not isinstance(people, list | None):
-            raise TypeError(f"people must be a list of names, got {people!r:.40}")
-        values = {f.name: content[f.name] for f in fields(ModelCard) if f.name != "people"}
-        units = {"units": tuple(config.get("units", ()))}  # older records have none
-        values |= {"config": MOLConfig(**{**config, **units}), "classes": tuple(content["classes"])}
-        values["people"] = None if people is None else tuple(people)
-        record = ModelCard(**values)
-        _check_types(record)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"the record {path} is damaged: {error!r}") from error
-    if len(record.classes) != record.config.num_classes:
-        raise InputError(
-            f"the record {path} names {len(record.classes)} classes for {record.config.num_classes} logits"
-        )
-    if not record.file or Path(record.file).name != record.file:
-        raise InputError(f"the record {path} names a file outside its folder: {record.file!r}")
+            raise InputError(f"it has settings that this version does not know: {', '.join(sorted(unknown))}")
+        record = decode_json(content, ModelCard)
+        if len(record.classes) != record.config.num_classes:
+            raise InputError(f"it names {len(record.classes)} classes for {record.config.num_classes} logits")
+        if not record.file or Path(record.file).name != record.file:
+            raise InputError(f"it names a file outside its folder: {record.file!r}")
+    except InputError as error:
+        raise InputError(f"cannot read the record {path}: {error}") from error
     return record
-
-
-def _check_types(record: ModelCard) -> None:
-    for name in ("file", "sha256", "trained_on", "licence", "notes"):
-        if not isinstance(getattr(record, name), str):
-            raise TypeError(f"{name} must be text, got {getattr(record, name)!r:.40}")
-    for name in ("scores", "preprocessing"):
-        if not isinstance(getattr(record, name), Mapping):
-            raise TypeError(f"{name} must be names with values, got {getattr(record, name)!r:.40}")
-    for what, names in (("classes", record.classes), ("people", record.people or ())):
-        odd = [name for name in names if not isinstance(name, str)]
-        if odd:
-            raise TypeError(f"{what} must be names, got {odd[0]!r:.40}")
 
 
 def load_model(name_or_path: Path | str) -> MOL:
@@ -195,10 +179,10 @@ def load_model(name_or_path: Path | str) -> MOL:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the weights {path}: {error.strerror or error}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != record.sha256:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != record.sha256:
         raise InputError(
-            f"{path} is not the file that its record describes (sha256 {found[:12]}..., expected "
+            f"{path} is not the file that its record describes (sha256 {digest[:12]}..., expected "
             f"{record.sha256[:12]}...); it was changed or cut off: fetch both files again"
         )
     model = MOL(record.config)
@@ -226,9 +210,9 @@ def _record_path(name_or_path: Path | str) -> Path:
             beside = next((p for p in (path / RUN_WEIGHTS, path.with_name(RUN_WEIGHTS)) if p.is_file()), None)
             if path.exists() and beside is not None:
                 raise InputError(f"{path} holds no weights by itself; give {beside}")
-        there = f"there are {', '.join(known)}" if known else "no weights come with this version"
+        shipped_ones = f"there are {', '.join(known)}" if known else "no weights come with this version"
         raise InputError(
-            f"no weights are called {str(name_or_path)!r}: {there}; or give the path of a .safetensors file"
+            f"no weights are called {str(name_or_path)!r}: {shipped_ones}; or give the path of a .safetensors file"
         )
     return known[str(name_or_path)]
 
