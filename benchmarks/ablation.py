@@ -20,11 +20,12 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
+from scoring import judge_flow, judge_landmarks
 
 from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.errors import InputError
-from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
+from openmer.evaluation.evaluate import predict
 from openmer.evaluation.metrics import class_scores, detection_scores, spread
 from openmer.files import write_atomic
 from openmer.models.config import PRESETS

@@ -15,18 +15,18 @@ import record
 import tyro
 from rich.console import Console
 from rich.table import Table
-from units import HEADS
-
-from openmer.datasets.simulated import prepare_simulated
-from openmer.evaluation.evaluate import (
+from scoring import (
     flow_over_seeds,
     judge_flow,
     judge_landmarks,
     landmarks_over_seeds,
-    predict,
     recall_by_motion,
     recognition_over_seeds,
 )
+from units import HEADS
+
+from openmer.datasets.simulated import prepare_simulated
+from openmer.evaluation.evaluate import predict
 from openmer.evaluation.splits import check_unseen
 from openmer.models.weights import load_model, read_record
 from openmer.progress import progress

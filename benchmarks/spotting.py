@@ -20,9 +20,9 @@ import record
 import torch
 import tyro
 from rich.console import Console
+from scoring import strs
 
 from openmer.choices import CLASSICAL
-from openmer.evaluation.metrics import strs
 from openmer.evaluation.spotting import match_intervals, score_spotting, total_score
 from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool

@@ -17,11 +17,11 @@ import record
 import tyro
 from rich.console import Console
 from rich.table import Table
+from scoring import judge_units, units_over_seeds
 
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import center_crop
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.evaluate import judge_units, units_over_seeds
 from openmer.evaluation.splits import check_unseen
 from openmer.explain.moment import window_motion
 from openmer.explain.units import likely_units

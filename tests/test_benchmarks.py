@@ -5,18 +5,14 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import ablation
 import pytest
 import tyro
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-import ablation
 from all import BENCHMARKS, _command
 from spotting import judge
 

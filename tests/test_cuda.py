@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scoring import judge_flow, judge_landmarks
 
 from clipsets import CLASSES, shifting_store
 from openmer.clips.transforms import EVAL
-from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
+from openmer.evaluation.evaluate import predict
 from openmer.evaluation.loso import run_loso
 from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.models.mol import create_model

@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
 from corpus import networks, results, tables, whole
 from corpus.case import Case
 from damaged import digests, judged, meet

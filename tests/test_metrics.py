@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scoring import failure_rate, strs
 from sklearn import metrics as reference
 
 from openmer import InputError
@@ -18,11 +19,9 @@ from openmer.evaluation.metrics import (
     confusion_matrix,
     detection_scores,
     endpoint_error,
-    failure_rate,
     landmark_errors,
     moving_pixels,
     spread,
-    strs,
 )
 
 

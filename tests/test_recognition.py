@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scoring import judge_flow, judge_landmarks
 
 from footage import face_closeup, noisy, write_video
 from openmer import AnalyzeSettings, Interval, analyze, read_timeline
@@ -16,7 +17,7 @@ from openmer.clips.build import build_clip
 from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.errors import InputError
-from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
+from openmer.evaluation.evaluate import predict
 from openmer.evaluation.metrics import detection_scores
 from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import Face, FaceTracker

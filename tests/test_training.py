@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scoring import judge_flow, judge_landmarks
 
 from clipsets import CLASSES, shifting_store
 from openmer import InputError, OutputError
 from openmer.cli.training import ShortForms
 from openmer.clips.transforms import EVAL, STRONG
-from openmer.evaluation.evaluate import judge_flow, judge_landmarks, predict
+from openmer.evaluation.evaluate import predict
 from openmer.evaluation.metrics import class_scores
 from openmer.models.baselines import STSTNet
 from openmer.models.mol import MOL, MOLOutput, create_model
@@ -404,6 +405,13 @@ def test_mol_and_a_baseline_solve_a_task_that_can_be_solved(data: ClipData) -> N
     small = TrainSettings(model="off-apexnet", steps=60, batch=8, lr=1e-3, warmup=0, transforms=EVAL)
     baseline = train(small, ClipData(data.store, data.entries, CLASSES, "motion"))
     assert class_scores(predict(baseline, ClipData(other, held_out, CLASSES, "motion")), 2).accuracy == 1.0
+
+
+def test_a_machine_on_flow_solves_it_at_once(data: ClipData) -> None:
+    others = shifting_store(data.store.root.parent / "others", subjects=2, clips=2, seed=8)
+    machine = train(TrainSettings(model="flow-svm"), ClipData(data.store, data.entries, CLASSES, "motion"))
+    rows = predict(machine, ClipData(others, others.entries, CLASSES, "motion"))
+    assert [r.predicted for r in rows] == [r.truth for r in rows] and len(rows) == 4
 
 
 def test_the_constant_guesser_needs_no_steps(data: ClipData) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scoring import judge_units
 
 from clipsets import CLASSES, shifting_clip
 from footage import smirk
@@ -16,7 +17,6 @@ from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
 from openmer.datasets.prepare import _units
 from openmer.datasets.simulated import SimulatedClips, draw_clip
-from openmer.evaluation.evaluate import judge_units
 from openmer.models.config import MOLConfig
 from openmer.models.engine import load_engine
 from openmer.models.incremental import Incremental
@@ -146,7 +146,7 @@ def test_judged_by_hand(data: ClipData) -> None:
     with torch.no_grad():
         model.units.read.weight.zero_()
         model.units.read.bias.copy_(torch.tensor([1.0, 2.0, -1.0]))
-    found = judge_units(model, data, least=1)
+    found = judge_units(model, data, min_clips=1)
     assert found["first_right"] == 0.5 and found["clips"] == 6 and found["shown"] == {"4": 3, "12": 3, "17": 0}
     assert found["f1"] == pytest.approx({"4": 2 / 3, "12": 2 / 3}), "17 is shown by nobody"
     few = create_model("mol-lite", num_classes=2, units=(4,)).eval()

@@ -20,6 +20,7 @@ an hour and each seed of the heads more than an hour.
 
 import json
 import os
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -35,17 +36,7 @@ from torch import nn
 from openmer.clips.flow import optical_flow
 from openmer.clips.transforms import STRONG, center_crop
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
-from openmer.evaluation.evaluate import (
-    flow_over_seeds,
-    judge_flow,
-    judge_landmarks,
-    judge_units,
-    landmarks_over_seeds,
-    predict,
-    recall_by_motion,
-    recognition_over_seeds,
-    units_over_seeds,
-)
+from openmer.evaluation.evaluate import predict
 from openmer.files import write_atomic
 from openmer.models.mol import MOL
 from openmer.models.weights import load_model, save_model
@@ -55,6 +46,18 @@ from openmer.training.loop import train
 from openmer.training.run import PREPROCESSING
 from openmer.training.settings import LossSettings, TrainSettings
 from openmer.version import __version__, commit, cpu_name
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from scoring import (
+    flow_over_seeds,
+    judge_flow,
+    judge_landmarks,
+    judge_units,
+    landmarks_over_seeds,
+    recall_by_motion,
+    recognition_over_seeds,
+    units_over_seeds,
+)
 
 TRAINED_ON = "simulated faces; not validated on real micro-expressions"
 CLASSES = ("negative", "none", "positive", "surprise")

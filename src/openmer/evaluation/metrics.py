@@ -18,7 +18,6 @@ from openmer.clip import Array, person_of
 from openmer.errors import InputError
 
 Counts = npt.NDArray[np.int64]
-FAILURE_AT = 0.10  # of the distance of the outer eye corners
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +123,8 @@ def class_scores(predictions: Sequence[Prediction], classes: int) -> ClassScores
 def detection_scores(predictions: Sequence[Prediction], none: int) -> ClassScores:
     """Micro-expression (1) or none (0): a video is positive if all other classes together are likelier than none."""
     truth = [int(p.truth != none) for p in predictions]
-    said = [int(p.probabilities[none] < 0.5 * sum(p.probabilities)) for p in predictions]
-    return ClassScores(confusion_matrix(truth, said, 2))
+    predicted = [int(p.probabilities[none] < 0.5 * sum(p.probabilities)) for p in predictions]
+    return ClassScores(confusion_matrix(truth, predicted, 2))
 
 
 def bootstrap(
@@ -173,35 +172,11 @@ def landmark_errors(points: Array, truth: Array) -> Array:
     return np.asarray(np.linalg.norm(points - truth, axis=-1).mean(-1) / distance, np.float32)
 
 
-def failure_rate(errors: Array, *, at: float = FAILURE_AT) -> float:
-    """Share of frames whose NME is larger than `at`."""
-    return _ratio(int((errors > at).sum()), len(errors))
-
-
-def analysis_f1(truth: Sequence[int], predicted: Sequence[int], classes: int) -> float:
-    """Harmonic mean of macro precision and macro recall: what STRS uses for recognition (it is not UF1)."""
-    scores = ClassScores(confusion_matrix(truth, predicted, classes))
-    precision, recall = float(np.nan_to_num(scores.precision).mean()), float(np.nan_to_num(scores.recall).mean())
-    return _ratio(2 * precision * recall, precision + recall)
-
-
-def strs(spotting_f1: float, truth: Sequence[int], predicted: Sequence[int], classes: int) -> float:
-    """Spot-then-recognise score (Liong, See, Chan, MEAN, 2023): F1 of spotting times F1 of what was correctly spotted.
-
-    Args:
-        spotting_f1: interval F1 over all expressions.
-        truth: classes of the correctly spotted intervals.
-        predicted: the classes predicted for them.
-        classes: K.
-    """
-    return spotting_f1 * analysis_f1(truth, predicted, classes)
-
-
 def spread(values: Sequence[float]) -> dict[str, float | None]:
     """Mean and sample standard deviation over seeds; no deviation for a single one."""
-    found = np.asarray(values, np.float64)
-    deviation = float(found.std(ddof=1)) if len(found) > 1 else None
-    return {"mean": float(found.mean()), "sd": deviation, "n": len(found)}
+    each = np.asarray(values, np.float64)
+    deviation = float(each.std(ddof=1)) if len(each) > 1 else None
+    return {"mean": float(each.mean()), "sd": deviation, "n": len(each)}
 
 
 def _ratio(part: Any, whole: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from openmer.errors import InputError
 from openmer.evaluation.splits import Fold, leave_one_dataset_out, leave_one_subject_out, subject_kfold
-from openmer.training.settings import TrainSettings
+from openmer.training.settings import FITTED, TrainSettings
 
 if TYPE_CHECKING:
     from openmer.training.data import ClipData
@@ -36,7 +36,7 @@ class LosoSettings:
         if not 0 <= self.inner < 1:
             raise InputError(f"the inner share must lie between 0 and 1, got {self.inner}")
         every, steps = self.training.validate_every, self.training.steps
-        if self.inner and (not 0 < every <= steps or self.training.model == "constant"):
+        if self.inner and (not 0 < every <= steps or self.training.model in FITTED):
             raise InputError(
                 "an inner split needs steps at which to compare, and a network that learns: validate_every between 1 "
                 f"and the {steps} steps, got {every}"

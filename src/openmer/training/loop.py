@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from openmer.clips.store import digest_of
 from openmer.errors import InputError
-from openmer.models.baselines import ConstantGuesser
+from openmer.models.baselines import ConstantGuesser, FlowSVM
 from openmer.models.config import Head
 from openmer.models.mol import MOL
 from openmer.models.weights import read_record
@@ -100,8 +101,8 @@ def train(
     model = make_model(
         settings, data.classes, lambda line: console.print(f"[yellow]{escape(line)}[/]", highlight=False)
     )
-    if isinstance(model, ConstantGuesser):
-        return model.fit(torch.from_numpy(data.labels[data.labels >= 0])).eval()
+    if isinstance(model, ConstantGuesser | FlowSVM):
+        return _fitted(model, data)
     fabric = _fabric(settings, data, on)
     learner = _Learner(model, settings, data, fabric)
     run = Run(out, settings, data, _digest(settings, data), main=fabric.is_global_zero)
@@ -129,6 +130,15 @@ def train(
             if saves or done == last:
                 run.save(done, model, learner.optimizer)
     return run.close(model.cpu().eval(), trained_on, finished=last == settings.steps)
+
+
+def _fitted(model: ConstantGuesser | FlowSVM, data: ClipData) -> nn.Module:
+    """A baseline that is fitted at once, and leaves no folder."""
+    labelled = np.flatnonzero(data.labels >= 0)
+    labels = torch.from_numpy(data.labels[labelled])
+    if isinstance(model, ConstantGuesser):
+        return model.fit(labels).eval()
+    return model.fit(data.evaluation_batch(labelled).inputs, labels).eval()
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:

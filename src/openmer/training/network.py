@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from openmer.errors import InputError
-from openmer.models.baselines import ConstantGuesser, OffApexNet, STSTNet
+from openmer.models.baselines import ConstantGuesser, FlowSVM, OffApexNet, STSTNet
 from openmer.models.config import PARTS, belongs_to
 from openmer.models.mol import MOLOutput, create_model
 from openmer.models.weights import initialise, load_model, read_record
@@ -29,6 +29,7 @@ class _ReadsFlow(nn.Module):
 BASELINES: dict[str, Callable[[int], nn.Module]] = {
     "ststnet": STSTNet,
     "off-apexnet": _ReadsFlow,
+    "flow-svm": FlowSVM,
     "constant": ConstantGuesser,
 }
 

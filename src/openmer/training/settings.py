@@ -15,7 +15,8 @@ from openmer.models.config import HEADS, PARTS, PRESETS, Head
 Balance = Literal["none", "weights", "sampler"]
 Kind = Literal["clip", "motion"]
 FlowLoss = Literal["mse", "epe", "relative"]
-BASELINES = ("ststnet", "off-apexnet", "constant")
+BASELINES = ("ststnet", "off-apexnet", "flow-svm", "constant")
+FITTED = ("flow-svm", "constant")  # at once, without steps
 MODELS = (*PRESETS, *BASELINES)
 ENCODED_HEADS = frozenset[Head]({"mer", "landmarks", "units"})  # read features alone; flow reads the frames too
 
@@ -58,7 +59,7 @@ class TrainSettings:
     """How a network is trained.
 
     Attributes:
-        model: A preset of MOL (mol, mol-authors, mol-lite), or a baseline: ststnet, off-apexnet, constant.
+        model: A preset of MOL (mol, mol-authors, mol-lite), or a baseline: ststnet, off-apexnet, flow-svm, constant.
         switches: Attributes of `MOLConfig` that differ from the preset, such as `{"fcc": False}`.
         steps: Number of training steps, one batch each.
         batch: Clips per step, over all devices.
@@ -168,6 +169,7 @@ RECIPES = {"openmer": TrainSettings(), "paper": PAPER}
 __all__ = [
     "BASELINES",
     "ENCODED_HEADS",
+    "FITTED",
     "LOSSES",
     "MODELS",
     "PAPER",

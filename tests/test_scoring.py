@@ -3,14 +3,9 @@
 from pathlib import Path
 
 import pytest
+from scoring import flow_over_seeds, landmarks_over_seeds, recall_by_motion, recognition_over_seeds
 
 from clipsets import shifting_store
-from openmer.evaluation.evaluate import (
-    flow_over_seeds,
-    landmarks_over_seeds,
-    recall_by_motion,
-    recognition_over_seeds,
-)
 from openmer.evaluation.metrics import Prediction
 from openmer.training.data import ClipData
 
