@@ -23,9 +23,11 @@ import skimage.data
 import tyro
 from face_videos import VIDEOS, paths
 
+from openmer.choices import FaceModelName
 from openmer.clip import CROP_PX, Array, Gray
 from openmer.face.align import align
-from openmer.face.track import Face, FaceModel, FaceModelName, FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import Face, FaceModel, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
 from openmer.simulator.recording import draw_person, draw_recording
 from openmer.video.regions import eyes_open

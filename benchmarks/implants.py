@@ -40,7 +40,7 @@ from openmer.clip import Array
 from openmer.evaluation.spotting import match_intervals
 from openmer.face.align import align, five_points
 from openmer.face.pose import head_pose
-from openmer.face.track import face_model
+from openmer.face.registry import face_model
 from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress

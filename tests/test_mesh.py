@@ -19,7 +19,8 @@ from openmer.face import mesh
 from openmer.face.mesh import MeshFaceModel
 from openmer.face.mesh_fast import FastDetector, FastMesh
 from openmer.face.mesh_net import AttentionMesh, anchors
-from openmer.face.track import Box, Detection, FaceTracker, Located, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import Box, Detection, FaceTracker, Located
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "face_mesh.json").read_text())
 

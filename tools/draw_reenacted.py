@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from openmer.clip import ALIGNED_PX
 from openmer.clips.flow import flow_to_color
 from openmer.face.align import align
-from openmer.face.track import FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import FaceTracker
 from openmer.simulator.facial_motion import draw_expression
 from openmer.simulator.head import draw_identity
 from openmer.simulator.reenact import Picture, Reenactment, cast, reenact

@@ -25,7 +25,8 @@ from openmer.datasets.folder import MAX_RATE_ERROR
 from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
-from openmer.face.track import Face, FaceModel, FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import Face, FaceModel, FaceTracker
 from openmer.facs import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped

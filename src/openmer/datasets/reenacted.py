@@ -25,7 +25,8 @@ from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.simulated import BALANCED
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align
-from openmer.face.track import FaceModel, FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import FaceModel, FaceTracker
 from openmer.media.reader import IMAGE_SUFFIXES, VideoReader, as_gray
 from openmer.processes import mapped
 from openmer.simulator.facial_motion import THREE_CLASS, Event, draw_expression, draw_micro_px

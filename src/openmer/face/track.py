@@ -5,12 +5,9 @@ Coordinates are pixels of the picture, x right, y down, with pixel centres at wh
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from openmer.choices import FaceModelName
 from openmer.clip import Array, Gray
-from openmer.errors import InputError
 
 SAME_PLACE = 0.75  # IoU from which a box counts as the last one
 
@@ -105,29 +102,6 @@ class FaceModel(Protocol):
     def follow(self, gray: Gray, last: Located) -> Located | None:
         """The face that was there in the frame before; None if it is no longer."""
         ...
-
-
-def face_model(name: FaceModelName = "dlib", predictor: Path | None = None) -> FaceModel:
-    """A face model by name; only its own libraries are imported.
-
-    Args:
-        name: `dlib` or `mesh`.
-        predictor: another file of dlib's 68-point predictor.
-
-    Raises:
-        InputError: the name is unknown, what the model needs is missing, or a predictor was given to the mesh.
-    """
-    if name == "dlib":
-        from openmer.face.dlib_model import DlibFaceModel
-
-        return DlibFaceModel(predictor)
-    if predictor is not None:
-        raise InputError("--predictor is a file of dlib's: leave it out, or choose --face dlib")
-    if name == "mesh":
-        from openmer.face.mesh import MeshFaceModel
-
-        return MeshFaceModel()
-    raise InputError(f"unknown face model {name!r}; choose dlib or mesh")
 
 
 class FaceTracker:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from openmer.clip import Array, Times
 from openmer.errors import InputError
-from openmer.face.track import FaceModel, FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import FaceModel, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
 from openmer.media.writer import VideoWriter
 from openmer.simulator.facial_motion import Event

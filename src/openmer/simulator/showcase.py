@@ -15,7 +15,8 @@ import numpy as np
 
 from openmer.errors import InputError
 from openmer.face.align import align
-from openmer.face.track import FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import FaceTracker
 from openmer.media.reader import as_gray
 from openmer.media.writer import VideoWriter
 from openmer.simulator.facial_motion import draw_expression

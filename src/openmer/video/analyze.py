@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from openmer.clip import Array
 from openmer.errors import InputError
-from openmer.face.track import FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import FaceTracker
 from openmer.files import new_directory
 from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, VideoReader
 from openmer.media.writer import VideoWriter

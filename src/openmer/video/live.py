@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from openmer.clip import Array
 from openmer.errors import InputError
-from openmer.face.track import Face, FaceTracker, face_model
+from openmer.face.registry import face_model
+from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import Frame
 from openmer.timeline import Interval, Window
 from openmer.video.frame import FrameAnalyzer, FrameResult
