@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from openmer.bench import _as_onnx
+from openmer.bench.measure import _as_onnx
 from openmer.cli import main
 from openmer.models.mol import create_model
 

@@ -54,7 +54,6 @@ MANY_PARAMETERS = {
     "simulator.camera._exact_flow": "compiled by numba, which takes arrays and numbers",
     "simulator.render._shade": "compiled by numba, which takes arrays and numbers",
     "simulator.recording.draw_recording": "what may be fixed of a drawn recording",
-    "video.analyze._draw": "what an overlay is drawn from",
 }
 MAX_LINES, MAX_PARAMETERS = 500, 8
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from openmer.bench.settings import BenchSettings
 from openmer.errors import InputError, OutputError
 
 SCALED = (
@@ -16,13 +17,7 @@ SCALED = (
 
 def bench(
     presets: tuple[Literal["mol", "mol-authors", "mol-lite"], ...] = ("mol", "mol-authors", "mol-lite"),
-    batch: int = 1,
-    train_batch: int = 4,
-    device: Literal["cpu", "cuda"] = "cpu",
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    compile: bool = False,  # noqa: A002  (the name of the thing)
-    repeats: int = 7,
-    onnx: bool = False,
+    settings: Annotated[BenchSettings, tyro.conf.arg(name="")] = BenchSettings(),
     out: Path | None = None,
 ) -> None:
     """Measure what the networks cost on this machine: parameters, operations, time, memory.
@@ -36,20 +31,13 @@ def bench(
 
     Args:
         presets: Networks to measure: mol, mol-authors, mol-lite.
-        batch: Clips per batch at inference.
-        train_batch: Clips in a training step; 0 skips training.
-        device: Where the networks run.
-        dtype: Precision; bfloat16 by autocast.
-        compile: Measure them through torch.compile, which takes a minute longer.
-        repeats: Timed runs; the median is reported.
-        onnx: Also time the network in onnxruntime; needs the extra `onnx`.
+        settings: What is measured, and how.
         out: Write the figures as JSON, with hardware, versions and commit.
     """
-    from openmer.bench import BenchSettings, run
+    from openmer.bench.measure import run
 
-    if min(batch, repeats) < 1 or train_batch < 0 or not presets:
-        raise InputError("--batch and --repeats must be at least 1, --train-batch at least 0; name at least one preset")
-    settings = BenchSettings("mol", batch, train_batch, device, dtype, compile, repeats, onnx)
+    if not presets:
+        raise InputError("name at least one of the --presets")
     run(presets, settings, out, Console())
 
 

@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -25,6 +25,7 @@ from rich.table import Table
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
+from openmer.bench.settings import BenchSettings
 from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 from openmer.models.config import Head
@@ -34,54 +35,26 @@ from openmer.models.weights import read_record, save_model
 from openmer.processes import worker_pool
 from openmer.version import __version__, commit, cpu_name
 
-DType = Literal["float32", "bfloat16"]
 SLOW_GFLOPS = 5.0  # bfloat16 on a CPU without instructions for it reaches less
 
 
-@dataclass(frozen=True)
-class BenchSettings:
-    """What is measured.
-
-    Attributes:
-        preset: the network.
-        batch: clips per batch at inference.
-        train_batch: clips in a training step; 0 skips training.
-        device: `cpu` or `cuda`.
-        dtype: `float32`, or `bfloat16` by autocast.
-        compile: whether to use `torch.compile`.
-        repeats: number of timed runs.
-        onnx: whether to time the network in onnxruntime too.
-    """
-
-    preset: str = "mol"
-    batch: int = 1
-    train_batch: int = 4
-    device: str = "cpu"
-    dtype: DType = "float32"
-    compile: bool = False
-    repeats: int = 7
-    onnx: bool = False
-
-
-def bench(settings: BenchSettings) -> dict[str, Any]:
+def bench(preset: str, settings: BenchSettings) -> dict[str, Any]:
     """Measure one preset in a process of its own.
 
     Raises:
         InputError: the preset is unknown, or the device is not available.
     """
-    create_model(settings.preset)
+    create_model(preset)
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("there is no CUDA device here; leave out --device to measure on the CPU")
-    if settings.onnx and (settings.device != "cpu" or settings.dtype != "float32"):
-        raise InputError("onnxruntime is measured on the CPU in float32: leave out --device and --dtype, or --onnx")
     with worker_pool(1) as pool:
-        return pool.submit(measure, settings).result()
+        return pool.submit(measure, preset, settings).result()
 
 
-def measure(settings: BenchSettings) -> dict[str, Any]:
+def measure(preset: str, settings: BenchSettings) -> dict[str, Any]:
     """Measure one preset in this process; see `bench`."""
     torch.manual_seed(0)
-    model = create_model(settings.preset).to(settings.device).eval()
+    model = create_model(preset).to(settings.device).eval()
     clip = torch.randn(settings.batch, model.config.frames, 1, model.config.size, model.config.size)
     clip = clip.to(settings.device)
     figures: dict[str, Any] = {
@@ -200,9 +173,8 @@ def run(presets: tuple[str, ...], settings: BenchSettings, out: Path | None, con
         raise OutputError(f"cannot write {out}: its folder does not exist, or it is a folder; choose another --out")
     rows = []
     for preset in presets:
-        each = BenchSettings(**{**asdict(settings), "preset": preset})
         with console.status(f"measuring {preset} ..."):
-            rows.append({"settings": asdict(each), "figures": bench(each)})
+            rows.append({"settings": {"preset": preset, **asdict(settings)}, "figures": bench(preset, settings)})
     _print(rows, settings, console)
     if out is not None:
         content = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(settings.device)}
