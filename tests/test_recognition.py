@@ -29,7 +29,7 @@ from openmer.timeline import Window
 from openmer.training.data import ClipData
 from openmer.video.frame import LocatedFrame
 from openmer.video.recognition import Recognition, apply_network
-from openmer.video.windows import BatchNetwork, BufferedFrame, window_input
+from openmer.video.windows import BatchNetwork, BufferedFrame, FrameBuffer, window_input
 
 CLASSES = ("none", "negative", "positive", "surprise")
 
@@ -72,6 +72,20 @@ def test_windows_follow_time_and_overlap(engine: Engine, face: tuple[np.ndarray,
     # 8.5 frames of 100 a second are rounded to 8.
     assert windows_of(engine, face, 100, 90) == [(0, 56), (16, 72), (32, 88)]
     assert windows_of(engine, face, 30, 15) == [(0, 14)], "a short clip is covered by one window"
+
+
+@pytest.mark.parametrize(("step_s", "is_window"), [(0.085, True), (0.12, True), (0.15, False)])
+def test_a_window_lasts_no_longer_than_in_training(
+    face: tuple[np.ndarray, Face], step_s: float, is_window: bool
+) -> None:
+    """Eight frames last seven steps: 0.595, 0.84 and 1.05 s; training ends at 0.9 s."""
+    gray, located = face
+    buffer = FrameBuffer(8)
+    for k in range(8):
+        assert buffer.add(LocatedFrame(k, k * step_s, gray, located)) and not (k < 7 and buffer.is_window)
+    assert buffer.is_window == is_window and buffer.run == 0
+    assert not buffer.add(LocatedFrame(8, 7 * step_s + 0.03, gray, located)), "too soon after the last"
+    assert not buffer.add(LocatedFrame(9, 8 * step_s, gray, None)) and buffer.run == 1 and not buffer.frames
 
 
 def test_no_window_goes_across_a_lost_face(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
