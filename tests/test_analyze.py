@@ -26,6 +26,7 @@ from openmer.face.track import FaceTracker
 from openmer.timeline import Window
 from openmer.video.analyze import run_analysis
 from openmer.video.measurements import read_signals
+from openmer.video.overlay import _around
 from openmer.video.regions import REGION_NAMES
 from openmer.video.report import choose_moments, magnified
 from openmer.video.spotting import spot
@@ -403,6 +404,14 @@ def test_every_step_is_told_in_order(half_face: Path, tmp_path: Path) -> None:
     assert told == [(stage, k, 45) for stage in ("Measuring", "Drawing") for k in range(46)]
     assert whole.timeline == read_timeline(tmp_path / "out" / "timeline.json")
     assert len(whole.measured.frames) == 45
+
+
+def test_flow_is_drawn_only_where_its_square_reaches() -> None:
+    """A square of 4 px at (3, 2), and one whose corner alone is in the picture; one pixel more on every side."""
+    shifted = np.array([[1.0, 0.0, 3.0], [0.0, 1.0, 2.0]])
+    assert _around(shifted, 4, (20, 30, 3)) == (slice(1, 7), slice(2, 8))
+    assert _around(np.add(shifted, (0, 0, -6)), 4, (20, 30, 3)) == (slice(0, 1), slice(0, 2))
+    assert _around(np.add(shifted, (0, 0, 40)), 4, (20, 30, 3)) == (slice(41, 20), slice(42, 30)), "nothing"
 
 
 def test_a_magnified_dot_lies_as_many_times_as_far() -> None:

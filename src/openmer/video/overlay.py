@@ -102,6 +102,7 @@ class OverlayPainter:
         self._picture = (_even(width * self._zoom), _even(height * self._zoom))
         self._measured = measured
         self._timeline = timeline
+        self._middles_s = np.array([window.middle_s for window in timeline.windows])
         self._network = None if recognition is None else _Between(recognition.frames, recognition.landmarks)
         self._strip, self._span_px = _strip(measured, timeline, self._picture[0])
         self.size = (self._picture[0], self._picture[1] + STRIP_HEIGHT)
@@ -143,7 +144,10 @@ class OverlayPainter:
         places = cv2.invertAffineTransform(matrix)
         color_there = cv2.warpAffine(color, places, self._picture)
         alpha_there = cv2.warpAffine(alpha.astype(np.float32), places, self._picture)[..., None]
-        return np.rint(picture * (1 - alpha_there) + color_there * alpha_there).astype(np.uint8)
+        part = _around(np.asarray(places, np.float64), flow.shape[1], picture.shape)  # elsewhere alpha is 0
+        blended = picture[part] * (1 - alpha_there[part]) + color_there[part] * alpha_there[part]
+        picture[part] = np.rint(blended).astype(np.uint8)
+        return picture
 
     def _draw_landmarks(self, picture: Image, landmarks: Array, color: tuple[int, int, int]) -> None:
         radius = max(1, round(self._picture[1] / 360))
@@ -158,12 +162,19 @@ class OverlayPainter:
                 y += 24
                 text = f"{interval.label.replace('_', ' ')}: {', '.join(interval.regions[:3])}"
                 _write(picture, text, y, COLORS.get(interval.label, "#ffffff"))
-        window = self._timeline.window_at(time_s)
+        window = self._window_at(time_s)
         if window is not None:
             name = max(window.probabilities, key=window.probabilities.__getitem__)
             if name != NONE and window.probabilities[name] > SURE:
                 text = f"network, trained on {self._trained_on()}: {name} {window.probabilities[name]:.2f}"
                 _write(picture, text, self._picture[1] - 12, class_colors(window.probabilities)[name])
+
+    def _window_at(self, time_s: float) -> Window | None:
+        """As `Timeline.window_at`, which would go through all windows for every frame."""
+        if not len(self._middles_s):
+            return None
+        nearest = self._timeline.windows[int(np.argmin(np.abs(self._middles_s - time_s)))]
+        return nearest if nearest.start_s <= time_s <= nearest.end_s else None
 
     def _trained_on(self) -> str:
         return str(self._timeline.provenance.get("trained_on", "unknown data")).split(";")[0].split(",")[0]
@@ -247,6 +258,14 @@ def _write(picture: Image, text: str, y: int, color: str) -> None:
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
     cv2.rectangle(picture, (6, y - 18), (14 + width, y + 6), (30, 30, 30), -1)
     cv2.putText(picture, text, (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, rgb, 1, cv2.LINE_AA)
+
+
+def _around(places: npt.NDArray[np.float64], side: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The rows and columns of a picture that a square reaches when it is drawn by an affine map."""
+    corners = np.array([(x, y, 1) for x in (-1, side) for y in (-1, side)]) @ places.T
+    low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
+    (left, top), (right, bottom) = np.maximum(low, 0), np.minimum(np.maximum(high, 0), (shape[1], shape[0]))
+    return slice(top, bottom), slice(left, right)
 
 
 def _soft_disc(side: int) -> Array:
