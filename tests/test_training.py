@@ -20,7 +20,7 @@ from openmer.cli.training import ShortForms
 from openmer.clips.transforms import EVAL, STRONG
 from openmer.evaluation.evaluate import predict
 from openmer.evaluation.metrics import class_scores
-from openmer.models.baselines import STSTNet
+from openmer.models.baselines import FlowSVM, STSTNet
 from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.weights import initialise, load_model, read_record, save_model
 from openmer.training.data import Batch, ClipData, motion_to_apex
@@ -409,9 +409,12 @@ def test_mol_and_a_baseline_solve_a_task_that_can_be_solved(data: ClipData) -> N
 
 def test_a_machine_on_flow_solves_it_at_once(data: ClipData) -> None:
     others = shifting_store(data.store.root.parent / "others", subjects=2, clips=2, seed=8)
-    machine = train(TrainSettings(model="flow-svm"), ClipData(data.store, data.entries, CLASSES, "motion"))
-    rows = predict(machine, ClipData(others, others.entries, CLASSES, "motion"))
+    learned, run = ClipData(data.store, data.entries, CLASSES, "motion"), data.store.root.parent / "svm"
+    machine = train(TrainSettings(model="flow-svm"), learned, run)
+    judged = ClipData(others, others.entries, CLASSES, "motion")
+    rows = predict(machine, judged)
     assert [r.predicted for r in rows] == [r.truth for r in rows] and len(rows) == 4
+    assert predict(FlowSVM.read(run / "flow-svm.safetensors"), judged) == rows
 
 
 def test_the_constant_guesser_needs_no_steps(data: ClipData) -> None:

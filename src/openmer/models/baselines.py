@@ -20,6 +20,7 @@ from openmer.errors import InputError
 from openmer.models.mol import MOLOutput
 
 SIDE = 28
+SVM_FILE = "flow-svm.safetensors"  # in the folder of a run
 NEVER = -100.0  # the logit of a class that the training set does not have
 
 

@@ -26,8 +26,8 @@ from rich.markup import escape
 from torch import Tensor, nn
 
 from openmer.clips.store import digest_of
-from openmer.errors import InputError
-from openmer.models.baselines import ConstantGuesser, FlowSVM
+from openmer.errors import InputError, OutputError
+from openmer.models.baselines import SVM_FILE, ConstantGuesser, FlowSVM
 from openmer.models.config import Head
 from openmer.models.mol import MOL
 from openmer.models.weights import read_record
@@ -102,7 +102,7 @@ def train(
         settings, data.classes, lambda line: console.print(f"[yellow]{escape(line)}[/]", highlight=False)
     )
     if isinstance(model, ConstantGuesser | FlowSVM):
-        return _fitted(model, data)
+        return _fitted(model, data, out)
     fabric = _fabric(settings, data, on)
     learner = _Learner(model, settings, data, fabric)
     run = Run(out, settings, data, _digest(settings, data), main=fabric.is_global_zero)
@@ -132,13 +132,20 @@ def train(
     return run.close(model.cpu().eval(), trained_on, finished=last == settings.steps)
 
 
-def _fitted(model: ConstantGuesser | FlowSVM, data: ClipData) -> nn.Module:
-    """A baseline that is fitted at once, and leaves no folder."""
+def _fitted(model: ConstantGuesser | FlowSVM, data: ClipData, out: Path | None) -> nn.Module:
+    """A baseline that is fitted at once; the SVM is written, the constant guesser leaves no folder."""
     labelled = np.flatnonzero(data.labels >= 0)
     labels = torch.from_numpy(data.labels[labelled])
     if isinstance(model, ConstantGuesser):
         return model.fit(labels).eval()
-    return model.fit(data.evaluation_batch(labelled).inputs, labels).eval()
+    model.fit(data.evaluation_batch(labelled).inputs, labels)
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            model.save(out / SVM_FILE)
+        except OSError as error:
+            raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
+    return model.eval()
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
