@@ -73,13 +73,13 @@ def main(folder: Path = Path("runs/real"), seconds: float | None = 20, pictures:
     drawn = []
     for video, path in paths(folder).items():
         grays = [as_gray(frame.image) for frame in VideoReader(path, end_s=seconds)]
-        seen = watched(grays)
+        watches = watched(grays)
         figures[video.file] = {
-            **{name: alone(grays, s, name) for name, s in seen.items()},
-            "together": together(seen["dlib"].points, seen["mesh"].points),
+            **{name: alone(grays, s, name) for name, s in watches.items()},
+            "together": together(watches["dlib"].points, watches["mesh"].points),
         }
         print(video.file, figures[video.file], flush=True)
-        drawn += [dotted(grays[k], [seen[n].points[k] for n in MODELS]) for k in (0, len(grays) // 2)]
+        drawn += [dotted(grays[k], [watches[n].points[k] for n in MODELS]) for k in (0, len(grays) // 2)]
     figures["simulated"] = simulated()
     figures["smallest_face_px"] = {name: smallest(face_model(name)) for name in MODELS}
     figures["most_turned_deg"] = {name: most_turned(face_model(name)) for name in MODELS}
@@ -111,14 +111,14 @@ def landmarks_of(face: Face | None) -> Points:
     return np.full((68, 2), np.nan, np.float32) if face is None else face.landmarks
 
 
-def alone(grays: Sequence[Gray], seen: Watched, name: FaceModelName) -> dict[str, Any]:
+def alone(grays: Sequence[Gray], watch: Watched, name: FaceModelName) -> dict[str, Any]:
     """What one model does by itself."""
-    first = next(gray for gray, points in zip(grays, seen.points, strict=True) if np.isfinite(points).all())
+    first = next(gray for gray, points in zip(grays, watch.points, strict=True) if np.isfinite(points).all())
     return {
-        "frames_with_face": round(float(np.isfinite(seen.points[:, 0, 0]).mean()), 4),
-        "ms_a_frame": {"median": round(float(np.median(seen.ms)), 2), "least": round(float(seen.ms.min()), 2)},
+        "frames_with_face": round(float(np.isfinite(watch.points[:, 0, 0]).mean()), 4),
+        "ms_a_frame": {"median": round(float(np.median(watch.ms)), 2), "least": round(float(watch.ms.min()), 2)},
         "jitter_pct": round(100 * jitter(first, name), 3),
-        "residual_pct": round(100 * residual(seen.points), 3),
+        "residual_pct": round(100 * residual(watch.points), 3),
         "share_of_motion": small_motion(first, name),
     }
 
@@ -167,7 +167,7 @@ def small_motion(gray: Gray, name: FaceModelName, times: int = 6) -> dict[str, d
     if home is None:
         return {}
     eyes = float(unit(home.landmarks))
-    found = {}
+    shares = {}
     for place, (index, toward) in PLACES.items():
         direction = np.array(toward, np.float32) / np.hypot(*toward)
         step = MOTION * eyes * direction
@@ -175,15 +175,15 @@ def small_motion(gray: Gray, name: FaceModelName, times: int = 6) -> dict[str, d
         for sign in (1, -1):
             picture = moved(gray, home.landmarks[index], sign * step, 0.12 * eyes)
             for _ in range(times):
-                still, there = (model.follow(noisy(p, rng), home) for p in (gray, picture))
-                if still is not None and there is not None:
-                    shift = (there.landmarks[index] - still.landmarks[index]) @ direction
+                still, shifted = (model.follow(noisy(p, rng), home) for p in (gray, picture))
+                if still is not None and shifted is not None:
+                    shift = (shifted.landmarks[index] - still.landmarks[index]) @ direction
                     shifts.append(sign * float(shift) / (MOTION * eyes))
-        found[place] = {
+        shares[place] = {
             "share": round(float(np.mean(shifts)), 3),
             "signal_to_noise": round(float(np.mean(shifts) / max(np.std(shifts), 1e-9)), 2),
         }
-    return found
+    return shares
 
 
 def together(dlib: Points, mesh: Points) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def blinks(eyes: Array) -> tuple[dict[str, int], int]:
         edges = np.flatnonzero(np.diff(np.r_[0, shut.astype(int), 0]))
         runs.append([set(range(a - 1, b + 1)) for a, b in edges.reshape(-1, 2).tolist()])
     common = sum(any(one & other for other in runs[1]) for one in runs[0])
-    return {name: len(found) for name, found in zip(MODELS, runs, strict=True)}, common
+    return {name: len(run) for name, run in zip(MODELS, runs, strict=True)}, common
 
 
 def simulated(people: int = 60) -> dict[str, Any]:
@@ -248,17 +248,17 @@ def simulated(people: int = 60) -> dict[str, Any]:
             face = FaceTracker(model).update(np.asarray(gray, np.uint8))
             if face is not None:
                 pairs[name].append((recording.landmarks(0), face.landmarks))
-    found = {}
+    by_model = {}
     for name, rows in pairs.items():
         truth, points = (np.stack(side) for side in zip(*rows, strict=True))
         apart = np.linalg.norm(truth - points, axis=2) / unit(truth)[:, None]
-        found[name] = {
+        by_model[name] = {
             "found": len(rows) / people,
             "jaw_pct": round(100 * float(np.median(apart[:, :17])), 2),
             "inner_pct": round(100 * float(np.median(apart[:, 17:])), 2),
             "crop": crops(rows),
         }
-    return found
+    return by_model
 
 
 def portrait() -> Gray:

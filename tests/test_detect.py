@@ -41,8 +41,8 @@ def test_landmarks_move_with_the_picture() -> None:
     model = DlibFaceModel()
     box = model.detect(gray)[0].box
     moved = Box(box.left - 30, box.top - 20, box.right - 30, box.bottom - 20)
-    here, there = model.landmarks(gray, box), model.landmarks(gray[20:, 30:], moved)
-    np.testing.assert_allclose(there, here - np.array([30, 20]), atol=0.5)
+    first, second = model.landmarks(gray, box), model.landmarks(gray[20:, 30:], moved)
+    np.testing.assert_allclose(second, first - np.array([30, 20]), atol=0.5)
 
 
 class Painted:

@@ -124,10 +124,10 @@ def test_points_do_not_depend_on_the_size_of_the_picture(times: int) -> None:
     assert face is not None
     large = np.kron(whole, np.ones((times, times), np.uint8))
     edges = ((v + 0.0) * times for v in (face.box.left, face.box.top, face.box.right, face.box.bottom))
-    found = model.follow(large, Located(Box(*edges, face.box.roll), 1.0, face.landmarks))
+    enlarged = model.follow(large, Located(Box(*edges, face.box.roll), 1.0, face.landmarks))
     again = model.follow(whole, face)
-    assert found is not None and again is not None
-    np.testing.assert_allclose((found.landmarks + 0.5) / times - 0.5, again.landmarks, atol=0.6)
+    assert enlarged is not None and again is not None
+    np.testing.assert_allclose((enlarged.landmarks + 0.5) / times - 0.5, again.landmarks, atol=0.6)
 
 
 @pytest.mark.parametrize("degrees", [-80, -35, 35, 80])

@@ -108,8 +108,8 @@ def test_the_fit_equals_its_slow_twin() -> None:
     flow = rng.normal(0, 0.3, (2, 128, 128)).astype(np.float32)
     flow[:, 30:60, 20:50] += 2
     rigid = np.sort(rng.choice(EVERYWHERE, 301, replace=False))
-    found = fit_head_motion(flow, bowl(), rigid).terms
-    np.testing.assert_allclose(found, slowly_fitted(flow, bowl(), rigid), rtol=1e-9)
+    terms = fit_head_motion(flow, bowl(), rigid).terms
+    np.testing.assert_allclose(terms, slowly_fitted(flow, bowl(), rigid), rtol=1e-9)
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (20, 0, 0), (0, 15, 0), (0, 0, -10), (-25, 10, 15)])

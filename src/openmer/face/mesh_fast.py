@@ -263,8 +263,8 @@ class _FastRegion:
         to_map = self._frame(mesh * np.float32(MAP_PX / MESH_PX))
         _cut(self.features, to_map, self.patch)
         self.body.run()
-        found = self.out(self.narrow.run()).reshape(-1, 2)
-        return np.asarray(found @ to_map[:, :2].T + to_map[:, 2] * np.float32(MESH_PX / MAP_PX), np.float32)
+        inner = self.out(self.narrow.run()).reshape(-1, 2)
+        return np.asarray(inner @ to_map[:, :2].T + to_map[:, 2] * np.float32(MESH_PX / MAP_PX), np.float32)
 
     def _frame(self, mesh: Array) -> Array:
         """As `RegionHead.frame`."""

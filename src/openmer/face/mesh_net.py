@@ -113,9 +113,9 @@ class RegionHead(nn.Module):
         """(1, 32, 48, 48) features, (468, 2) points of the whole mesh, px of the picture -> (P, 2) px."""
         to_map = self.frame(mesh * (MAP_PX / MESH_PX))
         patch = _cut(features, to_map)
-        found = self.out(self.narrow(self.body(patch))).reshape(-1, 2)
+        inner = self.out(self.narrow(self.body(patch))).reshape(-1, 2)
         # A place in the part is given in px of the picture of which the map's px are the quarter.
-        placed: Tensor = found @ to_map[:, :2].T + to_map[:, 2] * (MESH_PX / MAP_PX)
+        placed: Tensor = inner @ to_map[:, :2].T + to_map[:, 2] * (MESH_PX / MAP_PX)
         return placed
 
     def frame(self, mesh: Tensor) -> Tensor:
