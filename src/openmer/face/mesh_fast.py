@@ -5,7 +5,7 @@ depthwise convolution, a matrix product (BLAS), and the sum with the input and i
 preallocated maps. The modules of `mesh_net` are what they must equal (`tests/test_mesh.py`).
 
 Maps are (S + 2, S + 2, C), channels last, with a border of zeros, so that nothing asks where a picture ends. A picture
-is gray: the first layer's weights are summed over its three equal colors.
+is gray: the first layer's weights are summed over its three equal colors. The kernels let other threads run.
 """
 
 import numba
@@ -28,7 +28,7 @@ from openmer.face.mesh_net import (
 )
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _near(x, weight, bias, out):  # type: ignore[no-untyped-def]
     """Depthwise 3x3 of rows (S + 2, (S + 2) C) -> (S, S C); weights (9, S C) and bias (S C,) repeat every C.
 
@@ -45,7 +45,7 @@ def _near(x, weight, bias, out):  # type: ignore[no-untyped-def]
             out[y, k] = value
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _near_halved(x, weight, bias, out):  # type: ignore[no-untyped-def]
     """The same at stride 2: (2 S + 2, 2 S + 2, C) -> (S, S, C)."""
     for y in range(out.shape[0]):
@@ -58,7 +58,7 @@ def _near_halved(x, weight, bias, out):  # type: ignore[no-untyped-def]
                 out[y, i, c] = value
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _finish(mixed, bias, slope, x, out):  # type: ignore[no-untyped-def]
     """Add the bias and the input beside, bend what is negative; into the inner part of the next map."""
     beside = x.shape[2]
@@ -71,7 +71,7 @@ def _finish(mixed, bias, slope, x, out):  # type: ignore[no-untyped-def]
                 out[y + 1, i + 1, c] = max(value, np.float32(0)) + slope[c] * min(value, np.float32(0))
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _finish_halved(mixed, bias, slope, x, out):  # type: ignore[no-untyped-def]
     """The same beside the largest of each 2 x 2."""
     beside = x.shape[2]
@@ -85,7 +85,7 @@ def _finish_halved(mixed, bias, slope, x, out):  # type: ignore[no-untyped-def]
                 out[y + 1, i + 1, c] = max(value, np.float32(0)) + slope[c] * min(value, np.float32(0))
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, fastmath=True, nogil=True)
 def _bend(mixed, bias, slope, out):  # type: ignore[no-untyped-def]
     """Add the bias, bend what is negative; into the inner part of the next map."""
     for y in range(mixed.shape[0]):
@@ -95,7 +95,7 @@ def _bend(mixed, bias, slope, out):  # type: ignore[no-untyped-def]
                 out[y + 1, i + 1, c] = max(value, np.float32(0)) + slope[c] * min(value, np.float32(0))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _windows(x, side, out):  # type: ignore[no-untyped-def]
     """Every second window of `side` x `side` pixels, (S', S') -> (S S, side side)."""
     width = int(np.sqrt(len(out)))
@@ -106,7 +106,7 @@ def _windows(x, side, out):  # type: ignore[no-untyped-def]
                     out[y * width + i, k * side + m] = x[2 * y + k, 2 * i + m]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _cut(features, to_map, out):  # type: ignore[no-untyped-def]
     """The features at the pixels of a part, linearly; 0 beyond the outermost pixels' centers."""
     last = features.shape[0] - 3
