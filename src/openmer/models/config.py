@@ -46,6 +46,9 @@ class MOLConfig:
         landmark_head: `dense` (two fully connected layers) or `heatmap`.
         landmark_blocks: residual blocks of the heat-map head on the grid of F(g).
         motion: whether the classifier also reads windowed least-squares flow of each pair, beside F(g).
+        mer_features: whether the classifier reads F(g); one of this and `motion` must be.
+        centered: whether recognition reads what changes: features minus the clip's mean over time, and motion since the
+            first frame, free of the head's and divided by its own size. Weights of the first edition are not centered.
         units: FACS action units that an extra head reports, from what the classifier sees; none by default.
     """
 
@@ -67,14 +70,19 @@ class MOLConfig:
     landmark_head: Literal["dense", "heatmap"] = "dense"
     landmark_blocks: int = 1
     motion: bool = False
+    mer_features: bool = True
+    centered: bool = False
     units: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions", "landmark_blocks")
-        switches = ("fcc", "ccc", "flow", "landmarks", "graph_itself", "graph_mix", "motion")
+        switches = ("fcc", "ccc", "flow", "landmarks", "graph_itself", "graph_mix")
+        switches += ("motion", "mer_features", "centered")
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
                 raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
+        if not (self.motion or self.mer_features):
+            raise InputError("the classifier must read something: motion, mer_features, or both")
         known = isinstance(self.units, tuple) and all(type(unit) is int and 0 < unit < 100 for unit in self.units)
         if not known or len(set(self.units)) < len(self.units):
             raise InputError(f"units must be numbers of action units, each once, got {self.units!r:.40}")
@@ -117,7 +125,7 @@ class MOLConfig:
 
 
 PRESETS: dict[str, MOLConfig] = {
-    "mol": MOLConfig(preset="mol"),
+    "mol": MOLConfig(preset="mol", centered=True),
     "mol-authors": MOLConfig(
         preset="mol-authors",
         graph="positions",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def _gaussian_matrix(size: int, sigma: float) -> Tensor:
+def gaussian_matrix(size: int, sigma: float) -> Tensor:
     """(size, size): G x blurs a column, edges replicated. On small maps, two products with it beat a convolution."""
     radius = max(1, round(2.5 * sigma))
     shift = torch.arange(-radius, radius + 1)
@@ -57,7 +57,12 @@ def _products(gradients_B3HW: Tensor) -> Tensor:
     return torch.cat([gx * gx, gx * gy, gy * gy, gx * gt, gy * gt], 1)
 
 
-def _least_squares(products: Tensor, window: Tensor, damped: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+def gradient_products(first: Tensor, second: Tensor) -> Tensor:
+    """(B, 1, H, W) twice -> (B, 5, H, W): products of the gradients along x, y and time that `least_squares` reads."""
+    return _products(_gradients(first, second))
+
+
+def least_squares(products: Tensor, window: Tensor, damped: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """The brightness equation solved in a Gaussian window: dx, dy and a confidence, (B, H, W) each."""
     xx, xy, yy, xt, yt = blur(products, window).unbind(1)
     xx, yy = xx + damped, yy + damped
@@ -80,7 +85,7 @@ class LucasKanade(nn.Module):
     def __init__(self, size: int, sigmas: tuple[float, ...] = (2.0, 4.0)) -> None:
         super().__init__()
         for k, sigma in enumerate(sigmas):
-            self.register_buffer(f"window{k}", _gaussian_matrix(size // 2, sigma / 2), persistent=False)
+            self.register_buffer(f"window{k}", gaussian_matrix(size // 2, sigma / 2), persistent=False)
         self.windows = len(sigmas)
         self.damping = nn.Parameter(torch.full((len(sigmas),), -6.0))
 
@@ -97,7 +102,7 @@ class LucasKanade(nn.Module):
         for k in range(self.windows):
             # In half precision the determinant of one-dimensional texture would fall below 0.
             window: Tensor = getattr(self, f"window{k}")
-            dx, dy, confidence = _least_squares(products, window.float(), self.damping[k].float().exp())
+            dx, dy, confidence = least_squares(products, window.float(), self.damping[k].float().exp())
             solved += [dx.clamp(-4, 4), dy.clamp(-4, 4), confidence]
         return torch.stack(solved, 1), gradients
 
@@ -123,7 +128,7 @@ class AffineHeadMotion(nn.Module):
         super().__init__()
         self.differentiable = False
         for level in self.LEVELS:
-            self.register_buffer(f"window{level}", _gaussian_matrix(size // level, 2.0), persistent=False)
+            self.register_buffer(f"window{level}", gaussian_matrix(size // level, 2.0), persistent=False)
         self.middle: Tensor
         self.register_buffer("middle", middle_of(size // self.LEVELS[-1]), persistent=False)
 
@@ -147,8 +152,8 @@ class AffineHeadMotion(nn.Module):
             if flow.shape[2:] != here.shape[2:]:
                 flow = F.interpolate(flow, here.shape[2:], mode="bilinear", align_corners=False)
             for _ in range(2):
-                products = _products(_gradients(here, warp(there, flow / level)))
-                dx, dy, _ = _least_squares(products, window.float(), 1e-3)
+                products = gradient_products(here, warp(there, flow / level))
+                dx, dy, _ = least_squares(products, window.float(), 1e-3)
                 flow = flow + level * torch.stack([dx, dy], 1).clamp(-1, 1)
         return flow
 
@@ -215,7 +220,7 @@ class FramePairs(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.smooth: Tensor
-        self.register_buffer("smooth", _gaussian_matrix(size, 0.8), persistent=False)
+        self.register_buffer("smooth", gaussian_matrix(size, 0.8), persistent=False)
         self.head = AffineHeadMotion(size)
 
     def forward(self, clip_BTHW: Tensor) -> Pairs:

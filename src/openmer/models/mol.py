@@ -22,6 +22,7 @@ from openmer.models.config import CHANNELS, CLIP_HEADS, HEADS, PRESETS, Head, MO
 from openmer.models.f5c import CCC, F5C, FCC
 from openmer.models.flow_head import FlowNetHead, LiteFlowHead
 from openmer.models.lucas_kanade import FramePairs, LucasKanade, Pairs, affine_part, middle_of, warp
+from openmer.models.motion_branch import CenteredMotionBranch
 
 MOTION_CHANNELS = 6  # dx, dy and a confidence from windows of two sizes
 HIDDEN, MOTION_HIDDEN = 256, 128  # features that the class is read from: F(g), closed-form motion
@@ -73,31 +74,52 @@ class ConvStack(nn.Sequential):
 class MERHead(nn.Module):
     """All F(g) of a clip, pair by pair -> class: 3-D convolution, 3-D max-pooling, classifier [figure, released].
 
-    With `motion` in the config, a second opinion is added to the logits; see `MotionBranch`.
+    With `centered` in the config, each of the two kinds of F(g) is first reduced by its mean over the clip and
+    normalized: what stands still is some fifty times as large as what moves, and hides it (docs/fidelity.md). With
+    `motion`, a second opinion is added to the logits; see `MotionBranch` and `CenteredMotionBranch`.
     """
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(CHANNELS, 32, (2, 2, 5), (2, 2, 1))
-        pooled = (config.side // 4) ** 2 * ((2 * (config.frames - 1) - 4) // 2)
-        self.hidden = nn.Linear(32 * pooled, HIDDEN)
-        self.classify = nn.Linear(HIDDEN, config.num_classes)
-        self.motion = MotionBranch(config) if config.motion else None
+        self.centered = config.centered
+        if config.mer_features:
+            self.norm = nn.BatchNorm3d(CHANNELS) if config.centered else None
+            self.conv = nn.Conv3d(CHANNELS, 32, (2, 2, 5), (2, 2, 1))
+            pooled = (config.side // 4) ** 2 * ((2 * (config.frames - 1) - 4) // 2)
+            self.hidden = nn.Linear(32 * pooled, HIDDEN)
+        self.classify = nn.Linear(HIDDEN, config.num_classes) if config.mer_features else None
+        self.motion: MotionBranch | CenteredMotionBranch | None = None
+        if config.motion:
+            centered = config.centered
+            self.motion = CenteredMotionBranch(config, MOTION_HIDDEN) if centered else MotionBranch(config)
 
     def look(self, first_BPCSS: Tensor, second_BPCSS: Tensor, moved_BPMSS: Tensor | None = None) -> Tensor:
         """What the class is read from: features of both frames of each pair, (B, P, C, S, S), and motion -> (B, D)."""
+        parts = []
+        if self.classify is not None:
+            parts.append(self._of_features(first_BPCSS, second_BPCSS))
+        if self.motion is not None:
+            parts.append(self.motion(moved_BPMSS, second_BPCSS))
+        return torch.cat(parts, 1)
+
+    def _of_features(self, first: Tensor, second: Tensor) -> Tensor:
+        if self.centered:
+            first, second = first - first.mean(1, keepdim=True), second - second.mean(1, keepdim=True)
         # Interleaved in time: F1 of frame 1, F2 of frame 2, F1 of frame 2, F2 of frame 3, ...
-        x = torch.stack([first_BPCSS, second_BPCSS], 2).flatten(1, 2)
-        x = self.conv(x.permute(0, 2, 3, 4, 1))
+        x = torch.stack([first, second], 2).flatten(1, 2).permute(0, 2, 3, 4, 1)
+        x = self.conv(x if self.norm is None else self.norm(x))
         x = F.max_pool3d(x, 2).flatten(1)
-        x = F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
-        return x if self.motion is None else torch.cat([x, self.motion(moved_BPMSS, second_BPCSS)], 1)
+        return F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
 
     def forward(self, seen_BD: Tensor) -> Tensor:
         """Output of `look` -> (B, classes)."""
-        seen_BD = F.dropout(seen_BD, 0.5, self.training)
-        out: Tensor = self.classify(seen_BD[:, :HIDDEN])
-        return out if self.motion is None else out + self.motion.classify(seen_BD[:, HIDDEN:])
+        opinions = []
+        if self.classify is not None:
+            opinions.append(self.classify(F.dropout(seen_BD[:, :HIDDEN], 0.5, self.training)))
+        if self.motion is not None:
+            opinions.append(self.motion.classify(F.dropout(seen_BD[:, -MOTION_HIDDEN:], 0.5, self.training)))
+        out: Tensor = sum(opinions[1:], opinions[0])
+        return out
 
 
 class MotionBranch(nn.Module):
@@ -171,7 +193,7 @@ class UnitsHead(nn.Module):
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
-        self.read = nn.Linear(HIDDEN + (MOTION_HIDDEN if config.motion else 0), len(config.units))
+        self.read = nn.Linear(HIDDEN * config.mer_features + MOTION_HIDDEN * config.motion, len(config.units))
 
     def forward(self, seen_BD: Tensor) -> Tensor:
         """Output of the recognition head's `look` -> (B, U)."""
@@ -297,9 +319,9 @@ class MOL(nn.Module):
             wanted: heads.
         """
         shape = after.shape[:2]
-        second = self.second(after.flatten(0, 1)).unflatten(0, shape)
-        # Landmarks read only the second.
-        first = self.first(before.flatten(0, 1)).unflatten(0, shape) if {*CLIP_HEADS, "flow"} & set(wanted) else second
+        second = self.second(after.flatten(0, 1)).unflatten(0, shape) if self.reads_features(wanted) else after
+        reads_first = self.reads_features(set(wanted) - {"landmarks"})
+        first = self.first(before.flatten(0, 1)).unflatten(0, shape) if reads_first else second
         seen = self.pairs(clip_BTHW) if self.pairs is not None and self._needs_pairs(wanted) else None
         motion = self.mer.motion
         flow_reads = seen if self.config.flow_head == "lite" else clip_BTHW
@@ -326,6 +348,11 @@ class MOL(nn.Module):
             logits = self.mer(seen) if "mer" in wanted else None
             units = self.units(seen) if self.units is not None and "units" in wanted else None
         return MOLOutput(logits, encoded.flow, encoded.landmarks, units)
+
+    def reads_features(self, heads: Collection[Head]) -> bool:
+        """Whether any of these heads reads F(g); a classifier of centered motion alone does not."""
+        of_clip = self.config.mer_features or (self.config.motion and not self.config.centered)
+        return bool({"flow", "landmarks"} & set(heads)) or (of_clip and bool(CLIP_HEADS & set(heads)))
 
     def _needs_pairs(self, wanted: Collection[Head]) -> bool:
         return (bool(CLIP_HEADS & set(wanted)) and self.config.motion) or (
@@ -366,6 +393,13 @@ def _f5c(config: MOLConfig) -> F5C:
             subtractions=config.graph_subtractions,
             mix=config.graph_mix,
         )
+    if config.centered:
+        # Near the identity at the beginning: the small part of the features that moves reaches the head unmixed.
+        with torch.no_grad():
+            if fcc is not None:
+                fcc.kernel[:, 1] *= 0.1
+            if ccc is not None and ccc.mix is not None:
+                ccc.mix.weight *= 0.1
     return F5C(fcc, ccc)
 
 

@@ -1,12 +1,14 @@
 """A frozen backbone's features of clips, computed once: training a head then costs only the head.
 
-    STORE/encoded/DIGEST/CLIP.npy         (V, P, 2 C + M, S, S) float16: V augmented views of a clip
+    STORE/encoded/DIGEST/CLIP.npy         (V, P, D, S, S) float16: V augmented views of a clip
     STORE/encoded/DIGEST/CLIP-points.npy  (V, T, 68, 2) float32: their landmarks, px, NaN where unknown
 
 DIGEST covers the backbone's weights and the augmentation, so folds and seeds share the files.
 
-Shape legend: V views, T frames, P = T - 1 pairs, C = 128 features, M = 6 channels of closed-form motion (0 without),
-S side of F(g).
+D = 2 C + M: features of both frames of a pair and its closed-form motion; M alone for a classifier that reads only
+motion, and where no landmarks are learned.
+
+Shape legend: V views, T frames, P = T - 1 pairs, C = 128 features, M channels of closed-form motion, S side of F(g).
 """
 
 import hashlib
@@ -49,14 +51,24 @@ class EncodedClips:
         model: its backbone is frozen.
         settings: how clips are augmented.
         views: number of views of each clip.
+        heads: those that will read them.
     """
 
-    def __init__(self, data: ClipData, model: MOL, settings: TransformSettings, views: int) -> None:
+    def __init__(
+        self,
+        data: ClipData,
+        model: MOL,
+        settings: TransformSettings,
+        views: int,
+        heads: Collection[Head] = ENCODED_HEADS,
+    ) -> None:
         self._data = data
         self._model = model
         self._settings = settings
         self._views = views
-        self._root = data.store.root / "encoded" / _digest(model, settings, views)
+        self._features = model.reads_features(heads)
+        digest = _digest(model, settings, views)
+        self._root = data.store.root / "encoded" / (digest if self._features else f"{digest}-motion")
 
     def missing(self) -> list[Entry]:
         """The clips that are not encoded yet."""
@@ -121,7 +133,7 @@ class EncodedClips:
         with torch.inference_mode():
             encoded = encode(self._model, torch.from_numpy(np.stack([v.frames for v in views])).to(device))
         points = np.stack([v.landmarks for v in views]).astype(np.float32)
-        return packed(encoded).cpu().numpy().astype(np.float16), points
+        return packed(encoded, features=self._features).cpu().numpy().astype(np.float16), points
 
     def _read(self, path: Path, view: int, kind: type[N], axes: int) -> npt.NDArray[N]:
         """One of the views in a file."""
@@ -153,8 +165,11 @@ class FeatureHeads(nn.Module):
 
     def forward(self, packed_BPDSS: Tensor, heads: Collection[Head]) -> MOLOutput:  # noqa: N803
         """Any of `ENCODED_HEADS`."""
-        first, second, moved = torch.split(packed_BPDSS, [CHANNELS, CHANNELS, packed_BPDSS.shape[2] - 2 * CHANNELS], 2)
-        moved_or_none = moved if moved.shape[2] else None
+        motion = packed_BPDSS.shape[2] - 2 * CHANNELS
+        if motion < 0:  # no features
+            return self.model.decide(Encoded(packed_BPDSS, packed_BPDSS, packed_BPDSS, None, None), heads)
+        first, second, moved = torch.split(packed_BPDSS, [CHANNELS, CHANNELS, motion], 2)
+        moved_or_none = moved if motion else None
         points = self.model.locate(second) if "landmarks" in heads else None
         return self.model.decide(Encoded(first, second, moved_or_none, None, points), heads)
 
@@ -165,9 +180,9 @@ def encode(model: MOL, clip_BT1HW: Tensor) -> Encoded:  # noqa: N803
     return model.encode(features[:, :-1], features[:, 1:], clip_BT1HW[:, :, 0], CLIP_HEADS)
 
 
-def packed(encoded: Encoded) -> Tensor:
-    """Features of both frames of each pair and its motion, concatenated: (B, P, 2 C + M, S, S)."""
-    parts = (encoded.first, encoded.second, encoded.moved)
+def packed(encoded: Encoded, *, features: bool = True) -> Tensor:
+    """Features of both frames of each pair and its motion, concatenated: (B, P, D, S, S); or its motion alone."""
+    parts = (encoded.first, encoded.second, encoded.moved) if features else (encoded.moved,)
     return torch.cat([part for part in parts if part is not None], 2)
 
 

@@ -288,7 +288,7 @@ def _encoded(
     model: MOL, data: ClipData, settings: TrainSettings, part: tuple[int, int], console: Console
 ) -> EncodedClips:
     """Views of all clips from the frozen backbone; existing ones are reused."""
-    encoded = EncodedClips(data, model, settings.transforms, settings.views)
+    encoded = EncodedClips(data, model, settings.transforms, settings.views, _heads(model, settings.losses) or ())
     mine = encoded.missing()[part[0] :: part[1]]
     if mine:
         with progress(console, "Encoding clips", len(mine), "clips/s") as step:

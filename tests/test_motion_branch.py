@@ -1,0 +1,117 @@
+"""Recognition from centered motion: what it must not depend on, by hand."""
+
+import pytest
+import torch
+
+from openmer import InputError, create_model
+from openmer.models.config import MOLConfig
+from openmer.models.lucas_kanade import FramePairs
+from openmer.models.motion_branch import (
+    DEPTH_RATIO,
+    SIZE_FLOOR_PX,
+    CenteredMotionBranch,
+    HeadPart,
+    PairDisplacement,
+    Perturbation,
+)
+
+CONFIG = MOLConfig(motion=True, mer_features=False, centered=True)
+LINE = torch.linspace(-1, 1, 16)
+Y, X = LINE[:, None].expand(16, 16), LINE.expand(16, 16)
+
+
+def branch() -> CenteredMotionBranch:
+    torch.manual_seed(0)
+    return CenteredMotionBranch(CONFIG, 128).eval()
+
+
+def blob(dx: float, dy: float) -> torch.Tensor:
+    """(2, 16, 16): motion at the mouth alone."""
+    place = torch.exp(-((X / 0.2) ** 2) - ((Y - 0.5) / 0.15) ** 2)
+    return torch.stack([dx * place, dy * place])
+
+
+def pairs_of(total: torch.Tensor) -> torch.Tensor:
+    """Displacements (P, 2, 16, 16) since the first frame -> motions of the pairs, (1, P, 4, 16, 16)."""
+    return torch.diff(total, dim=0, prepend=torch.zeros_like(total[:1])).repeat(1, 2, 1, 1)[None]
+
+
+def test_what_the_head_does_is_taken_out() -> None:
+    affine = torch.stack([0.5 + 0.3 * X - 0.2 * Y, -0.4 + 0.2 * X + 0.3 * Y])
+    depth = X * X + DEPTH_RATIO * Y * Y
+    head = affine + torch.stack([0.7 * depth, -0.3 * depth])
+    part = HeadPart(16)
+    assert torch.allclose(part(head[None])[0], head, atol=1e-4)
+    smile = blob(0.3, -0.2)
+    left = (head + smile)[None] - part((head + smile)[None])
+    assert (left[0] - smile).square().sum(0).mean().sqrt() < 0.2 * smile.square().sum(0).mean().sqrt()
+
+
+def test_neither_size_nor_pace_changes_what_the_class_is_read_from() -> None:
+    model = branch()
+    course = torch.tensor([0.1, 0.3, 0.6, 1.0, 0.8, 0.4, 0.1])[:, None, None, None]
+    small, large = (pairs_of(course * size * blob(1.0, -1.0)) for size in (4.0, 8.0))
+    (maps, log_size), (maps2, log_size2) = (model.summary(model.displacement(moved)) for moved in (small, large))
+    assert torch.allclose(maps[:, :8], maps2[:, :8], atol=0.4)  # of 10; the floor keeps noise small
+    grown = torch.exp(log_size2) - SIZE_FLOOR_PX, torch.exp(log_size) - SIZE_FLOOR_PX
+    assert float(grown[0] / grown[1]) == pytest.approx(2, rel=1e-2)
+    # The apex one frame earlier, the rest alike: the map of the farthest frame stays.
+    earlier = pairs_of(torch.roll(course, -1, 0) * blob(1.0, -1.0))
+    again, _ = model.summary(model.displacement(earlier))
+    assert torch.nn.functional.cosine_similarity(again[:, :4].flatten(), maps[:, :4].flatten(), 0) > 0.999
+
+
+def test_pairs_are_added_up_with_the_head_in_them() -> None:
+    """A picture that moves by (1, -.5) px each frame is (1, -.5) everywhere in each pair, not 0."""
+    wide = torch.nn.functional.interpolate(torch.randn(1, 1, 20, 20), (160, 160), mode="bicubic")[0, 0]
+    frames = torch.stack([wide[16 + k : 144 + k, 16 - 2 * k : 144 - 2 * k] for k in range(3)])[None]
+    moved = PairDisplacement(CONFIG)(FramePairs(128)(frames))
+    assert moved.shape == (2, 4, 16, 16)
+    assert torch.allclose(moved[:, 0::2, 3:-3, 3:-3].median(), torch.tensor(2.0), atol=0.05)
+    assert torch.allclose(moved[:, 1::2, 3:-3, 3:-3].median(), torch.tensor(-1.0), atol=0.05)
+
+
+def test_motion_is_bent_in_training_alone() -> None:
+    moved = pairs_of(torch.linspace(0, 1, 7)[:, None, None, None] * blob(1.0, 0.0))
+    perturb = Perturbation(16, probability=1.0)
+    assert torch.equal(perturb.eval()(moved), moved)
+    torch.manual_seed(1)
+    first, second = perturb.train()(moved), perturb(moved)
+    assert not torch.equal(first, second) and first.isfinite().all()
+    torch.manual_seed(1)
+    assert torch.equal(perturb(moved), first)
+
+
+def test_a_mirrored_clip_moves_to_the_other_side() -> None:
+    moved = pairs_of(torch.linspace(0, 1, 7)[:, None, None, None] * blob(1.0, 0.5).roll(5, -1))
+    perturb = Perturbation(16, probability=0.0).train()
+    torch.manual_seed(0)
+    sums = {round(float(perturb(moved)[0, :, 0].sum()), 3) for _ in range(20)}
+    total = round(float(moved[0, :, 0].sum()), 3)
+    assert sums == {total, -total}
+
+
+def test_the_classifier_reads_something() -> None:
+    with pytest.raises(InputError, match="must read something"):
+        MOLConfig(motion=False, mer_features=False)
+
+
+def test_motion_alone_needs_no_features() -> None:
+    model = create_model("mol-lite", num_classes=3, mer_features=False, centered=True).eval()
+    assert not model.reads_features({"mer"}) and model.reads_features({"mer", "landmarks"})
+    clip = torch.randn(2, 8, 1, 128, 128)
+    with torch.inference_mode():
+        alone, joint = model(clip, ("mer",)).logits, model(clip).logits
+    assert alone is not None and joint is not None and torch.equal(alone, joint)
+
+
+def test_centered_features_do_not_see_what_stands_still() -> None:
+    """A constant added to F1 and another to F2, in all frames: nothing changes. Without centering, it does."""
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 1, 7, 128, 8, 8)
+    face1, face2 = 5 * torch.randn(2, 1, 1, 128, 8, 8)
+    for centered in (True, False):
+        head = create_model("mol", size=64, centered=centered, flow=False, landmarks=False).eval().mer
+        with torch.inference_mode():
+            still, moved = head.look(first, second), head.look(first + face1, second + face2)
+        assert torch.allclose(still, moved, atol=1e-4) is centered and moved.isfinite().all()
