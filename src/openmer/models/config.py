@@ -76,8 +76,8 @@ class MOLConfig:
 
     def __post_init__(self) -> None:
         whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions", "landmark_blocks")
-        switches = ("fcc", "ccc", "flow", "landmarks", "graph_itself", "graph_mix")
-        switches += ("motion", "mer_features", "centered")
+        parts = ("fcc", "ccc", "flow", "landmarks", "motion", "mer_features")
+        switches = (*parts, "graph_itself", "graph_mix", "centered")
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
                 raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")

@@ -138,8 +138,9 @@ class CenteredMotionBranch(nn.Module):
     def displacement(self, moved_BPMSS: Tensor) -> Tensor:
         """(B, P, M, S, S) px since the first frame, relative to the head."""
         total = moved_BPMSS.cumsum(1)
-        windows = total.unflatten(2, (-1, 2)).flatten(0, 2)
-        return (windows - self.head_part(windows)).view_as(total)
+        windows = total.reshape(-1, 2, *total.shape[3:])
+        head: Tensor = self.head_part(windows)
+        return (windows - head).view_as(total)
 
     def summary(self, moved_BPMSS: Tensor) -> tuple[Tensor, Tensor]:
         """Displacement -> (B, 2 M + 1, S, S) maps in units of the clip's size, and the logarithm of that size (B,)."""

@@ -32,7 +32,7 @@ from openmer.files import write_atomic
 from openmer.models.config import CHANNELS, CLIP_HEADS, Head, belongs_to
 from openmer.models.mol import MOL, Encoded, MOLOutput
 from openmer.training.data import Batch, ClipData
-from openmer.training.settings import TrainSettings
+from openmer.training.settings import ENCODED_HEADS, TrainSettings
 
 VERSION = 2  # of the stored files
 POINTS = "-points"
