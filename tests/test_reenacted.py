@@ -128,7 +128,7 @@ def test_the_command_line_says_what_does_not_go_together(photo: Path, tmp_path: 
 
 
 def _smile(onset_s: float) -> Event:
-    return draw_expression(np.random.default_rng(4), "happiness", onset_s)
+    return draw_expression(np.random.default_rng(4), "happiness", onset_s, like="samm")  # whose fades are short
 
 
 def _implanted(video: Path, followed: FollowedFace, *implants: Implant) -> ImplantedVideo:

@@ -21,13 +21,14 @@ from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import FaceTracker
 from openmer.media.reader import VideoReader
 from openmer.simulator.camera import Camera, Pose, exact_flow, rasterize
+from openmer.simulator.codec import Codec, recoded
 from openmer.simulator.facial_motion import EMOTIONS, Event, action_weights, draw_expression
 from openmer.simulator.generate import SimulateSettings, _stored, clip_stream, draw_video, generate
 from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.other_motion import OTHERS
 from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
-from openmer.simulator.render import crop_camera, expose, shade
+from openmer.simulator.render import crop_camera, expose, infrared, shade
 from openmer.timeline import read_timeline
 from shading import shade_plainly
 
@@ -394,6 +395,8 @@ def test_the_stream_gives_clips_with_truth_without_files() -> None:
         (["--long", "--size", "127"], "must be even"),
         (["--minutes", "1"], "add --long"),
         (["--long", "--emotions", "none"], "a long video shows expressions"),
+        (["--long", "--shares", "natural"], "--shares is for short recordings"),
+        (["--shares", "dataset", "--subjects", "3"], "as many people"),
     ],
 )
 def test_bad_settings_leave_nothing(
@@ -434,3 +437,33 @@ def test_what_is_asked_of_motion_must_exist() -> None:
         action_weights(99, 1, 1)
     with pytest.raises(InputError, match="boredom"):
         draw_expression(np.random.default_rng(0), "boredom", 0.1)
+
+
+def test_codecs_change_little_and_the_same_every_time() -> None:
+    recording, _ = draw_recording((5, 1), draw_person((5,)), "none", distractors=False, noise=False)
+    frames = np.stack([gray(recording, k) for k in range(0, 40, 5)]).astype(np.uint8)
+    fine, coarse = Codec("libx264", "h264", (("crf", "18"),)), Codec("mpeg4", "mpeg4", (("qmin", "12"), ("qmax", "12")))
+    changed = [np.abs(recoded(frames, codec).astype(int) - frames).mean() for codec in (fine, coarse)]
+    assert 0 < changed[0] < 2.5 and changed[0] < changed[1] < 8
+    assert (recoded(frames, coarse) == recoded(frames, coarse)).all()
+
+
+def test_infrared_makes_all_skin_alike_and_lips_fade() -> None:
+    # Linear light on skin, on lips, and on hair, of a light and of a dark person.
+    albedo = np.array([[[0.6, 0.4, 0.3], [0.55, 0.25, 0.19], [0.05, 0.03, 0.02]], [[0.2, 0.1, 0.06]] * 3], np.float32)
+    look = replace(draw_person((5,)).look, albedo=albedo)
+    seen = infrared(look).albedo[..., 0]
+    assert seen[0, 0] / seen[1, 0] < 0.6 * (0.6 / 0.2)
+    assert seen[0, 1] / seen[0, 0] > 0.9 and seen[0, 2] < 0.5 * seen[0, 0]
+
+
+def test_what_is_behind_the_head_moves_without_the_face() -> None:
+    recording, _ = draw_recording((5, 1), draw_person((5,)), "none", distractors=False, noise=False)
+    moved = replace(recording, backdrop_px=np.full((len(recording), 2), 3, np.float32))
+    blocks = np.random.default_rng(0).choice([0.02, 0.9], (18, 18, 1))
+    pattern = np.kron(blocks, np.ones((8, 8, 3))).astype(np.float32)  # a lens hardly blurs 8 px
+    films = [replace(r, scene=replace(r.scene, background=pattern)) for r in (recording, moved)]
+    difference = np.abs(gray(films[0], 2) - gray(films[1], 2))
+    face, frame = recording.flow(2, 2)[1].astype(np.uint8), np.ones((9, 9), np.uint8)
+    assert difference[cv2.erode(face, frame) > 0].max() < 1.5
+    assert difference[cv2.dilate(face, frame) == 0].mean() > 5

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def simulate(
     out: Path,
-    subjects: int = 24,
+    subjects: int | None = None,
     samples: int | None = None,
     fps: float | None = None,
     seed: int = 10,
@@ -33,6 +33,8 @@ def simulate(
     long: bool = False,
     minutes: float | None = None,
     head: Literal["calm", "lively", "mixed"] = "calm",
+    like: Literal["mixture", "casme2", "samm", "smic", "casme3", "dfme"] = "mixture",
+    shares: Literal["balanced", "natural", "dataset"] = "balanced",
     processes: int = 0,
     overwrite: bool = False,
 ) -> None:
@@ -45,37 +47,49 @@ def simulate(
       openmer simulate --out simulated --subjects 24 --samples 10
       openmer simulate --out happy --subjects 4 --samples 6 --emotions happiness none --fps 100
       openmer simulate --out spotting --long --minutes 2 --subjects 10
+      openmer simulate --out as-casme2 --like casme2 --shares dataset
 
     Args:
         out: The folder to create.
-        subjects: Number of simulated people.
+        subjects: Number of simulated people; 24, or the dataset's with --shares dataset.
         samples: Recordings per person; 10, or 1 with --long.
         fps: Frames per second; 200, or 30 with --long.
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
             seeds 0 and 1.
         size: Side of the images, px; 144, or 256 with --long.
-        emotions: Which ones to show, in turn: happiness, surprise, disgust, anger, fear, sadness, contempt, repression,
-            none; by default all.
+        emotions: Which ones to show: happiness, surprise, disgust, anger, fear, sadness, contempt, repression, others,
+            none; by default all but others.
         flow: Store exact flow (most of the size); long videos have none.
         long: Videos several minutes long with micro- and macro-expressions, blinks and speech, for spotting.
         minutes: Length of each long video; 2.
         head: For short recordings: calm sits in front of a camera, lively turns and moves, mixed is either.
+        like: Whose action units, sides and timing the expressions have, as counted in the datasets' annotations.
+        shares: For short recordings: emotions in turn, or as often as the dataset has them, or exactly as many
+            people and recordings of each emotion as it has.
         processes: Worker processes; 0 means one per core.
         overwrite: Replace an existing dataset in OUT.
     """
     import os
 
-    from openmer.simulator.generate import SimulateSettings, generate
+    from openmer.simulator.generate import SimulateSettings, dataset_settings, generate
 
+    if long and shares != "balanced":
+        raise InputError("--shares is for short recordings; in long videos, every emotion is as frequent as the others")
+    if shares == "dataset" and (subjects is not None or samples is not None or emotions):
+        raise InputError(
+            "--shares dataset has as many people, and recordings of each emotion, as the dataset: leave out "
+            "--subjects, --samples and --emotions, or choose --shares natural"
+        )
     if long and head != "calm":
         raise InputError("--head is for short recordings; in long videos, heads sway calmly")
     if minutes is not None and not long:
         raise InputError("--minutes is the length of long videos: add --long")
     if long and emotions and set(emotions) <= {NONE}:
         raise InputError("a long video shows expressions; name one in --emotions, or leave out --emotions")
+    whole = dataset_settings(like) if shares == "dataset" else SimulateSettings(samples=1 if long else 10)
     settings = SimulateSettings(
-        subjects=subjects,
-        samples=(1 if long else 10) if samples is None else samples,
+        subjects=whole.subjects if subjects is None else subjects,
+        samples=whole.samples if samples is None else samples,
         fps=(30.0 if long else 200.0) if fps is None else fps,
         seed=seed,
         size=(256 if long else 144) if size is None else size,
@@ -83,11 +97,13 @@ def simulate(
         minutes=(2.0 if minutes is None else minutes) if long else None,
         head=head,
         emotions=emotions or SimulateSettings.emotions,
+        like=like,
+        shares=shares,
     )
     console = Console(stderr=True)
-    with progress(console, "Simulating", subjects * settings.samples, "recordings/s") as step:
+    with progress(console, "Simulating", len(settings.numbers), "recordings/s") as step:
         count = generate(out, settings, overwrite=overwrite, processes=processes or os.cpu_count() or 1, on_sample=step)
-    console.print(f"{count} recordings of {subjects} people in [bold]{escape(str(out))}[/]")
+    console.print(f"{count} recordings of {settings.subjects} people in [bold]{escape(str(out))}[/]")
 
 
 def data(
@@ -287,6 +303,9 @@ def prepare_simulated(
     subjects: int | None = None,
     samples: int | None = None,
     seed: int = 10,
+    head: Literal["calm", "lively", "mixed"] = "calm",
+    like: Literal["mixture", "casme2", "samm", "smic", "casme3", "dfme"] = "mixture",
+    shares: Literal["balanced", "natural"] = "balanced",
     reenact: tuple[Path, ...] = (),
     size_px: tuple[float, float] | None = None,
     processes: int = 0,
@@ -308,6 +327,9 @@ def prepare_simulated(
         samples: Recordings per person; four show each class once. 4, or 100 of each video with --reenact.
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
             seeds 0 and 1.
+        head: Calm sits in front of a camera, lively turns and moves, mixed is either.
+        like: Whose action units, sides and timing the expressions have, as counted in the datasets' annotations.
+        shares: The four classes equally often, or emotions as often as the dataset has them and none for a quarter.
         reenact: Videos or photographs, one person each, whose faces show the expressions.
         size_px: With --reenact, the smallest and the largest motion, px of the 128 crop; by default as simulated.
         processes: Worker processes; 0 means one per core.
@@ -327,7 +349,12 @@ def prepare_simulated(
     if size_px is not None:
         raise InputError("--size-px is for --reenact; the sizes of simulated expressions are drawn")
     settings = SimulatedClips(
-        subjects=800 if subjects is None else subjects, samples=4 if samples is None else samples, seed=seed
+        subjects=800 if subjects is None else subjects,
+        samples=4 if samples is None else samples,
+        seed=seed,
+        head=head,
+        like=like,
+        shares=shares,
     )
     with progress(console, "Simulating", settings.subjects, "people/s") as step:
         store = run(out, settings, processes=workers, on_subject=step)

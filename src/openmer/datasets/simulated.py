@@ -17,6 +17,7 @@ from openmer.clip import NONE, SIMULATED, Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.errors import InputError
 from openmer.processes import mapped
+from openmer.simulator.codec import draw_codec, recoded
 from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.generate import Shares, SimulateSettings, draw_sample, person_name
 from openmer.simulator.recording import Head, Recording
@@ -28,7 +29,7 @@ CUT = 0.5  # share of mixed clips that are cut by onset and apex
 # Four classes in turn, so that all have the same number of recordings.
 BALANCED = tuple(e for negative in NEGATIVE for e in (negative, "happiness", "surprise", NONE))
 Windows = Literal["any", "mixed"]
-VERSION = 2  # of how clips are chosen; a store made differently is a different store
+VERSION = 3  # of how clips are chosen; a store made differently is a different store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ class SimulatedClips:
         shares: `balanced` takes the emotions in turn, `natural` as often as `like` has them, see `SimulateSettings`.
         windows: `any` puts the expression anywhere in a clip, as when a video is analyzed in windows; `mixed` also
             shows only its rise, from onset to apex, or begins at the onset, as annotated datasets are cut.
+        compressed: share of clips that went through a video codec.
     """
 
     subjects: int = 100
@@ -63,6 +65,7 @@ class SimulatedClips:
     like: Like = "mixture"
     shares: Shares = "balanced"
     windows: Windows = "mixed"
+    compressed: float = 0.3
 
     def __post_init__(self) -> None:
         if self.windows not in get_args(Windows):
@@ -144,8 +147,11 @@ def draw_clip(settings: SimulatedClips, subject: int, sample: int) -> tuple[Clip
     rng = stream("clip", (settings.seed, subject, sample))
     chosen = choose_frames(recording, event, settings, rng)
     images = [cv2.cvtColor(recording.image(int(k)), cv2.COLOR_RGB2GRAY) for k in chosen]
+    frames = np.asarray(np.stack(images), np.uint8)
+    if rng.random() < settings.compressed:
+        frames = recoded(frames, draw_codec(rng))
     clip = Clip(
-        frames=np.asarray(np.stack(images), np.uint8),
+        frames=frames,
         times_s=recording.times_s[chosen],
         subject=person_name(settings.seed, subject),
         label=THREE_CLASS.get(emotion, NONE),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
+import cv2
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from openmer.simulator.facial_motion import (
 from openmer.simulator.head import Identity, draw_identity, front_skin, head_model, landmarks, seen_landmarks
 from openmer.simulator.head_motion import Gesture, HeadMotion, draw_gesture, draw_head_motion, with_gestures
 from openmer.simulator.other_motion import OTHERS, draw_others, draw_speech
-from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, shade
+from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, infrared, shade
 from openmer.simulator.shown_units import Like
 from openmer.simulator.streams import stream
 
@@ -42,6 +43,7 @@ CALM = (0.1, 0.35, 0.9)  # factors on the head's sway
 LIVELY, LIVELY_TURN = (0.3, 1.0, 2.5, 5.0), 2.5  # up to 25 degrees turned
 GESTURE = {"calm": (0.15, 0.15), "lively": (0.75, 0.6)}  # how often a head makes a move, and its size
 GESTURE_EVERY_S = 12.0
+INFRARED, BACKDROP_MOVES = 0.08, 0.25  # shares of short recordings
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Recording:
         events: what happens.
         light: (T,) factor on all light.
         noise_seed: of the camera's noise, combined with the frame number.
+        backdrop_px: (T, 2) px by which what is behind the head has moved, or None.
     """
 
     person: Person
@@ -83,6 +86,7 @@ class Recording:
     events: tuple[Event, ...]
     light: Array
     noise_seed: tuple[int, ...]
+    backdrop_px: Array | None = None
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -107,9 +111,8 @@ class Recording:
 
     def image(self, frame: int) -> Image:
         """(H, W, 3) uint8 RGB."""
-        linear = shade(
-            self._surface(frame), self.vertices(frame), self.person.look, self.scene, float(self.light[frame])
-        )
+        scene = self.scene if self.backdrop_px is None else _moved_behind(self.scene, self.backdrop_px[frame])
+        linear = shade(self._surface(frame), self.vertices(frame), self.person.look, scene, float(self.light[frame]))
         rng = stream("noise", (*self.noise_seed, frame))
         return expose(linear, self.scene, rng, times=SUPERSAMPLING)
 
@@ -153,6 +156,13 @@ class Recording:
             return rasterize(points, head_model().mesh_faces, self._fine.height, self._fine.width)
 
         return lru_cache(maxsize=16)(seen)
+
+
+def _moved_behind(scene: Scene, by_px: Array) -> Scene:
+    height, width = scene.background.shape[:2]
+    shift = np.array([[1, 0, by_px[0]], [0, 1, by_px[1]]], np.float32)
+    moved = cv2.warpAffine(scene.background, shift, (width, height), borderMode=cv2.BORDER_REFLECT)
+    return replace(scene, background=np.asarray(moved, np.float32))
 
 
 def _averaged(flow: Array, visible: npt.NDArray[np.bool_]) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -283,6 +293,8 @@ def draw_recording(
             motion = with_gestures(motion, [draw_gesture(rng, float(rng.uniform(-0.5, end)), extent)])
     times = np.arange(max(8, round(seconds * fps))) / fps
     scene = draw_scene(rng, size, size)
+    if distractors and rng.random() < INFRARED:
+        person = replace(person, look=infrared(person.look))
     recording = Recording(
         person,
         camera,
@@ -292,6 +304,7 @@ def draw_recording(
         tuple(events),
         _light(rng, times, distractors),
         tuple(seed),
+        _backdrop(rng, times, size) if distractors and rng.random() < BACKDROP_MOVES else None,
     )
     return recording.exposed(float(rng.uniform(*FACE_LIGHT))), main
 
@@ -359,6 +372,14 @@ def _gestures_back(rng: np.random.Generator, onsets: Times) -> list[Gesture]:
             later = gesture.onset_s + gesture.seconds + float(rng.uniform(0.2, 2.0))
             gestures.append(replace(gesture, onset_s=later, extent=-gesture.extent))
     return gestures
+
+
+def _backdrop(rng: np.random.Generator, times: Times, size: int) -> Array:
+    """(T, 2) px: what is behind the head drifts, as leaves, people and hand-held cameras make it."""
+    amount = size / ALIGNED_PX * rng.exponential(3, (2, 2))
+    rate, phase = rng.uniform(0.1, 1.5, (2, 2)), rng.uniform(0, 2 * np.pi, (2, 2))
+    course = amount[..., None] * np.sin(2 * np.pi * rate[..., None] * times + phase[..., None])
+    return np.asarray(course.sum(1).T, np.float32)
 
 
 def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:

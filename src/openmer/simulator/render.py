@@ -83,6 +83,21 @@ def draw_look(rng: np.random.Generator) -> Look:
     )
 
 
+def infrared(look: Look) -> Look:
+    """The same person to a near-infrared camera: all skin is bright and smooth, lips and moles fade, hair gains.
+
+    Sizes are our choice, by the eye.
+    """
+    gray = look.albedo @ np.array([0.7, 0.2, 0.1], np.float32)
+    bright = 0.75 * cv2.pow(gray, 0.45)[..., None]
+    return Look(
+        np.repeat(bright, 3, 2),
+        np.full(3, 0.12, np.float32),
+        look.frame,
+        1.5 * look.shine,
+    )
+
+
 def _shadows(points: Array, rng: np.random.Generator) -> Array:
     """Where little light reaches: eye sockets, nostrils, below the lower lip, and beside the nose."""
     total = np.zeros((ATLAS_H, ATLAS_W), np.float32)
@@ -201,6 +216,7 @@ class Scene:
         blur: sigma of the lens, px of the picture.
         noise: standard deviation of the sensor's noise at mid gray, levels.
         jpeg: quality at which the camera stores a frame, or None if it does not compress.
+        grain: sigma of what neighboring pixels share of the noise, px; 0 if every pixel has its own.
     """
 
     lights: Array
@@ -211,6 +227,7 @@ class Scene:
     blur: float
     noise: float
     jpeg: int | None = None
+    grain: float = 0.0
 
     @property
     def clean(self) -> "Scene":
@@ -233,9 +250,10 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
         float(rng.uniform(0.12, 0.3)),
         np.clip(background, 0.01, 0.9).astype(np.float32),
         1.0,
-        float(rng.uniform(0.3, 0.7)),
+        float(rng.uniform(0.3, 0.7) if rng.random() < 0.8 else rng.uniform(0.7, 1.4)),  # one in five out of focus
         float(rng.uniform(0.8, 2.5)),
         int(rng.integers(70, 98)) if rng.random() < 0.3 else None,
+        float(rng.uniform(0.4, 0.9)) if rng.random() < 0.5 else 0.0,  # what a camera's own filters leave
     )
 
 
@@ -373,7 +391,11 @@ def expose(linear: Array, scene: Scene, rng: np.random.Generator, *, times: int)
     levels = 255 * np.clip(small * scene.exposure, 0, 1) ** (1 / 2.2)
     if scene.noise > 0:
         sigma = scene.noise * np.sqrt(0.3 + 0.7 * levels / 128)
-        levels = levels + sigma * rng.standard_normal(levels.shape)
+        noise = rng.standard_normal(levels.shape)
+        if scene.grain > 0:
+            noise = cv2.GaussianBlur(noise, (0, 0), scene.grain)
+            noise /= noise.std()
+        levels = levels + sigma * noise
     picture = np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
     return picture if scene.jpeg is None else _compressed(picture, scene.jpeg)
 
