@@ -28,7 +28,7 @@ import record
 import tyro
 
 from openmer import AnalyzeSettings, analyze
-from openmer.cli.videos import demo_video
+from openmer.cli.demo import demo_video
 from openmer.face.track import FaceTracker
 from openmer.media.reader import Frame, VideoReader
 from openmer.media.writer import VideoWriter

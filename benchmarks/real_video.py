@@ -29,7 +29,7 @@ import numpy as np
 import record
 import tyro
 
-from openmer.cli.videos import demo_video
+from openmer.cli.demo import demo_video
 from openmer.clip import CROP_PX, NONE, Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.flow import optical_flow

@@ -25,7 +25,7 @@ import numpy as np
 import record
 import tyro
 
-from openmer.cli.videos import demo_video
+from openmer.cli.demo import demo_video
 from openmer.media.reader import VideoReader
 from openmer.media.writer import VideoWriter
 

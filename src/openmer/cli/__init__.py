@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.cli.datasets import data, prepare, prepare_simulated, simulate
+from openmer.cli.demo import demo
 from openmer.cli.networks import bench, import_authors
 from openmer.cli.options import joined
 from openmer.cli.results import export, score
 from openmer.cli.training import loso, report, train
-from openmer.cli.videos import analyze, demo, explain, serve
+from openmer.cli.videos import analyze, explain, serve
 from openmer.errors import InputError, OpenMERError
 from openmer.version import __version__
 

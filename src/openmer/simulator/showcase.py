@@ -5,7 +5,7 @@ and has noise, so it shows a real face and no real movement of it; the expressio
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from openmer.errors import InputError
 from openmer.face.align import align
 from openmer.face.registry import face_model
 from openmer.face.track import FaceTracker
-from openmer.media.reader import as_gray
+from openmer.media.reader import VideoReader, as_gray
 from openmer.media.writer import VideoWriter
 from openmer.simulator.facial_motion import draw_expression
 from openmer.simulator.head import draw_identity
@@ -26,7 +26,8 @@ from openmer.simulator.reenact import Picture
 from openmer.timeline import Timeline
 
 PHOTO = Path("sample_data") / "grace_hopper.jpg"
-SIDE = 400
+SIDE, STRIP = 400, 32  # px: of a picture, and of the line above it
+MAGNIFIED, SLOWER = 3.0, 4.0
 FACE_SHARE = 0.75  # of the picture's side that the aligned square takes
 NOISE = 1.5  # gray levels
 SWAY_PX, TURN, GROWTH = 1.5, 0.006, 0.004  # of the camera: px of the picture, radians, share
@@ -40,12 +41,14 @@ class Showcase:
     Attributes:
         untouched: the video without an implant.
         implanted: the same with it.
+        comparison: both side by side, and with the motion MAGNIFIED times as large, around it and slowed down.
         truth: when it is shown.
         emotion: what was implanted.
     """
 
     untouched: Path
     implanted: Path
+    comparison: Path
     truth: Timeline
     emotion: str
 
@@ -62,7 +65,7 @@ def write_showcase(
     """Film the photograph, and implant one micro-expression in the middle of it.
 
     Args:
-        folder: where `untouched.mp4` and `implanted.mp4` are written.
+        folder: where `untouched.mp4`, `implanted.mp4` and `comparison.mp4` are written.
         emotion: which.
         peak_px: its size, px of the 128 crop.
         seconds: of the video; the expression begins in the middle.
@@ -80,7 +83,27 @@ def write_showcase(
     event = draw_expression(np.random.default_rng(seed), emotion, seconds / 2)
     made = ImplantedVideo(untouched, follow_face(untouched), (Implant(event, peak_px),), draw_identity(rng))
     made.write(implanted)
-    return Showcase(untouched, implanted, made.truth, emotion)
+    titles = ("untouched", f"implanted: {emotion}, {peak_px:g} px", f"{MAGNIFIED:g} times as large")
+    larger = replace(made, implants=(Implant(event, MAGNIFIED * peak_px),))
+    _compare(folder / "comparison.mp4", made, larger, titles)
+    return Showcase(untouched, implanted, folder / "comparison.mp4", made.truth, emotion)
+
+
+def _compare(path: Path, made: ImplantedVideo, larger: ImplantedVideo, titles: tuple[str, str, str]) -> None:
+    """Three panels, from a while before the implant until a while after it, slowed down."""
+    event = made.implants[0].event
+    rows = np.flatnonzero(np.abs(made.face.times_s - event.apex_s) < event.offset_s - event.onset_s)
+    times = made.face.times_s[rows] * SLOWER
+    with VideoWriter(path, 3 * SIDE, SIDE + STRIP, Fraction(60), crf=QUALITY) as writer:
+        for frame in VideoReader(made.source):
+            if frame.index in rows:
+                panels = (frame.image, made.picture(frame.index, frame.image), larger.picture(frame.index, frame.image))
+                canvas = np.full((SIDE + STRIP, 3 * SIDE, 3), 255, np.uint8)
+                canvas[STRIP:] = np.concatenate(panels, 1)
+                for k, title in enumerate(titles):
+                    place = (k * SIDE + 8, STRIP - 10)
+                    cv2.putText(canvas, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)
+                writer.write(canvas, float(times[rows.tolist().index(frame.index)] - times[0]))
 
 
 def _photograph() -> Picture:
