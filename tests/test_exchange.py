@@ -16,7 +16,7 @@ from openmer.exchange.boris import rows as boris_rows
 from openmer.exchange.elan import media_path, to_elan
 from openmer.exchange.events import described, lanes, milliseconds, moments
 from openmer.exchange.export import export
-from openmer.exchange.table import read_csv, to_csv
+from openmer.exchange.table import read_csv
 from openmer.exchange.truth import read_truth
 
 SMIRK = Interval(
@@ -91,9 +91,9 @@ def test_an_interval_is_said_in_a_line(interval: Interval, words: str) -> None:
 
 def test_a_table_has_the_units_that_a_network_names() -> None:
     named = Interval(onset_s=0, offset_s=1, label="x", action_units={"AU4": 0.4, "AU6": 0.6, "AU12": 0.9})
-    rows = list(csv.DictReader(io.StringIO(to_csv(Timeline(intervals=(named, LATER), start_s=0, end_s=9)).decode())))
+    rows = list(csv.DictReader(io.StringIO(Timeline(intervals=(named, LATER), start_s=0, end_s=9).to_csv())))
     assert [row["action_units"] for row in rows] == ["AU12+AU6", ""]
-    assert b"action_units" not in to_csv(timeline())
+    assert "action_units" not in timeline().to_csv()
 
 
 def test_milliseconds_are_rounded_and_never_empty() -> None:
@@ -300,12 +300,18 @@ def test_boris_workbook_has_the_columns_that_it_asks_for(result: Path, tmp_path:
 
 
 def test_the_plain_table_by_hand() -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(timeline()).decode())))
+    rows = list(csv.DictReader(io.StringIO(timeline().to_csv())))
     assert rows[0] == {
+        "schema": "openmer.timeline/1",
+        "label": "candidate",
         "onset_s": "1.400490",
         "apex_s": "1.550000",
         "offset_s": "1.700000",
-        "label": "candidate",
+        "duration_s": "0.299510",
+        "onset_frame": "42",
+        "apex_frame": "46",
+        "offset_frame": "51",
+        "score": "1.6",
         "regions": "mouth_right+upper_lip",
         "peak_px": "1.2345",
         "expression": "happiness",
@@ -317,19 +323,17 @@ def test_the_plain_table_by_hand() -> None:
 
 
 def test_tables_are_read_back(tmp_path: Path) -> None:
-    for name, content in (("plain.csv", to_csv(timeline()).decode()), ("timeline.csv", timeline().to_csv())):
-        (tmp_path / name).write_text(content)
-        read = read_csv(tmp_path / name)
-        assert [(i.onset_s, i.apex_s, i.offset_s, i.label) for i in read] == [
-            (i.onset_s, i.apex_s, i.offset_s, i.label) for i in timeline()
-        ]
+    (tmp_path / "timeline.csv").write_text(timeline().to_csv())
+    assert [(i.onset_s, i.apex_s, i.offset_s, i.label) for i in read_csv(tmp_path / "timeline.csv")] == [
+        (i.onset_s, i.apex_s, i.offset_s, i.label) for i in timeline()
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "lacks the column onset_s, offset_s; it has none"),
-        ("onset_s,end\n1,2\n", "lacks the column offset_s; it has onset_s, end"),
+        ("", "lacks the column onset_s, offset_s; its columns are: none"),
+        ("onset_s,end\n1,2\n", "lacks the column offset_s; its columns are: onset_s, end"),
         ("onset_s,offset_s\n1,2\n\n3,x\n", "line 4: offset_s must be seconds, got 'x'"),
         ("onset_s,offset_s\n1,\n", "line 2: onset_s or offset_s is empty"),
         ("onset_s,offset_s\n2,1\n", "line 2: an interval must end after it begins"),

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "threads": {"errors"},
     "timeline": {"clip", "errors", "files"},
     "page": GROUND,
-    "media": {"clip", "errors"},
+    "media": {"clip", "errors", "timeline"},
     "face": GROUND,
     "clips": GROUND | {"face"},
     "models": GROUND,

@@ -1,10 +1,14 @@
-"""Files of results: JSON that is checked as it is read, and writing that never loses an older, good result."""
+"""Files: JSON and tables that are checked as they are read, and writing that never loses an older, good result."""
 
+import csv
+import io
 import math
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,36 +18,7 @@ import msgspec
 from openmer.errors import InputError, OutputError
 
 T = TypeVar("T")
-
-
-def read_json(path: Path, kind: type[T]) -> T:
-    """Read a JSON file as a value of this type; every type in it is checked, and unknown names are left out.
-
-    Args:
-        path: the file.
-        kind: a dataclass, or whatever else msgspec understands.
-
-    Raises:
-        InputError: the file cannot be read, or something in it is not of its type; names the file and the place.
-    """
-    try:
-        return decode_json(path.read_bytes(), kind)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except InputError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-def decode_json(content: str | bytes, kind: type[T]) -> T:
-    """The value that a JSON text holds, checked as in `read_json`.
-
-    Raises:
-        InputError: it is no JSON, or something in it is not of its type; names the place.
-    """
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise InputError(str(error)) from error
+SEPARATORS = (",", ";", "\t")
 
 
 @contextmanager
@@ -161,3 +136,124 @@ def without_nan(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [without_nan(v) for v in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # a path may hold a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read {path}: {reason}") from error
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Read a JSON file as a value of this type; every type in it is checked, and unknown names are left out.
+
+    Args:
+        path: the file.
+        kind: a dataclass, or whatever else msgspec understands.
+
+    Raises:
+        InputError: the file cannot be read, or something in it is not of its type; names the file and the place.
+    """
+    content = read_bytes(path)
+    try:
+        return decode_json(content, kind)
+    except InputError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def decode_json(content: str | bytes, kind: type[T]) -> T:
+    """The value that a JSON text holds, checked as in `read_json`.
+
+    Raises:
+        InputError: it is no JSON, or something in it is not of its type; names the place.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InputError(str(error)) from error
+
+
+def table_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """A table as CSV: the columns in this order, empty cells for None, no line breaks within a cell."""
+    import pandas as pd  # only where a table is written: the command line starts sooner
+
+    table = pd.DataFrame(
+        [[_cell(row.get(name)) for name in columns] for row in rows], columns=list(columns), dtype=object
+    )
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def _cell(value: Any) -> Any:
+    """A lone carriage return would end a row, since writers do not quote it."""
+    return value.replace("\r", " ").replace("\n", " ") if isinstance(value, str) else value
+
+
+def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """Rows of a text table that are not empty: the line's number, and the cells by column, or what is wrong with it.
+
+    Columns are separated by commas, semicolons or tabs, as spreadsheet programs save them in different countries, in
+    UTF-8 or UTF-16.
+
+    Raises:
+        InputError: the file cannot be read, or lacks a column.
+    """
+    content = _decoded(path)
+    first, _, rest = content.partition("\n")
+    stated = re.fullmatch(r"sep=(.)\s*", first)  # as spreadsheet programs write it above the header
+    lines = io.StringIO(rest if stated else content, newline="")
+    header_line = first if not stated else rest.partition("\n")[0]
+    separator = stated[1] if stated else max(SEPARATORS, key=header_line.count)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    try:
+        header = [" ".join(name.split()).lower() for name in next(reader, [])]
+        _check_header(header, path, needed)
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            number = reader.line_num + bool(stated)
+            if any(cells[len(header) :]):
+                yield (
+                    number,
+                    f"it has {len(cells)} cells, the header {len(header)}; put a cell with a {separator!r} in quotes",
+                )
+            else:
+                cells += [""] * (len(header) - len(cells))
+                yield number, dict(zip(header, cells, strict=False))
+    except csv.Error as error:
+        raise InputError(f"cannot read {path}, line {reader.line_num}: {error}") from error
+
+
+def _decoded(path: Path) -> str:
+    data = read_bytes(path)
+    marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        content = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not in UTF-8: save it as CSV UTF-8") from error
+    if "\0" in content:
+        raise InputError(f"{path} is not in UTF-8, or not a text: save it as CSV UTF-8")
+    return content
+
+
+def _check_header(header: Sequence[str], path: Path, needed: Sequence[str]) -> None:
+    missing = [c for c in needed if c not in header]
+    if missing:
+        instead = ", ".join(name for name in header if name) or "none"
+        raise InputError(f"{path} lacks the column {', '.join(missing)}; its columns are: {instead[:300]}")
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has more than one column {', '.join(twice)}; rename or remove one")
+
+
+def decimal(written: str) -> str:
+    """A number with a decimal point, also if it was written with a comma or full-width digits."""
+    plain = unicodedata.normalize("NFKC", written)
+    return re.sub(r"^([+-]?\d+),(\d+)$", r"\1.\2", plain)

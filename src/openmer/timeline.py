@@ -1,20 +1,18 @@
-"""When something happened: intervals and timelines in seconds of the video.
+"""When something happened: intervals and timelines in seconds of the file, as its player shows them.
 
-Times are seconds from the first frame of the video. An interval is the half-open stretch from its onset to its
-offset; its apex lies between them. Frames, if given, are indices in decoding order, from 0.
+An interval is the half-open stretch from its onset to its offset; its apex lies between them. Frames, if given, are the
+source's own numbers: in a folder those in the pictures' names, in a file the place in order of presentation, from 0.
 """
 
-import csv
-import io
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from openmer.clip import NONE as NONE
 from openmer.errors import InputError
+from openmer.files import decode_json, read_bytes, table_text
 
 SCHEMA = "openmer.timeline/1"
 # The labels of what an analysis finds.
@@ -24,6 +22,20 @@ BLINK = "blink"
 LARGE_MOTION = "large_motion"
 NO_FACE = "no_face"  # of gaps
 LABELS = (CANDIDATE, SET_ASIDE, BLINK, LARGE_MOTION)  # of intervals
+UNITS = {
+    "_s": "seconds of the file, as its player shows them",
+    "_px": "pixels of the 128 crop",
+    "_frame": "the source's own number",
+}
+# Names of settings in results of the first edition, and what they are called now; no other place knows the old ones.
+FORMER_NAMES = {
+    "least_expression": "expression_threshold",
+    "least_s": "min_s",
+    "least_px": "min_px",
+    "most_px": "max_px",
+    "foot": "rel_height",
+    "astray": "max_return_error",
+}
 MAX_S = 1e9  # some thirty years; anything beyond is damage, and could not be converted to milliseconds
 
 _CSV_COLUMNS = (
@@ -41,6 +53,28 @@ _CSV_COLUMNS = (
     "regions",
     "expression",
 )
+_PICTURES = ("onset_picture", "apex_picture", "offset_picture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """What the seconds of a result mean: seconds of the file, as its player shows them.
+
+    Attributes:
+        fps: frames a second of the file, measured; None if unknown.
+        slowdown: seconds of the file that show one second of what was recorded; 1 but for slow motion (above 1) and
+            time lapses (below). Durations are judged in real time: seconds of the file divided by this.
+        real_fps_from: what says at which rate was recorded, `--fps` or the name of a tag; empty if there is one clock.
+    """
+
+    fps: float | None = None
+    slowdown: float = 1.0
+    real_fps_from: str = ""
+
+    @property
+    def real_fps(self) -> float | None:
+        """Frames a second at which was recorded."""
+        return None if self.fps is None else self.fps * self.slowdown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +89,12 @@ class Interval:
         score: how certain the method is, in its own unit, or None.
         peak_px: largest motion, pixels of the 128 crop, or None.
         regions: facial regions that moved, strongest first.
-        onset_frame: index of the frame at the onset, or None.
-        apex_frame: index of the frame at the apex, or None.
-        offset_frame: index of the frame at the offset, or None.
+        onset_frame: number of the frame at the onset, or None.
+        apex_frame: number of the frame at the apex, or None.
+        offset_frame: number of the frame at the offset, or None.
+        onset_picture: in a folder, the name of the picture at the onset.
+        apex_picture: likewise at the apex.
+        offset_picture: likewise at the offset.
         probabilities: a network's opinion: class -> 0 to 1, or None without a network.
         action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None if no network names any.
 
@@ -75,6 +112,9 @@ class Interval:
     onset_frame: int | None = None
     apex_frame: int | None = None
     offset_frame: int | None = None
+    onset_picture: str | None = None
+    apex_picture: str | None = None
+    offset_picture: str | None = None
     probabilities: Mapping[str, float] | None = None
     action_units: Mapping[str, float] | None = None
 
@@ -96,6 +136,14 @@ class Interval:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.offset_s - self.onset_s
+
+    def slowed(self, slowdown: float) -> Self:
+        """The interval in seconds of a file that shows what was recorded this many times slower."""
+        if slowdown == 1:
+            return self
+        apex = None if self.apex_s is None else round(self.apex_s * slowdown, 6)
+        onset, offset = round(self.onset_s * slowdown, 6), round(self.offset_s * slowdown, 6)
+        return replace(self, onset_s=onset, apex_s=apex, offset_s=offset)
 
     @property
     def expression(self) -> str | None:
@@ -155,6 +203,7 @@ class Timeline:
         intervals: intervals sorted by onset.
         start_s: first moment that was analysed, seconds.
         end_s: last moment that was analysed, seconds.
+        clock: what the seconds mean.
         gaps: stretches in which no face was found, so nothing is known.
         windows: a network's output for successive, overlapping stretches. Empty without a network.
         provenance: the method, its settings, versions, the source's name, and what any weights were trained on.
@@ -163,6 +212,7 @@ class Timeline:
     intervals: tuple[Interval, ...]
     start_s: float
     end_s: float
+    clock: Clock = field(default_factory=Clock)
     gaps: tuple[Interval, ...] = ()
     windows: tuple[Window, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -189,9 +239,10 @@ class Timeline:
         """The timeline as JSON; every key with a unit ends in it."""
         content = {
             "schema": SCHEMA,
-            "units": {"_s": "seconds from the first frame", "_px": "pixels of the 128 crop", "_frame": "index"},
+            "units": UNITS,
             "start_s": self.start_s,
             "end_s": self.end_s,
+            "clock": asdict(self.clock) | {"real_fps": self.clock.real_fps},
             "intervals": [asdict(i) for i in self.intervals],
             "gaps": [asdict(i) for i in self.gaps],
             "windows": [asdict(w) for w in self.windows],
@@ -200,139 +251,76 @@ class Timeline:
         return json.dumps(content, indent=2, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str | bytes) -> Self:
         """Read what `to_json` wrote.
 
         Raises:
             InputError: the text is not JSON, has another schema, lacks a value or has one of the wrong type, or an
                 interval is impossible.
         """
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"this is not a JSON timeline: {error}") from error
-        found = content.get("schema") if isinstance(content, dict) else None
-        if found != SCHEMA:
-            raise InputError(f"expected a timeline of schema {SCHEMA}, found {found!r}")
-        try:
-            return cls(
-                intervals=tuple(Interval(**_checked(i, _INTERVAL)) for i in content["intervals"]),
-                start_s=_seconds(content["start_s"]),
-                end_s=_seconds(content["end_s"]),
-                gaps=tuple(Interval(**_checked(i, _INTERVAL)) for i in content["gaps"]),
-                windows=tuple(Window(**_checked(w, _WINDOW)) for w in content["windows"]),
-                provenance=_table(content["provenance"]),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"this timeline is damaged: {error!r}") from error
+        content = decode_json(text, _Stored)
+        if content.schema != SCHEMA:
+            raise InputError(f"expected a timeline of schema {SCHEMA}, got {content.schema!r}")
+        if content.start_s is None or content.end_s is None:
+            raise InputError("the timeline lacks start_s or end_s")
+        return cls(
+            intervals=content.intervals,
+            start_s=content.start_s,
+            end_s=content.end_s,
+            clock=content.clock,
+            gaps=content.gaps,
+            windows=content.windows,
+            provenance=_renamed(content.provenance),
+        )
 
     def to_csv(self) -> str:
         """One row per interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown.
 
-        With a network, a column `p_CLASS` for each of its classes follows, and `action_units` if it names any.
+        With a network, a column `p_CLASS` for each of its classes follows, and `action_units` if it names any; from a
+        folder of pictures their names; from slow motion the duration in real time.
         """
-        buffer = io.StringIO()
         classes = dict.fromkeys(name for i in self.intervals for name in i.probabilities or ())
-        units = ["action_units"] if any(i.action_units for i in self.intervals) else []
-        columns = (*_CSV_COLUMNS, *(f"p_{name}" for name in classes), *units)
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        for interval in self.intervals:
-            row = asdict(interval)
-            row |= {"schema": SCHEMA, "duration_s": round(interval.duration_s, 6)}
-            row |= {"label": one_line(interval.label), "regions": one_line("+".join(interval.regions))}
-            row["expression"] = interval.expression
-            row["action_units"] = one_line("+".join(interval.shown_units))
-            row |= {f"p_{name}": p for name, p in (interval.probabilities or {}).items()}
-            writer.writerow({key: "" if row.get(key) is None else row[key] for key in columns})
-        return buffer.getvalue()
+        columns = [*_CSV_COLUMNS, *(f"p_{name}" for name in classes)]
+        columns += ["action_units"] if any(i.action_units for i in self.intervals) else []
+        columns += _PICTURES if any(i.onset_picture for i in self.intervals) else []
+        columns += ["real_duration_s"] if self.clock.slowdown != 1 else []
+        return table_text([self._csv_row(i) for i in self.intervals], columns)
+
+    def _csv_row(self, interval: Interval) -> dict[str, Any]:
+        row = asdict(interval)
+        for name in ("onset_s", "apex_s", "offset_s"):
+            row[name] = None if row[name] is None else f"{row[name]:.6f}"
+        return row | {
+            "schema": SCHEMA,
+            "label": interval.label,
+            "duration_s": f"{interval.duration_s:.6f}",
+            "real_duration_s": f"{interval.duration_s / self.clock.slowdown:.6f}",
+            "regions": "+".join(interval.regions),
+            "expression": interval.expression,
+            "action_units": "+".join(interval.shown_units),
+            **{f"p_{name}": share for name, share in (interval.probabilities or {}).items()},
+        }
 
 
-def one_line(text: str) -> str:
-    """The text without line breaks: a lone carriage return would end a CSV row, since writers do not quote it."""
-    return text.replace("\r", " ").replace("\n", " ")
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """The keys of a timeline's file."""
+
+    schema: Any = None
+    start_s: float | None = None
+    end_s: float | None = None
+    intervals: tuple[Interval, ...] = ()
+    gaps: tuple[Interval, ...] = ()
+    windows: tuple[Window, ...] = ()
+    clock: Clock = field(default_factory=Clock)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"a finite number is needed, got {value!r:.40}")
-    return float(value)
-
-
-def _seconds(value: Any) -> float:
-    if abs(_number(value)) > MAX_S:
-        raise ValueError(f"a time in seconds is needed, got {value!r:.40}")
-    return float(value)
-
-
-def _index(value: Any) -> int:
-    if type(value) is not int or abs(value) >= 2**63:
-        raise TypeError(f"the index of a frame is needed, got {value!r:.40}")
-    return value
-
-
-def _words(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"text is needed, got {value!r:.40}")
-    return value
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"a list of names is needed, got {value!r:.40}")
-    return tuple(_words(name) for name in value)
-
-
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"names with values are needed, got {value!r:.40}")
-    return value
-
-
-def _shares(value: Any) -> dict[str, float]:
-    return {name: _number(share) for name, share in _table(value).items()}
-
-
-def _or_none(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else check(value)
-
-
-_INTERVAL: dict[str, Callable[[Any], Any]] = {
-    "onset_s": _seconds,
-    "offset_s": _seconds,
-    "label": _words,
-    "apex_s": _or_none(_seconds),
-    "score": _or_none(_number),
-    "peak_px": _or_none(_number),
-    "regions": _names,
-    "onset_frame": _or_none(_index),
-    "apex_frame": _or_none(_index),
-    "offset_frame": _or_none(_index),
-    "probabilities": _or_none(_shares),
-    "action_units": _or_none(_shares),
-}
-_WINDOW: dict[str, Callable[[Any], Any]] = {
-    "start_s": _seconds,
-    "end_s": _seconds,
-    "start_frame": _index,
-    "end_frame": _index,
-    "probabilities": _shares,
-    "action_units": _or_none(_shares),
-}
-
-
-def _checked(row: Any, kinds: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    """The values of one interval or window, each checked for its type."""
-    unknown = set(_table(row)) - set(kinds)
-    if unknown:
-        raise TypeError(f"unknown names: {', '.join(sorted(unknown))}")
-    checked = {}
-    for name, value in row.items():
-        try:
-            checked[name] = kinds[name](value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise TypeError(f"{name}: {error}") from error
-    return checked
+def _renamed(content: Any) -> Any:
+    """A result's provenance with today's names of settings."""
+    if not isinstance(content, dict):
+        return content
+    return {FORMER_NAMES.get(name, name): _renamed(value) for name, value in content.items()}
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -342,10 +330,6 @@ def read_timeline(path: Path) -> Timeline:
         InputError: the file is missing or is not a timeline.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the timeline {path}: {error}") from error
-    try:
-        return Timeline.from_json(text)
+        return Timeline.from_json(read_bytes(path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -6,34 +6,28 @@ the table's folder. `onset`, `apex` and `offset` are frame numbers as `openmer a
 in their names; for videos, counted from 0.
 """
 
-import csv
-import io
 import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path, PureWindowsPath
 from typing import Literal
-
-import av.error
 
 from openmer.clip import SIMULATED, Sample
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
 from openmer.facs import read_action_units
-from openmer.media.reader import IMAGE_SUFFIXES, open_file, picture_stream, read_rate
+from openmer.files import decimal, table_rows
+from openmer.media.reader import IMAGE_SUFFIXES, VideoReader, read_rate
 
 TABLE = "samples.csv"
 MARKER = "dataset.json"  # beside it if the simulator wrote both
 NEEDED = ("subject", "sample", "source", "fps")
 MARKS = ("onset", "apex", "offset")
-SEPARATORS = (",", ";", "\t")
 MAX_FRAME_DIGITS = 15  # larger numbers cannot be told apart as floats
 MAX_RATE_ERROR = 0.03  # between the declared and the file's frame rate: 24 is not 25
-CAPTURE_RATE = "com.android.capture.fps"  # a file's tag: the rate at which slow motion was filmed
 
 
 class FolderDataset:
@@ -79,7 +73,7 @@ class FolderDataset:
         lines: dict[tuple[str, str, str], int] = {}
         people: dict[str, str] = {}
         rows = 0
-        for number, row in _table(path):
+        for number, row in table_rows(path, NEEDED):
             rows += 1
             try:
                 if isinstance(row, str):
@@ -113,7 +107,7 @@ class FolderDataset:
         known = [m for m in (onset, apex, offset) if m is not None]
         if known != sorted(known):
             raise InputError(f"onset, apex, offset must rise, got {', '.join(map(str, known))}")
-        rate = read_rate(_decimal(row["fps"]))
+        rate = read_rate(decimal(row["fps"]))
         if source.is_dir():
             _check_pictures(row["source"], source, known)
         elif source.suffix.lower() in IMAGE_SUFFIXES:
@@ -138,65 +132,6 @@ class FolderDataset:
             offset=offset,
             action_units=units,
         )
-
-
-def _table(path: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
-    """Rows that are not empty: the line's number, and the cells by column, or what is wrong with the row.
-
-    Columns are separated by commas, semicolons or tabs, as spreadsheet programs save them in different countries.
-
-    Raises:
-        InputError: the file cannot be read, or lacks a column.
-    """
-    content = _decoded(path)
-    first, _, rest = content.partition("\n")
-    told = re.fullmatch(r"sep=(.)\s*", first)  # as spreadsheet programs write it above the header
-    lines = io.StringIO(rest if told else content, newline="")
-    header_line = first if not told else rest.partition("\n")[0]
-    separator = told[1] if told else max(SEPARATORS, key=header_line.count)
-    reader = csv.reader(lines, delimiter=separator, strict=True)
-    try:
-        header = [" ".join(name.split()).lower() for name in next(reader, [])]
-        _check_header(header, path)
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            number = reader.line_num + bool(told)
-            if any(cells[len(header) :]):
-                yield (
-                    number,
-                    f"it has {len(cells)} cells, the header {len(header)}; put a cell with a {separator!r} in quotes",
-                )
-            else:
-                cells += [""] * (len(header) - len(cells))
-                yield number, dict(zip(header, cells, strict=False))
-    except csv.Error as error:
-        raise InputError(f"cannot read {path}, line {reader.line_num}: {error}") from error
-
-
-def _decoded(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-        marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        content = data.decode("utf-16" if marked else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not in UTF-8: save it as CSV UTF-8") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-    if "\0" in content:
-        raise InputError(f"{path} is not in UTF-8, or not a text: save it as CSV UTF-8")
-    return content
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    missing = [c for c in NEEDED if c not in header]
-    if missing:
-        instead = ", ".join(name for name in header if name) or "none"
-        raise InputError(f"{path} lacks the column {', '.join(missing)}; its columns are: {instead[:300]}")
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} has more than one column {', '.join(twice)}; rename or remove one")
 
 
 def _source(root: Path, written: str) -> Path:
@@ -249,24 +184,13 @@ def _check_pictures(written: str, folder: Path, marks: list[int]) -> None:
 def _check_rate(video: Path, declared: Fraction) -> None:
     """The declared rate is the file's own, or that of filming if the file says that it is slow motion."""
     try:
-        with open_file(video) as container:
-            stream = picture_stream(container, video)
-            own = stream.average_rate or stream.guessed_rate
-            filmed = container.metadata.get(CAPTURE_RATE) or stream.metadata.get(CAPTURE_RATE)
-    except (av.error.FFmpegError, OSError, InputError):
+        clock = VideoReader(video).info.clock
+    except InputError:
         return  # preparing it says what is wrong with the file
-    rates = [Fraction(own)] if own else []
-    with suppress(InputError):
-        rates += [read_rate(str(filmed))] if filmed else []
+    rates = [rate for rate in (clock.fps, clock.real_fps) if rate]
     if rates and all(abs(declared - rate) > MAX_RATE_ERROR * rate for rate in rates):
-        stated = " or ".join(f"{float(rate):.6g}" for rate in rates)
+        stated = " or ".join(dict.fromkeys(f"{rate:.6g}" for rate in rates))
         raise InputError(f"fps is {float(declared):.6g}, but {video.name} has {stated} frames a second; write that")
-
-
-def _decimal(written: str) -> str:
-    """A number with a decimal point, also if it was written with a comma or full-width digits."""
-    plain = unicodedata.normalize("NFKC", written)
-    return re.sub(r"^(\d+),(\d+)$", r"\1.\2", plain)
 
 
 def _is_simulated(root: Path) -> bool:

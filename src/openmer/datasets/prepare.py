@@ -209,8 +209,7 @@ def read_frames(sample: Sample, face: FaceModelName = "dlib") -> Frames:
     last = -1
     reader = _reader(sample)
     for frame in reader:
-        number = frame.index if reader.numbers is None else reader.numbers[frame.index]
-        last = number
+        number = last = frame.index
         if sample.offset is not None and number > sample.offset:
             break
         gray = as_gray(frame.image)

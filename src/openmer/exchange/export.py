@@ -8,7 +8,6 @@ from openmer.errors import InputError
 from openmer.exchange.boris import to_boris, to_boris_csv
 from openmer.exchange.elan import media_path, to_elan
 from openmer.exchange.parquet import to_parquet
-from openmer.exchange.table import to_csv
 from openmer.files import write_new_file
 from openmer.timeline import Timeline, read_timeline
 
@@ -79,7 +78,7 @@ def _content(result: Result, to: Format, out: Path, video: Path | None) -> bytes
     if to == "boris":
         return to_boris(result.timeline) if out.suffix.lower() == ".xlsx" else to_boris_csv(result.timeline)
     if to == "csv":
-        return to_csv(result.timeline)
+        return result.timeline.to_csv().encode()
     return to_parquet(result.folder / FRAMES, result.timeline.provenance)
 
 

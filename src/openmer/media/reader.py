@@ -1,53 +1,59 @@
-"""Read a video, or a folder of numbered images, frame by frame with exact times.
+"""Read a video, or a folder of numbered pictures, frame by frame: upright, on one clock, with the source's own numbers.
 
-One frame is in memory at a time. Times come from the file's presentation timestamps, so a variable frame rate is
-preserved. Rotation metadata is applied.
+One frame is in memory at a time, and a few more while its time is judged. Times are seconds of the file as its player
+shows them, from the presentation timestamps, so a variable frame rate is preserved.
 """
 
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
-from av.stream import Disposition
 
 from openmer.clip import Gray
 from openmer.errors import InputError
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-MIN_FPS, MAX_FPS = 0.1, 10_000
-MAX_DIGITS = 19  # of a frame's number; longer ones do not fit in 64 bits
-_NUMBER = re.compile(r"(\d+)\D*$")
-_COPY = re.compile(r"\d ?\(\d+\)$| - copy", re.IGNORECASE)  # `img12(2).jpg`, `img12 - Copy.jpg`; not `frame (12).jpg`
-_HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
-
-
-# Formats whose files refer to other files, which would be read as well.
-POINTING = frozenset(
-    {"hls", "dash", "concat", "imf", "sdp", "rtsp", "avisynth", "vapoursynth", "lavfi", "webm_dash_manifest"}
+from openmer.media.clock import WILD, Notes, on_one_clock
+from openmer.media.container import (
+    Decoded,
+    Deinterlacer,
+    Orientation,
+    Pixels,
+    capture_rate,
+    decoded,
+    opened,
+    picture_stream,
+    pixel_aspect,
+    stamps_of,
+    stream_choice,
 )
-# A title in another encoding is no reason to stop. PyAV 19 accepts any encoding and no longer has this argument.
-ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+from openmer.media.folder import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from openmer.media.folder import Pictures, numbered_pictures
+from openmer.media.folder import frame_number as frame_number
+from openmer.timeline import Clock
+
+MIN_FPS, MAX_FPS = 0.1, 10_000
+SAME_RATE = 0.02  # up to which a rate that is given and one that is measured are the same
+OVERFULL = "frames brighter than those by which 16-bit pixels are scaled (their bright parts are white)"
+_HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known before the first frame is decoded.
+    """What is known before the first frame is given.
 
     Attributes:
         source: the file or folder.
         width: pixels, after rotation.
         height: pixels, after rotation.
-        fps: average frames per second, or None if the file does not say.
+        fps: frames a second of the file's clock, measured from its first pictures; None if there is only one.
         num_frames: the file's own count, or an estimate from its duration, or None.
+        clock: what the times mean.
     """
 
     source: Path
@@ -55,43 +61,54 @@ class VideoInfo:
     height: int
     fps: Fraction | None
     num_frames: int | None
+    clock: Clock
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame.
+    """One frame.
 
     Attributes:
-        index: position in decoding order, from 0.
-        time_s: presentation time in seconds from the first frame.
+        index: the source's own number: in a folder the number in the picture's name; in a file the place in order of
+            presentation from 0, empty frames counted.
+        time_s: seconds of the file, as its player shows them; in a folder, from the first picture.
         image: (H, W, 3) uint8 RGB, or (H, W) uint8 when read as gray.
+        slowdown: seconds of the file that show one second of what was recorded; 1 but for slow motion.
+        picture: in a folder, the picture's name.
     """
 
     index: int
     time_s: float
     image: npt.NDArray[np.uint8]
+    slowdown: float = 1.0
+    picture: str | None = None
+
+    @property
+    def real_s(self) -> float:
+        """Seconds of what was recorded, by which durations are judged."""
+        return self.time_s / self.slowdown
 
 
 class VideoReader:
-    """Frames of a video file or of a folder of numbered images.
+    """Frames of a video file or of a folder of numbered pictures.
 
     Each iteration opens the source anew, so a reader can be iterated more than once.
 
     Args:
         source: the file or folder.
-        fps: frames per second; needed for a folder, and for a file without timestamps.
-        start_s: skip frames before this moment, seconds.
-        end_s: stop after this moment, seconds, or None.
+        fps: frames a second at which it was recorded; needed for a folder and for a file without times. If a file's own
+            times show another rate, it is slow motion or a time lapse: its times stay, and its clock says so.
+        start_s: skip frames before this moment, seconds of the file.
+        end_s: stop after this moment, seconds of the file, or None.
         gray: yield (H, W) gray instead of (H, W, 3) RGB.
+        stream: index of the stream in the file; by default the file's default one.
 
     Attributes:
-        info: size, rate and length as the source states them.
-        problems: what was skipped: images of a folder that are not frames; while iterating, damaged packets and
-            frames out of order.
+        info: size, rate, length and clock of the source.
 
     Raises:
-        InputError: the source is missing, is not a video, has no video stream, or needs `fps`; on iterating: it ends
-            before `start_s`.
+        InputError: the source is missing, is not a video, has no such video stream, or needs `fps`; on iterating: it
+            ends before `start_s`.
     """
 
     def __init__(
@@ -102,53 +119,55 @@ class VideoReader:
         start_s: float = 0.0,
         end_s: float | None = None,
         gray: bool = False,
+        stream: int | None = None,
     ) -> None:
         if fps is not None and not Fraction(1, 10) <= fps <= MAX_FPS:
             raise InputError(f"--fps must lie between {MIN_FPS} and {MAX_FPS}, got {float(fps):g}")
         if not 0 <= start_s < math.inf or (end_s is not None and not start_s < end_s < math.inf):
             raise InputError(f"--start and --end must satisfy 0 <= start < end, got {start_s} and {end_s}")
         try:
-            there = source.exists()
+            exists = source.exists()
         except OSError as error:
             raise InputError(f"cannot access {source}: {error.strerror or error}") from error
-        if not there:
+        if not exists:
             raise InputError(f"there is no file or folder at {source}")
         self._fps = fps
         self._start_s = start_s
         self._end_s = end_s
         self._gray = gray
-        self._images: list[tuple[int, Path]] | None = None
-        self._passed_over: list[str] = []
+        self._stream = stream
+        self._remarks: list[str] = []
+        self._notes = Notes()
+        self._pictures: Pictures | None = None
         if source.is_dir():
-            self._images, self._passed_over = _numbered_images(source, fps)
-        self.problems = list(self._passed_over)
-        self.info = self._folder_info(source) if source.is_dir() else self._file_info(source)
+            self.info = self._folder_info(source)
+        else:
+            self.info = self._file_info(source)
 
     def __iter__(self) -> Iterator[Frame]:
-        self.problems = list(self._passed_over)
-        frames = self._from_images() if self._images is not None else self._from_file()
-        last_s = self._last_image_s()  # pictures before the start are never read
+        self._notes = Notes()
+        frames = self._from_file() if self._pictures is None else self._from_pictures(self._pictures)
+        last_s = self._last_picture_s()  # pictures before the start are never read
         for frame in frames:
             last_s = frame.time_s
             if self._end_s is not None and last_s > self._end_s:
                 return
             if last_s >= self._start_s:
-                yield frame
+                yield replace(frame, slowdown=self.info.clock.slowdown)
         if last_s < self._start_s:
             raise InputError(
                 f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where reading should start"
             )
 
-    def _last_image_s(self) -> float:
-        """When the last picture of a folder is; 0 for a file."""
-        if self._images is None or self._fps is None:
-            return 0.0
-        return float((self._images[-1][0] - self._images[0][0]) / self._fps)
+    @property
+    def problems(self) -> list[str]:
+        """What a user should know: choices made for this source, and what the last iteration met, a sentence a kind."""
+        return [*self._remarks, *self._notes.sentences()]
 
     @property
     def numbers(self) -> tuple[int, ...] | None:
-        """The numbers in the names of a folder's images, in order; None for a file."""
-        return None if self._images is None else tuple(number for number, _ in self._images)
+        """The numbers in the names of a folder's pictures, in order; None for a file."""
+        return None if self._pictures is None else tuple(number for number, _ in self._pictures.numbered)
 
     @property
     def expected_frames(self) -> int | None:
@@ -160,53 +179,78 @@ class VideoReader:
         return max(0, last - int(self._start_s * fps))
 
     def _file_info(self, source: Path) -> VideoInfo:
-        with _opened(source) as container:
-            stream = picture_stream(container, source)
-            rate = stream.average_rate or stream.guessed_rate
-            fps = self._fps or (Fraction(rate.numerator, rate.denominator) if rate else None)
+        with opened(source) as container:
+            stream = picture_stream(container, source, self._stream)
+            self._stamps = stamps_of(container, stream)
+            if not self._stamps.has_times and self._fps is None:
+                raise InputError(
+                    f"{source} has no timestamps ({container.format.name}); give its frame rate with --fps"
+                )
+            clock = self._clock(self._stamps.step_s, capture_rate(container, stream))
+            choice = stream_choice(container, stream)
+            self._remarks += [choice] if choice else []
+        with opened(source) as container:
+            stream = picture_stream(container, source, self._stream)
+            pictures = (picture for _, _, picture in decoded(container, stream, self._stamps, Notes()))
+            # Non-square pixels are made square, since motion is measured in pixels.
+            look = Pixels.of(pictures, pixel_aspect(stream))
+            if look is None:
+                raise InputError(f"no frame of {source} could be decoded; is the file damaged or cut off?")
+            self._pixels, turn = look
+            fps = self._fps if self._stamps.step_s is None else 1 / self._stamps.step_s
             count = stream.frames or None
             if count is None and container.duration and fps:
-                count = round(container.duration / av.time_base * fps)
-            first = next(_decoded(container, stream, []), None)
-            if first is None:
-                raise InputError(f"no frame of {source} could be decoded; is the file damaged or cut off?")
-            # Non-square pixels are made square, since motion is measured in pixels.
-            aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-            width, height = round(first.width * aspect) if aspect > 0 else first.width, first.height
-            self._upright = (width, height)
-            if round(first.rotation) % 180:
-                width, height = height, width
-        return VideoInfo(source, width, height, fps, count)
+                count = round(Fraction(container.duration, 1_000_000) * fps)
+        self._remarks += _scaled(self._pixels.bits)
+        width, height = self._pixels.size[:: -1 if turn.transposed else 1]
+        return VideoInfo(source, width, height, fps, count, clock)
+
+    def _clock(self, step_s: Fraction | None, tag: tuple[str, Fraction] | None) -> Clock:
+        """What the file's seconds mean; a slow-motion tag is remarked."""
+        if step_s is None:
+            return Clock(fps=None if self._fps is None else float(self._fps))
+        own = 1 / step_s
+        real, by = (self._fps, "--fps") if self._fps is not None else (tag[1], tag[0]) if tag else (own, "")
+        if abs(real / own - 1) <= SAME_RATE:
+            return Clock(fps=float(own))
+        if self._fps is None:
+            self._remarks.append(
+                f"the tag {by} says that {float(real):g} frames a second were recorded, and the file shows "
+                f"{float(own):.4g}: durations are judged in real time, as with --fps {float(real):g}, and times are "
+                f"those of the file; --fps {float(own):.4g} would take the file's times for real"
+            )
+        return Clock(fps=float(own), slowdown=float(real / own), real_fps_from=by)
 
     def _from_file(self) -> Iterator[Frame]:
-        source = self.info.source
-        index, last_s, origin = 0, -1.0, None
-        with _opened(source) as container:
-            stream = picture_stream(container, source)
+        source, stamps = self.info.source, self._stamps
+        with opened(source) as container:
+            stream = picture_stream(container, source, self._stream)
             stream.thread_type = "AUTO"
-            for picture in _decoded(container, stream, self.problems):
-                if self._fps is not None:
-                    time_s = float(index / self._fps)
-                elif picture.pts is not None and picture.time_base:
-                    stamp = picture.pts * picture.time_base
-                    origin = stamp if origin is None else origin
-                    time_s = float(stamp - origin)
-                else:
-                    raise InputError(f"{source} has no timestamps; give its frame rate with --fps")
-                if time_s <= last_s:
-                    self.problems.append(f"frame {index} is not later than the frame before it and is left out")
-                else:
-                    last_s = time_s
-                    yield Frame(index, time_s, self._pixels(picture))
-                index += 1
+            pictures = Deinterlacer(stream, self._notes)(decoded(container, stream, stamps, self._notes))
+            if stamps.step_s is None:
+                pictures = self._timed(pictures)
+            origin = None
+            step = stamps.step_s or 1 / (self._fps or Fraction(30))
+            for at, number, picture in on_one_clock(pictures, step, self._notes, joins=stamps.joins):
+                if origin is None:  # a wild first stamp is no origin
+                    origin = min(at, stamps.without_it_s(at) if self._notes.count(WILD) else stamps.origin_s)
+                yield Frame(number, float(at - origin), self._upright(number, picture))
 
-    def _pixels(self, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-        image = np.asarray(picture.to_ndarray(format="gray" if self._gray else "rgb24"), np.uint8)
-        if self._upright != (picture.width, picture.height) and picture.height == self._upright[1]:
-            image = np.asarray(cv2.resize(image, self._upright, interpolation=cv2.INTER_AREA), np.uint8)
-        # PyAV gives the counter-clockwise angle by which the picture must be turned.
-        quarter_turns = round(picture.rotation / 90) % 4
-        image = np.ascontiguousarray(np.rot90(image, quarter_turns))
+    def _timed(self, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
+        """Times by the given rate, for a source that has none."""
+        for stamp, number, picture in pictures:
+            if stamp is not None and self._stamps.has_times:
+                yield stamp, number, picture
+            elif self._fps is not None:
+                yield number / self._fps, number, picture
+            else:
+                raise InputError(f"{self.info.source} has no timestamps; give its frame rate with --fps")
+
+    def _upright(self, number: int, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
+        image, overfull = self._pixels.read(picture, gray=self._gray)
+        if overfull:
+            self._notes.add(OVERFULL, number)
+        image = Orientation.of(picture)(image)
         expected = (self.info.height, self.info.width)
         if image.shape[:2] != expected:
             raise InputError(
@@ -216,133 +260,43 @@ class VideoReader:
         return image
 
     def _folder_info(self, source: Path) -> VideoInfo:
-        assert self._images is not None  # noqa: S101  (set for a folder)
-        height, width = _read_image(self._images[0][1], gray=True).shape[:2]
-        return VideoInfo(source, width, height, self._fps, len(self._images))
+        self._pictures = pictures = numbered_pictures(source)
+        if self._fps is None:
+            raise InputError(f"{source} is a folder of images; give their frame rate, for example --fps 200")
+        self._remarks += [pictures.left_out] if pictures.left_out else []
+        self._remarks += _scaled(pictures.bits)
+        height, width = pictures.read(pictures.numbered[0][1], gray=True)[0].shape[:2]
+        clock = Clock(fps=float(self._fps))
+        return VideoInfo(source, width, height, self._fps, len(pictures.numbered), clock)
 
-    def _from_images(self) -> Iterator[Frame]:
-        assert self._images is not None and self._fps is not None  # noqa: S101  (checked when opened)
-        first = self._images[0][0]
-        for index, (number, path) in enumerate(self._images):
+    def _last_picture_s(self) -> float:
+        """When the last picture of a folder is; 0 for a file."""
+        if self._pictures is None or self._fps is None:
+            return 0.0
+        numbered = self._pictures.numbered
+        return float((numbered[-1][0] - numbered[0][0]) / self._fps)
+
+    def _from_pictures(self, pictures: Pictures) -> Iterator[Frame]:
+        assert self._fps is not None  # noqa: S101  (asked for when opened)
+        first = pictures.numbered[0][0]
+        for number, path in pictures.numbered:
             time_s = float((number - first) / self._fps)
             if time_s < self._start_s or (self._end_s is not None and time_s > self._end_s):
                 continue  # skipped without reading it
-            image = _read_image(path, gray=self._gray)
+            image, overfull = pictures.read(path, gray=self._gray)
+            if overfull:
+                self._notes.add(OVERFULL, number)
             if image.shape[:2] != (self.info.height, self.info.width):
                 raise InputError(
                     f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
                     f"{self.info.width}x{self.info.height}; all must have the same size"
                 )
-            yield Frame(index, time_s, image)
+            yield Frame(number, time_s, image, picture=path.name)
 
 
-def open_file(path: Path, **options: str) -> "av.container.InputContainer":
-    """Open a file as a container, with FFmpeg options; only files are opened, whatever a playlist says."""
-    # Without `file:`, `12:30.mp4` would be taken for a protocol.
-    allowed = {"protocol_whitelist": "file", **options}
-    container: av.container.InputContainer = av.open(f"file:{path.absolute()}", options=allowed, **ENCODING)
-    return container
-
-
-def _opened(source: Path) -> "av.container.InputContainer":
-    try:
-        container = open_file(source)
-    except (av.error.FFmpegError, OSError) as error:
-        size = source.stat().st_size
-        hint = "the file is empty" if size == 0 else "is it a video, and complete?"
-        raise InputError(f"cannot read {source} as a video ({error.strerror or error}); {hint}") from error
-    if not POINTING.isdisjoint(container.format.name.split(",")):
-        container.close()
-        raise InputError(
-            f"{source} is a list of other files ({container.format.name}), not a video; give the video itself"
-        )
-    return container
-
-
-def picture_stream(container: "av.container.InputContainer", source: Path) -> "av.VideoStream":
-    """The stream that is read: not a cover picture, and of several the one with the most frames."""
-    if not container.streams.video:
-        raise InputError(f"{source} has no video stream, only {', '.join(s.type for s in container.streams)}")
-    return max(container.streams.video, key=lambda s: (not s.disposition & Disposition.attached_pic, s.frames))
-
-
-def _decoded(
-    container: "av.container.InputContainer", stream: "av.VideoStream", problems: list[str]
-) -> Iterator[av.VideoFrame]:
-    """Frames in order of presentation; a damaged packet is noted and skipped."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            yield from packet.decode()
-        except av.error.EOFError:
-            return
-        except av.error.FFmpegError as error:
-            problems.append(f"a damaged part was skipped ({error.strerror or error})")
-            if len(problems) > 1000:
-                return
-
-
-def frame_number(path: Path) -> int | None:
-    """The last number in a picture's name, which is its place among the frames of its folder.
-
-    None for what is no frame: other files, hidden or empty pictures, copies such as `img12(2).jpg`, pictures without a
-    number, and with one of more than 18 digits.
-    """
-    if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or _COPY.search(path.stem):
-        return None
-    match = _NUMBER.search(path.stem)
-    if match is None or len(match[1]) >= MAX_DIGITS or not path.stat().st_size:
-        return None
-    return int(match[1])
-
-
-def _numbered_images(folder: Path, fps: Fraction | None) -> tuple[list[tuple[int, Path]], list[str]]:
-    """(number, path) sorted by number, 9 before 10, and what is said of pictures that are no frames."""
-    try:
-        images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-        numbers = [frame_number(path) for path in images]
-    except OSError as error:
-        raise InputError(f"cannot read {folder}: {error.strerror or error}") from error
-    if not images:
-        raise InputError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    numbered: dict[int, Path] = {}
-    for number, path in zip(numbers, images, strict=True):
-        if number is None:
-            continue
-        if number in numbered:
-            raise InputError(f"{path.name} and {numbered[number].name} in {folder} have the same number")
-        numbered[number] = path
-    others = sorted(path.name[:80] for number, path in zip(numbers, images, strict=True) if number is None)
-    if not numbered:
-        raise InputError(
-            f"no image in {folder} has a number of at most {MAX_DIGITS - 1} digits in its name that says its place in "
-            f"time, such as img12.png (there is {others[0]}); empty images and copies do not count"
-        )
-    if fps is None:
-        raise InputError(f"{folder} is a folder of images; give their frame rate, for example --fps 200")
-    if not others:
-        return sorted(numbered.items()), []
-    who = f"{others[0]} is" if len(others) == 1 else f"{len(others)} images, such as {others[0]}, are"
-    why = f"empty, a copy, or without a number of at most {MAX_DIGITS - 1} digits in the name"
-    return sorted(numbered.items()), [f"{who} left out: {why}"]
-
-
-def _read_image(path: Path, *, gray: bool) -> npt.NDArray[np.uint8]:
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR_RGB
-    try:
-        image = cv2.imdecode(data, flag) if data.size else None
-    except cv2.error as error:  # for example a header that states more pixels than OpenCV allows
-        raise InputError(f"{path} is not a readable image: {error.err}") from error
-    if image is None:
-        raise InputError(f"{path} is not a readable image")
-    return np.asarray(image, np.uint8)
+def _scaled(bits: int | None) -> list[str]:
+    """What is said of 16-bit pixels that use fewer bits."""
+    return [f"pixels of 16 bits use {bits}, and are scaled by that"] if bits in (10, 12, 14) else []
 
 
 def read_rate(text: str, name: str = "fps") -> Fraction:

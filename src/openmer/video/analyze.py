@@ -21,7 +21,7 @@ from openmer.models.engine import Engine
 from openmer.progress import ProgressCallback, progress
 from openmer.threads import ahead, cores, read_ahead
 from openmer.timeline import Interval, Timeline
-from openmer.video.frame import FrameAnalyzer
+from openmer.video.frame import FrameAnalyzer, Light
 from openmer.video.measurements import Measurements, measurements_of, row_of
 from openmer.video.overlay import FlowCache, Image, OverlayPainter
 from openmer.video.recognition import Recognition, engine_of
@@ -153,7 +153,9 @@ class _Run:
     def __init__(
         self, video: Path | str, settings: AnalyzeSettings, console: Console, watch: ProgressCallback | None
     ) -> None:
-        self.reader = VideoReader(Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s)
+        self.reader = VideoReader(
+            Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s, stream=settings.stream
+        )
         self.settings = settings
         self.console = console
         workers = settings.workers or cores()
@@ -218,10 +220,9 @@ def _measure(run: _Run, engine: Engine | None, flows: FlowCache | None) -> tuple
     settings, reader = run.settings, run.reader
     tracker = FaceTracker(face_model(settings.face, settings.predictor))
     meter = MotionMeter(settings.flow, settings.align)
-    fps = reader.info.fps
     network = None
     if engine is not None:
-        network = BatchNetwork(engine, None if fps is None else float(fps), reader.expected_frames)
+        network = BatchNetwork(engine, reader.info.clock.real_fps, reader.expected_frames)
     try:
         with run.progress("Measuring", reader.expected_frames) as step:
             analyzer = FrameAnalyzer(tracker, meter, network)
@@ -252,10 +253,12 @@ def measure(
     Raises:
         InputError: fewer than two frames, no camera's frame rate, or no face in any.
     """
-    rows = []
+    rows, light = [], Light()
     with closing(ahead(frames, analyzer.locate, threads=threads)) as located_frames:
         for located in located_frames:
             result = analyzer.measure(located)
+            if result.face is None:
+                light.add(located.gray)
             if flows is not None:
                 flows.append(result.motion.flow if result.motion else None)
             rows.append(row_of(result))
@@ -266,13 +269,13 @@ def measure(
     measured = measurements_of(rows)
     if not 0.99 / MAX_FPS <= measured.step_s <= 1.01 / MIN_FPS:
         raise InputError(
-            f"the video states {1 / measured.step_s:.3g} frames a second, which no camera records; give its rate with "
-            "--fps"
+            f"the video states {1 / measured.step_s:.3g} frames a second, which no camera records; give the rate of "
+            "the recording with --fps"
         )
     if not measured.with_face.any():
         raise InputError(
             f"no face was found in any of {len(rows)} frames; an upright frontal face of at least a sixteenth of the "
-            "picture's longer side is needed, not too blurred or compressed"
+            f"picture's longer side is needed, not too blurred or compressed{light.words()}"
         )
     return measured
 
@@ -320,6 +323,6 @@ def _collect(run: _Run, pictures: MomentPictures, last: int, total: int) -> None
 
 
 def _notes(reader: VideoReader) -> SourceNotes:
-    kinds = dict.fromkeys(reader.problems)
-    warnings = [f"While reading: {kind} ({reader.problems.count(kind)} times)." for kind in kinds]
-    return SourceNotes(reader.info.source.name.encode(errors="replace").decode(), warnings)
+    warnings = [f"While reading: {problem}." for problem in reader.problems]
+    name = reader.info.source.name.encode(errors="replace").decode()
+    return SourceNotes(name, warnings, clock=reader.info.clock)

@@ -6,10 +6,15 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from openmer.clip import Gray
 from openmer.face.track import Face
 from openmer.media.reader import Frame, as_gray
 from openmer.video.regions import FrameMotion, MotionMeter
+
+TOO_DARK, TOO_BRIGHT = 40, 215  # of 255: no face stands out in less, or against more
 
 
 @dataclass(frozen=True)
@@ -18,15 +23,24 @@ class LocatedFrame:
 
     Attributes:
         index: number in the source.
-        time_s: seconds.
+        time_s: seconds of the file.
         gray: (H, W) the picture.
         face: box, landmarks and track, or None.
+        slowdown: seconds of the file that show one second of what was recorded.
+        picture: in a folder, the picture's name.
     """
 
     index: int
     time_s: float
     gray: Gray
     face: Face | None
+    slowdown: float = 1.0
+    picture: str | None = None
+
+    @property
+    def real_s(self) -> float:
+        """Seconds of what was recorded, by which durations are judged."""
+        return self.time_s / self.slowdown
 
 
 @dataclass(frozen=True)
@@ -35,15 +49,19 @@ class FrameResult:
 
     Attributes:
         index: number in the source.
-        time_s: seconds.
+        time_s: seconds of the file.
         face: box, landmarks and track, or None.
         motion: motion of the regions relative to the head; None without a face, or if motion is not measured.
+        slowdown: seconds of the file that show one second of what was recorded.
+        picture: in a folder, the picture's name.
     """
 
     index: int
     time_s: float
     face: Face | None
     motion: FrameMotion | None
+    slowdown: float = 1.0
+    picture: str | None = None
 
 
 class Tracker(Protocol):
@@ -79,15 +97,36 @@ class FrameAnalyzer:
     def locate(self, frame: Frame) -> LocatedFrame:
         """Find the face in the next frame, gray or color."""
         gray = as_gray(frame.image)
-        return LocatedFrame(frame.index, frame.time_s, gray, self._tracker.update(gray))
+        face = self._tracker.update(gray)
+        return LocatedFrame(frame.index, frame.time_s, gray, face, frame.slowdown, frame.picture)
 
     def measure(self, frame: LocatedFrame) -> FrameResult:
         """Run the network and measure the motion of the next frame, in the order in which `locate` returned them."""
         if self._network is not None:
             self._network.update(frame)
-        motion = None if self._meter is None else self._meter.update(frame.time_s, frame.gray, frame.face)
-        return FrameResult(frame.index, frame.time_s, frame.face, motion)
+        motion = None if self._meter is None else self._meter.update(frame.real_s, frame.gray, frame.face)
+        return FrameResult(frame.index, frame.time_s, frame.face, motion, frame.slowdown, frame.picture)
 
     def update(self, frame: Frame) -> FrameResult:
         """The whole step for the next frame."""
         return self.measure(self.locate(frame))
+
+
+class Light:
+    """How bright the pictures without a face are: the reason may be that they are too dark or too bright."""
+
+    def __init__(self) -> None:
+        self._darkest, self._brightest = 255, 0
+
+    def add(self, image: npt.NDArray[np.uint8]) -> None:
+        """Take one picture, gray or color."""
+        low, high = np.percentile(image[::4, ::4], (5, 99.5))  # a bright spot or a black border is no light
+        self._darkest, self._brightest = min(self._darkest, int(low)), max(self._brightest, int(high))
+
+    def words(self) -> str:
+        """What to add to a message, or nothing."""
+        if self._brightest < TOO_DARK:
+            return f"; the pictures are too dark: the brightest pixels reach {self._brightest} of 255"
+        if self._darkest > TOO_BRIGHT:
+            return f"; the pictures are too bright: the darkest pixels have {self._darkest} of 255"
+        return ""

@@ -1,7 +1,7 @@
 """One row per frame: the face, its landmarks, and how its regions move; as arrays, and as `frames.csv`."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class Measurements:
         landmarks: (n, 68, 2) in the image.
         flow_median_px: (n,) median length of the flow from the previous frame.
         alignments: n alignments from the image to the crop.
+        pictures: in a folder, the name of each frame's picture.
     """
 
     signals: Signals
@@ -43,6 +44,7 @@ class Measurements:
     landmarks: Array
     flow_median_px: Array
     alignments: tuple[Alignment | None, ...]
+    pictures: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def frames(self) -> npt.NDArray[np.int64]:
@@ -56,14 +58,20 @@ class Measurements:
 
     @property
     def step_s(self) -> float:
-        """Usual time between two frames, seconds."""
-        times = self.signals.times_s
+        """Usual time between two frames, real seconds."""
+        times = self.signals.real_s
         return float(np.median(np.diff(times))) if len(times) > 1 else 1e-3
 
     @property
     def end_s(self) -> float:
-        """When the last frame ends, seconds."""
-        return float(self.signals.times_s[-1] + self.step_s)
+        """When the last frame ends, seconds of the file."""
+        return float(self.signals.times_s[-1] + self.step_s * self.signals.slowdown)
+
+    def named(self, interval: Interval) -> Interval:
+        """The interval with the names of its pictures, if it has any."""
+        marks = (interval.onset_frame, interval.apex_frame, interval.offset_frame)
+        onset, apex, offset = (None if mark is None else self.pictures.get(mark) for mark in marks)
+        return replace(interval, onset_picture=onset, apex_picture=apex, offset_picture=offset)
 
     def gaps(self) -> tuple[Interval, ...]:
         """Stretches without a face, from the first frame without it to the first that has it again."""
@@ -73,12 +81,14 @@ class Measurements:
         starts = np.flatnonzero(np.diff(missing) == 1)
         stops = np.flatnonzero(np.diff(missing) == -1)
         return tuple(
-            Interval(
-                onset_s=float(times[a]),
-                offset_s=float(ends[b - 1]),
-                label=NO_FACE,
-                onset_frame=int(self.frames[a]),
-                offset_frame=int(self.frames[b - 1]),
+            self.named(
+                Interval(
+                    onset_s=float(times[a]),
+                    offset_s=float(ends[b - 1]),
+                    label=NO_FACE,
+                    onset_frame=int(self.frames[a]),
+                    offset_frame=int(self.frames[b - 1]),
+                )
             )
             for a, b in zip(starts, stops, strict=True)
         )
@@ -86,13 +96,13 @@ class Measurements:
     def table(self) -> pd.DataFrame:
         """The content of `frames.csv`; `REGION_px` is the region's distance from its slow drift."""
         s = self.signals
-        columns: dict[str, npt.NDArray[np.generic]] = {
-            "frame": self.frames,
-            "time_s": np.round(s.times_s, 6),
-            "face_found": self.with_face,
-            "track": s.track,
-            "face_score": self.scores,
-        }
+        columns: dict[str, Any] = {"frame": self.frames}
+        if self.pictures:
+            columns["picture"] = [self.pictures.get(frame, "") for frame in self.frames.tolist()]
+        columns["time_s"] = np.round(s.times_s, 6)
+        if s.slowdown != 1:
+            columns["real_time_s"] = np.round(s.real_s, 6)
+        columns |= {"face_found": self.with_face, "track": s.track, "face_score": self.scores}
         for k, side in enumerate(("left", "top", "right", "bottom")):
             columns[f"box_{side}_px"] = self.boxes[:, k]
         for k, name in enumerate(HEAD_COLUMNS):
@@ -109,7 +119,8 @@ class Measurements:
     def save_table(self, path: Path) -> None:
         """Write `frames.csv`."""
         table = self.table()
-        table["time_s"] = table["time_s"].map("{:.6f}".format)  # six significant digits are too few for an hour
+        for name in {"time_s", "real_time_s"} & set(table):
+            table[name] = table[name].map("{:.6f}".format)  # six significant digits are too few for an hour
         table.to_csv(path, index=False, float_format="%.6g")
 
     def save_landmarks(self, path: Path, recognition: Recognition | None = None) -> None:
@@ -155,6 +166,7 @@ def read_signals(frames_csv: Path | str) -> Signals:
         return Signals(
             frames=table["frame"].to_numpy(np.int64),
             times_s=table["time_s"].to_numpy(np.float64),
+            slowdown=_slowdown(table),
             displacement=table[list(_DISPLACEMENT)].to_numpy(np.float32).reshape(-1, len(REGION_NAMES), 2),
             head=table[list(HEAD_COLUMNS)].to_numpy(np.float32),
             eyes_open=table[list(EYE_COLUMNS)].to_numpy(np.float32),
@@ -162,6 +174,14 @@ def read_signals(frames_csv: Path | str) -> Signals:
         )
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _slowdown(table: pd.DataFrame) -> float:
+    """Seconds of the file for a real one, from a table's two clocks."""
+    if "real_time_s" not in table:
+        return 1.0
+    first, last = table[["time_s", "real_time_s"]].to_numpy(np.float64)[[0, -1]]
+    return float((last - first)[0] / (last - first)[1])
 
 
 class FrameRow(NamedTuple):
@@ -172,6 +192,8 @@ class FrameRow(NamedTuple):
     track: int
     alignment: Alignment | None
     values: Array | None
+    slowdown: float = 1.0
+    picture: str | None = None
 
 
 # The measurements in `FrameRow.values`, in order, with their shapes.
@@ -191,7 +213,7 @@ def row_of(result: FrameResult) -> FrameRow:
     """The row of one frame."""
     face, motion = result.face, result.motion
     if face is None:
-        return FrameRow(result.index, result.time_s, -1, None, None)
+        return FrameRow(result.index, result.time_s, -1, None, None, result.slowdown, result.picture)
     values = np.full(sum(_SIZES), np.nan, np.float32)
     box = face.box
     parts: list[Any] = [face.score, (box.left, box.top, box.right, box.bottom), face.landmarks]
@@ -200,7 +222,7 @@ def row_of(result: FrameResult) -> FrameRow:
     known = np.concatenate([np.ravel(part) for part in parts])
     values[: len(known)] = known
     alignment = None if motion is None else motion.alignment
-    return FrameRow(result.index, result.time_s, face.track, alignment, values)
+    return FrameRow(result.index, result.time_s, face.track, alignment, values, result.slowdown, result.picture)
 
 
 def measurements_of(rows: Collection[FrameRow]) -> Measurements:
@@ -216,6 +238,7 @@ def measurements_of(rows: Collection[FrameRow]) -> Measurements:
     signals = Signals(
         frames=np.array([row.frame for row in rows], np.int64),
         times_s=np.array([row.time_s for row in rows], np.float64),
+        slowdown=next((row.slowdown for row in rows), 1.0),
         displacement=part["displacement"],
         head=part["head"],
         eyes_open=part["eyes_open"],
@@ -228,4 +251,5 @@ def measurements_of(rows: Collection[FrameRow]) -> Measurements:
         landmarks=part["landmarks"],
         flow_median_px=part["flow_median"],
         alignments=tuple(row.alignment for row in rows),
+        pictures={row.frame: row.picture for row in rows if row.picture is not None},
     )

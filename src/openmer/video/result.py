@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from openmer.choices import CLASSICAL
+from openmer.media.clock import stretches
 from openmer.models.engine import provenance_of
-from openmer.timeline import Interval, Timeline
+from openmer.timeline import Clock, Interval, Timeline
 from openmer.version import __version__
 from openmer.video.measurements import Measurements
 from openmer.video.recognition import Recognition, RecognitionBuilder, apply_network
-from openmer.video.spotting import FEW_FPS, largest_step
+from openmer.video.spotting import FEW_FPS
 
 MARKER = "timeline.json"
 EXPLANATIONS = "explanations.json"
@@ -45,11 +46,13 @@ class SourceNotes:
         name: name of the source, without folders, which can identify people.
         warnings: what went wrong while reading, whole sentences.
         dropped: frames of a camera that came faster than they could be processed; None for a file.
+        clock: what the seconds mean.
     """
 
     name: str
     warnings: Sequence[str] = ()
     dropped: int | None = None
+    clock: Clock | None = None
 
 
 def judged(
@@ -81,7 +84,8 @@ def build_timeline(
     engine = None if recognition is None else recognition.engine
     dropped = {} if source.dropped is None else {"frames_dropped": source.dropped}
     return Timeline(
-        intervals=tuple(intervals),
+        intervals=tuple(measured.named(i) for i in intervals),
+        clock=source.clock or Clock(fps=1 / measured.step_s * measured.signals.slowdown),
         start_s=float(measured.signals.times_s[0]),
         end_s=measured.end_s,
         gaps=measured.gaps(),
@@ -129,18 +133,19 @@ def warnings_of(measured: Measurements, recognition: Recognition | None, source:
 
 
 def _of_times(measured: Measurements) -> list[str]:
-    warnings, times = [], measured.signals.times_s
+    warnings, times = [], measured.signals.real_s
     fps = 1 / measured.step_s
     if fps < FEW_FPS:
         warnings.append(
             f"{fps:.3g} frames a second: a micro-expression lasts 1/25 to 1/2 s, so the shortest ones span one or "
             f"two frames here and can be missed; {FEW_FPS} or more are better, the datasets have 200."
         )
-    steps = np.diff(times)
-    if len(steps) and (holes := steps > largest_step(times)).any():
+    edges = [part.start for part in stretches(times)[1:]]
+    if edges:
+        longest = float(max(np.diff(measured.signals.times_s)[edge - 1] for edge in edges))
         warnings.append(
-            f"{int(holes.sum())} gaps in time, the longest of {steps.max():.2f} s: frames are missing there, "
-            "and nothing is marked across them."
+            f"{len(edges)} gaps in time, the longest of {longest:.2f} s: frames are missing there, and nothing is "
+            "marked across them."
         )
     return warnings
 

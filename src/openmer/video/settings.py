@@ -99,9 +99,11 @@ class AnalyzeSettings(MeasureSettings):
     """How a video is analysed.
 
     Attributes:
-        fps: Frames per second, such as 200 or 30000/1001; needed for a folder of images and for a file without times.
-        start_s: First second to analyse.
+        fps: Frames a second of the recording, such as 200 or 30000/1001; needed for a folder of images and for a file
+            without times, and says so where a file shows slow motion.
+        start_s: First second to analyse, as a player of the file shows it.
         end_s: Last second to analyse.
+        stream: Number of the video stream in the file; by default the file's default one.
         overlay: Draw overlay.mp4.
         runtime: onnx runs the network in onnxruntime.
         workers: Processor cores to use; 0 means all. The results are the same.
@@ -110,6 +112,7 @@ class AnalyzeSettings(MeasureSettings):
     fps: Annotated[Fraction | None, RATE] = None
     start_s: Annotated[float, tyro.conf.arg(name="start")] = 0.0
     end_s: Annotated[float | None, tyro.conf.arg(name="end")] = None
+    stream: int | None = None
     overlay: bool = True
     runtime: Runtime = "torch"
     workers: int = 0

@@ -13,12 +13,14 @@ micro-expression from, say, a twitch or the first syllable of a word.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, signal
 
 from openmer.clip import CROP_PX, Array, Times
+from openmer.media.clock import stretches
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, Interval
 from openmer.video.regions import EYES, REGION_NAMES
 from openmer.video.settings import SpottingSettings
@@ -40,11 +42,12 @@ class Signals:
 
     Attributes:
         frames: (n,) frame numbers in the source.
-        times_s: (n,) seconds.
+        times_s: (n,) seconds of the file.
         displacement: (n, R, 2) px, see `openmer.video.regions`.
         head: (n, 6) dx, dy (px), roll (degrees), growth (percent), yaw, pitch (degrees) since the previous frame.
         eyes_open: (n, 2) eye aspect ratio.
         track: (n,) track number, -1 where there was no face.
+        slowdown: seconds of the file that show one second of what was recorded; durations are judged in the latter.
     """
 
     frames: npt.NDArray[np.int64]
@@ -53,6 +56,12 @@ class Signals:
     head: Array
     eyes_open: Array
     track: npt.NDArray[np.int64]
+    slowdown: float = 1.0
+
+    @property
+    def real_s(self) -> Times:
+        """(n,) seconds of what was recorded."""
+        return self.times_s / self.slowdown
 
 
 @dataclass(frozen=True)
@@ -87,25 +96,20 @@ def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[In
     found: list[Interval] = []
     for first, last in _stretches(signals):
         found += _spot_stretch(signals, slice(first, last), settings)
-    return tuple(sorted(found, key=lambda i: i.onset_s))
-
-
-def largest_step(times_s: Times) -> float:
-    """Step in seconds above which frames are missing between two frames: three usual steps, or a tenth of a second."""
-    return max(0.1, 3 * float(np.median(np.diff(times_s))))
+    return tuple(sorted((i.slowed(signals.slowdown) for i in found), key=lambda i: i.onset_s))
 
 
 def _stretches(signals: Signals) -> Iterator[tuple[int, int]]:
     """Stretches of rows with the same face and without a gap in time."""
-    track, times = signals.track, signals.times_s
-    edges = np.flatnonzero((np.diff(track) != 0) | (np.diff(times) > largest_step(times))) + 1
-    for first, last in zip([0, *edges], [*edges, len(track)], strict=True):
+    track = signals.track
+    edges = {0, len(track), *(np.flatnonzero(np.diff(track)) + 1), *(part.start for part in stretches(signals.real_s))}
+    for first, last in pairwise(sorted(edges)):
         if track[first] >= 0 and last - first >= _FEWEST:
             yield int(first), int(last)
 
 
 def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> list[Interval]:
-    times = signals.times_s[part]
+    times = signals.real_s[part]
     even, rate = _even_times(times)
     if len(even) < _FEWEST:
         return []
@@ -136,7 +140,7 @@ def region_motion(signals: Signals, settings: SpottingSettings | None = None) ->
     settings = settings or SpottingSettings()
     motion = np.full(signals.displacement.shape[:2], np.nan, np.float32)
     for first, last in _stretches(signals):
-        times = signals.times_s[first:last]
+        times = signals.real_s[first:last]
         even, rate = _even_times(times)
         if len(even) >= _FEWEST:
             for region, path in enumerate(_paths(even, times, signals.displacement[first:last], rate)):

@@ -42,15 +42,22 @@ class BufferedFrame:
 
     Attributes:
         index: number in the source.
-        time_s: seconds.
+        time_s: seconds of the file.
         gray: (H, W) the picture.
         landmarks: (68, 2) px of the picture.
+        slowdown: seconds of the file that show one second of what was recorded.
     """
 
     index: int
     time_s: float
     gray: Gray
     landmarks: Array
+    slowdown: float = 1.0
+
+    @property
+    def real_s(self) -> float:
+        """Seconds of what was recorded, by which durations are judged."""
+        return self.time_s / self.slowdown
 
 
 class FrameBuffer:
@@ -82,7 +89,7 @@ class FrameBuffer:
         """Whether the frames make a window: all are there, and they last no longer than in training."""
         if len(self._frames) < (self._frames.maxlen or 0):
             return False
-        return self._frames[-1].time_s - self._frames[0].time_s <= MAX_WINDOW_S + self._slack_s
+        return self._frames[-1].real_s - self._frames[0].real_s <= MAX_WINDOW_S + self._slack_s
 
     def add(self, frame: LocatedFrame) -> bool:
         """Take the next frame; whether it is kept, because it is as far from the last one as a window's frames are."""
@@ -92,12 +99,12 @@ class FrameBuffer:
         if frame.face is None:
             return False
         if self._frames:
-            passed = frame.time_s - self._frames[-1].time_s
+            passed = frame.real_s - self._frames[-1].real_s
             if passed < self._spacing_s - self._slack_s:
                 return False
             if passed > 2 * self._spacing_s + self._slack_s:  # frames are missing
                 self._clear()
-        self._frames.append(BufferedFrame(frame.index, frame.time_s, frame.gray, frame.face.landmarks))
+        self._frames.append(BufferedFrame(frame.index, frame.time_s, frame.gray, frame.face.landmarks, frame.slowdown))
         return True
 
     def _clear(self) -> None:
@@ -158,7 +165,7 @@ def predict_crops(engine: Engine, crops_TCC: Gray) -> Answer:  # noqa: N803
 def window_input(window: Sequence[BufferedFrame]) -> tuple[Array, Alignment]:
     """(T, 1, C, C), made by the same steps that prepare a clip for training, and the alignment to the crop."""
     landmarks = np.stack([frame.landmarks for frame in window])
-    clip = build_clip([frame.gray for frame in window], landmarks, np.array([frame.time_s for frame in window]))
+    clip = build_clip([frame.gray for frame in window], landmarks, np.array([frame.real_s for frame in window]))
     return evaluation_input(clip.frames), align_clip(landmarks, size=CROP_PX)[0]
 
 

@@ -129,7 +129,8 @@ def check(video: Path, max_seconds: float) -> None:
     """
     import av.error
 
-    from openmer.media.reader import MAX_FPS, open_file, picture_stream
+    from openmer.media.container import open_file, picture_stream
+    from openmer.media.reader import MAX_FPS
 
     try:
         with open_file(video, format_whitelist=FORMATS) as container:

@@ -1,0 +1,349 @@
+"""A video file as libav sees it: opened safely, its stream chosen, its pictures upright and in 8 bits."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.filter
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.stream import Disposition
+
+from openmer.errors import InputError
+from openmer.media.clock import Notes, typical_step
+from openmer.media.folder import to_8_bits, used_bits
+
+# Formats whose files refer to other files, which would be read as well.
+POINTING = frozenset(
+    {"hls", "dash", "concat", "imf", "sdp", "rtsp", "avisynth", "vapoursynth", "lavfi", "webm_dash_manifest"}
+)
+# A title in another encoding is no reason to stop. PyAV 19 accepts any encoding and no longer has this argument.
+ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+# Of libavformat's format flags: raw streams, whose times a demuxer makes up; clocks that may start anew.
+NO_TIMESTAMPS, TS_DISCONT = 0x80, 0x200
+INTERLACED = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder -> which field is displayed first
+_CAPTURE_RATE = re.compile(r"capture[._ ]?(fps|frame[._ ]?rate)$", re.IGNORECASE)
+_MEASURED = 300  # packets from which the usual step is measured
+_PROBES = 9  # pictures that tell how many of 16 bits are used
+DAMAGED = "packets skipped because they could not be decoded"
+DEINTERLACED = "interlaced frames, of two fields recorded one after the other, made into one picture each"
+
+
+def open_file(path: Path, **options: str) -> "av.container.InputContainer":
+    """Open a file as a container, with FFmpeg options; only files are opened, whatever a playlist says."""
+    # Without `file:`, `12:30.mp4` would be taken for a protocol.
+    allowed = {"protocol_whitelist": "file", **options}
+    container: av.container.InputContainer = av.open(f"file:{path.absolute()}", options=allowed, **ENCODING)
+    return container
+
+
+def opened(source: Path) -> "av.container.InputContainer":
+    """Open a video.
+
+    Raises:
+        InputError: it is no video, or a list of other files.
+    """
+    try:
+        container = open_file(source)
+    except (av.error.FFmpegError, OSError) as error:
+        size = source.stat().st_size
+        hint = "the file is empty" if size == 0 else "is it a video, and complete?"
+        raise InputError(f"cannot read {source} as a video ({error.strerror or error}); {hint}") from error
+    if not POINTING.isdisjoint(container.format.name.split(",")):
+        container.close()
+        raise InputError(
+            f"{source} is a list of other files ({container.format.name}), not a video; give the video itself"
+        )
+    return container
+
+
+def picture_stream(
+    container: "av.container.InputContainer", source: Path, wanted: int | None = None
+) -> "av.VideoStream":
+    """The stream that is read: the wanted one, else the file's default, else the first; never a cover picture.
+
+    Raises:
+        InputError: the file has no video stream, or not the wanted one.
+    """
+    videos = _videos(container)
+    if not videos:
+        kinds = ", ".join("a cover picture" if s.type == "video" else s.type for s in container.streams)
+        raise InputError(f"{source} has no video stream, only {kinds or 'nothing that is known'}")
+    if wanted is None:
+        return next((s for s in videos if s.disposition & Disposition.default), videos[0])
+    chosen = next((s for s in videos if s.index == wanted), None)
+    if chosen is None:
+        raise InputError(f"{source} has no video stream {wanted} (--stream); it has {_list(videos)}")
+    return chosen
+
+
+def _videos(container: "av.container.InputContainer") -> list["av.VideoStream"]:
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return [s for s in container.streams.video if not s.disposition & covers and s.codec_context is not None]
+
+
+def _list(videos: list["av.VideoStream"]) -> str:
+    return ", ".join(f"{s.index} ({s.codec_context.name}, {s.width}x{s.height})" for s in videos)
+
+
+def stream_choice(container: "av.container.InputContainer", stream: "av.VideoStream") -> str | None:
+    """What is said of the choice where a file has several video streams."""
+    others = [s for s in _videos(container) if s.index != stream.index]
+    if not others:
+        return None
+    return f"of several video streams, {_list([stream])} is read; --stream reads another: {_list(others)}"
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """How a file counts time.
+
+    Attributes:
+        origin_s: the stamp at which its player shows 0: of its first sound or picture.
+        step_s: the usual step from picture to picture, measured; None if it has no times or one picture.
+        has_times: whether its pictures carry times.
+        slots: whether it has a slot a picture, at even distances, of which some may be empty (AVI).
+        joins: whether its clock may start anew in the middle.
+        others_s: when its other sounds and pictures start, if there are any.
+    """
+
+    origin_s: Fraction
+    step_s: Fraction | None
+    has_times: bool
+    slots: bool
+    joins: bool
+    others_s: tuple[Fraction, ...] = ()
+
+    def without_it_s(self, first_s: Fraction) -> Fraction:
+        """The origin where the stream's own first stamp is wrong and its pictures begin at `first_s`."""
+        return min(self.others_s, default=first_s)
+
+
+def stamps_of(container: "av.container.InputContainer", stream: "av.VideoStream") -> Stamps:
+    """Measure how a file counts time, from its first packets; read the container anew afterwards."""
+    flags = container.format.flags
+    flags = int(getattr(flags, "value", flags))
+    timed = not flags & NO_TIMESTAMPS
+    slots = container.format.name == "avi"
+    starts = {
+        s.index: Fraction(s.start_time * s.time_base)
+        for s in (*container.streams.audio, *_videos(container))
+        if s.start_time is not None and s.time_base and timed
+    }
+    own = starts.pop(stream.index, Fraction(0))
+    origin = min(own, *starts.values()) if starts else own
+    if origin < 0 <= own:  # sound that only fills the decoder is not played
+        origin = Fraction(0)
+    times = []
+    for packet in islice(container.demux(stream), _MEASURED):
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if stamp is not None and packet.time_base:
+            times.append(stamp * packet.time_base)
+    return Stamps(
+        origin_s=origin,
+        step_s=typical_step(times) if timed else None,
+        has_times=timed,
+        slots=slots,
+        joins=bool(flags & TS_DISCONT),
+        others_s=tuple(starts.values()),
+    )
+
+
+def pixel_aspect(stream: "av.VideoStream") -> Fraction:
+    """Width over height of a pixel; 1 where the file does not say."""
+    stated = (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)
+    known = (a for a in stated if a is not None and a.numerator > 0 and a.denominator > 0)
+    return next((Fraction(a.numerator, a.denominator) for a in known), Fraction(1))
+
+
+def capture_rate(container: "av.container.InputContainer", stream: "av.VideoStream") -> tuple[str, Fraction] | None:
+    """The tag that says at how many frames a second a slow-motion video was recorded, and its value."""
+    for name, value in (*stream.metadata.items(), *container.metadata.items()):
+        if _CAPTURE_RATE.search(name):
+            try:
+                rate = Fraction(str(value).strip()[:30]).limit_denominator(1001)
+            except (ValueError, ZeroDivisionError):
+                continue
+            if Fraction(1, 10) <= rate <= 100_000:
+                return name[:60], rate
+    return None
+
+
+Decoded = tuple[Fraction | None, int, av.VideoFrame]
+
+
+def decoded(
+    container: "av.container.InputContainer", stream: "av.VideoStream", stamps: Stamps, notes: Notes
+) -> Iterator[Decoded]:
+    """Stamp in seconds or None, number, and picture, in order of presentation; damaged packets are noted and skipped.
+
+    Empty packets and those that could not be decoded count as frames.
+    """
+    number = 0
+    slots: list[int] = []
+    reordered = bool(stream.codec_context.has_b_frames)
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            if packet.size == 0 and packet.dts is not None:  # an empty frame; for the decoder it would be the end
+                number += 1
+                continue
+            if stamps.slots and packet.dts is not None:
+                slots.append(packet.dts)
+            pictures = packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            notes.add(DAMAGED, number)
+            number += 1
+            if notes.count(DAMAGED) > 1000:
+                return
+            continue
+        for picture in pictures:
+            stamp = picture.pts if picture.pts is not None else picture.dts
+            base = picture.time_base or stream.time_base
+            if stamps.slots and reordered and slots:  # AVI knows no times of presentation
+                stamp = slots.pop(0)
+            if stamps.slots and stamp is not None:
+                number = stamp
+            yield (None if stamp is None or not base else Fraction(stamp * base)), number, picture
+            number += 1
+
+
+class Deinterlacer:
+    """Makes one picture of each pair of fields, for as long as pictures are interlaced."""
+
+    def __init__(self, stream: "av.VideoStream", notes: Notes) -> None:
+        self._stream = stream
+        self._notes = notes
+        self._order = INTERLACED.get(int(getattr(stream.codec_context, "field_order", 0) or 0))
+        self._graph: av.filter.Graph | None = None
+
+    def __call__(self, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
+        """The same pictures, without combs."""
+        waiting: list[Decoded] = []
+        for stamp, number, picture in pictures:
+            if self._graph is None and (picture.interlaced_frame or self._order):
+                self._graph = self._started(picture)
+            if self._graph is None:
+                yield stamp, number, picture
+                continue
+            if picture.interlaced_frame or self._order:
+                self._notes.add(DEINTERLACED, number)
+            waiting.append((stamp, number, picture))
+            self._graph.push(picture)
+            yield from self._ready(waiting)
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._ready(waiting)
+
+    def _started(self, picture: av.VideoFrame) -> av.filter.Graph:
+        flagged = bool(picture.interlaced_frame)
+        parity, which = ("auto", "interlaced") if flagged else (self._order, "all")
+        graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=picture.width,
+            height=picture.height,
+            format=picture.format,
+            time_base=picture.time_base or self._stream.time_base,
+        )
+        combed = graph.add("bwdif", f"mode=send_frame:parity={parity}:deint={which}")
+        sink = graph.add("buffersink")
+        source.link_to(combed)
+        combed.link_to(sink)
+        graph.configure()
+        return graph
+
+    def _ready(self, waiting: list[Decoded]) -> Iterator[Decoded]:
+        assert self._graph is not None  # noqa: S101  (called only then)
+        while waiting:
+            try:
+                picture = self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            assert isinstance(picture, av.VideoFrame)  # noqa: S101  (the graph holds nothing else)
+            stamp, number, _ = waiting.pop(0)
+            yield stamp, number, picture
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a decoded picture is turned to be seen as players show it: transposed first, then flipped."""
+
+    transposed: bool = False
+    flipped_x: bool = False
+    flipped_y: bool = False
+
+    @classmethod
+    def of(cls, picture: av.VideoFrame) -> "Orientation":
+        """From the display matrix, whose pixel (x, y) goes to (a x + c y, b x + d y); the nearest right angle."""
+        matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return cls()
+        a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, a < 0, d < 0)
+        return cls(True, c < 0, b < 0)
+
+    def __call__(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The picture, (H, W) or (H, W, 3), upright."""
+        if self.transposed:
+            image = image.swapaxes(0, 1)
+        return np.ascontiguousarray(image[:: -1 if self.flipped_y else 1, :: -1 if self.flipped_x else 1])
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """From a decoded picture to pixels.
+
+    Attributes:
+        size: width and height with square pixels, before it is turned.
+        bits: used of 16-bit pixels; None for other depths, which libav scales.
+    """
+
+    size: tuple[int, int]
+    bits: int | None
+
+    @classmethod
+    def of(cls, pictures: Iterator[av.VideoFrame], aspect: Fraction) -> "tuple[Pixels, Orientation] | None":
+        """From the first pictures; None if there are none."""
+        first = next(pictures, None)
+        if first is None:
+            return None
+        bits = None
+        if _is_16_bits(first):
+            probes = [first, *islice(pictures, _PROBES - 1)]
+            bits = used_bits(max(int(p.to_ndarray(format=_wide(p)).max()) for p in probes))
+        width = round(first.width * aspect)
+        return cls((width, first.height), bits), Orientation.of(first)
+
+    def read(self, picture: av.VideoFrame, *, gray: bool) -> tuple[npt.NDArray[np.uint8], bool]:
+        """(H, W) gray or (H, W, 3) RGB of square pixels, not yet turned, and whether any is too bright for the bits."""
+        overfull = False
+        if self.bits is None or not _is_16_bits(picture):
+            image = np.asarray(picture.to_ndarray(format="gray" if gray else "rgb24"), np.uint8)
+        else:
+            image, overfull = to_8_bits(picture.to_ndarray(format=_wide(picture)), self.bits)
+            if (image.ndim == 2) != gray:
+                image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if gray else cv2.COLOR_GRAY2RGB), np.uint8)
+        if self.size != (picture.width, picture.height) and picture.height == self.size[1]:
+            image = np.asarray(cv2.resize(image, self.size, interpolation=cv2.INTER_AREA), np.uint8)
+        return image, overfull
+
+
+def _is_16_bits(picture: av.VideoFrame) -> bool:
+    return bool(picture.format.components) and picture.format.components[0].bits == 16
+
+
+def _wide(picture: av.VideoFrame) -> str:
+    return "gray16le" if len(picture.format.components) < 3 else "rgb48le"
