@@ -54,7 +54,7 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
     from openmer.datasets.folder import FolderDataset
     from openmer.exchange.boris import to_boris_csv
     from openmer.exchange.elan import read_elan, to_elan
-    from openmer.exchange.table import read_csv, to_csv
+    from openmer.exchange.table import read_csv
     from openmer.timeline import Timeline, read_timeline
 
     good = Timeline.from_json(json.dumps(SEED_TIMELINE))
@@ -70,7 +70,7 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
     def timeline(there: Path) -> object:
         found = read_timeline(there)
         # Whatever is accepted must work for everything made from it.
-        return found.to_json(), found.to_csv(), to_csv(found), to_elan(found), to_boris_csv(found)
+        return found.to_json(), found.to_csv(), to_elan(found), to_boris_csv(found)
 
     def samples(there: Path) -> object:
         there.rename(folder / "samples.csv")
@@ -81,7 +81,7 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
     if target == "elan":
         return written(lambda there: read_elan(there, "candidate")), to_elan(good, "./talk.mp4")
     if target == "truth":
-        return written(read_csv), to_csv(good)
+        return written(read_csv), good.to_csv().encode()
     if target == "samples":
         (folder / "frames").mkdir()
         row = "a,x,frames,30000/1001,surprise,1,6,12,1+2"

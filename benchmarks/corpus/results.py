@@ -16,7 +16,6 @@ from clipsets import shifting_store
 from corpus import damage, whole
 from corpus.case import Case
 from openmer.exchange.elan import to_elan
-from openmer.exchange.table import to_csv
 
 GUESSER = ("--model", "constant", "--device", "cpu")
 # All of a clip is read by this one.
@@ -58,7 +57,7 @@ def annotations(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     result = root / "timeline.json"
     result.write_text(whole.timeline().to_json())
     eaf = to_elan(whole.timeline(), "./talk.mp4")
-    table = to_csv(whole.timeline())
+    table = whole.timeline().to_csv().encode()
     bad = {f"{name}.eaf": data for name, data in damage.of_bytes(eaf, rng, many=4)}
     bad |= {f"{name}.eaf": data for name, data in (*damage.of_text(eaf.decode()), *_elan(eaf))}
     bad |= {f"{name}.csv": data for name, data in damage.of_bytes(table, rng, many=2)}

@@ -130,7 +130,7 @@ def stretches(times_s: Times) -> list[slice]:
     edges = [0]
     for k in np.flatnonzero(steps > MIN_GAP_S):
         before = steps[max(edges[-1], k - MEMORY) : k]
-        around = before if len(before) else steps[k + 1 : k + 1 + MEMORY]
+        around = before if len(before) else steps[k + 1 : k + 4]
         if len(around) and steps[k] > 3 * float(np.median(around)):
             edges.append(int(k) + 1)
     return [slice(a, b) for a, b in pairwise([*edges, len(times_s)])]
