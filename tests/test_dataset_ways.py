@@ -1,15 +1,21 @@
 """The whole way on small rendered faces: data check, prepare, loso, report, for each dataset of MEGC 2019."""
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 import fakes
 from openmer.clips.store import ClipStore
+from openmer.datasets.folder import FolderDataset
+from openmer.datasets.prepare import read_frames, sample_clips
 from openmer.datasets.protocols import THREE
+from openmer.datasets.settings import PrepareSettings
 from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import markdown
 from openmer.evaluation.summary import summarise
@@ -160,6 +166,36 @@ def test_scores_of_the_whole_and_of_each_dataset_come_from_pooled_counts() -> No
     assert uar == pytest.approx({"Full": 32 / 45, "smic-hs": 2 / 3, "casme2": 2 / 3, "samm": 5 / 6})
     table = markdown("title", {**metrics, "split": "subject", "folds": 11, "inner": 0}, {}).splitlines()
     assert "| Full | 11 | 0.727 | 0.711 | 0.711 |" in table and "| samm | 4 | 0.750 | 0.778 | 0.833 |" in table
+
+
+def test_what_analyze_prints_can_be_typed_into_samples_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures img46 to img69, one of them missing: the numbers of frames.csv mean the same pictures in samples.csv."""
+    root = tmp_path / "mine"
+    fakes.pictures(root / "film", [f"img{k}.png" for k in range(46, 70) if k != 50])
+    fakes.render(root / "film", 0, 0)
+    analyzed = ("analyze", root / "film", "--fps", "100", "--out", tmp_path / "result", "--engine", "classical")
+    assert run(monkeypatch, *analyzed, "--no-overlay") == 0
+    with (tmp_path / "result" / "frames.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["picture"]) for row in rows[:5]] == [
+        (str(k), f"img{k}.png") for k in (46, 47, 48, 49, 51)
+    ]
+    first, last = rows[3], rows[13]
+    typed = (
+        ("subject", "sample", "source", "fps", "onset", "offset"),
+        ("1", "x", "film", "100", first["frame"], last["frame"]),
+    )
+    (root / "samples.csv").write_text("\n".join(map(",".join, typed)))
+    (sample,) = FolderDataset(root)
+    read = read_frames(sample)
+    pictures = [cv2.imread(str(root / "film" / row["picture"]), cv2.IMREAD_GRAYSCALE) for row in rows[3:14]]
+    assert len(read.images) == 11 and read.numbers.tolist() == [int(row["frame"]) for row in rows[3:14]]
+    for image, picture in zip(read.images.values(), pictures, strict=True):
+        assert picture is not None and np.abs(image.astype(int) - picture).max() <= 1  # gray from color, rounded
+    steps = np.diff([float(row["time_s"]) for row in rows[3:14]])
+    np.testing.assert_allclose(np.diff(read.times_s), steps, atol=1e-6)
+    (clip,) = sample_clips(sample, PrepareSettings(flow="dis", sampling="uniform"))
+    assert clip.times_s[0] == pytest.approx(0.03) and clip.times_s[-1] == pytest.approx(0.14)
 
 
 def test_macro_expressions_do_not_become_clips(

@@ -267,16 +267,14 @@ class Dataset:
 
     def _numbers(self, where: str, folder: Path) -> list[int]:
         """Numbers of the frames, rising; pictures without one, and numbers of several pictures, are noted."""
-        pictures = numbered(folder)
+        pictures, unreadable = numbered(folder)
         others = [path.name for path, number in pictures if number is None]
         if others:
-            what = f"{len(others)}, such as {others[0]}: empty, copies, or without a number"
+            what = f"{len(others)}, such as {others[0]}: empty, copies, without a number, or named otherwise"
             self._note("pictures left out", where, what)
-        counts = Counter(number for _, number in pictures if number is not None)
-        twice = [number for number, count in counts.items() if count > 1]
-        if twice:
-            self._note("pictures left out", where, f"several have the number {twice[0]}; the recording cannot be read")
-        return sorted(counts)
+        if unreadable:
+            self._note("pictures left out", where, f"{unreadable}; the recording cannot be read")
+        return sorted({number for _, number in pictures if number is not None})
 
     def _sample(self, row: Row, folder: Path, frames: Frames) -> Sample | None:
         where = f"{row.subject}/{row.name}"

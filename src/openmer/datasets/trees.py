@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from openmer.datasets.workbook import DEPTH, entries
-from openmer.media.reader import IMAGE_SUFFIXES, frame_number
+from openmer.errors import InputError
+from openmer.media.folder import IMAGE_SUFFIXES, frame_number, picture_numbers
 
 Frames = Literal["raw", "cropped"]
 Clips = Iterable[tuple[str, str, Path]]  # subject, name, folder
@@ -96,14 +97,18 @@ def is_cropped(tree: Path, first: Path | None) -> bool:
 
 
 def frame_files(folder: Path) -> dict[int, Path]:
-    """Pictures by the last number in their name; files that are not frames, see `frame_number`, are left out."""
-    return {number: path for path, number in numbered(folder) if number is not None}
+    """Pictures by their numbers, as they are read; files that are not frames are left out."""
+    return {number: path for path, number in numbered(folder)[0] if number is not None}
 
 
-def numbered(folder: Path) -> list[tuple[Path, int | None]]:
-    """All pictures, in the order of their names, with their number as frames."""
+def numbered(folder: Path) -> tuple[list[tuple[Path, int | None]], str]:
+    """All pictures, in the order of their names, with their number as frames; and why they cannot be read, if so."""
     images = [path for path in entries(folder)[0] if path.suffix.lower() in IMAGE_SUFFIXES]
-    return [(path, frame_number(path)) for path in images]
+    try:
+        numbers: dict[Path, int] = picture_numbers(images, folder)
+    except InputError as error:
+        return [(path, frame_number(path)) for path in images], str(error)
+    return [(path, numbers.get(path)) for path in images], ""
 
 
 def listing(root: Path) -> str:

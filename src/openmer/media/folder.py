@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -65,13 +66,23 @@ def numbered_pictures(folder: Path) -> Pictures:
             f"no image in {folder} has a number of at most {MAX_DIGITS - 1} digits in its name that says its place in "
             f"time, such as img12.png (there is {others[0]}); empty images and copies do not count"
         )
-    numbered = tuple(sorted(zip(_numbers(series, folder), series, strict=True)))
+    numbered = tuple(sorted((number, path) for path, number in zip(series, _numbers(series, folder), strict=True)))
     left_out = ""
     if others:
         who = f"{others[0]} is" if len(others) == 1 else f"{len(others)} images, such as {others[0]}, are"
         why = f"empty, a copy, without a number of at most {MAX_DIGITS - 1} digits, or named otherwise than the rest"
         left_out = f"{who} left out: {why}"
     return Pictures(numbered, left_out, _bits([path for _, path in numbered]))
+
+
+def picture_numbers(images: Sequence[Path], folder: Path) -> dict[Path, int]:
+    """The frames among a folder's images, with the numbers by which they are read.
+
+    Raises:
+        InputError: their names do not say their order.
+    """
+    series = _one_series([path for path in sorted(images) if frame_number(path) is not None], folder)
+    return dict(zip(series, _numbers(series, folder), strict=True)) if series else {}
 
 
 def frame_number(path: Path) -> int | None:
