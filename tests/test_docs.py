@@ -158,9 +158,9 @@ def test_links_lead_to_files() -> None:
                 assert (page.parent / target.partition("#")[0]).exists(), f"{name_of(page)}: {target}"
 
 
-def test_the_readmes_tree_names_what_is_there() -> None:
+def test_the_tree_names_what_is_there() -> None:
     """A line a file: a path at the margin, or one below src/openmer."""
-    (tree,) = (b for _, b in blocks(ROOT / "README.md", "") if b.startswith("src/openmer/"))
+    (tree,) = (b for _, b in blocks(ROOT / "CONTRIBUTING.md", "") if b.startswith("src/openmer/"))
     for line in tree.splitlines():
         folder = ROOT / "src/openmer" if line.startswith(" ") else ROOT
         path = folder / line.split()[0]

@@ -26,7 +26,7 @@ from openmer.evaluation.loso import run_loso
 from openmer.evaluation.metrics import Prediction
 from openmer.evaluation.report import write_evaluation
 from openmer.evaluation.settings import LosoSettings, Workers
-from openmer.evaluation.summary import read_predictions, summarise
+from openmer.evaluation.summary import read_fold, summarise
 from openmer.models.mol import create_model
 from openmer.models.weights import save_model
 from openmer.training.data import ClipData
@@ -55,7 +55,7 @@ def run(data: ClipData, settings: LosoSettings, out: Path, **more: object) -> tu
 def test_every_video_is_judged_once_a_seed_by_who_never_saw_its_subject(data: ClipData, tmp_path: Path) -> None:
     metrics, done = run(data, LosoSettings(training=QUICK, seeds=(0, 1)), tmp_path / "out", workers=2)
     assert sorted(done) == sorted(2 * ["shifting/s0", "shifting/s1", "shifting/s2"])
-    rows = [p for path in (tmp_path / "out").rglob("predictions.json") for p in read_predictions(path, 2)]
+    rows = [p for path in (tmp_path / "out").rglob("predictions.json") for p in read_fold(path, 2).predictions]
     assert sorted((p.seed, p.subject, p.sample) for p in rows) == sorted(
         (seed, f"s{s}", f"v{c}") for seed in (0, 1) for s in range(3) for c in range(4)
     )

@@ -30,7 +30,7 @@ from openmer.errors import InputError, OutputError, to_install
 from openmer.evaluation.evaluate import predict, validation
 from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.evaluation.splits import Fold, check_leak, check_unseen
-from openmer.evaluation.summary import FoldResult, made_by, predictions_table, read_predictions, summarise
+from openmer.evaluation.summary import FoldResult, predictions_table, read_fold, summarise
 from openmer.files import read_json, without_nan, write_atomic
 from openmer.models.weights import read_record
 from openmer.processes import worker_pool
@@ -108,10 +108,11 @@ def run_loso(
     run = _with_ray if on.executor == "ray" else _with_processes
     for name in run([task for task in tasks if task not in finished], on):
         on_fold(name)
-    predictions = [p for task in tasks for p in read_predictions(task.out / PREDICTIONS, len(data.classes))]
+    results = [read_fold(task.out / PREDICTIONS, len(data.classes)) for task in tasks]
+    predictions = [p for result in results for p in result.predictions]
     metrics = summarise(predictions, data.classes, settings.seeds)
     metrics |= {"folds": len(folds), "split": settings.split, "inner": settings.inner, "machine": cpu_name()}
-    metrics["made_by"] = sorted({made_by(task.out / PREDICTIONS) for task in tasks})
+    metrics["made_by"] = sorted({result.made_by for result in results})
     if begun is not None:
         metrics["initial_weights"] = {"trained_on": begun.trained_on, "people_are_recorded": begun.people is not None}
     if protocol is not None:

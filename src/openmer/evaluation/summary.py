@@ -95,15 +95,14 @@ class FoldResult:
     openmer: str = "unknown version"
     commit: str | None = None
 
+    @property
+    def made_by(self) -> str:
+        """Version and commit of the code that made it, which may be an earlier one."""
+        return f"{self.openmer}, {self.commit or 'unknown commit'}"
 
-def made_by(path: Path) -> str:
-    """Version and commit of the code that made a finished fold, which an earlier version may have left."""
-    fold = read_json(path, FoldResult)
-    return f"{fold.openmer}, {fold.commit or 'unknown commit'}"
 
-
-def read_predictions(path: Path, classes: int) -> tuple[Prediction, ...]:
-    """The rows that a finished fold wrote.
+def read_fold(path: Path, classes: int) -> FoldResult:
+    """What a finished fold wrote.
 
     Args:
         path: of its predictions.json.
@@ -112,17 +111,18 @@ def read_predictions(path: Path, classes: int) -> tuple[Prediction, ...]:
     Raises:
         InputError: the file is missing or damaged.
     """
+    advice = "remove the file and openmer loso will make it again"
     try:
-        rows = read_json(path, FoldResult).predictions
+        fold = read_json(path, FoldResult)
     except InputError as error:
-        raise InputError(f"{error}; remove the file and openmer loso will make them again") from error
-    for row in rows:
+        raise InputError(f"{error}; {advice}") from error
+    for row in fold.predictions:
         if not 0 <= row.truth < classes or len(row.probabilities) != classes:
             raise InputError(
-                f"cannot read the predictions {path}: {row.sample:.40} has a class or probabilities that do not fit "
-                f"{classes} classes; remove the file and openmer loso will make them again"
+                f"cannot read {path}: {row.sample:.40} has a class or probabilities that do not fit {classes} classes; "
+                f"{advice}"
             )
-    return rows
+    return fold
 
 
 def predictions_table(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
