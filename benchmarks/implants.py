@@ -44,7 +44,7 @@ from openmer.face.registry import face_model
 from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
-from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS, Event, draw_expression
+from openmer.simulator.facial_motion import EMOTIONS, OTHERS, THREE_CLASS, Event, draw_expression
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
 from openmer.simulator.reenact import steadied
@@ -56,7 +56,7 @@ SIZES_PX = (0.3, 0.5, 1.0, 2.0, 3.0)
 LARGE_PX = (5.0, 8.0)
 MICRO = "micro"
 CALM, SPEECH, TURNING = SITUATIONS = ("calm", "speech", "turning")
-CLASSES = tuple(sorted(set(THREE_CLASS.values())))  # negative, positive, surprise
+CLASSES = tuple(sorted(set(THREE_CLASS.values()) - {OTHERS}))  # negative, positive, surprise
 UNTOUCHED = 0  # the take without implants
 PAUSE_S = (1.5, 3.5)  # between implants
 LEAD_S = 0.4  # before and after an implant the face must be there

@@ -27,7 +27,7 @@ from openmer.evaluation.spotting import match_intervals, score_spotting, total_s
 from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
-from openmer.simulator.facial_motion import THREE_CLASS
+from openmer.simulator.facial_motion import OTHERS, THREE_CLASS
 from openmer.simulator.generate import SimulateSettings, draw_video, person_name, write_video
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import commit
@@ -38,7 +38,7 @@ from openmer.video.settings import AnalyzeSettings
 from openmer.video.spotting import spot
 
 SIZES = ((0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.1))
-CLASSES = tuple(sorted(set(THREE_CLASS.values())))  # negative, positive, surprise
+CLASSES = tuple(sorted(set(THREE_CLASS.values()) - {OTHERS}))  # negative, positive, surprise
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 

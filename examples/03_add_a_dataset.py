@@ -2,9 +2,10 @@
 
     python examples/03_add_a_dataset.py
 
-A tiny dataset is simulated on the spot. The base class finds what is missing. A folder with samples.csv needs no code.
+A tiny one is simulated: one person, two clips, a row without frames. A folder with samples.csv needs no code.
 """
 
+import csv
 import tempfile
 from collections.abc import Iterable
 from fractions import Fraction
@@ -28,8 +29,7 @@ class Pocket(Dataset):
     request, emotions = "simulated by this script", ("happiness", "surprise")
 
     def _rows(self) -> Iterable[Row]:
-        for line in (self.root / "coding.csv").read_text().splitlines()[1:]:
-            who, what, feeling, on, top, off = line.split(",")
+        for who, what, feeling, on, top, off in csv.reader((self.root / "coding.csv").read_text().splitlines()[1:]):
             yield Row(subject=who, name=what, label=feeling, onset=int(on), apex=int(top), offset=int(off))
 
     def _trees(self) -> Iterable[Tree]:
@@ -37,7 +37,6 @@ class Pocket(Dataset):
 
 
 def fake(root: Path) -> None:
-    """One person, two clips, and a row whose frames are missing."""
     rows = ["person,clip,feeling,on,top,off", "P1,clip9,surprise,3,5,9"]
     for k in range(2):
         recording, event, feeling = draw_sample(SimulateSettings(fps=60, emotions=Pocket.emotions), 0, k)
@@ -49,12 +48,11 @@ def fake(root: Path) -> None:
 
 
 def main(out: Path | None = None) -> None:
-    out = out or Path(tempfile.mkdtemp())
-    fake(out / "pocket")
+    fake((out := out or Path(tempfile.mkdtemp())) / "pocket")
     dataset = Pocket(out / "pocket")
-    print(*(f"{finding.kind}: {finding.where} {finding.what}" for finding in dataset.findings), sep="\n")
-    store, problems = prepare(dataset.samples, out / "store", PrepareSettings(sampling="uniform", flow="dis"))
-    print(f"{len(store)} clips of {len(dataset)} recordings in {out / 'store'}, {len(problems)} left out")
+    print(*(f"{f.kind}: {f.where} {f.what}" for f in dataset.findings), sep="\n")
+    store, left_out = prepare(dataset.samples, out / "store", PrepareSettings(sampling="uniform", flow="dis"))
+    print(f"{len(store)} clips of {len(dataset)} recordings in {store.root}, {len(left_out)} left out")
 
 
 if __name__ == "__main__":

@@ -535,22 +535,28 @@ def test_the_server_takes_its_folder_along_when_it_stops(tmp_path: Path, number:
 
 
 def test_the_stream_that_is_measured_is_the_one_that_is_analysed(tmp_path: Path) -> None:
-    """A short first stream does not let a long second one through."""
-    path = tmp_path / "two.mp4"
+    """The default stream is analysed, so its length counts: neither a long second one nor a short one."""
+    check(_two_streams(tmp_path / "short.mp4", 5, 60), 3.0)
+    path = _two_streams(tmp_path / "long.mp4", 60, 5)
+    check(path, 10.0)
+    with pytest.raises(InputError, match="longer than 3 seconds"):
+        check(path, 3.0)
+
+
+def _two_streams(path: Path, first: int, second: int) -> Path:
+    """A file of two video streams of these lengths in frames, ten a second; the first is the default."""
     picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("libx264", rate=10) for _ in range(2)]
         for stream in streams:
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for stream, frames in zip(streams, (5, 60), strict=True):
+        for stream, frames in zip(streams, (first, second), strict=True):
             for k in range(frames):
                 picture.pts = k
                 picture.time_base = Fraction(1, 10)
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
-    check(path, 10.0)
-    with pytest.raises(InputError, match="longer than 3 seconds"):
-        check(path, 3.0)
+    return path
 
 
 def test_pictures_that_are_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

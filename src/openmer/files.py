@@ -238,7 +238,7 @@ def _decoded(path: Path) -> str:
         content = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not in UTF-8: save it as CSV UTF-8") from error
-    if "\0" in content:
+    if content.count("\0") > len(content) // 4:  # UTF-16 without a mark
         raise InputError(f"{path} is not in UTF-8, or not a text: save it as CSV UTF-8")
     return content
 
