@@ -54,7 +54,7 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
     from openmer.datasets.folder import FolderDataset
     from openmer.exchange.boris import to_boris_csv
     from openmer.exchange.elan import read_elan, to_elan
-    from openmer.exchange.table import read_csv
+    from openmer.exchange.table import read_table
     from openmer.timeline import Timeline, read_timeline
 
     good = Timeline.from_json(json.dumps(SEED_TIMELINE))
@@ -81,7 +81,7 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
     if target == "elan":
         return written(lambda there: read_elan(there, "candidate")), to_elan(good, "./talk.mp4")
     if target == "truth":
-        return written(read_csv), good.to_csv().encode()
+        return written(read_table), good.to_csv().encode()
     if target == "samples":
         (folder / "frames").mkdir()
         row = "a,x,frames,30000/1001,surprise,1,6,12,1+2"

@@ -17,6 +17,7 @@ import pytest
 from openmer import InputError
 from openmer.media.clock import Notes, on_one_clock, stretches, typical_step
 from openmer.media.reader import Frame, VideoReader
+from openmer.video.frame import Light
 
 MS = Fraction(1, 1000)
 Change = Callable[[int, "av.Packet"], "av.Packet | None"]
@@ -463,3 +464,18 @@ def test_names_that_do_not_say_their_order_are_refused(tmp_path: Path, names: li
         cv2.imwrite(str(tmp_path / name), np.zeros((8, 8), np.uint8))
     with pytest.raises(InputError, match=said):
         VideoReader(tmp_path, fps=Fraction(100))
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ((3, 15), "; the pictures are too dark: the brightest pixels reach 15 of 255"),
+        ((240, 255), "; the pictures are too bright: the darkest pixels have 240 of 255"),
+        ((10, 120), ""),
+    ],
+)
+def test_pictures_too_dark_or_too_bright_for_a_face_are_told(levels: tuple[int, int], words: str) -> None:
+    light, image = Light(), np.full((64, 64), levels[0], np.uint8)
+    image[:32] = levels[1]
+    light.add(image)
+    assert light.words() == words

@@ -16,7 +16,7 @@ from openmer.exchange.boris import rows as boris_rows
 from openmer.exchange.elan import media_path, to_elan
 from openmer.exchange.events import described, lanes, milliseconds, moments
 from openmer.exchange.export import export
-from openmer.exchange.table import read_csv
+from openmer.exchange.table import read_table
 from openmer.exchange.truth import read_truth
 
 SMIRK = Interval(
@@ -324,7 +324,7 @@ def test_the_plain_table_by_hand() -> None:
 
 def test_tables_are_read_back(tmp_path: Path) -> None:
     (tmp_path / "timeline.csv").write_text(timeline().to_csv())
-    assert [(i.onset_s, i.apex_s, i.offset_s, i.label) for i in read_csv(tmp_path / "timeline.csv")] == [
+    assert [(i.onset_s, i.apex_s, i.offset_s, i.label) for i in read_table(tmp_path / "timeline.csv")] == [
         (i.onset_s, i.apex_s, i.offset_s, i.label) for i in timeline()
     ]
 
@@ -344,7 +344,7 @@ def test_a_wrong_table_is_explained(tmp_path: Path, text: str, said: str) -> Non
     path = tmp_path / "truth.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=said):
-        read_csv(path)
+        read_table(path)
 
 
 def test_a_truth_with_several_labels_needs_one_named(tmp_path: Path) -> None:

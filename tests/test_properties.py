@@ -21,7 +21,7 @@ from openmer.datasets.folder import FolderDataset
 from openmer.evaluation.metrics import ClassScores, confusion_matrix
 from openmer.exchange.elan import read_elan, to_elan
 from openmer.exchange.events import lanes, milliseconds
-from openmer.exchange.table import read_csv
+from openmer.exchange.table import read_table
 from openmer.face.align import align, five_points
 from openmer.media.reader import read_rate
 from openmer.timeline import Interval, Timeline, Window
@@ -218,7 +218,7 @@ def test_any_timeline_survives_a_table(timeline: Timeline) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"
         path.write_text(timeline.to_csv())
-        again = read_csv(path)
+        again = read_table(path)
     assert [(i.onset_s, i.offset_s, i.label) for i in again] == [(i.onset_s, i.offset_s, i.label) for i in timeline]
 
 

@@ -195,15 +195,33 @@ def _cell(value: Any) -> Any:
     return value.replace("\r", " ").replace("\n", " ") if isinstance(value, str) else value
 
 
-def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | str]]:
-    """Rows of a text table that are not empty: the line's number, and the cells by column, or what is wrong with it.
+def table_rows(path: Path, *needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str] | str]]:
+    """Rows of a table that are not empty: the line's number, and the cells by column, or what is wrong with the row.
 
-    Columns are separated by commas, semicolons or tabs, as spreadsheet programs save them in different countries, in
-    UTF-8 or UTF-16.
+    A text table's columns are separated by commas, semicolons or tabs, as spreadsheet programs save them in different
+    countries, in UTF-8 or UTF-16; of an .xlsx the first sheet is read. Lines above the header are skipped.
+
+    Args:
+        path: the file.
+        needed: the columns that a table needs; several such lists for several kinds of table.
 
     Raises:
         InputError: the file cannot be read, or lacks a column.
     """
+    rows = list(_sheet_rows(path) if path.suffix.lower() == ".xlsx" else _text_rows(path))
+    headers = [(k, [" ".join(name.split()).lower() for name in cells]) for k, (_, cells) in enumerate(rows)]
+    kinds = [set(names) for names in needed]
+    fitting = [(k, names) for k, names in headers if any(kind <= set(names) for kind in kinds)]
+    first, header = (fitting or headers or [(0, [])])[0]
+    _check_header(header, path, [] if fitting else needed[0])
+    for number, cells in rows[first + 1 :]:
+        if any(cells[len(header) :]):
+            yield number, f"it has {len(cells)} cells, the header {len(header)}; put a cell with a separator in quotes"
+        elif any(cells):
+            yield number, dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=False))
+
+
+def _text_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     content = _decoded(path)
     first, _, rest = content.partition("\n")
     stated = re.fullmatch(r"sep=(.)\s*", first)  # as spreadsheet programs write it above the header
@@ -212,23 +230,21 @@ def table_rows(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[st
     separator = stated[1] if stated else max(SEPARATORS, key=header_line.count)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
-        header = [" ".join(name.split()).lower() for name in next(reader, [])]
-        _check_header(header, path, needed)
         for row in reader:
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            number = reader.line_num + bool(stated)
-            if any(cells[len(header) :]):
-                yield (
-                    number,
-                    f"it has {len(cells)} cells, the header {len(header)}; put a cell with a {separator!r} in quotes",
-                )
-            else:
-                cells += [""] * (len(header) - len(cells))
-                yield number, dict(zip(header, cells, strict=False))
+            yield reader.line_num + bool(stated), [cell.strip() for cell in row]
     except csv.Error as error:
         raise InputError(f"cannot read {path}, line {reader.line_num}: {error}") from error
+
+
+def _sheet_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    import pandas as pd
+
+    try:
+        sheet = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
+    except Exception as error:  # whatever openpyxl meets in a damaged workbook
+        raise InputError(f"cannot read {path} as a workbook: {error}") from error
+    for number, cells in enumerate(sheet.to_numpy().tolist(), start=1):
+        yield number, [str(cell).strip() for cell in cells]
 
 
 def _decoded(path: Path) -> str:

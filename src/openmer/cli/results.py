@@ -78,7 +78,7 @@ def score(
 
     Args:
         result: The folder that `openmer analyze` wrote, or a timeline.json.
-        truth: An ELAN .eaf, a .csv with onset_s and offset_s, or a timeline .json.
+        truth: An ELAN .eaf, a table with onset_s and offset_s, events exported from BORIS, or a timeline .json.
         tier: Tier of the .eaf; for other files, the label that counts. Needed if there are several.
         labels: Labels in the result that count as found.
         iou: Least intersection over union with a true interval that makes a hit (MEGC: 0.5).
@@ -93,7 +93,8 @@ def score(
     from openmer.files import write_new_file
     from openmer.timeline import LABELS
 
-    found, annotated = read_result(result).timeline, read_truth(truth, tier)
+    found = read_result(result).timeline
+    annotated = read_truth(truth, tier, found.provenance.get("source"))
     there = sorted({*LABELS, *(i.label for i in found)})
     unknown = [label for label in labels if label not in there]
     if unknown or not labels:
@@ -105,6 +106,8 @@ def score(
         content = json.dumps(judged.to_json(found, annotated), indent=2, allow_nan=False) + "\n"
         write_new_file(out, content.encode(), overwrite=overwrite)
     console = Console()
+    for warning in annotated.provenance.get("warnings", ()):
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
     if judged.rows:
         console.print(judged.table())
     console.print(judged.summary(), highlight=False, soft_wrap=True)

@@ -74,7 +74,7 @@ class Against:
             table.add_column(heading, overflow="fold")
         for row in self.rows:
             spans = ["" if i is None else f"{i.onset_s:.3f} to {i.offset_s:.3f}" for i in (row.found, row.truth)]
-            regions = "" if row.found is None else "+".join(row.found.regions)
+            regions = "" if row.found is None else "\n".join(row.found.regions)
             words = "" if row.truth is None else row.truth.label
             table.add_row(row.kind, *spans, f"{row.iou:.2f}", escape(regions), escape(words))
         return table

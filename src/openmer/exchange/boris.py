@@ -4,12 +4,12 @@ The columns are those that BORIS 8 to 10 expects in the first sheet of an .xlsx 
 comment. A state begins with one row and ends with another of the same code; an apex is a point event, one row.
 """
 
-import csv
 import io
 
 import pandas as pd
 
 from openmer.exchange.events import described, lanes, milliseconds, printable
+from openmer.files import table_text
 from openmer.timeline import BLINK, Timeline
 
 COLUMNS = ("time", "subject", "code", "modifier", "comment")
@@ -45,8 +45,4 @@ def to_boris(timeline: Timeline) -> bytes:
 
 def to_boris_csv(timeline: Timeline) -> bytes:
     """The same rows as text, for scripts; BORIS itself does not import text."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows(timeline))
-    return buffer.getvalue().encode()
+    return table_text([dict(zip(COLUMNS, row, strict=True)) for row in rows(timeline)], COLUMNS).encode()

@@ -16,6 +16,7 @@ from xml.parsers import expat
 
 from openmer.errors import InputError
 from openmer.exchange.events import described, lanes, milliseconds, moments, printable
+from openmer.exchange.media import is_of, other_media, plain_name
 from openmer.timeline import MAX_S, Interval, Timeline
 from openmer.version import __version__
 
@@ -120,7 +121,7 @@ def _add_tiers(root: Element, tiers: Mapping[str, list[Span]], *, moments_tier: 
             SubElement(annotation, "ANNOTATION_VALUE").text = printable(words)
 
 
-def read_elan(path: Path | str, tier: str | None = None) -> Timeline:
+def read_elan(path: Path | str, tier: str | None = None, video: str | None = None) -> Timeline:
     """Read one tier of an .eaf file.
 
     An interval's label is the text of its annotation up to a colon or, if that is empty, the name of the tier. ELAN
@@ -129,16 +130,19 @@ def read_elan(path: Path | str, tier: str | None = None) -> Timeline:
     Args:
         path: path of the file.
         tier: name of the tier; may be omitted if only one tier has annotations.
+        video: name of the file that was analysed, to which the times refer: media in one .eaf may start at different
+            moments. If the .eaf names other media only, `provenance` has a warning.
 
     Raises:
-        InputError: the file is not an .eaf, has no such tier (the message lists the existing ones), or the tier's
-            annotations have no times of their own.
+        InputError: the file is not an .eaf, has no such tier (the message lists the existing ones), the tier's
+            annotations have no times of their own, or its media start at different moments and none is the video.
     """
     path = Path(path)
     root = _parsed(path)
     if root.tag != "ANNOTATION_DOCUMENT":
         raise InputError(f"{path} is not an ELAN file: it begins with {root.tag}, not ANNOTATION_DOCUMENT")
-    times = _slots(root, path)
+    origin, warnings = _origin(root, video, path)
+    times = _slots(root, origin, path)
     element = _chosen(root, tier, path)
     intervals = tuple(_interval(a, element, times, path) for a in element.findall("ANNOTATION/*"))
     end = max((t for t in times.values() if t is not None), default=0)
@@ -146,7 +150,8 @@ def read_elan(path: Path | str, tier: str | None = None) -> Timeline:
         intervals=intervals,
         start_s=0.0,
         end_s=end / 1000,
-        provenance={"source": path.name, "tier": element.get("TIER_ID", "")},
+        provenance={"source": path.name, "tier": element.get("TIER_ID", "")}
+        | ({"warnings": warnings} if warnings else {}),
     )
 
 
@@ -170,16 +175,46 @@ def _parsed(path: Path) -> Element:
     return builder.close()
 
 
-def _slots(root: Element, path: Path) -> dict[str, int | None]:
-    """Time of each time slot in milliseconds of the first media file; None if it has no time of its own."""
+def _origin(root: Element, video: str | None, path: Path) -> tuple[int, list[str]]:
+    """The moment of the video at which annotations count from 0, milliseconds, and what to warn of.
+
+    An .eaf may name several media that were synchronised, each with such a moment.
+    """
+    media = root.findall("HEADER/MEDIA_DESCRIPTOR")
+    try:
+        origins = {m: int(m.get("TIME_ORIGIN") or 0) for m in media}
+    except ValueError as error:
+        raise InputError(f"{path} has a damaged TIME_ORIGIN: {error}") from error
+    links, warnings = [link for m in media for link in _links(m)], []
+    if video is not None and links:
+        own = [m for m in media if is_of(video, _links(m))]
+        if not own and Path(video).suffix:  # a folder of pictures is no media of ELAN's
+            warnings.append(other_media(path.name, links, video))
+        media = own or media
+    if len({origins[m] for m in media}) > 1:
+        media = [m for m in media if m.get("MIME_TYPE", "").startswith("video")] or media
+    found = {origins[m] for m in media}
+    if len(found) > 1:
+        names = ", ".join(dict.fromkeys(map(plain_name, links)))
+        raise InputError(
+            f"{path} has media that start at different moments ({names}), and none has the name of the analysed video"
+            f"{f', {video}' if video else ''}; link the video in ELAN under its name"
+        )
+    return next(iter(found), 0), warnings
+
+
+def _links(media: Element) -> list[str]:
+    """The addresses under which a file is linked."""
+    return [link for link in (media.get("MEDIA_URL"), media.get("RELATIVE_MEDIA_URL")) if link]
+
+
+def _slots(root: Element, origin: int, path: Path) -> dict[str, int | None]:
+    """Time of each time slot in milliseconds of the video; None if it has no time of its own."""
     header = root.find("HEADER")
     units = UNITS if header is None else header.get("TIME_UNITS", UNITS)
     if units != UNITS:
         raise InputError(f"{path} counts time in {units}; only milliseconds are read")
-    media = root.find("HEADER/MEDIA_DESCRIPTOR")
     try:
-        # If media files were synchronised, annotations count from this moment of the file.
-        origin = 0 if media is None else int(media.get("TIME_ORIGIN", "0"))
         found: dict[str, int | None] = {}
         for slot in root.findall("TIME_ORDER/TIME_SLOT"):
             value = slot.get("TIME_VALUE")

@@ -14,6 +14,7 @@ from openmer.errors import InputError, to_install
 SCHEMA = "openmer.frames/1"
 WHOLE = ("frame", "track")
 TRUTH = ("face_found",)
+TEXT = ("picture",)
 UNITS = {"_s": "s", "_px": "px", "_deg": "degrees", "_pct": "percent"}
 
 
@@ -29,7 +30,8 @@ def to_parquet(frames_csv: Path, provenance: Mapping[str, Any]) -> bytes:
     except ImportError as error:
         raise InputError(f"Parquet needs pyarrow; {to_install('parquet', 'pyarrow')}") from error
     names = _columns(frames_csv)
-    kinds = {name: pa.int64() if name in WHOLE else pa.bool_() if name in TRUTH else pa.float64() for name in names}
+    types = dict.fromkeys(WHOLE, pa.int64()) | dict.fromkeys(TRUTH, pa.bool_()) | dict.fromkeys(TEXT, pa.string())
+    kinds = {name: types.get(name, pa.float64()) for name in names}
     options = csv.ConvertOptions(column_types=kinds, null_values=[""])
     try:
         table = csv.read_csv(frames_csv, convert_options=options)

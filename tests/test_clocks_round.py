@@ -1,0 +1,116 @@
+"""Round trips: what an analysis says of a file's clock and numbers means the same to other programs, and back again."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from footage import Image, smirk
+from openmer import AnalyzeSettings, Timeline, analyze
+from openmer.datasets.folder import FolderDataset
+from openmer.datasets.prepare import read_frames
+from openmer.evaluation.compare import score_against
+from openmer.exchange.elan import read_elan
+from openmer.exchange.export import export
+from openmer.media.reader import VideoReader
+from openmer.video.measurements import read_signals
+from openmer.video.spotting import spot
+
+PLAIN = AnalyzeSettings(engine="classical", overlay=False)
+LATE_S = 0.7
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Image]:
+    """Two seconds at 60 a second, with one movement from 0.9 to 1.2 s."""
+    return list(smirk(60, 0.9, 0.3, 2.5, 2.0))
+
+
+def late_rotated_variable(path: Path, frames: list[Image]) -> Path:
+    """An MP4 whose sound begins 0.7 s before its pictures, which lie on their side and come at uneven times."""
+    clock = 90_000
+    stamps = [round(clock * (LATE_S + k / 60 + 0.003 * (k % 3))) for k in range(len(frames))]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=60, options={"crf": "8", "preset": "ultrafast", "bf": "0"})
+        lying = [np.ascontiguousarray(np.rot90(frame)) for frame in frames]
+        stream.height, stream.width = lying[0].shape[:2]
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, clock)
+        sound = container.add_stream("aac", rate=48000)
+        for k in range(150):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            silence.rate, silence.pts, silence.time_base = 48000, 1024 * k, Fraction(1, 48000)
+            container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+        for stamp, image in zip(stamps, lying, strict=True):
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            picture.pts, picture.time_base = stamp, Fraction(1, clock)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # of the video, the first track: turned clockwise
+    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def test_an_annotation_in_the_files_clock_is_found(tmp_path: Path, frames: list[Image]) -> None:
+    path = late_rotated_variable(tmp_path / "talk.mp4", frames)
+    reader = VideoReader(path)
+    assert (reader.info.width, reader.info.height) == frames[0].shape[1::-1], "upright again"
+    timeline = analyze(path, tmp_path / "result", PLAIN)
+    (mark,) = timeline.labelled("candidate")
+    with av.open(str(path)) as container:  # what any other program reads from the file
+        shown = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    onset, offset = shown[mark.onset_frame or 0], shown[mark.offset_frame or 0]
+    assert mark.onset_frame is not None and LATE_S + 0.8 < onset < offset < LATE_S + 1.4
+    export(tmp_path / "result", "elan", tmp_path / "talk.eaf", video=path)
+    text = (tmp_path / "talk.eaf").read_text()
+    assert f'TIME_VALUE="{round(1000 * onset)}"' in text and f'TIME_VALUE="{round(1000 * offset)}"' in text
+    truth = read_elan(tmp_path / "talk.eaf", "candidate", "talk.mp4")
+    (row,) = score_against(timeline, truth).rows
+    assert row.kind == "hit" and row.iou == pytest.approx(1, abs=0.01)
+    part = analyze(path, tmp_path / "part", AnalyzeSettings(engine="classical", overlay=False, start_s=onset - 0.5))
+    assert part.start_s >= onset - 0.5 and part.labelled("candidate")[0].onset_frame == mark.onset_frame
+
+
+def test_slow_motion_is_judged_in_real_time_and_marked_in_the_files(tmp_path: Path, frames: list[Image]) -> None:
+    path = tmp_path / "slow.mp4"
+    with av.open(str(path), "w", options={"movflags": "+use_metadata_tags"}) as container:
+        container.metadata["com.android.capture.fps"] = "60.000000"
+        stream = container.add_stream("libx264", rate=15, options={"crf": "8", "preset": "ultrafast"})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    timeline = analyze(path, tmp_path / "result", PLAIN)
+    assert (timeline.clock.fps, timeline.clock.slowdown, timeline.clock.real_fps) == (15, 4, 60)
+    (mark,) = timeline.labelled("candidate")
+    assert mark.onset_frame is not None and mark.onset_s == pytest.approx(mark.onset_frame / 15, abs=1e-5)
+    assert 4 * 0.85 < mark.onset_s < mark.offset_s < 4 * 1.3
+    assert any("com.android.capture.fps" in warning for warning in timeline.provenance["warnings"])
+    assert Timeline.from_json(timeline.to_json()) == timeline
+    assert timeline.to_csv().splitlines()[0].endswith("real_duration_s")
+    again = spot(read_signals(tmp_path / "result" / "frames.csv"))
+    assert [i.onset_s for i in again if i.label == "candidate"] == pytest.approx([mark.onset_s], abs=1e-3)
+
+
+def test_a_folders_numbers_go_round(tmp_path: Path, frames: list[Image]) -> None:
+    """From pictures that begin at 46 to a mark, into samples.csv, and back to the same pictures."""
+    (tmp_path / "clip").mkdir()
+    for k, image in enumerate(frames):
+        cv2.imwrite(str(tmp_path / "clip" / f"img{46 + k}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    timeline = analyze(tmp_path / "clip", tmp_path / "result", AnalyzeSettings(**(vars(PLAIN) | {"fps": Fraction(60)})))
+    (mark,) = timeline.labelled("candidate")
+    assert mark.onset_frame is not None and mark.onset_s == pytest.approx((mark.onset_frame - 46) / 60, abs=1e-5)
+    assert (mark.onset_picture, mark.apex_picture) == (f"img{mark.onset_frame}.png", f"img{mark.apex_frame}.png")
+    row = f"1,a,clip,60,{mark.onset_frame},{mark.apex_frame},{mark.offset_frame}"
+    (tmp_path / "samples.csv").write_text(f"subject,sample,source,fps,onset,apex,offset\n{row}\n")
+    (sample,) = FolderDataset(tmp_path)
+    read = read_frames(sample)
+    assert read.numbers[0] == mark.onset_frame and read.numbers[-1] == mark.offset_frame
+    first = cv2.cvtColor(frames[mark.onset_frame - 46], cv2.COLOR_RGB2GRAY)
+    assert np.abs(read.images[0].astype(int) - first).max() <= 1
