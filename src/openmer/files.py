@@ -185,7 +185,9 @@ def table_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str
     import pandas as pd  # only where a table is written: the command line starts sooner
 
     table = pd.DataFrame(
-        [[_cell(row.get(name)) for name in columns] for row in rows], columns=list(columns), dtype=object
+        [[_cell(row.get(name)) for name in columns] for row in rows],
+        columns=[_cell(name) for name in columns],
+        dtype=object,
     )
     return str(table.to_csv(index=False, lineterminator="\n"))
 
@@ -264,7 +266,9 @@ def _check_header(header: Sequence[str], path: Path, needed: Sequence[str]) -> N
     if missing:
         instead = ", ".join(name for name in header if name) or "none"
         raise InputError(f"{path} lacks the column {', '.join(missing)}; its columns are: {instead[:300]}")
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    # The probabilities of classes whose names differ in nothing but case or space: written, never read.
+    read = [name for name in header if name and not name.startswith("p_")]
+    twice = sorted({name for name in read if read.count(name) > 1})
     if twice:
         raise InputError(f"{path} has more than one column {', '.join(twice)}; rename or remove one")
 
