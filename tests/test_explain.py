@@ -162,6 +162,10 @@ def test_a_window_is_explained_in_words_and_numbers(smiling: tuple[np.ndarray, .
     assert max(seen, key=seen.get) == "AU12" and seen["AU12"] > 0.5 > seen["AU4"]
     assert set(content["share_of_regions"]) == {*REGION_NAMES, ELSEWHERE}
     assert "AU12 lip corner puller" in found.sentence() and found.sentence().startswith("positive ")
+
+
+def test_shares_and_units_are_told_in_words(smiling: tuple[np.ndarray, ...]) -> None:
+    found = explain_window(load_engine("mol-lite", "cpu"), *smiling)
     apart = {"inner_brow_left": 0.09, "eye_right": 0.05, "chin": 0.02, "nose": 0.01, "elsewhere": 0.83}
     said = replace(found, shares=apart).sentence()
     where = (
