@@ -243,8 +243,8 @@ def rigid_skin(points: Array) -> npt.NDArray[np.intp]:
     mouth_top = points[[31, 33, 35], 1].mean() + 0.05 * between_eyes
     y, x = np.mgrid[:CROP_PX, :CROP_PX]
     keep = (mask == 1) & (moving == 0) & (y < mouth_top) & (x % 3 == 0) & (y % 3 == 0)
-    found = np.flatnonzero(keep)
-    return found if len(found) >= 30 else np.flatnonzero((x % 4 == 0) & (y % 4 == 0))
+    indices = np.flatnonzero(keep)
+    return indices if len(indices) >= 30 else np.flatnonzero((x % 4 == 0) & (y % 4 == 0))
 
 
 def _fill(mask: npt.NDArray[np.uint8], points: Array, value: int) -> None:

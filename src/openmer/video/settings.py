@@ -34,7 +34,7 @@ class SpottingSettings:
 
     Attributes:
         min_s: shortest event, seconds.
-        longest_s: longest event, seconds.
+        max_s: longest event, seconds.
         min_px: smallest peak, pixels of the 128 crop.
         max_px: an event in which any region or the head itself moves farther is marked as large motion instead: what
             an affine motion of the head leaves then looks like motion of the face.
@@ -50,7 +50,7 @@ class SpottingSettings:
     """
 
     min_s: float = 1 / 25
-    longest_s: float = 1 / 2
+    max_s: float = 1 / 2
     min_px: float = 0.2
     max_px: float = 4.0
     contrast: float = 5.0

@@ -33,7 +33,7 @@ Curve = npt.NDArray[np.float64]
 # nearer moves too.
 _ON_HEAD = CROP_PX / 3 * np.array([(0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)])
 
-_FEWEST = 5  # frames with a face; with fewer, nothing can be said about excursions
+_MIN_FRAMES = 5  # frames with a face; with fewer, nothing can be said about excursions
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class _Event:
 
     Attributes:
         region: its index.
-        start: where it leaves its rel_height.
+        start: where it rises above `rel_height` of its peak.
         peak: the apex.
-        end: where it is back at its rel_height.
+        end: where it has fallen below that again.
         height: of the peak, px.
         score: the height over the threshold there.
         returns: whether the region is then where it was before.
@@ -93,10 +93,10 @@ def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[In
     Each stretch with the same face is handled separately.
     """
     settings = settings or SpottingSettings()
-    found: list[Interval] = []
+    intervals: list[Interval] = []
     for first, last in _stretches(signals):
-        found += _spot_stretch(signals, slice(first, last), settings)
-    return tuple(sorted((i.slowed(signals.slowdown) for i in found), key=lambda i: i.onset_s))
+        intervals += _spot_stretch(signals, slice(first, last), settings)
+    return tuple(sorted((i.slowed(signals.slowdown) for i in intervals), key=lambda i: i.onset_s))
 
 
 def _stretches(signals: Signals) -> Iterator[tuple[int, int]]:
@@ -104,14 +104,14 @@ def _stretches(signals: Signals) -> Iterator[tuple[int, int]]:
     track = signals.track
     edges = {0, len(track), *(np.flatnonzero(np.diff(track)) + 1), *(part.start for part in stretches(signals.real_s))}
     for first, last in pairwise(sorted(edges)):
-        if track[first] >= 0 and last - first >= _FEWEST:
+        if track[first] >= 0 and last - first >= _MIN_FRAMES:
             yield int(first), int(last)
 
 
 def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> list[Interval]:
     times = signals.real_s[part]
     even, rate = _even_times(times)
-    if len(even) < _FEWEST:
+    if len(even) < _MIN_FRAMES:
         return []
     head = _resampled(even, times, _head_path(signals.head[part]).reshape(len(times), -1)).reshape(len(even), -1, 2)
     eyes = _resampled(even, times, signals.eyes_open[part]).mean(1)
@@ -142,7 +142,7 @@ def region_motion(signals: Signals, settings: SpottingSettings | None = None) ->
     for first, last in _stretches(signals):
         times = signals.real_s[first:last]
         even, rate = _even_times(times)
-        if len(even) >= _FEWEST:
+        if len(even) >= _MIN_FRAMES:
             for region, path in enumerate(_paths(even, times, signals.displacement[first:last], rate)):
                 motion[first:last, region] = np.interp(times, even, excursion(path, rate, settings))
     return motion
@@ -156,7 +156,7 @@ def _even_times(times: Times) -> tuple[Curve, float]:
 def _paths(even: Curve, times: Times, displacement: Array, rate: float) -> Iterator[Curve]:
     """Where each region stands, evenly sampled and smoothed over a tenth of a second: R times (n, 2) px."""
     # Region by region: all at once would take twelve times the memory for a long video.
-    length = _odd(0.1 * rate, least=5)
+    length = _odd(0.1 * rate, min_length=5)
     for region in range(displacement.shape[1]):
         path = _resampled(even, times, displacement[:, region])
         yield signal.savgol_filter(path, length, 2, axis=0) if len(path) > length else path
@@ -170,26 +170,26 @@ def excursion(path: Curve, rate: float, settings: SpottingSettings) -> Curve:
         rate: samples per second.
         settings: see `SpottingSettings`.
     """
-    window = _odd(settings.baseline_s * rate, least=3)
+    window = _odd(settings.baseline_s * rate, min_length=3)
     slow = ndimage.median_filter(path, size=(window, 1), mode="mirror")
     return np.asarray(np.linalg.norm(path - slow, axis=1))
 
 
 def _events(region: int, path: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
     curve = excursion(path, rate, settings)
-    usual = ndimage.median_filter(curve, size=_odd(settings.context_s * rate, least=3), mode="mirror")
-    threshold = np.maximum(settings.min_px, settings.contrast * usual)
+    typical = ndimage.median_filter(curve, size=_odd(settings.context_s * rate, min_length=3), mode="mirror")
+    threshold = np.maximum(settings.min_px, settings.contrast * typical)
     peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
     for peak in peaks:
-        # The excursion has to return: on both sides it falls to its rel_height before anything higher comes.
+        # The excursion has to return: on both sides it falls to `rel_height` of the peak before anything higher comes.
         start = _crossing(curve, peak, -1, settings.rel_height)
         end = _crossing(curve, peak, +1, settings.rel_height)
         if start is None or end is None:
             continue
-        if settings.min_s <= (end - start) / rate <= settings.longest_s + 1 / rate:
+        if settings.min_s <= (end - start) / rate <= settings.max_s + 1 / rate:
             height = float(curve[peak])
-            left = _difference(path, start - settings.settle_s * rate, end + settings.settle_s * rate)
-            returns = left <= settings.max_return_error * height
+            residual = _difference(path, start - settings.settle_s * rate, end + settings.settle_s * rate)
+            returns = residual <= settings.max_return_error * height
             yield _Event(region, start, int(peak), end, height, height / float(threshold[peak]), returns)
 
 
@@ -201,30 +201,30 @@ def _difference(path: Curve, before: float, after: float) -> float:
 
 def _crossing(curve: Curve, peak: int, step: int, rel_height: float) -> float | None:
     """Where the curve, followed from its peak, has fallen to `rel_height` of it; None if it never does or rises."""
-    level, here = rel_height * curve[peak], peak
-    while 0 <= here + step < len(curve):
-        following = here + step
+    level, position = rel_height * curve[peak], peak
+    while 0 <= position + step < len(curve):
+        following = position + step
         if curve[following] > curve[peak]:
             return None
         if curve[following] <= level:
-            drop = curve[here] - curve[following]
-            return here + step * float((curve[here] - level) / drop)
-        here = following
+            drop = curve[position] - curve[following]
+            return position + step * float((curve[position] - level) / drop)
+        position = following
     return None
 
 
 def _closures(eyes: Curve, rate: float, settings: SpottingSettings) -> list[tuple[int, int, int]]:
     """(start, lowest, end) samples of each time the eyes were shut for under half a second."""
-    usual = ndimage.median_filter(eyes, size=_odd(2.0 * rate, least=3), mode="mirror")
-    shut = eyes < np.minimum((1 - settings.blink_closure) * usual, settings.blink_ratio)
+    typical = ndimage.median_filter(eyes, size=_odd(2.0 * rate, min_length=3), mode="mirror")
+    shut = eyes < np.minimum((1 - settings.blink_closure) * typical, settings.blink_ratio)
     labels, count = ndimage.label(shut)
-    found = []
+    closures = []
     for part in ndimage.find_objects(labels)[:count]:
         start, end = part[0].start, part[0].stop - 1
-        if (end - start) / rate <= settings.longest_s:
+        if (end - start) / rate <= settings.max_s:
             lowest = start + int(np.argmin(eyes[start : end + 1]))
-            found.append((max(0, start - 1), lowest, min(len(eyes) - 1, end + 1)))
-    return found
+            closures.append((max(0, start - 1), lowest, min(len(eyes) - 1, end + 1)))
+    return closures
 
 
 def _between_open_eyes(eyes: Curve, closure: tuple[int, int, int], rate: float) -> bool:
@@ -343,5 +343,5 @@ def _reach(path: Curve, event: _Event) -> float:
     return float(np.linalg.norm(part.max(0) - part.min(0), axis=1).max())
 
 
-def _odd(samples: float, *, least: int) -> int:
-    return max(least, 2 * round(samples / 2) + 1)
+def _odd(samples: float, *, min_length: int) -> int:
+    return max(min_length, 2 * round(samples / 2) + 1)
