@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 import re
 import secrets
 import shutil
@@ -99,13 +100,16 @@ def _swap(staging: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write one file beside `path` and rename it into place."""
+def write_atomic(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write one file beside `path` and rename it into place; `durable` waits until the disk has it."""
     data = content.encode() if isinstance(content, str) else content
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with beside.open("xb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
