@@ -81,6 +81,20 @@ def test_a_region_that_is_always_busy_must_do_more() -> None:
     assert len(spot(quiet)) == 1 and spot(busy) == ()
 
 
+def test_a_brow_is_seen_while_the_mouth_speaks() -> None:
+    """Four syllables a second move mouth and chin by 1.5 px throughout; the brows rise by 0.8 px once."""
+    s = signals()
+    syllables = 1.5 * np.sin(2 * np.pi * 4 * s.times_s) * (1 + 0.3 * np.sin(2 * np.pi * 0.7 * s.times_s))
+    for region, name in enumerate(REGION_NAMES):
+        if name.startswith(("mouth", "upper_lip", "lower_lip", "chin")):
+            s.displacement[:, region, 1] += syllables
+        elif "brow" in name:
+            s.displacement[:, region, 1] -= 0.8 * bump(s, 4.0, 4.35)
+    (found,) = spot(s)
+    assert found.label == "candidate" and set(found.regions) == {n for n in REGION_NAMES if "brow" in n}
+    assert found.iou(Interval(onset_s=4.0, offset_s=4.35, label="truth")) > 0.6
+
+
 def test_a_movement_too_large_is_named_so() -> None:
     s = signals()
     s.displacement[:, CHIN, 1] += 9 * bump(s, 4.0, 4.4)
