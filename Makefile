@@ -46,7 +46,7 @@ test: $(VENV)/.dev ## run the tests
 
 test-web: $(VENV)/.web ## the web page's tests, in a browser; as root it installs Debian's chromium
 	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || (apt-get update -qq && apt-get install -y -qq chromium)
-	$(TEST_ENV) $(BIN)/python -m pytest -rs tests/test_serve.py tests/test_web.py
+	$(TEST_ENV) $(BIN)/python -m pytest -rs tests/test_serve.py tests/test_web.py tests/test_review_page.py
 
 # The variable silences the theme's notice that it is maintained until May 2027.
 docs: $(VENV)/.docs ## the documentation as a site in site/; a link that leads nowhere is an error

@@ -14,7 +14,7 @@ from openmer.video.regions import (
     face_skin,
     region_flow,
 )
-from openmer.video.report import _on_face
+from openmer.video.report import on_face
 
 
 def test_eye_aspect_ratio_by_hand() -> None:
@@ -120,5 +120,5 @@ def test_pictures_of_flow_show_the_face_alone() -> None:
     assert (face_skin(points, slice(1, 16)) <= skin).all(), "with less of the jaw it is a part"
     flow = np.zeros((2, CROP_PX, CROP_PX), np.float32)
     flow[0][skin == 0] = 5.0
-    shown = _on_face(flow, points)
+    shown = on_face(flow, points)
     assert np.abs(shown[:, corner[0], corner[1]]).max() < 0.05 and np.abs(shown[:, nose[1], nose[0]]).max() < 0.05

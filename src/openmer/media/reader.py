@@ -6,9 +6,10 @@ shows them, from the presentation timestamps, so a variable frame rate is preser
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -168,6 +169,42 @@ class VideoReader:
     def numbers(self) -> tuple[int, ...] | None:
         """The numbers in the names of a folder's pictures, in order; None for a file."""
         return None if self._pictures is None else tuple(number for number, _ in self._pictures.numbered)
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether `from_keyframe` can be used: the file's stamps are one clock, and tell its pictures apart."""
+        return self._pictures is None and self._stamps.has_times and not (self._stamps.joins or self._stamps.slots)
+
+    def picture(self, number: int) -> npt.NDArray[np.uint8]:
+        """The picture of a folder that has this number, as in `Frame.image`.
+
+        Raises:
+            InputError: there is none, or it cannot be read.
+        """
+        numbered = dict(() if self._pictures is None else self._pictures.numbered)
+        if self._pictures is None or number not in numbered:
+            raise InputError(f"{self.info.source} has no picture {number}")
+        return self._pictures.read(numbered[number], gray=self._gray)[0]
+
+    def from_keyframe(self, time_s: float) -> Iterator[tuple[float, Callable[[], npt.NDArray[np.uint8]]]]:
+        """Read a file from the last picture before a moment that can be decoded by itself.
+
+        Args:
+            time_s: the moment, seconds of the file.
+
+        Yields:
+            Time, by the file's own stamps alone, and what makes the upright picture. Numbers are not known here.
+        """
+        with opened(self.info.source) as container:
+            stream = picture_stream(container, self.info.source, self._stream)
+            stream.thread_type = "AUTO"
+            assert stream.time_base is not None  # noqa: S101  (asked for by `can_seek`)
+            stamp = (Fraction(max(0.0, time_s)) + self._stamps.origin_s) / stream.time_base
+            container.seek(round(stamp), stream=stream, backward=True)
+            notes = Notes()
+            for at, number, picture in Deinterlacer(stream, notes)(decoded(container, stream, self._stamps, notes)):
+                if at is not None:
+                    yield float(at - self._stamps.origin_s), partial(self._upright, number, picture)
 
     @property
     def expected_frames(self) -> int | None:

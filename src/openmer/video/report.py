@@ -186,8 +186,8 @@ class MomentPictures:
         if interval.label == LARGE_MOTION:  # beyond what flow between two frames can follow
             return pictures
         # The usual picture in this field: TV-L1 flow from onset to apex.
-        flow = _on_face(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
-        reach = _reach(flow)
+        flow = on_face(optical_flow(onset[0], apex[0], "tvl1"), moment.landmarks)
+        reach = reach_of(flow)
         times = max(1, round(2 * _ARROW_STEP / reach))
         further = round(_MAGNIFIED_PX / reach)
         if further > 1:
@@ -195,7 +195,7 @@ class MomentPictures:
             pictures.append((caption, image_uri(magnified(onset[1], flow, further))))
         return [
             *pictures,
-            (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(_colored(flow, reach))),
+            (f"flow onset to apex, full colour = {reach:.1f} px", image_uri(colored(flow, reach))),
             (
                 f"the same as arrows on the onset, {times} times as long",
                 image_uri(draw_arrows(onset[1], flow, step=_ARROW_STEP, magnify=times, min_px=0.15 * reach)),
@@ -220,20 +220,21 @@ class MomentPictures:
                 cv2.circle(dotted, (round(float(x)), round(float(y))), 2, NETWORK_RGB, -1, cv2.LINE_AA)
             pictures.append(("the network's landmarks", image_uri(dotted)))
         if flow is not None and interval.label != LARGE_MOTION:
-            joined = _on_face(flow[first:apex].sum(0), moment.landmarks)
-            reach = _reach(joined)
+            joined = on_face(flow[first:apex].sum(0), moment.landmarks)
+            reach = reach_of(joined)
             caption = f"the network's flow, full colour = {reach:.1f} px"
-            pictures.append((caption, image_uri(_colored(joined, reach))))
+            pictures.append((caption, image_uri(colored(joined, reach))))
         return pictures
 
 
-def _on_face(flow: Array, landmarks: Array) -> Array:
+def on_face(flow: Array, landmarks: Array) -> Array:
     """Minus the head's motion; 0 off the face, where a still background moves against the head, more than any skin."""
     skin = cv2.GaussianBlur(face_skin(landmarks).astype(np.float32), (0, 0), 2.0)  # no tear at the edge of the face
     return np.asarray(relative_to_head(flow, landmarks) * skin, np.float32)
 
 
-def _reach(flow: Array) -> float:
+def reach_of(flow: Array) -> float:
+    """The motion that is drawn in full color, px: that of the 99th percentile, at least 0.5."""
     return max(0.5, float(np.percentile(np.hypot(*flow), 99)))
 
 
@@ -258,7 +259,8 @@ def magnified(image: Image, flow: Array, times: float) -> Image:
     return np.asarray(cv2.remap(image, from_x, from_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _colored(flow: Array, reach: float) -> Image:
+def colored(flow: Array, reach: float) -> Image:
+    """The flow's colors at the size in which key frames are shown."""
     side = flow.shape[1] * _ZOOM
     return np.asarray(cv2.resize(flow_to_color(flow, reach), (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 

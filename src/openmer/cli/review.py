@@ -1,0 +1,94 @@
+"""`openmer review`, `openmer figure`: from candidates to annotations and to pictures of them."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from openmer.errors import InputError, to_install
+from openmer.timeline import CANDIDATE
+
+MAGNIFIED = 4.0
+
+
+def review(
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RESULT...")],
+    /,
+    *,
+    video: Path | None = None,
+    coder: str = "",
+    blind: bool = False,
+    port: int = 0,
+    browser: bool = True,
+) -> None:
+    """Review candidates in the browser: accept, reject, relabel, move, add. Needs the extra `web`.
+
+    Every decision is saved at once in review.json beside the result, or with a name in review-NAME.json; the analysis
+    itself is never changed. Only this machine can reach the page, and only by the address that is printed.
+
+    For example:
+
+      openmer review results/talk
+      openmer review results/talk results/interview --video ~/videos
+      openmer review results/talk --coder ada --blind
+
+    Args:
+        results: Folders that openmer analyze wrote.
+        video: The video, or the folder in which the videos are; by default they are looked for beside the results.
+        coder: Your name: each coder has a file.
+        blind: Hide what the machine thinks: labels, scores, curves.
+        port: Port to listen on; 0 takes any that is free.
+        browser: Open the page in a browser.
+    """
+    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
+        raise InputError(f"the page needs starlette and uvicorn; {to_install('web', 'starlette uvicorn')}")
+    if not results:
+        raise InputError("give a folder that openmer analyze wrote")
+    from openmer.web.review import ReviewSettings
+    from openmer.web.review import review as run
+
+    run(results, ReviewSettings(coder, blind, video, port), Console(stderr=True), open_page=browser)
+
+
+def figure(
+    result: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RESULT")],
+    /,
+    *,
+    out: Path,
+    candidate: int = 1,
+    video: Path | None = None,
+    magnify: float = MAGNIFIED,
+    overwrite: bool = False,
+) -> None:
+    """Draw one candidate for a paper, or write its motion magnified.
+
+    An .svg or .png shows the onset, apex and offset frames, the flow from onset to apex, and the motion over time. An
+    .mp4 or .gif shows the motion magnified and slowed down.
+
+    For example:
+
+      openmer figure results/talk --candidate 2 --out figure2.svg
+      openmer figure results/talk --candidate 2 --out motion.gif --magnify 6
+
+    Args:
+        result: The folder that openmer analyze wrote.
+        out: The file to write: .svg, .png, .mp4 or .gif.
+        candidate: Which candidate, from 1, by time.
+        video: The video, or the folder in which it is; by default it is looked for beside the result.
+        magnify: How many times the motion is enlarged in a moving picture.
+        overwrite: Replace an existing file at OUT.
+    """
+    from openmer.files import write_new_file
+    from openmer.review.material import Material
+    from openmer.review.picture import Gallery
+
+    material = Material(result, video)
+    found = sorted(material.timeline.labelled(CANDIDATE), key=lambda i: i.onset_s)
+    if not 1 <= candidate <= len(found):
+        raise InputError(f"{result} has {len(found)} candidates; there is no candidate {candidate}")
+    data = Gallery(material, found[candidate - 1]).drawn(out.suffix.lower().removeprefix("."), magnify)
+    write_new_file(out, data, overwrite=overwrite)
+    Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
