@@ -19,7 +19,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -31,11 +31,12 @@ import pandas as pd
 import record
 import torch
 import tyro
+from matched_filter import spot_matched
 from rich.console import Console
 from rich.table import Table
 from spotting import spotted_anew
 
-from openmer.choices import CLASSICAL
+from openmer.choices import CLASSICAL, FaceModelName
 from openmer.clip import Array
 from openmer.evaluation.spotting import match_intervals
 from openmer.face.align import align, five_points
@@ -50,6 +51,7 @@ from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, Implante
 from openmer.simulator.reenact import steadied
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Timeline, read_timeline
 from openmer.video.analyze import analyze
+from openmer.video.measurements import read_signals
 from openmer.video.settings import AnalyzeSettings
 
 SIZES_PX = (0.3, 0.5, 1.0, 2.0, 3.0)
@@ -102,10 +104,12 @@ class Take:
 def main(
     out: Path = Path("runs/implants"),
     engine: str = "mol-lite",
+    face: FaceModelName = AnalyzeSettings.face,
     people: Literal["all", "chosen", "reported"] = "all",
     takes: int = 3,
     processes: int = 2,
     again: Path | None = None,
+    rule: Literal["classical", "matched"] = "classical",
     videos: Path | None = None,
     trial: bool = False,
 ) -> None:
@@ -114,13 +118,17 @@ def main(
     Args:
         out: folder of everything.
         engine: weights by name or file, or classical.
+        face: who finds the face in what is analysed; the implants' places are dlib's.
         people: on whom rules may be chosen, or who is reported.
         takes: versions of each video, with other expressions at other moments.
         processes: at once.
         again: an earlier run's timelines and tables, to spot anew with today's rules.
+        rule: with AGAIN, how to spot: as the analysis does, or by `matched_filter`, which is on trial and not named.
         videos: folder of the packages' videos, fetched if missing; by default one in OUT.
         trial: only the demo's video, which needs no network.
     """
+    if rule == "matched" and again is None:
+        raise SystemExit("--rule matched spots anew: give --again")
     chosen = [v for v in face_videos.VIDEOS if people in ("all", v.half)]
     if trial:
         chosen, takes = [v for v in face_videos.VIDEOS if v.person == "carphone"], 1
@@ -133,15 +141,15 @@ def main(
                 step()
         network = None if engine == CLASSICAL else load_engine(engine, "cpu")
         name = CLASSICAL if network is None else f"{network.name}-{network.record.sha256[:8]}"
-        results = again or out / f"found-{name}-{record.COMMIT}"
+        results = again or out / f"found-{name}-{face}-{record.COMMIT}"
         if again is None:
             if record.COMMIT.endswith("changes"):  # an older timeline must not pass for one of this code
                 shutil.rmtree(results, ignore_errors=True)
             with progress(Console(stderr=True), "Analysing", len(jobs), "videos/s") as step:
-                for each in as_completed(pool.submit(_analyze, job, results, engine) for job in jobs):
+                for each in as_completed(pool.submit(_analyze, job, results, engine, face) for job in jobs):
                     each.result()
                     step()
-    timelines = {job: _timeline(results, job, network, again is not None) for job in jobs}
+    timelines = {job: _timeline(results, job, network, None if again is None else rule) for job in jobs}
     for name, table in zip(("implants.csv", "elsewhere.csv"), outcomes(timelines, (CANDIDATE, SET_ASIDE)), strict=True):
         table.to_csv(results / name, index=False)
     figures = {"all": judge(timelines)} | {
@@ -154,7 +162,13 @@ def main(
     }
     _show(figures)
     if again is None:
-        settings = {"engine": engine, "takes": takes, "people": people, "videos": [asdict(v) for v in chosen]}
+        settings = {
+            "engine": engine,
+            "face": face,
+            "takes": takes,
+            "people": people,
+            "videos": [asdict(v) for v in chosen],
+        }
         record.write("implants", settings, figures)
 
 
@@ -291,17 +305,21 @@ def _emotion(rng: np.random.Generator) -> str:
     return str(rng.choice([e for e in EMOTIONS if THREE_CLASS[e] == label]))
 
 
-def _analyze(take: Take, results: Path, engine: str) -> None:
+def _analyze(take: Take, results: Path, engine: str, face: FaceModelName) -> None:
     torch.set_num_threads(1)
     if not (results / take.name).is_dir():
-        analyze(take.path, results / take.name, AnalyzeSettings(overlay=False, engine=engine))
+        analyze(take.path, results / take.name, AnalyzeSettings(overlay=False, engine=engine, face=face))
 
 
-def _timeline(results: Path, take: Take, network: Engine | None, anew: bool) -> Timeline:
+def _timeline(results: Path, take: Take, network: Engine | None, rule: str | None) -> Timeline:
+    """As analysed, or spotted anew by a rule."""
     folder = results / take.name
+    if rule == "matched":
+        candidates = spot_matched(read_signals(folder / "frames.csv"))
+        return replace(read_timeline(folder / "timeline.json"), intervals=tuple(candidates))
     return (
         spotted_anew(folder, network, AnalyzeSettings.expression_threshold)
-        if anew
+        if rule is not None
         else read_timeline(folder / "timeline.json")
     )
 
