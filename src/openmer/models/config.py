@@ -134,7 +134,15 @@ PRESETS: dict[str, MOLConfig] = {
         graph_mix=False,
         fcc_length=32,
     ),
-    "mol-lite": MOLConfig(preset="mol-lite", flow_head="lite", landmark_head="heatmap", landmark_blocks=3, motion=True),
+    "mol-lite": MOLConfig(
+        preset="mol-lite",
+        flow_head="lite",
+        landmark_head="heatmap",
+        landmark_blocks=3,
+        motion=True,
+        mer_features=False,
+        centered=True,
+    ),
 }
 
 

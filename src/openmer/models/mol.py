@@ -50,7 +50,7 @@ class Encoded(NamedTuple):
     Attributes:
         first: (B, P, C, S, S) F(g) of the first frame.
         second: (B, P, C, S, S) F(g) of the second.
-        moved: (B, P, 6, S, S) from `PairMotion`, or None.
+        moved: (B, P, E, S, S) from `PairMotion` or `PairDisplacement`, or None.
         flow: (B, P, 2, H, W) px, or None.
         landmarks: (B, P, 68, 2) px of the second frame, or None.
     """
@@ -117,7 +117,7 @@ class MERHead(nn.Module):
         if self.classify is not None:
             opinions.append(self.classify(F.dropout(seen_BD[:, :HIDDEN], 0.5, self.training)))
         if self.motion is not None:
-            opinions.append(self.motion.classify(F.dropout(seen_BD[:, -MOTION_HIDDEN:], 0.5, self.training)))
+            opinions.append(self.motion.decide(seen_BD[:, -MOTION_HIDDEN:]))
         out: Tensor = sum(opinions[1:], opinions[0])
         return out
 
@@ -145,13 +145,18 @@ class MotionBranch(nn.Module):
         self.classify = nn.Linear(MOTION_HIDDEN, config.num_classes)
 
     def forward(self, moved_BPMSS: Tensor, second_BPCSS: Tensor) -> Tensor:
-        """Output of `estimate` (B, P, 6, S, S) and features (B, P, C, S, S) -> (B, 128), which `classify` reads."""
+        """Output of `estimate` (B, P, 6, S, S) and features (B, P, C, S, S) -> (B, 128), which `decide` reads."""
         pairs = second_BPCSS.shape[1]
         maps = moved_BPMSS.to(second_BPCSS.dtype).flatten(0, 1)
         x = self.of_pair(torch.cat([maps, self.context(second_BPCSS.flatten(0, 1))], 1)).unflatten(0, (-1, pairs))
         x = x + F.gelu(self.in_time(x.transpose(1, 2))).transpose(1, 2)
         x = self.of_clip(torch.cat([x.amax(1), x.mean(1)], 1)).flatten(1)
         return F.gelu(self.hidden(F.dropout(x, 0.5, self.training)))
+
+    def decide(self, seen_BD: Tensor) -> Tensor:
+        """Output of `forward` -> (B, classes)."""
+        out: Tensor = self.classify(F.dropout(seen_BD, 0.5, self.training))
+        return out
 
 
 def _normed(conv: nn.Conv2d) -> tuple[nn.Module, ...]:

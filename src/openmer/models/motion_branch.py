@@ -6,8 +6,8 @@ too, how large the motion is, and where in the clip it is largest. docs/model.md
 
 Flow is (dx, dy) in pixels, x right, y down.
 
-Shape legend: B clips, P pairs of neighbouring frames, W windows, M = 2 W channels (dx, dy of each window), S side of a
-map.
+Shape legend: B clips, P pairs of neighbouring frames, W windows, M = 2 W channels (dx, dy of each window), E = 3 W
+channels (those and a confidence of each window), S side of a map.
 """
 
 import torch
@@ -17,9 +17,12 @@ from torch.nn import functional as F
 from openmer.models.config import MOLConfig
 from openmer.models.lucas_kanade import Pairs, gaussian_matrix, gradient_products, least_squares, middle_of, warp
 
-SIGMAS_PX = (5.0, 10.0)  # of the windows: the cheeks have little texture, so small windows see nothing there
+# Of the windows: lids and lips move in few px, cheeks have little texture and need wide ones.
+SIGMAS_PX = (2.5, 5.0, 10.0)
 GRID = 32  # the brightness equation is solved on a grid of this side
-DAMPING = 5e-4  # gray levels squared, of frames of standard deviation 1
+DAMPING = 2e-3  # gray levels squared, of frames of standard deviation 1
+POWER_STEPS = 6  # of the iteration that finds the clip's own course
+SCALARS = 2  # numbers about a clip beside its maps: logarithm of its size, coherence
 MAX_PAIR_PX = 2.0  # beyond the head's motion
 SIZE_FLOOR_PX = 0.02  # motion far below this is noise and stays small
 # Depth of the mean head in the aligned crop, but for a plane, which is no different from a shear: x^2 + .24 y^2 of
@@ -28,7 +31,7 @@ DEPTH_RATIO = 0.24
 
 
 class PairDisplacement(nn.Module):
-    """How everything in a pair of frames moves, the head included: (B * P, M, S, S) px, in closed form."""
+    """How everything in a pair of frames moves, the head included, in closed form."""
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
@@ -38,16 +41,20 @@ class PairDisplacement(nn.Module):
             self.register_buffer(f"window{k}", gaussian_matrix(GRID, sigma / self.cell), persistent=False)
 
     def forward(self, pairs: Pairs) -> Tensor:
-        """B * P pairs -> (B * P, M, S, S)."""
+        """B * P pairs -> (B * P, E, S, S): dx, dy in px of each window, then the confidence of each."""
         with torch.autocast(pairs.first.device.type, enabled=False):
             products = F.avg_pool2d(gradient_products(pairs.first, warp(pairs.second, pairs.head)), self.cell)
-            head = F.avg_pool2d(pairs.head, self.cell)
-            moved = []
-            for k in range(len(SIGMAS_PX)):
-                window: Tensor = getattr(self, f"window{k}")
-                dx, dy, _ = least_squares(products, window.float(), DAMPING)
-                moved.append(head + torch.stack([dx, dy], 1).clamp(-MAX_PAIR_PX, MAX_PAIR_PX))
-            return F.adaptive_avg_pool2d(torch.cat(moved, 1), self.side)
+            return self.solve(products, F.avg_pool2d(pairs.head, self.cell))
+
+    def solve(self, products: Tensor, head: Tensor) -> Tensor:
+        """Of B * P pairs, (B * P, 5, GRID, GRID) mean products of gradients and (B * P, 2, GRID, GRID) px -> the same."""
+        moved, confidence = [], []
+        for k in range(len(SIGMAS_PX)):
+            window: Tensor = getattr(self, f"window{k}")
+            dx, dy, sure = least_squares(products, window.float(), DAMPING)
+            moved.append(head + torch.stack([dx, dy], 1).clamp(-MAX_PAIR_PX, MAX_PAIR_PX))
+            confidence.append(sure[:, None])
+        return F.adaptive_avg_pool2d(torch.cat(moved + confidence, 1), self.side)
 
 
 class HeadPart(nn.Module):
@@ -103,9 +110,11 @@ class CenteredMotionBranch(nn.Module):
     """A clip's class from where and in which direction the face moved, without its size, pace or place in the clip.
 
     The pairs' motions are added up to the displacement since the first frame; what the head explains is subtracted; the
-    whole clip is divided by its own size, which the classifier is told as one number; and frames are averaged by the
-    fourth power of how far the face has moved, so that the farthest counts, and noise less than in that frame alone.
-    The last frame's displacement stands beside it: of a full expression it is small, of a rise alone it is the same.
+    whole clip is divided by its own size. Of the displacements, as a matrix of frames and places, the first singular
+    pair is kept: one map, and the course in time that it follows best, whatever that is. So noise that does not follow
+    it is averaged away over the frames. The last frame's displacement stands beside it: of a full expression it is
+    small, of a rise alone it is the same. The classifier is told the size, and which share of all motion follows the
+    map (noise has none in common).
 
     Args:
         config: of the network.
@@ -119,21 +128,23 @@ class CenteredMotionBranch(nn.Module):
         self.perturb = Perturbation(config.side)
         self.middle: Tensor
         self.register_buffer("middle", middle_of(config.side), persistent=False)
-        channels = 4 * len(SIGMAS_PX) + 1
-        self.of_clip = nn.Sequential(
-            *_normed(nn.Conv2d(channels, 64, 3, padding=1), 8),
-            *_normed(nn.Conv2d(64, 64, 3, 2, 1), 4),
-            *_normed(nn.Conv2d(64, 64, 3, 2, 1), 4),
-        )
-        self.hidden = nn.Linear(64 * (config.side // 4) ** 2, features - 1)
+        self.trunk = _Trunk(5 * len(SIGMAS_PX) + 1)
+        self.hidden = nn.Linear(64 * (config.side // 4) ** 2, features - SCALARS)
         self.classify = nn.Linear(features, config.num_classes)
 
-    def forward(self, moved_BPMSS: Tensor, _: Tensor | None = None) -> Tensor:
-        """Output of `estimate`, (B, P, M, S, S) px -> (B, features), which `classify` reads."""
-        maps, log_size = self.summary(self.perturb(self.displacement(moved_BPMSS.float())))
-        x = self.of_clip(maps).flatten(1)
-        x = F.gelu(self.hidden(F.dropout(x, 0.4, self.training)))
-        return torch.cat([x, log_size[:, None]], 1)
+    def forward(self, moved_BPESS: Tensor, _: Tensor | None = None) -> Tensor:
+        """Output of `estimate`, (B, P, E, S, S) -> (B, features), which `decide` reads."""
+        channels = 2 * len(SIGMAS_PX)
+        moved, confidence = moved_BPESS[:, :, :channels].float(), moved_BPESS[:, :, channels:].float().mean(1)
+        maps, scalars = self.summary(*self.perturb(self.displacement(moved), confidence))
+        x = F.dropout(self.trunk(maps).flatten(1), 0.4, self.training)
+        return torch.cat([F.gelu(self.hidden(x)), scalars], 1)
+
+    def decide(self, seen_BD: Tensor) -> Tensor:
+        """Output of `forward` -> (B, classes)."""
+        seen, scalars = seen_BD[:, :-SCALARS], seen_BD[:, -SCALARS:]
+        out: Tensor = self.classify(torch.cat([F.dropout(seen, 0.5, self.training), scalars], 1))
+        return out
 
     def displacement(self, moved_BPMSS: Tensor) -> Tensor:
         """(B, P, M, S, S) px since the first frame, relative to the head."""
@@ -142,16 +153,25 @@ class CenteredMotionBranch(nn.Module):
         head: Tensor = self.head_part(windows)
         return (windows - head).view_as(total)
 
-    def summary(self, moved_BPMSS: Tensor) -> tuple[Tensor, Tensor]:
-        """Displacement -> (B, 2 M + 1, S, S) maps in units of the clip's size, and the logarithm of that size (B,)."""
-        energy = (moved_BPMSS.square().sum(2) * self.middle).mean((2, 3))
-        size = (energy.mean(1) / len(SIGMAS_PX) + 1e-8).sqrt() + SIZE_FLOOR_PX
-        share = energy / energy.sum(1, keepdim=True).clamp_min(1e-6)
-        share = share.square() / share.square().sum(1, keepdim=True).clamp_min(1e-6)
+    def summary(self, moved_BPMSS: Tensor, confidence_BWSS: Tensor) -> tuple[Tensor, Tensor]:
+        """Displacement and confidence -> (B, 2 M + W + 1, S, S) maps in units of the clip's size, (B, 2) scalars."""
+        pairs = moved_BPMSS.shape[1]
+        energy = (moved_BPMSS.square().sum(2) * self.middle).mean((1, 2, 3))
+        size = (energy / len(SIGMAS_PX) + 1e-8).sqrt() + SIZE_FLOOR_PX
         maps = moved_BPMSS / size[:, None, None, None, None]
-        farthest = (share[:, :, None, None, None] * maps).sum(1)
+        seen = (maps * self.middle.sqrt()).flatten(2)
+        alike = seen @ seen.transpose(1, 2) / seen.shape[2]  # (B, P, P)
+        course = alike.sum(1)
+        for _ in range(POWER_STEPS):
+            course = (alike @ course[:, :, None])[:, :, 0]
+            course = course / course.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        course = torch.where(course.sum(1, keepdim=True) < 0, -course, course)
+        follows = (course[:, None] @ alike @ course[:, :, None])[:, 0, 0]
+        coherence = follows / alike.diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-6)
+        common = torch.einsum("bp,bpmyx->bmyx", course, maps) / pairs**0.5
         place = self.middle.expand_as(maps[:, 0, :1])
-        return torch.cat([farthest, maps[:, -1], place], 1), torch.log(size)
+        scalars = torch.stack([torch.log(size), coherence], 1)
+        return torch.cat([common, maps[:, -1], confidence_BWSS, place], 1), scalars
 
 
 class Perturbation(nn.Module):
@@ -177,16 +197,17 @@ class Perturbation(nn.Module):
         self.middle: Tensor
         self.register_buffer("middle", middle_of(side), persistent=False)
 
-    def forward(self, moved_BPMSS: Tensor) -> Tensor:
-        """(B, P, M, S, S) px -> the same."""
+    def forward(self, moved_BPMSS: Tensor, confidence_BWSS: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, P, M, S, S) px and (B, W, S, S) -> the same; the confidence is only mirrored."""
         if not self.training:
-            return moved_BPMSS
+            return moved_BPMSS, confidence_BWSS
         clips = len(moved_BPMSS)
         bent = torch.rand(clips, device=moved_BPMSS.device) < self.probability
         mirrored = torch.rand(clips, device=moved_BPMSS.device) < 0.5
         sign = moved_BPMSS.new_tensor([-1.0, 1.0]).repeat(moved_BPMSS.shape[2] // 2)[:, None, None]
         moved = torch.where(_each(mirrored), moved_BPMSS.flip(-1) * sign, moved_BPMSS)
-        return torch.where(_each(bent), self._noisy(self._placed(moved)), moved)
+        confidence = torch.where(mirrored[:, None, None, None], confidence_BWSS.flip(-1), confidence_BWSS)
+        return torch.where(_each(bent), self._noisy(self._placed(moved)), moved), confidence
 
     def _placed(self, moved: Tensor) -> Tensor:
         """Another shape of face, another direction of motion."""
@@ -217,6 +238,17 @@ class Perturbation(nn.Module):
         noise = torch.randn(clips, pairs * channels, knots, knots)
         smooth = F.interpolate(noise, (self.side, self.side), mode="bicubic", align_corners=False)
         return smooth.view(clips, pairs, channels, self.side, self.side)
+
+
+class _Trunk(nn.Sequential):
+    """Maps (B, channels, S, S) -> (B, 64, S / 4, S / 4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            *_normed(nn.Conv2d(channels, 64, 3, padding=1), 8),
+            *_normed(nn.Conv2d(64, 64, 3, 2, 1), 4),
+            *_normed(nn.Conv2d(64, 64, 3, 2, 1), 4),
+        )
 
 
 def _each(values_B: Tensor) -> Tensor:
