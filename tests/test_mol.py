@@ -85,7 +85,7 @@ def test_mol_authors_has_the_released_number_of_parameters() -> None:
     [{"fcc": False}, {"ccc": False}, {"fcc": False, "ccc": False}, {"neighbors": 7}, {"graph": "positions"}],
 )
 def test_ablations_of_f5c_run_and_learn(switches: dict[str, Any]) -> None:
-    model = create_model("mol-lite", **switches)
+    model = create_model("mol-lite", mer_features=True, **switches)
     model(clip(model, 2), ["mer"]).logits.sum().backward()
     assert model.stack[0].weight.grad.abs().sum() > 0
 
@@ -264,8 +264,9 @@ def test_the_motion_that_recognition_reads_is_that_within_the_face() -> None:
 
 def test_without_motion_there_is_only_the_papers_classifier() -> None:
     plain = create_model("mol-lite", motion=False)
-    assert plain.mer.motion is None
-    names = {name for name, _ in create_model("mol-lite").named_parameters()} - set(dict(plain.named_parameters()))
+    assert plain.mer.motion is None and plain.config.mer_features
+    both = create_model("mol-lite", mer_features=True)
+    names = {name for name, _ in both.named_parameters()} - set(dict(plain.named_parameters()))
     assert names and all(name.startswith("mer.motion.") for name in names)
 
 

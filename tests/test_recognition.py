@@ -217,7 +217,6 @@ def test_the_weights_that_ship_follow_simulated_people_they_have_not_seen(unseen
     assert judge_landmarks(model, unseen)["nme_mean"] < 0.04
 
 
-@pytest.mark.xfail(reason="they learned from the simulator's first edition; its second moves differently", strict=True)
 def test_the_weights_that_ship_tell_an_expression_from_none(unseen: ClipData) -> None:
     scores = detection_scores(predict(load_model("mol-lite"), unseen), unseen.classes.index("none"))
     assert scores.accuracy >= 0.8, "chance would be 0.75 by saying that every clip has one, with UF1 0.43"

@@ -4,7 +4,7 @@ Run: python tools/motion_clips.py runs/motion/second.npz --subjects 4000 --seed 
 
 Each clip is what `prepare-simulated` would show with heads of all kinds, before it is painted: how the visible surface
 has moved since the first frame, exactly. To draw with the first edition's motion, run this file with the package of
-commit 2085f60 (`git worktree add runs/first 2085f60`, then `PYTHONPATH=runs/first/src python tools/motion_clips.py ...`).
+commit 2085f60: `git worktree add runs/first 2085f60`, then `PYTHONPATH=runs/first/src python tools/motion_clips.py ...`
 
     displacement   (N, P, 2, G, G) float16 px of the 128 crop, since the first frame, mean over the cells of a grid
     covered        (N, G, G) float16 share of each cell that shows the head

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from openmer.clips.store import ClipStore
 from openmer.files import write_atomic
-from openmer.models.lucas_kanade import affine_part, gradient_products, middle_of, warp
+from openmer.models.lucas_kanade import FramePairs, affine_part, gradient_products, middle_of, warp
 from openmer.models.mol import MOL, create_model
 from openmer.models.motion_branch import GRID, CenteredMotionBranch
 from openmer.models.weights import initialise, load_model, save_model
@@ -58,6 +58,7 @@ class Recipe:
         lr: largest learning rate, of one cycle.
         painted: share of a batch that has pictures.
         units: weight of the units' loss.
+        still: share of clips without pictures in which nothing moves at all; they show `none`.
         seed: of weights, order and noise.
     """
 
@@ -66,6 +67,7 @@ class Recipe:
     lr: float = 2e-3
     painted: float = 0.4
     units: float = 0.3
+    still: float = 0.08
     seed: int = 0
 
 
@@ -79,14 +81,14 @@ class Painted:
         units: (N, U) or NaN where nothing is known.
     """
 
-    def __init__(self, root: Path, model: MOL, console: Console) -> None:
+    def __init__(self, root: Path, console: Console) -> None:
         store = ClipStore(root)
         data = ClipData(store, store.entries, CLASSES)
         rows: list[tuple[Tensor, Tensor]] = []
         with torch.inference_mode(), progress(console, f"Reading {root.name}", len(data), "clips/s") as step:
             for start in range(0, len(data), 16):
                 places = list(range(start, min(start + 16, len(data))))
-                rows.append(self._of(data.evaluation_batch(places).inputs[:, :, 0], model))
+                rows.append(self._of(data.evaluation_batch(places).inputs[:, :, 0]))
                 for _ in places:
                     step()
         self.products, self.head = (torch.cat(part) for part in zip(*rows, strict=True))
@@ -95,9 +97,8 @@ class Painted:
         self.units = torch.full((len(data), len(UNITS)), torch.nan) if known is None else known.float()
 
     @staticmethod
-    def _of(frames: Tensor, model: MOL) -> tuple[Tensor, Tensor]:
-        assert model.pairs is not None
-        seen = model.pairs(frames)
+    def _of(frames: Tensor) -> tuple[Tensor, Tensor]:
+        seen = FramePairs(frames.shape[-1])(frames)
         products = F.avg_pool2d(gradient_products(seen.first, warp(seen.second, seen.head)), frames.shape[-1] // GRID)
         head = F.avg_pool2d(seen.head, frames.shape[-1] // GRID)
         return (products * 100).half().unflatten(0, (-1, PAIRS)), head.half().unflatten(0, (-1, PAIRS))
@@ -133,12 +134,15 @@ class Drawn:
         self.moved, self.labels, self.units = torch.cat(moved), torch.cat(labels), torch.cat(units)
         self.middle = middle_of(GRID)
 
-    def draw(self, count: int, textures: Tensor) -> tuple[Tensor, ...]:
-        """Random clips as the network would measure them on these textures."""
+    def draw(self, count: int, textures: Tensor, still: float) -> tuple[Tensor, ...]:
+        """Random clips as the network would measure them on these textures; in a share of them nothing moves."""
         k = torch.randint(len(self.labels), (count,))
+        moves = torch.rand(count) >= still
         sigma = torch.exp(NOISE_SPREAD * torch.randn(count)) * NOISE
-        products, head = measured(self.moved[k].float(), textures, sigma, self.middle)
-        return products, head, self.labels[k], self.units[k]
+        moved = self.moved[k].float() * moves[:, None, None, None, None]
+        products, head = measured(moved, textures, sigma, self.middle)
+        labels = torch.where(moves, self.labels[k], CLASSES.index("none"))
+        return products, head, labels, self.units[k] * moves[:, None]
 
 
 def measured(moved: Tensor, textures: Tensor, sigma: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +177,8 @@ def measured(moved: Tensor, textures: Tensor, sigma: Tensor, middle: Tensor) -> 
 def seen_by(model: MOL, products: Tensor, head: Tensor) -> Tensor:
     """What the recognition head of a network reads its classes from."""
     branch = model.mer.motion
-    assert isinstance(branch, CenteredMotionBranch)
+    if not isinstance(branch, CenteredMotionBranch):
+        raise TypeError("this network does not read centered motion")
     moved = branch.estimate.solve(products.flatten(0, 1), head.flatten(0, 1)).unflatten(0, products.shape[:2])
     return model.mer.look(moved, moved, moved)
 
@@ -205,6 +210,7 @@ def main(
     judge: tuple[Path, ...] = (),
     recipe: Recipe = Recipe(),
     every: int = 500,
+    init: Path | None = None,
     pack: bool = False,
 ) -> None:
     """Train, and judge now and then.
@@ -216,6 +222,7 @@ def main(
         judge: stores to judge on.
         recipe: of training.
         every: so many steps, the head is judged and saved.
+        init: a `head.safetensors` to continue from.
         pack: only write what `out` holds into the package.
     """
     console = Console(stderr=True)
@@ -224,12 +231,14 @@ def main(
     initialise(model, load_model("mol-lite"), ("backbone", "flow", "landmarks"), (CLASSES, CLASSES))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(("mer.", "units.")))
+    if init is not None:
+        model.load_state_dict(safetensors.torch.load_file(init))
     if pack:
         model.load_state_dict(safetensors.torch.load_file(out / "head.safetensors"))
         _pack(model, json.loads((out / "judged.json").read_text()))
         return
-    painted = [Painted(root, model.eval(), console) for root in stores]
-    others = {root.name: Painted(root, model, console) for root in judge}
+    painted = [Painted(root, console) for root in stores]
+    others = {root.name: Painted(root, console) for root in judge}
     drawn = Drawn(motion)
     learned = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=recipe.lr, weight_decay=1e-2)
@@ -277,7 +286,7 @@ def _batch(painted: list[Painted], drawn: Drawn, recipe: Recipe) -> list[Tensor]
     parts = [p.draw(n) for p, n in zip(painted, of_store, strict=True) if n]
     textured = [p.textures(int((share[count:] == k).sum())) for k, p in enumerate(painted)]
     textures = torch.cat(textured)
-    parts.append(drawn.draw(len(textures), textures[torch.randperm(len(textures))]))
+    parts.append(drawn.draw(len(textures), textures[torch.randperm(len(textures))], recipe.still))
     return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 

@@ -413,7 +413,8 @@ def create_model(preset: str = "mol", **switches: Any) -> MOL:
 
     Args:
         preset: `mol` (follows the paper's figure), `mol-authors` (as the released model) or `mol-lite` (for a CPU).
-        **switches: any attribute of `MOLConfig`, such as `num_classes=5`, `fcc=False`, `frames=16`.
+        **switches: any attribute of `MOLConfig`, such as `num_classes=5`, `fcc=False`, `frames=16`. Without `motion`,
+            the class is read from F(g), as in the paper.
 
     Raises:
         InputError: the preset or a switch is unknown, or the combination cannot work.
@@ -424,4 +425,6 @@ def create_model(preset: str = "mol", **switches: Any) -> MOL:
     unknown = sorted(set(switches) - set(known))
     if unknown:
         raise InputError(f"unknown switch {', '.join(unknown)}; there are {', '.join(known)}")
+    if switches.get("motion") is False:
+        switches = {"mer_features": True, **switches}
     return MOL(replace(PRESETS[preset], **switches))

@@ -47,7 +47,7 @@ class PairDisplacement(nn.Module):
             return self.solve(products, F.avg_pool2d(pairs.head, self.cell))
 
     def solve(self, products: Tensor, head: Tensor) -> Tensor:
-        """Of B * P pairs, (B * P, 5, GRID, GRID) mean products of gradients and (B * P, 2, GRID, GRID) px -> the same."""
+        """(B * P, 5, GRID, GRID) mean products of gradients, (B * P, 2, GRID, GRID) px of the head -> as `forward`."""
         moved, confidence = [], []
         for k in range(len(SIGMAS_PX)):
             window: Tensor = getattr(self, f"window{k}")
@@ -81,7 +81,7 @@ class HeadPart(nn.Module):
         self.rounds = rounds
 
     def forward(self, moved_B2SS: Tensor) -> Tensor:
-        """(B, 2, S, S) px -> the same."""
+        """(B, 2, S, S) px -> as `forward`."""
         fit = torch.zeros_like(moved_B2SS)
         for k in range(self.rounds):
             weight = self.middle.expand_as(moved_B2SS[:, :1])
@@ -137,8 +137,9 @@ class CenteredMotionBranch(nn.Module):
         channels = 2 * len(SIGMAS_PX)
         moved, confidence = moved_BPESS[:, :, :channels].float(), moved_BPESS[:, :, channels:].float().mean(1)
         maps, scalars = self.summary(*self.perturb(self.displacement(moved), confidence))
-        x = F.dropout(self.trunk(maps).flatten(1), 0.4, self.training)
-        return torch.cat([F.gelu(self.hidden(x)), scalars], 1)
+        kind = self.hidden.weight.dtype
+        x = F.dropout(self.trunk(maps.to(kind)).flatten(1), 0.4, self.training)
+        return torch.cat([F.gelu(self.hidden(x)), scalars.to(kind)], 1)
 
     def decide(self, seen_BD: Tensor) -> Tensor:
         """Output of `forward` -> (B, classes)."""
