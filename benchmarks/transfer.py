@@ -1,0 +1,90 @@
+"""Does recognition carry over to where it was not made? Networks and a plain SVM on flow, judged on the same clips.
+
+Run: python benchmarks/transfer.py --stores second=runs/second-held first=runs/first-held photographs=runs/photographs
+       --learn runs/second runs/first --networks mol-lite runs/first-edition/mol-lite.safetensors
+
+`flow-svm` learns from the clips of `--learn`: the three expressions, DIS flow from the first frame to an estimated apex.
+The networks are judged by the same three (`none` left out of their answers), by all four, and by expression or none.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from record import write
+from rich.console import Console
+from sklearn.metrics import f1_score
+
+from openmer.clip import NONE
+from openmer.clips.store import ClipStore
+from openmer.evaluation.evaluate import predict
+from openmer.models.baselines import FlowSVM
+from openmer.models.weights import load_model, read_record
+from openmer.progress import progress
+from openmer.training.data import ClipData
+
+THREE = ("negative", "positive", "surprise")
+
+
+def main(stores: dict[str, Path], learn: tuple[Path, ...], networks: tuple[str, ...] = ("mol-lite",)) -> None:
+    """Judge and write.
+
+    Args:
+        stores: of clips to judge on, by the name that the result has.
+        learn: stores of clips for `flow-svm`.
+        networks: weights by name or file.
+    """
+    console = Console(stderr=True)
+    figures: dict[str, Any] = {}
+    for name in networks:
+        figures[Path(name).parent.name + "/" + Path(name).stem if "/" in name else name] = {
+            label: _judged(name, root, console) for label, root in stores.items()
+        }
+    motions = [_motion(root, console) for root in learn]
+    svm = FlowSVM(len(THREE)).fit(*(torch.cat(part) for part in zip(*motions, strict=True)))
+    figures["flow-svm"] = {}
+    for label, root in stores.items():
+        motion, truth = _motion(root, console)
+        with torch.inference_mode():
+            answer = svm(motion).logits.argmax(1)
+        uf1 = f1_score(truth, answer, average="macro", labels=range(len(THREE)))
+        figures["flow-svm"][label] = {"clips": len(truth), "uf1_of_three": round(float(uf1), 4)}
+    counts = {root.name: len(ClipStore(root).entries) for root in (*learn, *stores.values())}
+    write("transfer", {"clips": counts, "networks": list(networks)}, figures)
+
+
+def _motion(root: Path, console: Console) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flow to the apex and classes of the expressions in a store."""
+    store = ClipStore(root)
+    data = ClipData(store, [e for e in store.entries if e.label in THREE], THREE, "motion")
+    rows = []
+    with progress(console, f"Flow of {root.name}", len(data), "clips/s") as step:
+        for k in range(len(data)):
+            rows.append(data.evaluation_batch(np.array([k])).inputs)
+            step()
+    return torch.cat(rows), torch.from_numpy(data.labels)
+
+
+def _judged(name: str, root: Path, console: Console) -> dict[str, float]:
+    classes = read_record(name).classes
+    store = ClipStore(root)
+    data = ClipData(store, store.entries, classes)
+    with progress(console, f"{name} on {root.name}", len(data), "clips/s") as step:
+        answers = predict(load_model(name), data, on_clip=step)
+    shares = np.array([a.probabilities for a in answers])
+    truth = np.array([a.truth for a in answers])
+    none = classes.index(NONE)
+    shown = truth != none
+    three = np.where(np.arange(len(classes)) == none, -1.0, shares)
+    return {
+        "clips": len(truth),
+        "uf1_of_three": round(float(f1_score(truth[shown], three[shown].argmax(1), average="macro")), 4),
+        "accuracy_of_four": round(float((shares.argmax(1) == truth).mean()), 4),
+        "expression_or_none": round(float(((shares[:, none] < 0.5) == shown).mean()), 4),
+    }
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
