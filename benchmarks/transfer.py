@@ -1,9 +1,9 @@
 """Does recognition carry over to where it was not made? Networks and a plain SVM on flow, judged on the same clips.
 
-Run: python benchmarks/transfer.py --stores second=runs/second-held first=runs/first-held photographs=runs/photographs
+Run: python benchmarks/transfer.py --stores second runs/second-held first runs/first-held photographs runs/photographs
        --learn runs/second runs/first --networks mol-lite runs/first-edition/mol-lite.safetensors
 
-`flow-svm` learns from the clips of `--learn`: the three expressions, DIS flow from the first frame to an estimated apex.
+`flow-svm` learns from the clips of `--learn`: the three expressions, flow to an estimated apex.
 The networks are judged by the same three (`none` left out of their answers), by all four, and by expression or none.
 """
 
@@ -39,7 +39,7 @@ def main(stores: dict[str, Path], learn: tuple[Path, ...], networks: tuple[str, 
     console = Console(stderr=True)
     figures: dict[str, Any] = {}
     for name in networks:
-        figures[Path(name).parent.name + "/" + Path(name).stem if "/" in name else name] = {
+        figures[Path(name).parent.name if "/" in name else name] = {
             label: _judged(name, root, console) for label, root in stores.items()
         }
     motions = [_motion(root, console) for root in learn]

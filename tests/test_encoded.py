@@ -88,7 +88,7 @@ def test_views_are_changed_differently_and_drawn_from_step_to_step(data: ClipDat
     clips.fill(data.entries[:1])
     assert clips.missing() == list(data.entries[1:])
     points, first = (np.load(path) for path in kept(data))
-    assert first.shape == (3, 7, 128 + 128 + 6, 16, 16)
+    assert first.shape == (3, 7, 128 + 128 + 9, 16, 16)
     assert points.shape == (3, 8, 68, 2)
     assert all(np.abs(first[a] - first[b]).max() > 0.01 for a, b in ((0, 1), (0, 2), (1, 2)))
     clips.fill(clips.missing())

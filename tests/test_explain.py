@@ -152,7 +152,6 @@ def test_no_unit_is_named_where_hardly_anything_moved(motion: np.ndarray) -> Non
     assert likely_units(motion.astype(np.float32)) == ()
 
 
-@pytest.mark.xfail(reason="they learned from the simulator's first edition; its second moves differently", strict=True)
 def test_a_window_is_explained_in_words_and_numbers(smiling: tuple[np.ndarray, ...]) -> None:
     found = explain_window(load_engine("mol-lite", "cpu"), *smiling)
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))

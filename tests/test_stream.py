@@ -235,7 +235,7 @@ def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Pat
     [
         (("--runtime", "onnx"), "leave out --runtime"),
         (("--alarms-per-minute", "2", "--engine", "classical"), "needs a network's opinion"),
-        (("--alarms-per-minute", "0.01"), "cannot be promised"),
+        (("--alarms-per-minute", "0.01"), "has not been measured"),
     ],
 )
 def test_what_watching_cannot_do_is_said_at_once(

@@ -154,7 +154,8 @@ def strongest_channels(
 ) -> tuple[Channel, ...]:
     """The channels of F(g) that contribute most to the log-odds: gradient times change from the still face.
 
-    This covers only what reaches the decision through F5C's features; a network with `motion` also reads motion.
+    This covers only what reaches the decision through F5C's features; a network with `motion` also reads motion,
+    and one that reads nothing else has no such channels.
 
     Args:
         model: with the recognition head.
@@ -163,6 +164,8 @@ def strongest_channels(
         target: one of them.
         most: largest number of channels.
     """
+    if not model.reads_features({"mer"}):
+        return ()
     clip, still = _clips(model, crops_TCC)
     kept: list[Tensor] = []
 

@@ -210,6 +210,9 @@ def explained_figure(explanation: Explanation, crops_TCC: Gray, times_s: Sequenc
     px.barh(rows[:-1] + 0.2, np.linalg.norm(explanation.motion, axis=1), 0.4, color="#56b4e9")
     regions.set_xlabel("share of the attribution", fontsize=9, color="#d55e00")
     px.set_xlabel("motion, px of the crop", fontsize=9, color="#0072b2")
+    if not explanation.channels:
+        lower.suptitle("This network decides from motion alone; no channels of F(g) take part.", fontsize=10, y=0.6)
+        return figure_uri(figure)
     maps = lower.subplots(1, len(explanation.channels))
     for axes, channel in zip(np.atleast_1d(maps), explanation.channels, strict=True):
         change = np.asarray(cv2.resize(channel.change, (CROP_PX, CROP_PX)), np.float32)

@@ -131,7 +131,9 @@ class EncodedClips:
             for view in range(self._views)
         ]
         with torch.inference_mode():
-            encoded = encode(self._model, torch.from_numpy(np.stack([v.frames for v in views])).to(device))
+            encoded = encode(
+                self._model, torch.from_numpy(np.stack([v.frames for v in views])).to(device), features=self._features
+            )
         points = np.stack([v.landmarks for v in views]).astype(np.float32)
         return packed(encoded, features=self._features).cpu().numpy().astype(np.float16), points
 
@@ -174,10 +176,11 @@ class FeatureHeads(nn.Module):
         return self.model.decide(Encoded(first, second, moved_or_none, None, points), heads)
 
 
-def encode(model: MOL, clip_BT1HW: Tensor) -> Encoded:  # noqa: N803
-    """The input of the heads that read a whole clip, from (B, T, 1, H, W) gray frames."""
-    features = model.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, clip_BT1HW.shape[:2])
-    return model.encode(features[:, :-1], features[:, 1:], clip_BT1HW[:, :, 0], CLIP_HEADS)
+def encode(model: MOL, clip_BT1HW: Tensor, *, features: bool = True) -> Encoded:  # noqa: N803
+    """The input of `ENCODED_HEADS` from (B, T, 1, H, W) gray frames; without features, of those that read motion."""
+    heads: set[Head] = {*CLIP_HEADS, "landmarks"} if features else set(CLIP_HEADS)
+    maps = model.stack(clip_BT1HW.flatten(0, 1)).unflatten(0, clip_BT1HW.shape[:2])
+    return model.encode(maps[:, :-1], maps[:, 1:], clip_BT1HW[:, :, 0], heads)
 
 
 def packed(encoded: Encoded, *, features: bool = True) -> Tensor:
