@@ -373,8 +373,8 @@ def test_memory_does_not_grow_with_the_video() -> None:
     import tracemalloc
 
     from openmer.media.reader import Frame
-    from openmer.video.analyze import measure
     from openmer.video.frame import FrameAnalyzer
+    from openmer.video.measure import measure
     from openmer.video.regions import MotionMeter
 
     def peak(count: int) -> int:

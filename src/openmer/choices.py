@@ -5,6 +5,7 @@ from typing import Literal
 AlignMode = Literal["per_clip", "per_frame"]
 FlowMethod = Literal["dis", "tvl1", "farneback"]
 FlowDevice = Literal["cpu", "cuda"]
+Faces = Literal["largest", "all"]
 FaceModelName = Literal["dlib", "mesh"]
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["torch", "onnx"]

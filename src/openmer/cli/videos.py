@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from openmer.errors import InputError, to_install
 from openmer.explain.settings import ExplainSettings
+from openmer.timeline import Timeline
 from openmer.video.settings import AnalyzeSettings, StreamSettings
 
 DEFAULT, DEFAULT_PLAIN, DEFAULT_EXPLAIN = AnalyzeSettings(), AnalyzeSettings(overlay=False), ExplainSettings()
@@ -29,6 +30,7 @@ def analyze(
 
     Writes to the folder OUT: report.html, overlay.mp4, timeline.json, timeline.csv, frames.csv, landmarks.npz, and,
     with a network, windows.csv and network_flow.csv. Everything runs on this machine; nothing is sent anywhere.
+    With --faces all, OUT has a folder with these for each person (person-1, ...), one report.html, one overlay.mp4.
 
     For example:
 
@@ -37,6 +39,7 @@ def analyze(
       openmer analyze talk.mp4 --out results/part --start 10 --end 20.5 --no-overlay
       openmer analyze talk.mp4 --out results/plain --engine classical
       openmer analyze talk.mp4 --out results/own --engine runs/tuned/model.safetensors
+      openmer analyze panel.mp4 --out results/panel --faces all
       openmer analyze --live 0 --out results/live
 
     Args:
@@ -57,14 +60,22 @@ def analyze(
         return
     if video is None:
         raise InputError("give a VIDEO to analyse, or a camera with --live 0")
-    timeline = run(video, out, settings, overwrite=overwrite, console=console)
+    found = run(video, out, settings, overwrite=overwrite, console=console)
+    timelines = (found,) if isinstance(found, Timeline) else found
+    for timeline in timelines:
+        console.print(escape(_summary(timeline)), highlight=False)
+    console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+
+
+def _summary(timeline: Timeline) -> str:
+    """What was found, in a sentence."""
     count, rejected = len(timeline.labelled("candidate")), len(timeline.labelled("set_aside"))
-    frames = timeline.provenance["frames_with_face"]
-    summary = f"{count} candidate{'' if count == 1 else 's'} in {frames} frames with a face"
+    about = timeline.provenance
+    whose = f"person {about['person']}: " if "person" in about else ""
+    summary = f"{whose}{count} candidate{'' if count == 1 else 's'} in {about['frames_with_face']} frames with a face"
     if timeline.windows:
-        trained_on = timeline.provenance["trained_on"]
-        summary += f", {rejected} more set aside by the network, which was trained on {trained_on}"
-    console.print(f"{escape(summary)}\n[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+        summary += f", {rejected} more set aside by the network, which was trained on {about['trained_on']}"
+    return summary
 
 
 def _watch(live: str, out: Path, settings: AnalyzeSettings, overwrite: bool, console: Console) -> None:
@@ -73,6 +84,8 @@ def _watch(live: str, out: Path, settings: AnalyzeSettings, overwrite: bool, con
 
     if settings.start_s:
         raise InputError("--live starts at once: leave out --start")
+    if settings.faces != "largest":
+        raise InputError("--live follows the largest face: leave out --faces")
     if settings.runtime == "onnx":
         raise InputError("--live feeds the network one pair of frames at a time, in torch: leave out --runtime")
     source, seconds = LiveSource(live, fps=settings.fps), settings.end_s
@@ -113,13 +126,15 @@ def explain(
     from openmer.explain.run import explain as run
 
     console = Console(stderr=True)
-    analysis = run(video, out, settings, explanation, overwrite=overwrite, console=console)
-    for moment in analysis.moments:
-        if moment.explained is not None:
-            console.print(
-                f"[bold]{moment.interval.apex_s:.2f} s[/] {escape(moment.explained.sentence)}", highlight=False
-            )
-    if not any(m.explained for m in analysis.moments):
+    found = run(video, out, settings, explanation, overwrite=overwrite, console=console)
+    for analysis in found:
+        person = analysis.timeline.provenance.get("person")
+        whose = "" if person is None else f"person {person}, "
+        for moment in analysis.moments:
+            if moment.explained is not None:
+                when = f"[bold]{whose}{moment.interval.apex_s:.2f} s[/]"
+                console.print(f"{when} {escape(moment.explained.sentence)}", highlight=False)
+    if not any(m.explained for analysis in found for m in analysis.moments):
         console.print("nothing to explain: no event falls in a window of the network; choose a moment with --at")
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
 

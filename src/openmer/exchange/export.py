@@ -39,6 +39,12 @@ def read_result(path: Path | str) -> Result:
     """
     path = Path(path)
     if path.is_dir():
+        people = sorted(part.parent.name for part in path.glob(f"person-*/{TIMELINE}"))
+        if people and not (path / TIMELINE).is_file():
+            raise InputError(
+                f"{path} has a result for each of several people; give one of them: {path / people[0]}"
+                f"{'' if len(people) == 1 else f' to {people[-1]}'}"
+            )
         if not (path / TIMELINE).is_file():
             raise InputError(f"{path} holds no {TIMELINE}; give a folder that openmer analyze wrote")
         path /= TIMELINE

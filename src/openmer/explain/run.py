@@ -15,7 +15,7 @@ from openmer.explain.settings import ExplainSettings
 from openmer.models.engine import Engine
 from openmer.models.weights import read_record
 from openmer.progress import ProgressCallback
-from openmer.video.analyze import Analysis, run_analysis
+from openmer.video.analyze import Analysis, run_analyses
 from openmer.video.report import Explained, Explainer
 from openmer.video.settings import AnalyzeSettings
 
@@ -23,7 +23,7 @@ MARGIN_S = 2.0  # of video analysed around the moments asked for: the spotter ne
 
 
 def explainer_of(settings: ExplainSettings) -> Explainer:
-    """What `run_analysis` calls to explain one window."""
+    """What `run_analyses` calls to explain one window."""
 
     def explained(engine: Engine, crops: Gray, landmarks: Array, times_s: Sequence[float]) -> Explained:
         explanation = explain_window(engine, crops, landmarks, target=settings.target, method=settings.method)
@@ -41,7 +41,7 @@ def explain(
     overwrite: bool = False,
     console: Console | None = None,
     watch: ProgressCallback | None = None,
-) -> Analysis:
+) -> tuple[Analysis, ...]:
     """Analyse a video and explain its key moments.
 
     Writes what `openmer.analyze` writes, `explanations.json`, and a report with a drawing for each moment. If moments
@@ -55,6 +55,9 @@ def explain(
         overwrite: whether an existing result at `out` may be replaced.
         console: where progress and warnings go; by default nowhere.
         watch: called at every step.
+
+    Returns:
+        One analysis; with `faces="all"` one for each person.
 
     Raises:
         InputError: as `analyze`; or the class or method is unknown, captum is missing, or no window contains a moment.
@@ -80,7 +83,7 @@ def explain(
     if settings.at_s and not analysis.start_s and analysis.end_s is None:
         first, last = min(settings.at_s), max(settings.at_s)
         analysis = replace(analysis, start_s=max(0.0, first - MARGIN_S), end_s=last + MARGIN_S)
-    return run_analysis(
+    return run_analyses(
         video,
         out,
         analysis,

@@ -21,10 +21,19 @@ def find_predictor() -> Path:
     Raises:
         InputError: the package or its file is missing.
     """
+    return model_file(PREDICTOR_FILE)
+
+
+def model_file(name: str) -> Path:
+    """Where the `face-recognition-models` package keeps a file; nothing is imported.
+
+    Raises:
+        InputError: the package or its file is missing.
+    """
     spec = importlib.util.find_spec("face_recognition_models")
     folders: Sequence[str] = (spec.submodule_search_locations or ()) if spec else ()
     for folder in folders:
-        path = Path(folder) / "models" / PREDICTOR_FILE
+        path = Path(folder) / "models" / name
         if path.is_file():
             return path
     looked = f"looked in {', '.join(folders)}" if folders else "the package is not installed"
@@ -34,7 +43,7 @@ def find_predictor() -> Path:
     )
 
 
-def _library() -> Any:
+def dlib_library() -> Any:
     """The package dlib, which the core can do without.
 
     Raises:
@@ -69,7 +78,7 @@ class DlibFaceModel:
     local_face_px = 100
 
     def __init__(self, predictor: Path | None = None) -> None:
-        dlib = _library()
+        dlib = dlib_library()
         path = predictor or find_predictor()
         if not path.is_file():
             raise InputError(f"there is no landmark predictor at {path}")

@@ -2,32 +2,40 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
+from typing import Literal, overload
 
 from rich.console import Console
 from rich.markup import escape
 
+from openmer.choices import Faces
 from openmer.clip import Array
-from openmer.errors import InputError
+from openmer.errors import InputError, OutputError
+from openmer.face.likeness import DlibRecognizer
+from openmer.face.people import PeopleTracker
 from openmer.face.registry import face_model
 from openmer.face.track import FaceTracker
 from openmer.files import new_directory
-from openmer.media.reader import MAX_FPS, MIN_FPS, Frame, VideoReader
+from openmer.media.reader import Frame, VideoReader
 from openmer.media.writer import VideoWriter
 from openmer.models.engine import Engine
 from openmer.progress import ProgressCallback, progress
 from openmer.threads import ahead, cores, read_ahead
 from openmer.timeline import Interval, Timeline
-from openmer.video.frame import FrameAnalyzer, Light
-from openmer.video.measurements import Measurements, measurements_of, row_of
+from openmer.video.frame import FrameAnalyzer
+from openmer.video.measure import Measuring, PeopleMeasuring, Person, measure
+from openmer.video.measurements import Measurements
 from openmer.video.overlay import FlowCache, Image, OverlayPainter
-from openmer.video.recognition import Recognition, engine_of
+from openmer.video.people import FOLDER, PEOPLE, PeoplePainter, Portraits, write_people, write_people_report
+from openmer.video.recognition import engine_of
 from openmer.video.regions import MotionMeter
 from openmer.video.report import (
     Explainer,
+    KeyMoment,
     MomentPictures,
     MomentRow,
     choose_moments,
@@ -46,12 +54,13 @@ from openmer.video.settings import AnalyzeSettings
 from openmer.video.spotting import spot
 from openmer.video.windows import BatchNetwork
 
+SEARCH_S = 0.5  # between searches of the whole picture for people who are new
 ASKED = "asked"  # a moment that the user asked to see, whatever happens in it
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that one analysis found, for callers that show it in another way than the report.
+    """Everything that one analysis found of one person, for callers that show it in another way than the report.
 
     Attributes:
         timeline: what was found.
@@ -64,34 +73,68 @@ class Analysis:
     moments: tuple[MomentRow, ...]
 
 
+@overload
 def analyze(
     video: Path | str,
     out: Path | str,
     settings: AnalyzeSettings | None = None,
     *,
+    faces: Literal["all"],
     overwrite: bool = False,
     console: Console | None = None,
-) -> Timeline:
+) -> tuple[Timeline, ...]: ...
+
+
+@overload
+def analyze(
+    video: Path | str,
+    out: Path | str,
+    settings: AnalyzeSettings | None = None,
+    *,
+    faces: Literal["largest"] | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Timeline: ...
+
+
+def analyze(
+    video: Path | str,
+    out: Path | str,
+    settings: AnalyzeSettings | None = None,
+    *,
+    faces: Faces | None = None,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Timeline | tuple[Timeline, ...]:
     """Analyse a video and write the results to a new folder.
 
     Writes `timeline.json`, `timeline.csv`, `frames.csv`, `landmarks.npz`, `report.html`, with a network `windows.csv`
     and `network_flow.csv`, and, unless switched off, `overlay.mp4`. The folder appears complete or not at all.
 
+    With `faces="all"`, everybody who stays (`AnalyzeSettings.stay_s`) is analysed: these files lie in `person-1`,
+    `person-2` and so on, numbered by the first appearance, from left to right; the folder itself has `people.json`, one
+    `report.html` with who is who, and one `overlay.mp4`.
+
     Args:
         video: a video file, or a folder of numbered images.
         out: the folder to create.
         settings: see `AnalyzeSettings`.
+        faces: `largest` or `all`; by default what the settings say, which is `largest`.
         overwrite: whether an existing result at `out` may be replaced.
         console: where progress and warnings go; by default nowhere.
 
     Returns:
-        What was found.
+        What was found: a timeline, or with `all` (here or in the settings) a tuple of timelines, person 1 first.
 
     Raises:
-        InputError: the video cannot be read, has fewer than two frames, or shows no face.
+        InputError: the video cannot be read, has fewer than two frames, or shows no face, or nobody stays.
         OutputError: `out` already exists or cannot be written.
     """
-    return run_analysis(video, out, settings, overwrite=overwrite, console=console).timeline
+    settings = settings or AnalyzeSettings()
+    if faces is not None:
+        settings = replace(settings, faces=faces)
+    found = run_analyses(video, out, settings, overwrite=overwrite, console=console)
+    return tuple(each.timeline for each in found) if settings.faces == "all" else found[0].timeline
 
 
 def run_analysis(
@@ -103,48 +146,137 @@ def run_analysis(
     console: Console | None = None,
     watch: ProgressCallback | None = None,
     explainer: Explainer | None = None,
-    asked_s: Sequence[float] = (),
 ) -> Analysis:
-    """Like `analyze`, but returns the whole result, and reports every step to `watch`.
+    """`run_analyses` of the largest face alone: returns its analysis.
+
+    Raises:
+        InputError: as `analyze`, or the settings ask for all faces.
+    """
+    if settings is not None and settings.faces != "largest":
+        raise InputError("several faces have several analyses: use run_analyses, or leave out faces")
+    (only,) = run_analyses(video, out, settings, overwrite=overwrite, console=console, watch=watch, explainer=explainer)
+    return only
+
+
+def run_analyses(
+    video: Path | str,
+    out: Path | str,
+    settings: AnalyzeSettings | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+    watch: ProgressCallback | None = None,
+    explainer: Explainer | None = None,
+    asked_s: Sequence[float] = (),
+) -> tuple[Analysis, ...]:
+    """Like `analyze`, but returns the whole result, one for each person, and reports every step to `watch`.
 
     With an `explainer` (see `openmer.explain`), the report says for each moment where the network's decision comes
     from, and `explanations.json` is written; `asked_s` are moments, in seconds, to show instead of the strongest.
     """
     run = _Run(video, settings or AnalyzeSettings(), console or Console(quiet=True), watch)
-    reader = run.reader
     if Path(video).resolve().is_relative_to(Path(out).resolve()):
         raise InputError(f"{video} lies inside {out}, which the result would replace; choose another --out")
     engine, threshold = engine_of(run.settings, run.settings.runtime)
-    settings = replace(run.settings, expression_threshold=threshold)
-    with new_directory(Path(out), overwrite=overwrite, marker=MARKER, own=RESULT_FILES) as folder:
-        flows = FlowCache(folder / "flow.cache") if settings.overlay else None
-        try:
-            measured, recognition = _measure(run, engine, flows)
-            intervals = judged(spot(measured.signals, settings.spotting), recognition, threshold)
-            timeline = build_timeline(intervals, measured, recognition, _notes(reader), asdict(settings))
-            for warning in timeline.provenance["warnings"]:
-                run.console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False)
-            asked = [_asked(moment, timeline) for moment in asked_s]
-            moments = choose_moments(timeline, measured, 0 if engine is None else engine.frames, asked)
-            pictures = MomentPictures(moments, engine, explainer)
-            if flows is not None:
-                painter = OverlayPainter(reader.info.width, reader.info.height, measured, timeline, recognition)
-                _draw(run, painter, measured, pictures, flows, folder / "overlay.mp4")
-            elif moments:
-                _collect(run, pictures, max(m.last_frame for m in moments), len(measured.frames))
-        finally:
-            if flows is not None:
-                flows.close()
-        write_tables(folder, timeline, measured, recognition)
-        rows: tuple[MomentRow, ...] = ()
-        if len(pictures):
-            what = "Key moments" if explainer is None else "Explaining"
-            with run.progress(what, len(pictures), "moments/s") as step:
-                rows = pictures.rows(step, threads=run.threads if explainer is None else 0)
-        if explainer is not None:
-            (folder / EXPLANATIONS).write_text(_explanations(rows, timeline) + "\n")
-        write_report(folder / "report.html", measured, timeline, rows, overlay=settings.overlay)
-    return Analysis(timeline, measured, rows)
+    run.settings = replace(run.settings, expression_threshold=threshold)
+    with _new_result(Path(out), overwrite=overwrite) as folder, ExitStack() as kept:
+        several = run.settings.faces == "all"
+        people, note = (
+            _measure_all(run, engine, folder, kept) if several else (_measure_one(run, engine, folder, kept), "")
+        )
+        subjects = [_judge(run, engine, person, k if several else None) for k, person in enumerate(people, start=1)]
+        moments = _moments_of(subjects, engine, asked_s)
+        pictures = [MomentPictures(chosen, engine, explainer) for chosen in moments]
+        portraits = Portraits([person.measured for person in people]) if several else None
+        _second_pass(run, subjects, pictures, portraits, folder / "overlay.mp4")
+        kept.close()  # the flows are drawn
+        what, total = "Key moments" if explainer is None else "Explaining", sum(map(len, pictures))
+        rows: list[tuple[MomentRow, ...]] = [() for _ in subjects]
+        if total:
+            with run.progress(what, total, "moments/s") as step:
+                rows = [each.rows(step, threads=run.threads if explainer is None else 0) for each in pictures]
+        for k, (subject, shown) in enumerate(zip(subjects, rows, strict=True), start=1):
+            place = folder / FOLDER.format(k) if several else folder
+            place.mkdir(exist_ok=True)
+            _write(place, subject, shown, overlay=run.settings.overlay and not several, explained=explainer is not None)
+        found = tuple(
+            Analysis(subject.timeline, subject.person.measured, shown)
+            for subject, shown in zip(subjects, rows, strict=True)
+        )
+        if portraits is not None:
+            write_people(folder, [f.timeline for f in found], [f.measured for f in found], note)
+            sections = [(f.measured, f.timeline, f.moments) for f in found]
+            write_people_report(folder / "report.html", sections, portraits, overlay=run.settings.overlay, note=note)
+    return found
+
+
+@contextmanager
+def _new_result(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """A new folder for a result, of one person or of several."""
+    parts = [part.name for part in out.glob("person-*") if part.is_dir()]
+    for part in parts:
+        foreign = sorted({p.name for p in (out / part).iterdir()} - set(RESULT_FILES))
+        if foreign:
+            raise OutputError(
+                f"{out / part} also holds {', '.join(foreign[:5])}, which this command did not write and would delete; "
+                "move it away or choose another --out"
+            )
+    marker = PEOPLE if (out / PEOPLE).exists() else MARKER
+    own = (*RESULT_FILES, PEOPLE, *parts) if marker == PEOPLE else RESULT_FILES
+    with new_directory(out, overwrite=overwrite, marker=marker, own=own) as folder:
+        yield folder
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One person, and what was found of them."""
+
+    person: Person
+    timeline: Timeline
+
+
+def _judge(run: "_Run", engine: Engine | None, person: Person, number: int | None) -> _Subject:
+    settings, measured, recognition = run.settings, person.measured, person.recognition
+    intervals = judged(spot(measured.signals, settings.spotting), recognition, settings.expression_threshold)
+    timeline = build_timeline(intervals, measured, recognition, _notes(run.reader, number), asdict(settings))
+    whose = "" if number is None else f" person {number}:"
+    for warning in timeline.provenance["warnings"]:
+        run.console.print(f"[yellow]warning:[/]{whose} {escape(warning)}", highlight=False)
+    return _Subject(person, timeline)
+
+
+def _moments_of(
+    subjects: Sequence[_Subject], engine: Engine | None, asked_s: Sequence[float]
+) -> list[tuple[KeyMoment, ...]]:
+    """The moments to show of each person; those asked for of everybody whose windows contain them.
+
+    Raises:
+        InputError: a moment was asked for that is in nobody's window.
+    """
+    asked: list[list[Interval]] = [[] for _ in subjects]
+    for moment in asked_s:
+        refused = []
+        for subject, own in zip(subjects, asked, strict=True):
+            try:
+                own.append(_asked(moment, subject.timeline))
+            except InputError as error:
+                refused.append(error)
+        if len(refused) == len(subjects):
+            raise refused[0]
+    frames = 0 if engine is None else engine.frames
+    return [
+        choose_moments(s.timeline, s.person.measured, frames, own) if own or not asked_s else ()
+        for s, own in zip(subjects, asked, strict=True)
+    ]
+
+
+def _write(folder: Path, subject: _Subject, rows: tuple[MomentRow, ...], *, overlay: bool, explained: bool) -> None:
+    """Write one person's result."""
+    measured, timeline = subject.person.measured, subject.timeline
+    write_tables(folder, timeline, measured, subject.person.recognition)
+    if explained:
+        (folder / EXPLANATIONS).write_text(_explanations(rows, timeline) + "\n")
+    write_report(folder / "report.html", measured, timeline, rows, overlay=overlay)
 
 
 class _Run:
@@ -215,95 +347,121 @@ def _explanations(rows: Sequence[MomentRow], timeline: Timeline) -> str:
     return json.dumps({"schema": "openmer.explanations/1", **about, "moments": content}, indent=2, allow_nan=False)
 
 
-def _measure(run: _Run, engine: Engine | None, flows: FlowCache | None) -> tuple[Measurements, Recognition | None]:
-    """The first pass over the video: what is measured in every frame, and what the network says."""
-    settings, reader = run.settings, run.reader
+def _flows(run: _Run, path: Path, kept: ExitStack, frames: int = 0) -> FlowCache | None:
+    """Where the flow is kept for drawing, until all is drawn."""
+    if not run.settings.overlay:
+        return None
+    flows = FlowCache(path, frames)
+    kept.callback(flows.close)
+    return flows
+
+
+def _network(run: _Run, engine: Engine | None) -> BatchNetwork | None:
+    clock, frames = run.reader.info.clock, run.reader.expected_frames
+    return None if engine is None else BatchNetwork(engine, clock.real_fps, frames)
+
+
+def _measure_one(run: _Run, engine: Engine | None, folder: Path, kept: ExitStack) -> list[Person]:
+    """The first pass over the video, of the largest face."""
+    settings, flows = run.settings, _flows(run, folder / "flow.cache", kept)
     tracker = FaceTracker(face_model(settings.face, settings.predictor))
-    meter = MotionMeter(settings.flow, settings.align)
-    network = None
-    if engine is not None:
-        network = BatchNetwork(engine, reader.info.clock.real_fps, reader.expected_frames)
+    network = _network(run, engine)
     try:
-        with run.progress("Measuring", reader.expected_frames) as step:
-            analyzer = FrameAnalyzer(tracker, meter, network)
+        with run.progress("Measuring", run.reader.expected_frames) as step:
+            analyzer = FrameAnalyzer(tracker, MotionMeter(settings.flow, settings.align), network)
             measured = measure(run.frames, analyzer, flows, step, threads=min(1, run.threads))
-        return measured, None if network is None else network.finish()
+        return [Person(measured, None if network is None else network.finish(), flows)]
     finally:
         if network is not None:
             network.close()
 
 
-def measure(
-    frames: Iterable[Frame],
-    analyzer: FrameAnalyzer,
-    flows: FlowCache | None = None,
-    on_frame: Callable[[], None] = lambda: None,
-    *,
-    threads: int = 0,
-) -> Measurements:
-    """Measure all frames, one at a time.
+def _measure_all(run: _Run, engine: Engine | None, folder: Path, kept: ExitStack) -> tuple[list[Person], str]:
+    """The first pass over the video, of everybody: those who stay, and a sentence on the others."""
+    settings = run.settings
+    numbers = count()
 
-    Args:
-        frames: gray or color.
-        analyzer: one step of the analysis.
-        flows: keeps the flow of every frame for drawing.
-        on_frame: called after each frame.
-        threads: 1 looks for faces ahead of the rest, in a thread of its own; 0 does everything here.
+    def begin(place: int) -> Measuring:
+        flows = _flows(run, folder / f"flow-{next(numbers)}.cache", kept, place)
+        return Measuring(MotionMeter(settings.flow, settings.align), _network(run, engine), flows)
 
-    Raises:
-        InputError: fewer than two frames, no camera's frame rate, or no face in any.
-    """
-    rows, light = [], Light()
-    with closing(ahead(frames, analyzer.locate, threads=threads)) as located_frames:
-        for located in located_frames:
-            result = analyzer.measure(located)
-            if result.face is None:
-                light.add(located.gray)
-            if flows is not None:
-                flows.append(result.motion.flow if result.motion else None)
-            rows.append(row_of(result))
-            on_frame()
-    if len(rows) < 2:
-        count = "was 1" if len(rows) == 1 else f"were {len(rows)}"
-        raise InputError(f"motion needs at least 2 frames, but there {count} in the part to analyse")
-    measured = measurements_of(rows)
-    if not 0.99 / MAX_FPS <= measured.step_s <= 1.01 / MIN_FPS:
-        raise InputError(
-            f"the video states {1 / measured.step_s:.3g} frames a second, which no camera records; give the rate of "
-            "the recording with --fps"
-        )
-    if not measured.with_face.any():
-        raise InputError(
-            f"no face was found in any of {len(rows)} frames; an upright frontal face of at least a sixteenth of the "
-            f"picture's longer side is needed, not too blurred or compressed{light.words()}"
-        )
-    return measured
+    every = max(1, round(SEARCH_S * (run.reader.info.clock.real_fps or 30)))
+    tracker = PeopleTracker(
+        face_model(settings.face, settings.predictor), DlibRecognizer(), search_every=every, patience=2 * every
+    )
+    measuring = PeopleMeasuring(tracker, begin, settings.stay_s)
+    try:
+        with (
+            run.progress("Measuring", run.reader.expected_frames) as step,
+            closing(ahead(run.frames, measuring.locate, threads=min(1, run.threads))) as located_frames,
+        ):
+            for located in located_frames:
+                measuring.measure(located)
+                step()
+        stayed, note = measuring.finish()
+    finally:
+        measuring.close()
+    if note:
+        run.console.print(f"[yellow]warning:[/] {escape(note)}", highlight=False)
+    return stayed, note
 
 
-def _draw(
+def _second_pass(
     run: _Run,
-    painter: OverlayPainter,
-    measured: Measurements,
-    pictures: MomentPictures,
-    flows: FlowCache,
+    subjects: Sequence[_Subject],
+    pictures: Sequence[MomentPictures],
+    portraits: Portraits | None,
     path: Path,
 ) -> None:
-    """The second pass over the video, with an overlay: drawing, and key frames for the report."""
-    times = measured.signals.times_s
-    rate = Fraction(1 / measured.step_s).limit_denominator(1001)
+    """The second pass over the video: key frames and portraits for the report, and the overlay if it is drawn."""
+    measured = [subject.person.measured for subject in subjects]
+    times, last = measured[0].signals.times_s, max((each.last_frame for each in pictures), default=-1)
+
+    def frames() -> Iterator[tuple[int, Frame]]:
+        for row, frame in zip(range(len(times)), run.frames, strict=False):
+            for each in pictures:
+                each.add(frame.index, frame.image)
+            if portraits is not None:
+                portraits.add(row, frame.image)
+            yield row, frame
+
+    if run.settings.overlay:
+        _draw(run, subjects, frames(), path)
+        return
+    if last < 0 and portraits is None:
+        return
+    with run.progress("Key frames", len(times)) as step:
+        for row, frame in frames():
+            step()
+            if frame.index >= last and (portraits is None or row >= portraits.last):
+                break
+
+
+def _draw(run: _Run, subjects: Sequence[_Subject], frames: Iterable[tuple[int, Frame]], path: Path) -> None:
+    """Draw the overlay while the frames pass."""
+    info, people = run.reader.info, [subject.person for subject in subjects]
+    measured = [person.measured for person in people]
+    painters = [
+        OverlayPainter(info.width, info.height, s.person.measured, s.timeline, s.person.recognition) for s in subjects
+    ]
+    several = PeoplePainter(painters, measured) if run.settings.faces == "all" else None
+    times = measured[0].signals.times_s
+    rate = Fraction(1 / measured[0].step_s).limit_denominator(1001)
     rate = min(max(rate, Fraction(1)), Fraction(1000))  # what containers can store; the frames' own times count
 
-    def rows() -> Iterator[tuple[int, Frame, Array]]:
-        for row, frame in zip(range(len(times)), run.frames, strict=False):
-            pictures.add(frame.index, frame.image)
-            yield row, frame, flows.read(row)
+    def rows() -> Iterator[tuple[int, Frame, list[Array]]]:
+        for row, frame in frames:
+            yield row, frame, [person.flows.read(row) for person in people if person.flows is not None]
 
-    def paint(item: tuple[int, Frame, Array]) -> Image:
-        row, frame, flow = item
-        return painter.paint(row, frame.image, flow)
+    def paint(item: tuple[int, Frame, list[Array]]) -> Image:
+        row, frame, flows = item
+        if several is not None:
+            return several.paint(row, frame.image, flows)
+        return painters[0].paint(row, frame.image, flows[0])
 
+    width, height = painters[0].size if several is None else several.size
     with (
-        VideoWriter(path, *painter.size, rate) as writer,
+        VideoWriter(path, width, height, rate) as writer,
         run.progress("Drawing", len(times)) as step,
         closing(ahead(rows(), paint, threads=run.threads)) as drawn,
     ):
@@ -312,17 +470,7 @@ def _draw(
             step()
 
 
-def _collect(run: _Run, pictures: MomentPictures, last: int, total: int) -> None:
-    """The second pass over the video, without an overlay: key frames for the report."""
-    with run.progress("Key frames", total) as step:
-        for frame in run.frames:
-            pictures.add(frame.index, frame.image)
-            step()
-            if frame.index >= last:
-                break
-
-
-def _notes(reader: VideoReader) -> SourceNotes:
+def _notes(reader: VideoReader, person: int | None = None) -> SourceNotes:
     warnings = [f"While reading: {problem}." for problem in reader.problems]
     name = reader.info.source.name.encode(errors="replace").decode()
-    return SourceNotes(name, warnings, clock=reader.info.clock)
+    return SourceNotes(name, warnings, clock=reader.info.clock, person=person)

@@ -47,25 +47,33 @@ SURE = 0.5  # an expression is written on the picture if its probability is abov
 
 
 class FlowCache:
-    """Flows kept on disk for drawing, at half size and half precision: 16 KB per frame instead of 128."""
+    """Flows kept on disk for drawing, at half size and half precision: 16 KB per frame instead of 128.
+
+    Args:
+        path: of the file.
+        frames: how many frames without a flow come first; they take no room.
+    """
 
     side = CROP_PX // 2
+    _bytes = 2 * 2 * side * side
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, frames: int = 0) -> None:
         self._path = path
         self._file: BinaryIO = path.open("w+b")
+        self._frames = frames
 
     def append(self, flow: Array | None) -> None:
         """Keep the next frame's (2, H, W) flow, or none."""
-        kept = np.full((2, self.side, self.side), np.nan) if flow is None else _halved(flow)
-        self._file.write(kept.astype(np.float16).tobytes())
+        if flow is not None:
+            self._file.seek(self._frames * self._bytes)
+            self._file.write(_halved(flow).astype(np.float16).tobytes())
+        self._frames += 1
 
     def read(self, index: int) -> Array:
-        """(2, side, side) flow of a frame, still in pixels of the crop; NaN if there was none."""
-        size = 2 * 2 * self.side * self.side
-        self._file.seek(index * size)
-        data = np.frombuffer(self._file.read(size), np.float16)
-        return data.reshape(2, self.side, self.side).astype(np.float32)
+        """(2, side, side) flow of a frame, still in pixels of the crop; 0 if there was none."""
+        self._file.seek(index * self._bytes)
+        data = self._file.read(self._bytes).ljust(self._bytes, b"\0")
+        return np.frombuffer(data, np.float16).reshape(2, self.side, self.side).astype(np.float32)
 
     def close(self) -> None:
         """Remove the file."""
@@ -113,24 +121,45 @@ class OverlayPainter:
         Args:
             row: index into the measurements.
             image: the frame.
-            flow: (2, h, w) flow over the crop, in px of the crop; NaN if there is none.
+            flow: (2, h, w) flow over the crop, in px of the crop; 0 if there is none.
         """
         time_s = float(self._measured.signals.times_s[row])
-        alignment = self._measured.alignments[row]
+        picture = self.draw_face(self.enlarged(image), row, flow)
+        self._write_labels(picture, time_s, self._measured.alignments[row] is not None)
+        return np.concatenate([picture, self.strip(time_s)])
+
+    def enlarged(self, image: Image) -> Image:
+        """The frame in the size of the overlay's picture."""
         method = cv2.INTER_CUBIC if self._zoom > 1 else cv2.INTER_AREA
-        picture = np.asarray(cv2.resize(image, self._picture, interpolation=method), np.uint8)
-        if alignment is not None:
-            picture = self._blend_flow(picture, flow, alignment)
-            self._draw_landmarks(picture, self._measured.landmarks[row], (60, 255, 120))
-            points = None if self._network is None else self._network.at(int(self._measured.frames[row]))
-            if points is not None:
-                self._draw_landmarks(picture, points, NETWORK_RGB)
-        self._write_labels(picture, time_s, alignment is not None)
+        return np.asarray(cv2.resize(image, self._picture, interpolation=method), np.uint8)
+
+    def draw_face(self, picture: Image, row: int, flow: Array) -> Image:
+        """The enlarged picture with the face's flow and landmarks in one row, if there is a face."""
+        alignment = self._measured.alignments[row]
+        if alignment is None:
+            return picture
+        picture = self._blend_flow(picture, flow, alignment)
+        self._draw_landmarks(picture, self._measured.landmarks[row], (60, 255, 120))
+        points = None if self._network is None else self._network.at(int(self._measured.frames[row]))
+        if points is not None:
+            self._draw_landmarks(picture, points, NETWORK_RGB)
+        return picture
+
+    def strip(self, time_s: float) -> Image:
+        """The timeline under the picture, with the cursor at a moment: (STRIP_HEIGHT, width, 3)."""
         strip = self._strip.copy()
         left, right, start, end = self._span_px
         x = round(left + (right - left) * (time_s - start) / max(1e-9, end - start))
         cv2.line(strip, (x, 0), (x, STRIP_HEIGHT), (0, 0, 0), 1)
-        return np.concatenate([picture, strip])
+        return strip
+
+    def events_at(self, time_s: float) -> list[tuple[str, str]]:
+        """What is marked at a moment, in words, and the color of each."""
+        return [
+            (f"{i.label.replace('_', ' ')}: {', '.join(i.regions[:3])}", COLORS.get(i.label, "#ffffff"))
+            for i in self._timeline
+            if i.onset_s <= time_s <= i.offset_s
+        ]
 
     def _blend_flow(self, picture: Image, flow: Array, alignment: Alignment) -> Image:
         color = flow_to_color(flow, FULL_COLOR_PX)
@@ -156,18 +185,16 @@ class OverlayPainter:
 
     def _write_labels(self, picture: Image, time_s: float, with_face: bool) -> None:
         y = 24
-        _write(picture, f"{time_s:.2f} s" + ("" if with_face else "   no face"), y, "#ffffff")
-        for interval in self._timeline:
-            if interval.onset_s <= time_s <= interval.offset_s:
-                y += 24
-                text = f"{interval.label.replace('_', ' ')}: {', '.join(interval.regions[:3])}"
-                _write(picture, text, y, COLORS.get(interval.label, "#ffffff"))
+        write(picture, f"{time_s:.2f} s" + ("" if with_face else "   no face"), y, "#ffffff")
+        for text, color in self.events_at(time_s):
+            y += 24
+            write(picture, text, y, color)
         window = self._window_at(time_s)
         if window is not None:
             name = max(window.probabilities, key=window.probabilities.__getitem__)
             if name != NONE and window.probabilities[name] > SURE:
                 text = f"network, trained on {self._trained_on()}: {name} {window.probabilities[name]:.2f}"
-                _write(picture, text, self._picture[1] - 12, class_colors(window.probabilities)[name])
+                write(picture, text, self._picture[1] - 12, class_colors(window.probabilities)[name])
 
     def _window_at(self, time_s: float) -> Window | None:
         """As `Timeline.window_at`, which would go through all windows for every frame."""
@@ -253,11 +280,17 @@ def draw_probabilities(axes: Axes, timeline: Timeline, *, legend: bool = True) -
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
 
 
-def _write(picture: Image, text: str, y: int, color: str) -> None:
-    rgb = tuple(int(color[k : k + 2], 16) for k in (1, 3, 5))
+def rgb_of(color: str) -> tuple[int, int, int]:
+    """The red, green and blue of `#rrggbb`."""
+    red, green, blue = bytes.fromhex(color.removeprefix("#"))
+    return red, green, blue
+
+
+def write(picture: Image, text: str, y: int, color: str, x: int = 10) -> None:
+    """Write on a dark ground; (x, y) is where the text's base line begins, px."""
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
-    cv2.rectangle(picture, (6, y - 18), (14 + width, y + 6), (30, 30, 30), -1)
-    cv2.putText(picture, text, (10, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, rgb, 1, cv2.LINE_AA)
+    cv2.rectangle(picture, (x - 4, y - 18), (x + 4 + width, y + 6), (30, 30, 30), -1)
+    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.6, rgb_of(color), 1, cv2.LINE_AA)
 
 
 def _around(places: npt.NDArray[np.float64], side: int, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -163,6 +163,11 @@ class MomentPictures:
     def __len__(self) -> int:
         return len(self._moments)
 
+    @property
+    def last_frame(self) -> int:
+        """The last frame that is needed; -1 if none is."""
+        return max((moment.last_frame for moment in self._moments), default=-1)
+
     def _window(self, k: int, moment: KeyMoment) -> list[tuple[Image, Image]]:
         """The crops of the window, or nothing if one is missing."""
         crops = [self._crops[k, f] for f in moment.window if (k, f) in self._crops]
@@ -312,26 +317,32 @@ def on_even_grid(
     return grid
 
 
+def findings(
+    measured: Measurements, timeline: Timeline, moments: Sequence[MomentRow], *, overlay: bool
+) -> dict[str, Any]:
+    """What the templates of a report show of one face."""
+    return {
+        "timeline": timeline,
+        "provenance": timeline.provenance,
+        "candidates": timeline.labelled(CANDIDATE),
+        "aside": timeline.labelled(SET_ASIDE),
+        "classes": timeline.provenance.get("classes", []),
+        "units": any(i.action_units for i in timeline),
+        "blinks": timeline.labelled(BLINK),
+        "large": timeline.labelled(LARGE_MOTION),
+        "figure": svg_uri(timeline_figure(measured, timeline)),
+        "wheel": image_uri(color_wheel(96)),
+        "moments": moments,
+        "colors": COLORS,
+        "frames": len(measured.frames),
+        "found": int(measured.with_face.sum()),
+        "overlay": overlay,
+    }
+
+
 def write_report(
     path: Path, measured: Measurements, timeline: Timeline, moments: Sequence[MomentRow], *, overlay: bool
 ) -> None:
     """Write the page; it contains everything it shows, except for the overlay video beside it."""
-    page = render(
-        "analysis.html.j2",
-        timeline=timeline,
-        provenance=timeline.provenance,
-        candidates=timeline.labelled(CANDIDATE),
-        aside=timeline.labelled(SET_ASIDE),
-        classes=timeline.provenance.get("classes", []),
-        units=any(i.action_units for i in timeline),
-        blinks=timeline.labelled(BLINK),
-        large=timeline.labelled(LARGE_MOTION),
-        figure=svg_uri(timeline_figure(measured, timeline)),
-        wheel=image_uri(color_wheel(96)),
-        moments=moments,
-        colors=COLORS,
-        frames=len(measured.frames),
-        found=int(measured.with_face.sum()),
-        overlay=overlay,
-    )
+    page = render("analysis.html.j2", **findings(measured, timeline, moments, overlay=overlay))
     path.write_text(page, encoding="utf-8")

@@ -47,12 +47,14 @@ class SourceNotes:
         warnings: what went wrong while reading, whole sentences.
         dropped: frames of a camera that came faster than they could be processed; None for a file.
         clock: what the seconds mean.
+        person: number of the person, where everybody is analysed and the recognizer tells them apart.
     """
 
     name: str
     warnings: Sequence[str] = ()
     dropped: int | None = None
     clock: Clock | None = None
+    person: int | None = None
 
 
 def judged(
@@ -92,6 +94,7 @@ def build_timeline(
         windows=() if recognition is None else recognition.windows,
         provenance={
             "source": source.name,
+            **({} if source.person is None else {"person": source.person}),
             "openmer": __version__,
             **(provenance_of(CLASSICAL, None) if engine is None else provenance_of(engine.name, engine.record)),
             "caution": CAUTION,
@@ -111,7 +114,8 @@ def warnings_of(measured: Measurements, recognition: Recognition | None, source:
     with_face, total = int(measured.with_face.sum()), len(measured.with_face)
     if with_face < total:
         few = "Only " if with_face < total / 2 else ""
-        warnings.append(f"{few}{with_face} of {total} frames could be analysed; in the others no face was found.")
+        what = "no face was found" if source.person is None else "this person's face was not found"
+        warnings.append(f"{few}{with_face} of {total} frames could be analysed; in the others {what}.")
     warnings += _of_times(measured)
     scales = [a.scale for a in measured.alignments if a is not None]
     if scales and np.median(scales) > 1.2:
@@ -120,8 +124,13 @@ def warnings_of(measured: Measurements, recognition: Recognition | None, source:
             "measured less exactly than its pixels suggest."
         )
     tracks = len(set(measured.signals.track.tolist()) - {-1})
-    if tracks > 1:
+    if tracks > 1 and source.person is None:
         warnings.append(f"The face was lost and {tracks} tracks were followed; they may be different people.")
+    elif tracks > 1:
+        warnings.append(
+            f"The face was lost and {tracks} tracks were followed; dlib's recognizer took them for the same person, "
+            "and can be wrong."
+        )
     if recognition is not None and recognition.silent is not None:
         warnings.append(f"The network gives no opinion: {recognition.silent}.")
     if source.dropped:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from openmer.choices import CLASSICAL, DEFAULT_ENGINE, AlignMode, Device, FaceModelName, FlowMethod, Runtime
+from openmer.choices import CLASSICAL, DEFAULT_ENGINE, AlignMode, Device, FaceModelName, Faces, FlowMethod, Runtime
 from openmer.errors import InputError
 
 
@@ -104,6 +104,8 @@ class AnalyzeSettings(MeasureSettings):
         start_s: First second to analyse, as a player of the file shows it.
         end_s: Last second to analyse.
         stream: Number of the video stream in the file; by default the file's default one.
+        faces: largest follows one face, all analyses everybody who stays, each in a folder of their own.
+        stay_s: With --faces all: how long somebody must be seen in all, seconds; at most half of the video is asked.
         overlay: Draw overlay.mp4.
         runtime: onnx runs the network in onnxruntime.
         workers: Processor cores to use; 0 means all. The results are the same.
@@ -113,6 +115,8 @@ class AnalyzeSettings(MeasureSettings):
     start_s: Annotated[float, tyro.conf.arg(name="start")] = 0.0
     end_s: Annotated[float | None, tyro.conf.arg(name="end")] = None
     stream: int | None = None
+    faces: Faces = "largest"
+    stay_s: Annotated[float, tyro.conf.arg(name="stay")] = 2.0
     overlay: bool = True
     runtime: Runtime = "torch"
     workers: int = 0
@@ -120,6 +124,8 @@ class AnalyzeSettings(MeasureSettings):
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise InputError(f"--workers is a number of processor cores, or 0 for all, got {self.workers}")
+        if not 0 <= self.stay_s < float("inf"):
+            raise InputError(f"--stay is a number of seconds, got {self.stay_s}")
 
 
 @dataclass(frozen=True, kw_only=True)
