@@ -37,10 +37,15 @@ def model_file(name: str) -> Path:
         if path.is_file():
             return path
     looked = f"looked in {', '.join(folders)}" if folders else "the package is not installed"
-    raise InputError(
-        f"the 68-point predictor was not found ({looked}); install it with `pip install face-recognition-models`, give "
-        f"the path of {PREDICTOR_FILE} with --predictor, or choose the other face model with --face mesh"
+    what, else_do = (
+        (
+            "the 68-point predictor",
+            f", give the path of {PREDICTOR_FILE} with --predictor, or choose the other face model with --face mesh",
+        )
+        if name == PREDICTOR_FILE
+        else (f"{name}, which tells people apart,", ", or leave out --faces all")
     )
+    raise InputError(f"{what} was not found ({looked}); install it with `pip install face-recognition-models`{else_do}")
 
 
 def dlib_library() -> Any:
