@@ -265,14 +265,16 @@ def test_initial_weights_are_taken_by_part(tmp_path: Path) -> None:
     assert torch.equal(ours["flow.entry.weight"], theirs["flow.entry.weight"])
     assert not torch.equal(ours["landmarks.heat.weight"], theirs["landmarks.heat.weight"])
     left = initialise(create_model("mol-lite", num_classes=2), source)
-    last = [f"mer.{part}classify.{kind}" for part in ("", "motion.") for kind in ("weight", "bias")]
+    last = [f"mer.motion.classify.{kind}" for kind in ("weight", "bias")]
     assert left == last, "another number of classes"
     with pytest.raises(InputError, match="none of flow"):
         initialise(create_model("mol-lite", flow=False), source, ("flow",))
 
 
 def test_a_class_and_a_unit_take_over_what_their_namesakes_have_learned() -> None:
-    source, model = (create_model("mol-lite", num_classes=3, units=units) for units in ((1, 4, 12), (12, 2, 1)))
+    source, model = (
+        create_model("mol-lite", num_classes=3, units=units, mer_features=True) for units in ((1, 4, 12), (12, 2, 1))
+    )
     before = model.state_dict()["mer.classify.weight"].clone()
     left = initialise(model, source, classes=(("happy", "fear", "none"), ("none", "sad", "happy")))
     for name in ("mer.classify.weight", "mer.motion.classify.bias"):
@@ -283,7 +285,7 @@ def test_a_class_and_a_unit_take_over_what_their_namesakes_have_learned() -> Non
     assert torch.equal(ours[0], theirs[2]) and torch.equal(ours[2], theirs[0]) and not torch.equal(ours[1], theirs[1])
     assert {name.rpartition(".")[0] for name in left} == {"mer.classify", "mer.motion.classify", "units.read"}
     with pytest.raises(InputError, match="none of units"):
-        initialise(create_model("mol-lite", units=(4, 6)), model, ("units",))
+        initialise(create_model("mol-lite", units=(4, 6), mer_features=True), model, ("units",))
 
 
 def test_what_the_initial_weights_do_not_give_is_said_and_cannot_be_frozen(tmp_path: Path) -> None:
@@ -295,7 +297,7 @@ def test_what_the_initial_weights_do_not_give_is_said_and_cannot_be_frozen(tmp_p
     make_model(replace(LITE, init=str(weights)), ("left", "up"), said.append)
     assert said == [f"not taken over from {weights}, so trained from scratch: mer"]
     frozen = replace(LITE, init=str(weights), freeze=("backbone", "mer"))
-    with pytest.raises(InputError, match=r"would stay random: mer \(mer.classify"):
+    with pytest.raises(InputError, match=r"would stay random: mer \(mer.motion.classify"):
         make_model(frozen, ("left", "up"))
     make_model(replace(frozen, losses=LossSettings(mer=0)), ("left", "up"))  # nobody asks for classes
     for wrong in ({"init_parts": ("backbone",)}, {"switches": {"fcc_length": 64}}):
