@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "video": GROUND | {"clips", "face", "media", "models", "page"},
     "explain": GROUND | {"clips", "models", "page", "video"},
     "exchange": GROUND - {"clip", "facs"},
-    "review": GROUND | {"exchange", "media", "page", "video"},
+    "review": GROUND | {"evaluation", "exchange", "media", "page", "video"},
     "bench": GROUND | {"models"},
     "web": GROUND | {"exchange", "explain", "media", "models", "page", "review", "video"},
     "openmer": GROUND | {"exchange", "models", "video"},  # the short public list

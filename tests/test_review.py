@@ -12,7 +12,6 @@ from openmer.facs import ActionUnit
 from openmer.review import document
 from openmer.review.document import (
     Add,
-    ConflictError,
     Redo,
     Remove,
     Review,
@@ -23,8 +22,8 @@ from openmer.review.document import (
     read_review,
     review_path,
     reviews_of,
-    write_review,
 )
+from openmer.review.saving import ConflictError, write_review
 from openmer.timeline import Interval, Timeline
 
 

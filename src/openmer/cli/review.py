@@ -1,4 +1,4 @@
-"""`openmer review`, `openmer figure`: from candidates to annotations and to pictures of them."""
+"""`openmer review`, `agree`, `figure`: from candidates to annotations, how well coders agree, and pictures."""
 
 import importlib.util
 from pathlib import Path
@@ -51,6 +51,57 @@ def review(
     from openmer.web.review import review as run
 
     run(results, ReviewSettings(coder, blind, video, port), Console(stderr=True), open_page=browser)
+
+
+def agree(
+    reviews: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="REVIEW...")],
+    /,
+    *,
+    coders: tuple[str, ...] = (),
+    same_video: bool = False,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Compare two coders: Cohen's kappa, intervals, times, and what they have to settle together.
+
+    REVIEW is a review.json, a result with two of them, or a folder of such results; counts of all videos are added
+    before a ratio is taken. docs/review.md says what a moment is, over which kappa is taken.
+
+    For example:
+
+      openmer agree results/talk/review-ada.json results/talk/review-bob.json
+      openmer agree results/talk results/interview --coders ada bob
+      openmer agree results --coders ada bob --out agreement.html
+
+    Args:
+        reviews: Review files, results, or folders of results.
+        coders: The names of the two coders, if a result has more reviews.
+        same_video: The reviews are of different analyses of one video: compare by time alone.
+        out: Write everything as .json, one row a moment as .csv, or a page as .html.
+        overwrite: Replace an existing file at OUT.
+    """
+    from openmer.files import write_new_file
+    from openmer.review.agreement import agreement_of
+    from openmer.review.agreement_report import ENDINGS, sentences, tables, written
+    from openmer.review.gather import gather, pair_up
+
+    if not reviews:
+        raise InputError("give two reviews, or results with two reviews each")
+    if out is not None and out.suffix.lower() not in ENDINGS:
+        raise InputError(f"--out must end in {', '.join(ENDINGS)}, got {out.name}")
+    paired = pair_up(gather(reviews), coders, same_video=same_video)
+    found = agreement_of(paired.pairs, paired.coders, same_video=same_video)
+    if out is not None:
+        write_new_file(out, written(found, out.suffix.lower()), overwrite=overwrite)
+    console = Console()
+    for path in paired.left_out:
+        console.print(f"[yellow]left out:[/] {escape(path)}, of one coder only", highlight=False, soft_wrap=True)
+    for sentence in sentences(found):
+        console.print(escape(sentence), highlight=False, soft_wrap=True)
+    for table in tables(found):
+        console.print(table)
+    if out is not None:
+        Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
 
 
 def figure(

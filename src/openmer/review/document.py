@@ -1,6 +1,6 @@
 """`review.json`: what one coder decided about one result, and how it came to be.
 
-    timeline.json --new_review--> Review --apply_change--> Review --write_review--> review.json, beside the timeline
+    timeline.json --new_review--> Review --apply_change--> Review --saving.write_review--> review.json
 
 A review never changes the analysis. Each coder has a file: `review.json`, or with a name `review-NAME.json`. It is
 replaced whole, so a crash leaves the state before or after a change. Every change adds a line to its history and
@@ -10,21 +10,18 @@ Seconds are those of the file, frames the source's own numbers, as in `openmer.t
 """
 
 import hashlib
-import os
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from openmer.errors import InputError, OpenMERError, OutputError
+from openmer.errors import InputError
 from openmer.exchange.export import TIMELINE, read_result
 from openmer.facs import ActionUnit
-from openmer.files import read_bytes, read_json, write_atomic
+from openmer.files import read_bytes, read_json
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval
 
 SCHEMA = "openmer.review/1"
@@ -36,18 +33,6 @@ _NAME = re.compile(r"\w[\w-]{0,39}")
 
 Origin = Literal["candidate", "added", "control"]
 Verdict = Literal["none", "accepted", "rejected", "unsure"]
-
-
-class ConflictError(OpenMERError):
-    """Somebody else, perhaps another window, saved meanwhile.
-
-    Attributes:
-        current: what is saved now.
-    """
-
-    def __init__(self, message: str, current: "Review") -> None:
-        super().__init__(message)
-        self.current = current
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,12 +168,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         video: the video's name, without folders.
         timeline_sha256: digest of the timeline.json; a review of another analysis is refused.
         start_s: first moment that was analysed, seconds of the file; likewise `end_s`.
+        slowdown: seconds of the file that show one second of what was recorded; durations are real time.
     """
 
     video: str
     timeline_sha256: str
     start_s: float
     end_s: float
+    slowdown: float = 1.0
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -277,6 +264,7 @@ def new_review(result: Path, coder: str = "", *, blind: bool = False, controls: 
         timeline_sha256=timeline_sha256(result),
         start_s=timeline.start_s,
         end_s=timeline.end_s,
+        slowdown=timeline.clock.slowdown,
     )
     return Review(schema=SCHEMA, source=source, coder=coder, blind=blind, entries=entries)
 
@@ -455,46 +443,3 @@ def _with(
     return msgspec.structs.replace(
         review, entries=tuple(entries), history=(*review.history, line), revision=review.revision + 1
     )
-
-
-def write_review(path: Path, review: Review, *, replaces: int | None) -> None:
-    """Write a review, all of it or nothing.
-
-    Args:
-        path: the file; see `review_path`.
-        review: what to write.
-        replaces: the revision that must be on the disk now; None if there must be no file yet.
-
-    Raises:
-        ConflictError: another revision is there.
-        InputError: what is there is damaged or foreign; it is left as it is.
-        OutputError: the file cannot be written; the last good state stays.
-    """
-    try:
-        with _locked(path.parent):
-            current = read_review(path) if path.exists() or path.is_symlink() else None
-            if current is not None and current.revision != replaces:
-                raise ConflictError(f"{path.name} was changed meanwhile, perhaps in another window", current)
-            if current is None and replaces is not None:
-                raise OutputError(f"{path} is not there any more; save it again to write it anew")
-            write_atomic(path, msgspec.json.format(msgspec.json.encode(review), indent=1) + b"\n", durable=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"cannot write {path}: {reason}; what was saved before is still there") from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing in this folder meanwhile, where the system has such locks."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network drives have none
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -28,16 +28,15 @@ from openmer.facs import UNIT_NAMES
 from openmer.files import without_nan
 from openmer.review.document import (
     Change,
-    ConflictError,
     Review,
     apply_change,
     new_review,
     read_review,
     review_path,
-    write_review,
 )
 from openmer.review.material import Material, as_jpeg, opinion
 from openmer.review.picture import KINDS, MAGNIFIED, Gallery
+from openmer.review.saving import ConflictError, write_review
 from openmer.timeline import CANDIDATE, SET_ASIDE
 from openmer.web.gate import Gate, new_token
 

@@ -1,0 +1,132 @@
+"""Which reviews are meant: files, results, or folders of results; and which two of them are of one analysis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openmer.errors import InputError
+from openmer.exchange.export import TIMELINE
+from openmer.review.document import Review, read_review, reviews_of
+
+
+@dataclass(frozen=True)
+class Found:
+    """A review, where it was found, and whether the file itself was given."""
+
+    path: Path
+    review: Review
+    given: bool
+
+    @property
+    def coder(self) -> str:
+        """The coder's name, or what else tells the review from others."""
+        return self.review.coder or str(self.path)
+
+
+def gather(paths: Sequence[Path]) -> tuple[Found, ...]:
+    """The reviews at these places, each file once.
+
+    Args:
+        paths: review files, folders that `openmer analyze` wrote, or folders that hold such folders.
+
+    Raises:
+        InputError: a place holds no review, or one that cannot be used.
+    """
+    found: dict[Path, Found] = {}
+    for path in paths:
+        for file in _files(path):
+            found.setdefault(file.resolve(), Found(file, read_review(file), file == path))
+    return tuple(found.values())
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    if not path.is_dir():
+        return (path,)
+    results = [path] if (path / TIMELINE).is_file() else sorted(p.parent for p in path.rglob(TIMELINE))
+    files = tuple(file for result in results for file in reviews_of(result))
+    if not files:
+        raise InputError(
+            f"there is no review in {path}: no review.json or review-NAME.json beside any of its {len(results)} "
+            f"{TIMELINE}; openmer review writes them"
+        )
+    return files
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Reviews two by two, with the two coders' names, and what was left out."""
+
+    pairs: tuple[tuple[Review, Review], ...]
+    coders: tuple[str, str]
+    left_out: tuple[str, ...]
+
+
+def pair_up(found: Sequence[Found], coders: Sequence[str] = (), *, same_video: bool = False) -> Paired:
+    """The two reviews of each analysis.
+
+    Args:
+        found: reviews.
+        coders: the names of the two coders to compare, if there are more.
+        same_video: pair by the video's name instead of the analysis.
+
+    Returns:
+        The pairs, the first coder's review first; reviews of results that only one coder reviewed are left out.
+
+    Raises:
+        InputError: there are no pairs, an analysis has more than two reviews, or the coders differ between analyses.
+    """
+    if coders and (len(coders) != 2 or coders[0] == coders[1]):
+        raise InputError(f"agreement is between two coders, got {', '.join(coders)}")
+    groups: dict[str, list[Found]] = {}
+    for one in found:
+        if not coders or one.review.coder in coders:
+            source = one.review.source
+            groups.setdefault(source.video if same_video else source.timeline_sha256, []).append(one)
+    alone = [group[0] for group in groups.values() if len(group) == 1]
+    if any(one.given for one in alone) or (len(alone) == len(groups) > 1):
+        raise InputError(_apart([one for one in found if not coders or one.review.coder in coders], alone))
+    names: tuple[str, str] | None = None
+    pairs = []
+    for group in (group for group in groups.values() if len(group) > 1):
+        one, other = _two(group)
+        if coders:
+            one, other = sorted((one, other), key=lambda f: coders.index(f.review.coder))
+        if names and (one.coder, other.coder) == names[::-1]:
+            one, other = other, one
+        if names and one.review.coder + other.review.coder and {one.coder, other.coder} != {*names}:
+            raise InputError(
+                f"{one.review.source.video} was reviewed by {one.coder} and {other.coder}, another video by "
+                f"{' and '.join(names)}; compare two coders at a time, with --coders"
+            )
+        names = names or (one.coder, other.coder)
+        pairs.append((one.review, other.review))
+    if not pairs or names is None:
+        who = f" of {' and '.join(coders)}" if coders else ""
+        raise InputError(f"no result has two reviews{who}; each coder reviews with openmer review --coder NAME")
+    return Paired(tuple(pairs), names, tuple(str(one.path) for one in alone))
+
+
+def _two(group: Sequence[Found]) -> tuple[Found, Found]:
+    if len(group) > 2 or (group[0].review.coder == group[1].review.coder != ""):
+        listed = ", ".join(str(one.path) for one in group)
+        raise InputError(
+            f"{group[0].review.source.video} has {len(group)} reviews ({listed}); say which two coders with --coders, "
+            "or give two files"
+        )
+    return group[0], group[1]
+
+
+def _apart(found: Sequence[Found], alone: Sequence[Found]) -> str:
+    """Why reviews that were given have no partner."""
+    lonely = alone[0]
+    others = [one for one in found if one is not lonely]
+    if any(one.review.source.video == lonely.review.source.video for one in others):
+        return (
+            f"{lonely.path} is of another analysis of {lonely.review.source.video} than the other review, or of "
+            "another video of that name; if it is one video, --same-video compares by time"
+        )
+    videos = ", ".join(dict.fromkeys(f"{one.path.name}: {one.review.source.video}" for one in others)) or "none"
+    return (
+        f"{lonely.path} is a review of {lonely.review.source.video}, and no other review that was given is ({videos}): "
+        "there is nothing to compare it with"
+    )
