@@ -196,6 +196,9 @@ PERSONS = """<?xml version="1.0" encoding="UTF-8"?>
   <TIER TIER_ID="back" LINGUISTIC_TYPE_REF="t">
     <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a5" TIME_SLOT_REF1="ts4" TIME_SLOT_REF2="ts1"/></ANNOTATION>
   </TIER>
+  <TIER TIER_ID="lost" LINGUISTIC_TYPE_REF="t" PARENT_REF="parts">
+    <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a6" ANNOTATION_REF="a3"/></ANNOTATION>
+  </TIER>
 </ANNOTATION_DOCUMENT>
 """
 
@@ -217,16 +220,71 @@ def test_a_persons_tier_is_a_timeline(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tier", "said"),
     [
-        ("me", r"no tier 'me'; tiers: ME \(2\), parts \(1\), comment \(1\), back \(1\)"),
+        ("me", r"no tier 'me'; tiers: ME \(2\), parts \(1\), comment \(1\), back \(1\), lost \(1\)"),
         (None, r"several tiers .* tiers: ME \(2\)"),
         ("parts", "a3 of tier 'parts' .* lacks a time"),
-        ("comment", "have no times; name its parent tier, 'ME'"),
+        ("lost", "a6 of tier 'lost' .* lacks a time"),
         ("back", "a5 .* lasts from 9000 to 120 ms"),
     ],
 )
 def test_a_tier_that_cannot_be_read_is_explained(tmp_path: Path, tier: str | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_elan(persons(tmp_path), tier)
+
+
+DIVIDED = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT FORMAT="3.0" VERSION="3.0">
+  <HEADER TIME_UNITS="milliseconds"><MEDIA_DESCRIPTOR MEDIA_URL="a.mp4" MIME_TYPE="video/mp4"/></HEADER>
+  <TIME_ORDER>
+    <TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="100"/><TIME_SLOT TIME_SLOT_ID="t2"/><TIME_SLOT TIME_SLOT_ID="t3"/>
+    <TIME_SLOT TIME_SLOT_ID="t4" TIME_VALUE="700"/><TIME_SLOT TIME_SLOT_ID="t5" TIME_VALUE="900"/>
+  </TIME_ORDER>
+  <TIER TIER_ID="phases" LINGUISTIC_TYPE_REF="t" PARENT_REF="ME">
+    <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2">
+      <ANNOTATION_VALUE>rise</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+    <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="t2" TIME_SLOT_REF2="t3">
+      <ANNOTATION_VALUE>hold</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+    <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a3" TIME_SLOT_REF1="t3" TIME_SLOT_REF2="t4">
+      <ANNOTATION_VALUE>fall</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+    <ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a4" TIME_SLOT_REF1="t4" TIME_SLOT_REF2="t5">
+      <ANNOTATION_VALUE>rest</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>
+  </TIER>
+  <TIER TIER_ID="units" LINGUISTIC_TYPE_REF="s" PARENT_REF="phases">
+    <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="b3" ANNOTATION_REF="a2" PREVIOUS_ANNOTATION="b2">
+      <ANNOTATION_VALUE>12</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>
+    <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="b1" ANNOTATION_REF="a4">
+      <ANNOTATION_VALUE>0</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>
+    <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="b2" ANNOTATION_REF="a2">
+      <ANNOTATION_VALUE>6</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>
+  </TIER>
+  <TIER TIER_ID="words" LINGUISTIC_TYPE_REF="s" PARENT_REF="units">
+    <ANNOTATION><REF_ANNOTATION ANNOTATION_ID="c1" ANNOTATION_REF="b3">
+      <ANNOTATION_VALUE>smile</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>
+  </TIER>
+</ANNOTATION_DOCUMENT>
+"""
+
+
+@pytest.mark.parametrize(
+    ("tier", "spans"),
+    [
+        # 100 to 700 ms are shared by three; the fourth has times of its own.
+        ("phases", [("rise", 0.1, 0.3), ("hold", 0.3, 0.5), ("fall", 0.5, 0.7), ("rest", 0.7, 0.9)]),
+        # Two share the hold, in the order that the second one states; one has all of the rest.
+        ("units", [("6", 0.3, 0.4), ("12", 0.4, 0.5), ("0", 0.7, 0.9)]),
+        ("words", [("smile", 0.4, 0.5)]),
+    ],
+)
+def test_annotations_without_times_share_what_they_divide(
+    tmp_path: Path, tier: str, spans: list[tuple[str, float, float]]
+) -> None:
+    path = tmp_path / "divided.eaf"
+    path.write_text(DIVIDED)
+    read = read_elan(path, tier)
+    found = sorted((i.onset_s, i.offset_s, i.label) for i in read)
+    assert found == [(pytest.approx(a), pytest.approx(b), label) for label, a, b in spans]
+    count = 3 if tier != "words" else 1  # of the phases one end or both are missing in three
+    assert f"{count} of {len(spans)} annotations" in read.provenance["warnings"][0]
 
 
 def test_other_units_of_time_are_refused(tmp_path: Path) -> None:

@@ -59,10 +59,16 @@ def face() -> tuple[np.ndarray, Face]:
 def windows_of(
     engine: Engine, face: tuple[np.ndarray, Face], fps: float, count: int, *, without: range = range(0)
 ) -> list[tuple[int, int]]:
+    return windows_at(engine, face, np.arange(count) / fps, without=without)
+
+
+def windows_at(
+    engine: Engine, face: tuple[np.ndarray, Face], times_s: np.ndarray, *, without: range = range(0)
+) -> list[tuple[int, int]]:
     gray, found = face
-    network = BatchNetwork(engine, fps, count)
-    for k in range(count):
-        network.update(LocatedFrame(k, k / fps, gray, None if k in without else found))
+    network = BatchNetwork(engine, len(times_s))
+    for k, moment in enumerate(times_s):
+        network.update(LocatedFrame(k, float(moment), gray, None if k in without else found))
     return [(w.start_frame, w.end_frame) for w in network.finish().windows]
 
 
@@ -94,14 +100,40 @@ def test_no_window_goes_across_a_lost_face(engine: Engine, face: tuple[np.ndarra
 
 def test_where_frames_are_too_few_the_network_is_silent(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
     gray, found = face
-    slow = BatchNetwork(engine, 5, 100)
+    slow = BatchNetwork(engine, 100)
     for k in range(20):
         slow.update(LocatedFrame(k, k / 5, gray, found))
     recognition = slow.finish()
     assert recognition.windows == () and "longer than in its training" in str(recognition.silent)
-    short = BatchNetwork(engine, 30, 100)
+    short = BatchNetwork(engine, 100)
     short.update(LocatedFrame(0, 0.0, gray, found))
     assert "as long as a window" in str(short.finish().silent)
+
+
+def test_each_stretch_of_a_video_has_the_spacing_of_its_own_frames(
+    engine: Engine, face: tuple[np.ndarray, Face]
+) -> None:
+    """Joined recordings of 5, 30 and 100 frames a second; what the first of them has decides nothing for the others."""
+    slow, usual, fast = np.arange(20) / 5, np.arange(40) / 30, np.arange(90) / 100
+    after_gaps = np.concatenate([slow, 10 + usual, 20 + fast])
+    # As in each alone (see above), by the number of its first frame: 20 and 60. At 5 there is no window.
+    expected = [(20, 41), (26, 47), (32, 53), (38, 59), (60, 116), (76, 132), (92, 148)]
+    assert windows_at(engine, face, after_gaps) == expected
+    network = BatchNetwork(engine, len(after_gaps))
+    for k, moment in enumerate(after_gaps):
+        network.update(LocatedFrame(k, float(moment), *face))
+    assert "at 5 frames a second" in str(network.finish().silent), "a part without an opinion is told"
+    # Without a gap, a new rate is seen after sixteen steps; from then on the spacing is the new one.
+    joined = np.concatenate([usual, usual[-1] + np.arange(1, 90) / 90])  # 7.65 frames: every eighth
+    spans = {b - a for a, b in windows_at(engine, face, joined)}
+    assert spans == {21, 56}
+
+
+def test_a_few_dropped_frames_leave_the_spacing_as_it_is(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
+    times = np.arange(60) / 30
+    kept = np.delete(times, [5, 17, 18, 33])
+    for first, last in windows_at(engine, face, kept):
+        assert 0.6 <= kept[last] - kept[first] <= 0.9
 
 
 def test_the_video_way_and_the_training_way_give_one_tensor(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from footage import face_closeup, noisy, photograph, write_video
 from openmer.cli.datasets import prepare_simulated
 from openmer.clip import ALIGNED_PX, NONE, Array, Clip
 from openmer.clips.store import ClipStore
-from openmer.datasets.reenacted import ReenactedClips, prepare_reenacted, reenacted_clips
+from openmer.datasets.reenacted import MIN_SIZE, ReenactedClips, prepare_reenacted, reenacted_clips
 from openmer.errors import InputError
 from openmer.media.reader import VideoReader
 from openmer.simulator.facial_motion import Event, draw_expression
@@ -88,6 +88,17 @@ def test_without_an_expression_only_the_picture_sways(clips: list[tuple[Clip, st
     rest = {clip.label: max(_affine_rest(step) for step in clip.flow) for clip, _ in clips if clip.flow is not None}
     assert rest.pop(NONE) < 1e-3
     assert min(rest.values()) > 0.3
+
+
+def test_an_expression_that_would_fold_the_picture_is_shown_smaller_and_named_so(photo: Path) -> None:
+    """Thirty px are a quarter of the crop: some expressions fold it, and no clip is lost for it."""
+    sizes = []
+    for clip, name in reenacted_clips(photo, ReenactedClips(samples=3, seed=3, size_px=(30.0, 30.0))):
+        sizes.append(float(name.rsplit("_", 1)[1].removesuffix("px")))
+        assert clip.flow is not None
+        largest = max(np.linalg.norm(clip.flow[:k].sum(0), axis=0).max() for k in range(1, 8))
+        assert largest < sizes[-1] + 8, "the picture sways as well"
+    assert len(sizes) == 3 and max(sizes) == 30 and 30 * MIN_SIZE <= min(sizes) < 30
 
 
 def test_a_store_of_videos_and_photographs(video: Path, photo: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def coded(event: Any) -> np.ndarray:
     return out
 
 
-def main(out: Path, subjects: int = 4000, samples: int = 4, seed: int = 1001) -> None:
+def main(out: tyro.conf.Positional[Path], subjects: int = 4000, samples: int = 4, seed: int = 1001) -> None:
     """Draw and save.
 
     Args:

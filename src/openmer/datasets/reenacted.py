@@ -10,7 +10,7 @@ frames' own flow: of a photograph that is exact, of a video the face's own part 
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,11 +32,13 @@ from openmer.processes import mapped
 from openmer.simulator.facial_motion import THREE_CLASS, Event, draw_expression, draw_micro_px
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import FollowedFace, follow_face
-from openmer.simulator.reenact import AddedMotion, Reenactment, cast, reenact
+from openmer.simulator.reenact import Actor, AddedMotion, FoldError, cast, reenact
 
-VERSION = 1  # of how clips are chosen; a store made differently is a different store
+VERSION = 2  # of how clips are chosen; a store made differently is a different store
 TRIES = 100  # to find a stretch of a video with a face
 PHOTO_NOISE = (0.3, 2.0)  # gray levels of the crop, standard deviation
+SHRINK = 0.8  # of a motion that would fold the picture
+MIN_SIZE = 0.2  # of the size that was drawn; an expression that folds even then is an error
 SWAY = (1.0, 0.7, 0.008, 0.006)  # right and down px of the crop, turn in radians, growth, over a clip
 
 
@@ -89,7 +91,7 @@ class PlannedClip:
     """What one clip will show.
 
     Attributes:
-        name: of the recording, in the store.
+        number: of the clip among those of its video.
         emotion: its name, or `none`.
         event: as drawn, in the video's seconds; of `none`, what is sampled there and back.
         peak_px: its size, px of the 128 crop.
@@ -97,12 +99,17 @@ class PlannedClip:
         frames: (T,) their numbers.
     """
 
-    name: str
+    number: int
     emotion: str
     event: Event
     peak_px: float
     times_s: Times
     frames: npt.NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        """Of the recording, in the store."""
+        return f"{self.emotion}_{self.number:03d}" + ("" if self.emotion == NONE else f"_{self.peak_px:.2f}px")
 
 
 def prepare_reenacted(
@@ -170,16 +177,15 @@ def reenacted_clips(
         for number in range(settings.samples):
             rng = np.random.default_rng([*seed, number])
             plan = _planned(settings, number, rng, 0.0, 0.04)
-            shown = reenact(cast(face, identity), plan.event, plan.peak_px)
             still = [gray] * settings.frames, [face] * settings.frames
-            yield _clip(plan, shown, *still, source.stem, rng), plan.name
+            yield _clip(plan, cast(face, identity), *still, source.stem, rng)
         return
     followed = follow_face(source, model)
     plans = [_stretch(followed, settings, k, np.random.default_rng([*seed, k])) for k in range(settings.samples)]
     for plan, pictures in _cut(source, plans):
         points = followed.steady[plan.frames]
-        shown = reenact(cast(np.median(points, axis=0).astype(np.float32), identity), plan.event, plan.peak_px)
-        yield _clip(plan, shown, pictures, list(points), source.stem, None), plan.name
+        actor = cast(np.median(points, axis=0).astype(np.float32), identity)
+        yield _clip(plan, actor, pictures, list(points), source.stem, None)
 
 
 def _photograph(source: Path, model: FaceModel) -> tuple[Gray, Array]:
@@ -202,9 +208,7 @@ def _stretch(face: FollowedFace, settings: ReenactedClips, number: int, rng: np.
         frames = np.abs(face.times_s[:, None] - plan.times_s).argmin(0)
         inside = plan.times_s[-1] <= face.times_s[-1] and bool((np.diff(frames) > 0).all())
         if inside and face.usable(float(plan.times_s[0]) - step, float(plan.times_s[-1]) + step):
-            return PlannedClip(
-                plan.name, plan.emotion, plan.event, plan.peak_px, face.times_s[frames], frames.astype(np.int64)
-            )
+            return replace(plan, times_s=face.times_s[frames], frames=frames.astype(np.int64))
     raise InputError(f"one face is nowhere to be found for {settings.shortest_s} to {settings.longest_s} s")
 
 
@@ -226,7 +230,7 @@ def _planned(
     onset = start_s + float(rng.uniform(min(-0.25 * event.apex_s, latest), latest))
     peak_px = draw_micro_px(rng) if settings.size_px is None else float(np.exp(rng.uniform(*np.log(settings.size_px))))
     return PlannedClip(
-        f"{emotion}_{number:03d}" + ("" if emotion == NONE else f"_{peak_px:.2f}px"),
+        number,
         emotion,
         draw_expression(np.random.default_rng(once), drawn, onset),
         peak_px,
@@ -253,17 +257,34 @@ def _cut(source: Path, plans: list[PlannedClip]) -> Iterator[tuple[PlannedClip, 
 
 def _clip(
     plan: PlannedClip,
-    shown: Reenactment,
+    actor: Actor,
     pictures: list[Gray],
     faces: list[Array],
     subject: str,
     still: np.random.Generator | None,
-) -> Clip:
-    """Re-enact, then align: frames, landmarks and flow of the 144 px square.
+) -> tuple[Clip, str]:
+    """As `_clip_of_size`; an expression that would fold the picture is made smaller, and named so."""
+    for size in plan.peak_px * SHRINK ** np.arange(np.ceil(np.log(MIN_SIZE) / np.log(SHRINK))):
+        try:
+            return _clip_of_size(replace(plan, peak_px=float(size)), actor, pictures, faces, subject, still)
+        except FoldError:
+            continue
+    raise FoldError(f"{plan.emotion} would fold the picture even at {size:.2g} px; ask for smaller sizes")
+
+
+def _clip_of_size(
+    plan: PlannedClip,
+    actor: Actor,
+    pictures: list[Gray],
+    faces: list[Array],
+    subject: str,
+    still: np.random.Generator | None,
+) -> tuple[Clip, str]:
+    """Re-enact, then align: frames, landmarks and flow of the 144 px square; with the recording's name.
 
     Args:
         plan: what is shown.
-        shown: the expression.
+        actor: who shows it.
         pictures: T untouched ones.
         faces: T times (68, 2) px of them.
         subject: of the clip.
@@ -272,6 +293,7 @@ def _clip(
     square = align(np.median(faces, axis=0).astype(np.float32), size=ALIGNED_PX)
     squares = [square] * len(faces) if still is None else _swaying(square, len(faces), still)
     nothing = plan.emotion == NONE
+    shown = reenact(actor, plan.event, plan.peak_px)
     added = [shown.on(face, float(moment)) for face, moment in zip(faces, plan.times_s, strict=True)]
     changed = [a.apply(picture) for a, picture in zip(added, pictures, strict=True)]
     if nothing:
@@ -286,7 +308,7 @@ def _clip(
         _flow((squares[a], squares[b]), (added[a], added[b]), (untouched[a], untouched[b]) if still is None else None)
         for a, b in pairwise(range(len(added)))
     ]
-    return Clip(
+    clip = Clip(
         frames=frames.astype(np.uint8),
         times_s=plan.times_s,
         subject=subject,
@@ -295,6 +317,7 @@ def _clip(
         flow=np.stack(steps),
         units=() if nothing else plan.event.coded,
     )
+    return clip, plan.name
 
 
 def _swaying(square: Alignment, count: int, rng: np.random.Generator) -> list[Alignment]:

@@ -133,9 +133,13 @@ def read_elan(path: Path | str, tier: str | None = None, video: str | None = Non
         video: name of the file that was analysed, to which the times refer: media in one .eaf may start at different
             moments. If the .eaf names other media only, `provenance` has a warning.
 
+    Annotations without times of their own get those that ELAN shows them at: of a tier that divides another one
+    symbolically, an even share of their parent; between slots with times, an even share of the stretch. How many there
+    are stands in a warning in `provenance`.
+
     Raises:
-        InputError: the file is not an .eaf, has no such tier (the message lists the existing ones), the tier's
-            annotations have no times of their own, or its media start at different moments and none is the video.
+        InputError: the file is not an .eaf, has no such tier (the message lists the existing ones), an annotation has
+            no time and none follows, or its media start at different moments and none is the video.
     """
     path = Path(path)
     root = _parsed(path)
@@ -144,7 +148,15 @@ def read_elan(path: Path | str, tier: str | None = None, video: str | None = Non
     origin, warnings = _origin(root, video, path)
     times = _slots(root, origin, path)
     element = _chosen(root, tier, path)
-    intervals = tuple(_interval(a, element, times, path) for a in element.findall("ANNOTATION/*"))
+    spans = _spans(root, times)
+    annotations = element.findall("ANNOTATION/*")
+    intervals = tuple(_interval(a, element, spans, path) for a in annotations)
+    untimed = sum(None in (times.get(_slot(a, 1)), times.get(_slot(a, 2))) for a in annotations)
+    if untimed:
+        warnings.append(
+            f"{untimed} of {len(annotations)} annotations of tier {element.get('TIER_ID', '')!r} in {path.name} have "
+            "no times of their own and got an even share of the time that they divide, as ELAN shows them."
+        )
     end = max((t for t in times.values() if t is not None), default=0)
     return Timeline(
         intervals=intervals,
@@ -242,18 +254,72 @@ def _chosen(root: Element, name: str | None, path: Path) -> Element:
     return tiers[name]
 
 
-def _interval(annotation: Element, tier: Element, times: Mapping[str, int | None], path: Path) -> Interval:
-    name = tier.get("TIER_ID", "")
-    number = annotation.get("ANNOTATION_ID", "?")
-    if annotation.tag != "ALIGNABLE_ANNOTATION":
-        parent = tier.get("PARENT_REF")
-        raise InputError(f"the annotations of tier {name!r} in {path} have no times; name its parent tier, {parent!r}")
-    begin, end = (times.get(annotation.get(f"TIME_SLOT_REF{side}", "")) for side in (1, 2))
-    if begin is None or end is None:
+def _slot(annotation: Element, side: int) -> str:
+    return annotation.get(f"TIME_SLOT_REF{side}", "")
+
+
+def _spans(root: Element, times: Mapping[str, int | None]) -> dict[str, tuple[float, float]]:
+    """Begin and end of each annotation in milliseconds, of all whose times are given or follow from others."""
+    spans: dict[str, tuple[float, float]] = {}
+    parts: dict[str, list[list[str]]] = {}  # of an annotation: those of each tier that divides it, in order
+    for tier in root.findall("TIER"):
+        spans |= _aligned(tier.findall("ANNOTATION/ALIGNABLE_ANNOTATION"), times)
+        siblings: dict[str, list[Element]] = {}
+        for part in tier.findall("ANNOTATION/REF_ANNOTATION"):
+            siblings.setdefault(part.get("ANNOTATION_REF", ""), []).append(part)
+        for parent, children in siblings.items():
+            parts.setdefault(parent, []).append(_ordered(children))
+    waiting = list(spans)
+    while waiting:
+        parent = waiting.pop()
+        for names in parts.pop(parent, ()):
+            spans |= dict(zip(names, _even(*spans[parent], len(names)), strict=True))
+            waiting += names
+    return spans
+
+
+def _ordered(children: list[Element]) -> list[str]:
+    """The identifiers of annotations that divide one parent, each after the one that it names as its predecessor."""
+    own = {child.get("ANNOTATION_ID", "") for child in children}
+    after = {child.get("PREVIOUS_ANNOTATION"): child for child in children}
+    names: list[str] = []
+    for first in (child for child in children if child.get("PREVIOUS_ANNOTATION") not in own):
+        child: Element | None = first
+        while child is not None and len(names) < len(children):
+            names.append(child.get("ANNOTATION_ID", ""))
+            child = after.get(names[-1])
+    return names
+
+
+def _aligned(annotations: list[Element], times: Mapping[str, int | None]) -> dict[str, tuple[float, float]]:
+    """The spans of a tier's annotations; those between slots with times share the stretch evenly."""
+    spans: dict[str, tuple[float, float]] = {}
+    after = {_slot(a, 1): a for a in annotations if times.get(_slot(a, 1)) is None}
+    for first in annotations:
+        begin, chain = times.get(_slot(first, 1)), [first]
+        while times.get(_slot(chain[-1], 2)) is None and _slot(chain[-1], 2) in after and len(chain) < len(annotations):
+            chain.append(after[_slot(chain[-1], 2)])
+        end = times.get(_slot(chain[-1], 2))
+        if begin is not None and end is not None:
+            names = [a.get("ANNOTATION_ID", "") for a in chain]
+            spans |= dict(zip(names, _even(begin, end, len(chain)), strict=True))
+    return spans
+
+
+def _even(begin: float, end: float, count: int) -> list[tuple[float, float]]:
+    """Equal parts of a span."""
+    step = (end - begin) / count
+    return [(begin + k * step, begin + (k + 1) * step) for k in range(count)]
+
+
+def _interval(annotation: Element, tier: Element, spans: Mapping[str, tuple[float, float]], path: Path) -> Interval:
+    name, number = tier.get("TIER_ID", ""), annotation.get("ANNOTATION_ID", "?")
+    if number not in spans:
         raise InputError(f"annotation {number} of tier {name!r} in {path} lacks a time; align it in ELAN")
+    begin, end = spans[number]
     if not begin < end:
         raise InputError(
-            f"annotation {number} of tier {name!r} in {path} lasts from {begin} to {end} ms; correct it in ELAN"
+            f"annotation {number} of tier {name!r} in {path} lasts from {begin:g} to {end:g} ms; correct it in ELAN"
         )
     words = (annotation.findtext("ANNOTATION_VALUE") or "").partition(":")[0].strip()
     return Interval(onset_s=begin / 1000, offset_s=end / 1000, label=words or name)

@@ -46,6 +46,10 @@ DAMPING = 0.7  # whole steps would not end where skin is stretched to more than 
 REST_PX = 1e-3  # motion below this is none
 
 
+class FoldError(InputError):
+    """A motion is so large, or changes so fast from place to place, that it would fold the picture."""
+
+
 @dataclass(frozen=True)
 class Actor:
     """A simulated head in the pose of a real face, seen by a camera that shows the aligned square and around it.
@@ -125,7 +129,7 @@ class AddedMotion:
         """(..., 2) px of the re-enacted picture -> (..., 2) px: where the untouched one shows the same.
 
         Raises:
-            InputError: the field folds the picture.
+            FoldError: the field folds the picture.
         """
         start = np.asarray(points, np.float64)
         source = start - self.at(start)
@@ -134,7 +138,7 @@ class AddedMotion:
             if np.abs(error).max(initial=0.0) < TOLERANCE_PX:
                 return source
             source = source + DAMPING * error
-        raise InputError(f"a motion of {self.largest_px:.3g} px would fold the picture; ask for a smaller one")
+        raise FoldError(f"a motion of {self.largest_px:.3g} px would fold the picture; ask for a smaller one")
 
     @cached_property
     def folds(self) -> bool:

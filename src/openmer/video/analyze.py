@@ -357,8 +357,7 @@ def _flows(run: _Run, path: Path, kept: ExitStack, frames: int = 0) -> FlowCache
 
 
 def _network(run: _Run, engine: Engine | None) -> BatchNetwork | None:
-    clock, frames = run.reader.info.clock, run.reader.expected_frames
-    return None if engine is None else BatchNetwork(engine, clock.real_fps, frames)
+    return None if engine is None else BatchNetwork(engine, run.reader.expected_frames)
 
 
 def _measure_one(run: _Run, engine: Engine | None, folder: Path, kept: ExitStack) -> list[Person]:

@@ -27,7 +27,7 @@ from openmer.video.regions import REGION_NAMES, FrameMotion, MotionMeter
 from openmer.video.result import judged
 from openmer.video.settings import SpottingSettings, StreamSettings
 from openmer.video.spotting import region_motion, spot
-from openmer.video.windows import TOO_SHORT, IncrementalNetwork
+from openmer.video.windows import IncrementalNetwork
 
 MEMORY_S = 8.0  # of signals and windows that are kept
 LOOK_EVERY_S = 0.25  # how often the spotter looks
@@ -120,7 +120,7 @@ class LiveAnalysis:
     @property
     def recognition(self) -> Recognition | None:
         """Everything that the network said, if there is one."""
-        return None if self._network is None else self._network.result.build(TOO_SHORT)
+        return None if self._network is None else self._network.result.build()
 
     def _judged(self, intervals: Sequence[Interval]) -> tuple[Interval, ...]:
         return judged(intervals, None if self._network is None else self._network.result, self.threshold)

@@ -19,6 +19,8 @@ from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Window
 from openmer.video.regions import REGION_NAMES
 from openmer.video.settings import MeasureSettings
 
+TOO_SHORT = "no face was followed for as long as a window lasts"
+
 
 @dataclass(frozen=True)
 class Recognition:
@@ -32,7 +34,7 @@ class Recognition:
         pairs: (n, 2) frame numbers from and to.
         pair_times_s: (n, 2) seconds.
         motion: (n, R, 2) px of the crop: its flow averaged over each region, minus the head's motion.
-        silent: why the network gave no opinion, if it gave none.
+        silent: why the network gave no opinion, in the whole of the video or in parts of it.
     """
 
     engine: Engine
@@ -99,8 +101,8 @@ class RecognitionBuilder:
         self.landmarks.clear()
         self.motion.clear()
 
-    def build(self, silent: str) -> Recognition:
-        """Everything, in order; `silent` says why the network gave no opinion, for when it gave none."""
+    def build(self, silent: str | None = None) -> Recognition:
+        """Everything, in order; `silent` says why the network gave no opinion where it gave none."""
         frames, pairs = sorted(self.landmarks), sorted(self.motion)
         regions = len(REGION_NAMES)
         points = np.array([self.landmarks[k] for k in frames], np.float32)
@@ -112,7 +114,7 @@ class RecognitionBuilder:
             pairs=np.array(pairs, np.int64).reshape(-1, 2),
             pair_times_s=np.array([self.motion[k][:2] for k in pairs], np.float64).reshape(-1, 2),
             motion=np.array([self.motion[k][2] for k in pairs], np.float32).reshape(-1, regions, 2),
-            silent=None if self.windows else silent,
+            silent=silent or (None if self.windows else TOO_SHORT),
         )
 
 

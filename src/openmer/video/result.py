@@ -132,7 +132,8 @@ def warnings_of(measured: Measurements, recognition: Recognition | None, source:
             "and can be wrong."
         )
     if recognition is not None and recognition.silent is not None:
-        warnings.append(f"The network gives no opinion: {recognition.silent}.")
+        where = " in parts of the video" if recognition.windows else ""
+        warnings.append(f"The network gives no opinion{where}: {recognition.silent}.")
     if source.dropped:
         share = source.dropped / (source.dropped + total)
         warnings.append(

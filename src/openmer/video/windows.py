@@ -20,6 +20,7 @@ from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.transforms import MIN_SPREAD, evaluation_input, normalized
 from openmer.face.align import Alignment, SteadyAlignment, align_clip
+from openmer.media.clock import MIN_GAP_S, stretches
 from openmer.models.engine import Answer, Engine, by_name
 from openmer.models.incremental import Incremental
 from openmer.models.mol import MOLOutput
@@ -33,7 +34,8 @@ SPACING_S = 0.085  # between a window's frames: 0.6 s from the first to the eigh
 MAX_WINDOW_S = 0.9  # as in training; at lower frame rates the network gives no opinion
 HOP = 2  # frames of a window between the starts of neighboring windows
 BATCH = 4
-TOO_SHORT = "no face was followed for as long as a window lasts"
+LOOK = 16  # steps by which a stretch is measured
+RATE_CHANGE = 1.4  # of the usual step: another stretch begins
 
 
 @dataclass(frozen=True)
@@ -172,28 +174,24 @@ def window_input(window: Sequence[BufferedFrame]) -> tuple[Array, Alignment]:
 class BatchNetwork:
     """Collects windows from a file's frames, and runs the network on them in a thread alongside the reading.
 
-    Holds only the frames of the current window and of the windows that wait.
+    The steps between a window's frames follow from those of the frames themselves, measured anew after each gap and
+    where the rate changes; what a file says of its rate is not asked. Holds only the frames of the current window, of
+    the windows that wait, and of the first `LOOK` steps of a stretch.
 
     Args:
         engine: the network.
-        fps: frames per second, or None if unknown: then 30.
         frames: how many will come, or None; a video shorter than a window is covered by one of the video's length.
     """
 
-    def __init__(self, engine: Engine, fps: float | None, frames: int | None = None) -> None:
+    def __init__(self, engine: Engine, frames: int | None = None) -> None:
         self._engine = engine
-        length = engine.frames
-        rate = fps or 30.0
-        apart = max(1, round(SPACING_S * rate))
-        if frames is not None:
-            apart = max(1, min(apart, (frames - 1) // (length - 1)))
-        self._silent = (
-            f"at {rate:.3g} frames a second, {length} frames last {(length - 1) / rate:.2g} s, longer than in its "
-            f"training ({MAX_WINDOW_S} s)"
-            if (length - 1) * (apart / rate) > MAX_WINDOW_S
-            else None
-        )
-        self._buffer = FrameBuffer(length, apart / rate, 0.5 / rate)
+        self._frames = frames
+        self._unmeasured: list[LocatedFrame] = []  # the first frames of a stretch, until its steps are known
+        self._steps_s: deque[float] = deque(maxlen=LOOK)
+        self._last_s: float | None = None
+        self._buffer: FrameBuffer | None = None  # none before a stretch is measured, and where frames are too few
+        self._step_s: float | None = None
+        self._silent: str | None = None
         self._since = 0  # frames added since the first window of the run
         self._waiting: list[tuple[BufferedFrame, ...]] = []
         self._pool = ThreadPoolExecutor(1)
@@ -202,7 +200,60 @@ class BatchNetwork:
 
     def update(self, frame: LocatedFrame) -> None:
         """Take the next frame."""
-        if self._silent is not None or not self._buffer.add(frame):
+        if self._last_s is not None:
+            self._steps_s.append(frame.real_s - self._last_s)
+        self._last_s = frame.real_s
+        if self._step_s is not None:
+            if not self._ends_here():
+                self._add(frame)
+                return
+            self._step_s = None
+        self._unmeasured.append(frame)
+        if len(self._unmeasured) > LOOK:
+            self._begin(ended=False)
+
+    def _ends_here(self) -> bool:
+        """Whether frames are missing before the last one, or their rate is no longer that of the stretch."""
+        assert self._step_s is not None  # noqa: S101  (asked only of a measured stretch)
+        ratio = float(np.mean(self._steps_s)) / self._step_s
+        gap = self._steps_s[-1] > max(MIN_GAP_S, 3 * self._step_s)
+        return gap or (len(self._steps_s) == LOOK and not 1 / RATE_CHANGE < ratio < RATE_CHANGE)
+
+    def _begin(self, *, ended: bool) -> None:
+        """Measure the waiting frames' steps, and take those of them that belong to stretches whose steps are known."""
+        frames, self._unmeasured = self._unmeasured, []
+        parts = stretches(np.array([frame.real_s for frame in frames]))
+        for number, part in enumerate(parts):
+            here, last = frames[part], number == len(parts) - 1
+            if last and not ended and number:  # this one has only begun
+                self._unmeasured, self._step_s = list(here), None
+                return
+            self._measure(here, whole=ended or not last)
+            for frame in here:
+                self._add(frame)
+        self._steps_s.clear()
+
+    def _measure(self, frames: Sequence[LocatedFrame], *, whole: bool) -> None:
+        """Set the spacing of the windows by the first frames of a stretch, or by the whole of a short one."""
+        length, step_s = self._engine.frames, _usual_step(np.array([frame.real_s for frame in frames]))
+        self._buffer, self._step_s = None, step_s
+        if step_s is None:
+            return
+        apart = max(1, round(SPACING_S / step_s))
+        known = len(frames) if whole else self._frames
+        if known is not None:
+            apart = max(1, min(apart, (known - 1) // (length - 1)))
+        if (length - 1) * apart * step_s > MAX_WINDOW_S:
+            self._silent = (
+                f"at {1 / step_s:.3g} frames a second, {length} frames last {(length - 1) * step_s:.2g} s, longer than "
+                f"in its training ({MAX_WINDOW_S} s)"
+            )
+            return
+        self._buffer = FrameBuffer(length, apart * step_s, 0.5 * step_s)
+
+    def _add(self, frame: LocatedFrame) -> None:
+        """A frame whose stretch is measured."""
+        if self._buffer is None or not self._buffer.add(frame):
             return
         frames = self._buffer.frames
         self._since = 0 if len(frames) < self._engine.frames else self._since + 1
@@ -214,11 +265,12 @@ class BatchNetwork:
 
     def finish(self) -> Recognition:
         """Run the network on the waiting windows, and return everything that it gave."""
+        self._begin(ended=True)
         self._submit()
         while self._running:
             self._running.popleft().result()
         self._pool.shutdown()
-        return self._result.build(self._silent or TOO_SHORT)
+        return self._result.build(self._silent)
 
     def close(self) -> None:
         """Stop, without running what has not yet begun."""
@@ -260,6 +312,15 @@ class PairOutput:
     flow: Array | None
     landmarks: Array | None
     window: Window | None
+
+
+def _usual_step(times_s: npt.NDArray[np.float64]) -> float | None:
+    """The mean of the steps within half of their median; None without any."""
+    steps = np.diff(times_s)
+    if not len(steps):
+        return None
+    middle = np.median(steps)
+    return float(steps[np.abs(steps - middle) <= middle / 2].mean())
 
 
 class IncrementalNetwork:
