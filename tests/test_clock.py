@@ -41,6 +41,7 @@ def write(
     form: str | None = None,
     late_s: float = 0.0,
     sound: bool = False,
+    sound_late_s: float = 0.0,
     change: Change | None = None,
     tags: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
@@ -56,7 +57,8 @@ def write(
         if audio is not None:
             for k in range(round(count / rate * 48000 / 1024) + 40):
                 silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-                silence.rate, silence.pts, silence.time_base = 48000, 1024 * k, Fraction(1, 48000)
+                silence.rate, silence.time_base = 48000, Fraction(1, 48000)
+                silence.pts = 1024 * k + round(48000 * sound_late_s)
                 container.mux(audio.encode(silence))
             container.mux(audio.encode(None))
         packets = []
@@ -97,6 +99,23 @@ def test_a_picture_stream_that_starts_late_is_on_the_files_clock(tmp_path: Path,
     assert [f.index for f in frames] == list(range(20)), "numbers still count pictures"
     part = list(VideoReader(path, start_s=1.0, end_s=1.1))
     assert part[0].time_s >= 1.0 and {shown(f) for f in part} <= {8, 9, 10, 11, 12}
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.mov"])
+@pytest.mark.parametrize("sound", [False, True])
+def test_an_mp4_counts_from_0_even_if_everything_in_it_is_late(tmp_path: Path, name: str, sound: bool) -> None:
+    """Pictures delayed by an empty edit, sound half as long: mpv 0.35 and Chromium 150 show the first at 0.7 s."""
+    path = write(tmp_path / name, late_s=0.7, sound=sound, sound_late_s=0.35)
+    assert [f.time_s for f in VideoReader(path)] == pytest.approx([0.7 + k / 30 for k in range(20)], abs=0.03)
+
+
+def test_where_players_count_differently_it_is_told(tmp_path: Path) -> None:
+    """A Matroska file whose first stamp is 0.7 s: mpv 0.35 shows 0 there, Chromium 150 shows 0.7."""
+    reader = VideoReader(write(tmp_path / "late.mkv", late_s=0.7))
+    assert [f.time_s for f in reader] == pytest.approx([k / 30 for k in range(20)], abs=1e-3)
+    (remark,) = reader.problems
+    assert "begins at 0.700 s" in remark and "browser" in remark
+    assert VideoReader(write(tmp_path / "v.mkv")).problems == []
 
 
 def test_a_transport_stream_starts_at_zero_whatever_its_first_stamp(tmp_path: Path) -> None:
@@ -215,6 +234,23 @@ def test_empty_frames_of_an_avi_count_and_take_their_time(tmp_path: Path) -> Non
     slow = VideoReader(path, fps=Fraction(240))
     assert [f.time_s for f in slow] == pytest.approx([f.index / 30 for f in frames]), "the file's own clock stays"
     assert [f.real_s for f in slow] == pytest.approx([f.index / 240 for f in frames])
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mjpeg", "libx264"])
+def test_empty_frames_elsewhere_count_in_their_own_place(tmp_path: Path, codec: str) -> None:
+    """A decoder of several threads gives pictures many packets later than it gets them."""
+
+    def emptied(k: int, packet: "av.Packet") -> "av.Packet":
+        if k not in (3, 4, 11):
+            return packet
+        empty = av.Packet(0)
+        empty.pts, empty.dts, empty.time_base, empty.stream = packet.pts, packet.dts, packet.time_base, packet.stream
+        return empty
+
+    options = {"g": "1"} | ({"crf": "1", "bf": "0"} if codec == "libx264" else {})
+    frames = list(VideoReader(write(tmp_path / "v.nut", codec=codec, options=options, change=emptied)))
+    assert [f.index for f in frames] == [shown(f) for f in frames] == [k for k in range(20) if k not in (3, 4, 11)]
+    assert [f.time_s for f in frames] == pytest.approx([f.index / 30 for f in frames], abs=6e-4)
 
 
 def test_reordered_frames_of_an_avi_are_all_read(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,9 @@ def stamps_of(container: "av.container.InputContainer", stream: "av.VideoStream"
     }
     own = starts.pop(stream.index, Fraction(0))
     origin = min(own, *starts.values()) if starts else own
-    if origin < 0 <= own:  # sound that only fills the decoder is not played
-        origin = Fraction(0)
+    if origin < 0 <= own or "mp4" in container.format.name.split(","):
+        # Sound that only fills the decoder is not played. MP4 and MOV have a clock of their own, which starts at 0.
+        origin = min(own, Fraction(0))
     times = []
     for packet in islice(container.demux(stream), _MEASURED):
         stamp = packet.pts if packet.dts is None else packet.dts
@@ -184,19 +186,22 @@ def decoded(
 ) -> Iterator[Decoded]:
     """Stamp in seconds or None, number, and picture, in order of presentation; damaged packets are noted and skipped.
 
-    Empty packets and those that could not be decoded count as frames.
+    Empty packets and those that could not be decoded count as frames, in the place that their stamps give them: the
+    decoder gives pictures later than it gets packets.
     """
     number = 0
+    missing: list[int] = []  # stamps of packets without a picture, a heap
     slots: list[int] = []
     reordered = bool(stream.codec_context.has_b_frames)
     packets = container.demux(stream)
     while True:
+        packet = None
         try:
             packet = next(packets, None)
             if packet is None:
                 return
             if packet.size == 0 and packet.dts is not None:  # an empty frame; for the decoder it would be the end
-                number += 1
+                heappush(missing, packet.dts if packet.pts is None else packet.pts)
                 continue
             if stamps.slots and packet.dts is not None:
                 slots.append(packet.dts)
@@ -205,7 +210,11 @@ def decoded(
             return
         except av.error.FFmpegError:
             notes.add(DAMAGED, number)
-            number += 1
+            at = None if packet is None else packet.dts if packet.pts is None else packet.pts
+            if at is None or stamps.joins:  # whose stamps may start anew
+                number += 1
+            else:
+                heappush(missing, at)
             if notes.count(DAMAGED) > 1000:
                 return
             continue
@@ -214,6 +223,9 @@ def decoded(
             base = picture.time_base or stream.time_base
             if stamps.slots and reordered and slots:  # AVI knows no times of presentation
                 stamp = slots.pop(0)
+            while missing and (stamp is None or missing[0] <= stamp):
+                heappop(missing)
+                number += 1
             if stamps.slots and stamp is not None:
                 number = stamp
             yield (None if stamp is None or not base else Fraction(stamp * base)), number, picture

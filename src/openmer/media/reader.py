@@ -25,6 +25,7 @@ from openmer.media.container import (
     Deinterlacer,
     Orientation,
     Pixels,
+    Stamps,
     capture_rate,
     decoded,
     opened,
@@ -224,6 +225,7 @@ class VideoReader:
                     f"{source} has no timestamps ({container.format.name}); give its frame rate with --fps"
                 )
             clock = self._clock(self._stamps.step_s, capture_rate(container, stream))
+            self._remarks += _shifted(self._stamps)
             choice = stream_choice(container, stream)
             self._remarks += [choice] if choice else []
         with opened(source) as container:
@@ -329,6 +331,17 @@ class VideoReader:
                     f"{self.info.width}x{self.info.height}; all must have the same size"
                 )
             yield Frame(number, time_s, image, picture=path.name)
+
+
+def _shifted(stamps: Stamps) -> list[str]:
+    """What is said of a clock that players count differently: of a file's own, which does not begin at 0."""
+    if stamps.joins or stamps.step_s is None or stamps.origin_s <= stamps.step_s / 2:
+        return []
+    first = f"{float(stamps.origin_s):.3f} s"
+    return [
+        f"the clock of the file begins at {first}; times here count from there, as mpv and BORIS show them, and a "
+        f"browser shows {first} more"
+    ]
 
 
 def _scaled(bits: int | None) -> list[str]:
