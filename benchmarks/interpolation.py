@@ -27,7 +27,8 @@ from openmer.clips.interpolation import even_places, interpolated
 from openmer.clips.transforms import evaluation_input
 from openmer.processes import mapped
 from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS
-from openmer.simulator.generate import SimulateSettings, draw_sample, marks
+from openmer.simulator.generate import draw_sample, marks
+from openmer.simulator.settings import SimulateSettings
 
 FRAMES = 8  # of a clip
 RATES = {"25/s": 8, "12.5/s": 16}  # every so many frames of 200 a second; the second for clips of very few frames

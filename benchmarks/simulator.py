@@ -15,8 +15,9 @@ import tyro
 from openmer.clips.flow import optical_flow
 from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import FaceTracker
-from openmer.simulator.generate import SimulateSettings, clip_stream
+from openmer.simulator.generate import clip_stream
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.settings import SimulateSettings
 
 PEAKS = (0.2, 0.5, 1.0, 2.0)
 
@@ -59,7 +60,7 @@ def flow_errors(clips: int, noise: bool) -> dict[str, dict[str, float]]:
 
 
 def _clips(first: int, count: int) -> int:
-    clips = clip_stream(SimulateSettings(), first_subject=first)
+    clips = clip_stream(SimulateSettings(seed=0), first_subject=first)
     for _ in range(count):
         next(clips)
     return count

@@ -28,7 +28,8 @@ from openmer.models.engine import Engine, load_engine
 from openmer.processes import worker_pool
 from openmer.progress import progress
 from openmer.simulator.facial_motion import OTHERS, THREE_CLASS
-from openmer.simulator.generate import SimulateSettings, draw_video, person_name, write_video
+from openmer.simulator.generate import draw_video, person_name, write_video
+from openmer.simulator.settings import SimulateSettings
 from openmer.timeline import Interval, Timeline, read_timeline
 from openmer.version import commit
 from openmer.video.analyze import analyze

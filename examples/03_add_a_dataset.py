@@ -19,7 +19,7 @@ from openmer.datasets.prepare import prepare
 from openmer.datasets.row import Row
 from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import Tree, key_of
-from openmer.simulator.generate import SimulateSettings, draw_sample, marks
+from openmer.simulator import generate, settings
 
 
 class Pocket(Dataset):
@@ -39,11 +39,13 @@ class Pocket(Dataset):
 def fake(root: Path) -> None:
     rows = ["person,clip,feeling,on,top,off", "P1,clip9,surprise,3,5,9"]
     for k in range(2):
-        recording, event, feeling = draw_sample(SimulateSettings(fps=60, emotions=Pocket.emotions), 0, k)
+        recording, event, feeling = generate.draw_sample(
+            settings.SimulateSettings(fps=60, emotions=Pocket.emotions), 0, k
+        )
         (root / f"P1/clip{k}").mkdir(parents=True)
         for n in range(len(recording)):
             cv2.imwrite(str(root / f"P1/clip{k}/{n:03d}.png"), recording.image(n)[:, :, ::-1])
-        rows.append(f"P1,clip{k},{feeling}," + ",".join(map(str, marks(recording, event))))
+        rows.append(f"P1,clip{k},{feeling}," + ",".join(map(str, generate.marks(recording, event))))
     (root / "coding.csv").write_text("\n".join(rows) + "\n")
 
 

@@ -18,7 +18,8 @@ import tyro
 from openmer import load_model
 from openmer.clips.flow import clip_flow, flow_to_color
 from openmer.clips.transforms import center_crop, evaluation_input
-from openmer.simulator.generate import SimulateSettings, clip_stream
+from openmer.simulator.generate import clip_stream
+from openmer.simulator.settings import SimulateSettings
 
 RIM = 8  # clips are 144 px wide; the network reads the middle 128
 

@@ -48,8 +48,6 @@ ANYTHING = {"cli", "__main__"}
 # Functions of more than 8 parameters, and why.
 MANY_PARAMETERS = {
     "clips.build.build_clip": "one value for each field of a clip",
-    "cli.datasets.prepare_simulated": "a verb: its parameters are its options",
-    "cli.datasets.simulate": "a verb: its parameters are its options",
     "cli.videos.serve": "a verb: its parameters are its options",
     "models.weights.save_model": "the fields of a model's card, by name",
     "simulator.camera._exact_flow": "compiled by numba, which takes arrays and numbers",

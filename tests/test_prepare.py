@@ -26,7 +26,8 @@ from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import FaceTracker
 from openmer.facs import parse_action_units
 from openmer.media.reader import VideoReader, as_gray
-from openmer.simulator.generate import SimulateSettings, generate
+from openmer.simulator.generate import generate
+from openmer.simulator.settings import SimulateSettings
 
 DIS = PrepareSettings(flow="dis")
 

@@ -23,7 +23,8 @@ from openmer.clip import Array
 from openmer.clips.flow import flow_to_color
 from openmer.clips.transforms import center_crop, evaluation_input
 from openmer.models.f5c import CCC
-from openmer.simulator.generate import SimulateSettings, clip_stream
+from openmer.simulator.generate import clip_stream
+from openmer.simulator.settings import SimulateSettings
 
 FIRST, SECOND, SHARED, HEAD, INK = "#3b6fb6", "#d9822b", "#7a7a7a", "#3f8f5b", "#222222"
 SCALE = 1.28  # of all text: pages show the drawing at two thirds of its size

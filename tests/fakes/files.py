@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from openpyxl import Workbook
 
-from openmer.simulator.generate import SimulateSettings, draw_sample
+from openmer.simulator.generate import draw_sample
+from openmer.simulator.settings import SimulateSettings
 
 Rows = Sequence[Sequence[Any]]
 

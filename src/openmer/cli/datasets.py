@@ -1,40 +1,34 @@
 """`openmer simulate`, `data check`, `prepare`, `prepare-simulated`: where clips come from."""
 
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from openmer.clip import NONE
-from openmer.datasets.settings import CheckSettings, PrepareSettings, ReadSettings
+from openmer.cli.options import options_of
+from openmer.datasets.settings import CheckSettings, PrepareSettings, ReadSettings, SimulatedClips
 from openmer.errors import InputError
 from openmer.progress import progress
+from openmer.simulator.settings import LONG, SimulateSettings, dataset_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from openmer.clip import Sample
     from openmer.datasets.base import Finding
     from openmer.datasets.prepare import Problem
 
+FIXED = ("frames", "fps", "emotions", "shortest_s", "longest_s", "windows", "compressed")  # of training clips
+
 
 def simulate(
     out: Path,
-    subjects: int | None = None,
-    samples: int | None = None,
-    fps: float | None = None,
-    seed: int = 10,
-    size: int | None = None,
-    emotions: tuple[str, ...] = (),
-    flow: bool = True,
+    settings: Annotated[dict[str, Any], options_of({"": SimulateSettings(), "--long": LONG})] = {},  # noqa: B006
     long: bool = False,
-    minutes: float | None = None,
-    head: Literal["calm", "lively", "mixed"] = "calm",
-    like: Literal["mixture", "casme2", "samm", "smic", "casme3", "dfme"] = "mixture",
-    shares: Literal["balanced", "natural", "dataset"] = "balanced",
     processes: int = 0,
     overwrite: bool = False,
 ) -> None:
@@ -51,59 +45,30 @@ def simulate(
 
     Args:
         out: The folder to create.
-        subjects: Number of simulated people; 24, or the dataset's with --shares dataset.
-        samples: Recordings per person; 10, or 1 with --long.
-        fps: Frames per second; 200, or 30 with --long.
-        seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
-            seeds 0 and 1.
-        size: Side of the images, px; 144, or 256 with --long.
-        emotions: Which ones to show: happiness, surprise, disgust, anger, fear, sadness, contempt, repression, others,
-            none; by default all but others.
-        flow: Store exact flow (most of the size); long videos have none.
+        settings: What is made.
         long: Videos several minutes long with micro- and macro-expressions, blinks and speech, for spotting.
-        minutes: Length of each long video; 2.
-        head: For short recordings: calm sits in front of a camera, lively turns and moves, mixed is either.
-        like: Whose action units, sides and timing the expressions have, as counted in the datasets' annotations.
-        shares: For short recordings: emotions in turn, or as often as the dataset has them, or exactly as many
-            people and recordings of each emotion as it has.
         processes: Worker processes; 0 means one per core.
         overwrite: Replace an existing dataset in OUT.
     """
     import os
 
-    from openmer.simulator.generate import SimulateSettings, dataset_settings, generate
+    from openmer.simulator.generate import generate
 
-    if long and shares != "balanced":
-        raise InputError("--shares is for short recordings; in long videos, every emotion is as frequent as the others")
-    if shares == "dataset" and (subjects is not None or samples is not None or emotions):
-        raise InputError(
-            "--shares dataset has as many people, and recordings of each emotion, as the dataset: leave out "
-            "--subjects, --samples and --emotions, or choose --shares natural"
-        )
-    if long and head != "calm":
-        raise InputError("--head is for short recordings; in long videos, heads sway calmly")
-    if minutes is not None and not long:
+    if "minutes" in settings and not long:
         raise InputError("--minutes is the length of long videos: add --long")
-    if long and emotions and set(emotions) <= {NONE}:
-        raise InputError("a long video shows expressions; name one in --emotions, or leave out --emotions")
-    whole = dataset_settings(like) if shares == "dataset" else SimulateSettings(samples=1 if long else 10)
-    settings = SimulateSettings(
-        subjects=whole.subjects if subjects is None else subjects,
-        samples=whole.samples if samples is None else samples,
-        fps=(30.0 if long else 200.0) if fps is None else fps,
-        seed=seed,
-        size=(256 if long else 144) if size is None else size,
-        flow=flow,
-        minutes=(2.0 if minutes is None else minutes) if long else None,
-        head=head,
-        emotions=emotions or SimulateSettings.emotions,
-        like=like,
-        shares=shares,
-    )
+    base = LONG if long else SimulateSettings()
+    if settings.get("shares") == "dataset" and not long:
+        if settings.keys() & {"subjects", "samples", "emotions"}:
+            raise InputError(
+                "--shares dataset has as many people, and recordings of each emotion, as the dataset: leave out "
+                "--subjects, --samples and --emotions, or choose --shares natural"
+            )
+        base = dataset_settings(settings.get("like", base.like))
+    chosen = replace(base, **settings)
     console = Console(stderr=True)
-    with progress(console, "Simulating", len(settings.numbers), "recordings/s") as step:
-        count = generate(out, settings, overwrite=overwrite, processes=processes or os.cpu_count() or 1, on_sample=step)
-    console.print(f"{count} recordings of {settings.subjects} people in [bold]{escape(str(out))}[/]")
+    with progress(console, "Simulating", len(chosen.numbers), "recordings/s") as step:
+        count = generate(out, chosen, overwrite=overwrite, processes=processes or os.cpu_count() or 1, on_sample=step)
+    console.print(f"{count} recordings of {chosen.subjects} people in [bold]{escape(str(out))}[/]")
 
 
 def data(
@@ -298,16 +263,27 @@ def _left_out(problems: "tuple[Problem, ...]", console: Console) -> None:
         console.print(f"[yellow]left out[/] {escape(where)}: {escape(problem.reason)}", highlight=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reenacted:
+    """Clips of real faces instead of simulated ones.
+
+    Attributes:
+        reenact: Videos or photographs, one person each, whose faces show the expressions.
+        size_px: With --reenact, the smallest and the largest motion, px of the 128 crop; by default as simulated.
+    """
+
+    reenact: tuple[Path, ...] = ()
+    size_px: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size_px is not None and not self.reenact:
+            raise InputError("--size-px is for --reenact; the sizes of simulated expressions are drawn")
+
+
 def prepare_simulated(
     out: Path,
-    subjects: int | None = None,
-    samples: int | None = None,
-    seed: int = 10,
-    head: Literal["calm", "lively", "mixed"] = "calm",
-    like: Literal["mixture", "casme2", "samm", "smic", "casme3", "dfme"] = "mixture",
-    shares: Literal["balanced", "natural"] = "balanced",
-    reenact: tuple[Path, ...] = (),
-    size_px: tuple[float, float] | None = None,
+    settings: Annotated[dict[str, Any], options_of({"": SimulatedClips()}, *FIXED)] = {},  # noqa: B006
+    real: Annotated[Reenacted, tyro.conf.arg(name="")] = Reenacted(),
     processes: int = 0,
 ) -> None:
     """Fill a store with clips straight from the simulator, without detection: the training data of the shipped weights.
@@ -323,58 +299,36 @@ def prepare_simulated(
 
     Args:
         out: The store to fill; an interrupted run continues.
-        subjects: Number of simulated people; 800.
-        samples: Recordings per person; four show each class once. 4, or 100 of each video with --reenact.
-        seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
-            seeds 0 and 1.
-        head: Calm sits in front of a camera, lively turns and moves, mixed is either.
-        like: Whose action units, sides and timing the expressions have, as counted in the datasets' annotations.
-        shares: The four classes equally often, or emotions as often as the dataset has them and none for a quarter.
-        reenact: Videos or photographs, one person each, whose faces show the expressions.
-        size_px: With --reenact, the smallest and the largest motion, px of the 128 crop; by default as simulated.
+        settings: How clips are simulated.
+        real: Clips of real faces instead.
         processes: Worker processes; 0 means one per core.
     """
     import os
 
-    from openmer.datasets.simulated import SimulatedClips
     from openmer.datasets.simulated import prepare_simulated as run
 
     workers = processes or os.cpu_count() or 1
     console = Console(stderr=True)
-    if reenact:
-        if subjects is not None:
-            raise InputError("--subjects is the number of simulated people; with --reenact, the videos are the people")
-        _reenact(out, reenact, 100 if samples is None else samples, seed, size_px, workers, console)
+    if real.reenact:
+        _reenact(out, real, settings, workers, console)
         return
-    if size_px is not None:
-        raise InputError("--size-px is for --reenact; the sizes of simulated expressions are drawn")
-    settings = SimulatedClips(
-        subjects=800 if subjects is None else subjects,
-        samples=4 if samples is None else samples,
-        seed=seed,
-        head=head,
-        like=like,
-        shares=shares,
-    )
-    with progress(console, "Simulating", settings.subjects, "people/s") as step:
-        store = run(out, settings, processes=workers, on_subject=step)
-    console.print(f"{len(store)} clips of {settings.subjects} people in [bold]{escape(str(out))}[/]")
+    chosen = SimulatedClips(**settings)
+    with progress(console, "Simulating", chosen.subjects, "people/s") as step:
+        store = run(out, chosen, processes=workers, on_subject=step)
+    console.print(f"{len(store)} clips of {chosen.subjects} people in [bold]{escape(str(out))}[/]")
 
 
-def _reenact(
-    out: Path,
-    sources: tuple[Path, ...],
-    samples: int,
-    seed: int,
-    size_px: tuple[float, float] | None,
-    workers: int,
-    console: Console,
-) -> None:
+def _reenact(out: Path, real: Reenacted, given: "Mapping[str, Any]", workers: int, console: Console) -> None:
     from openmer.datasets.reenacted import ReenactedClips, prepare_reenacted
 
-    settings = ReenactedClips(samples=samples, seed=seed, size_px=size_px)
-    with progress(console, "Re-enacting", len(sources), "videos/s") as step:
-        store, left_out = prepare_reenacted(out, sources, settings, processes=workers, on_source=step)
+    if "subjects" in given:
+        raise InputError("--subjects is the number of simulated people; with --reenact, the videos are the people")
+    simulated = [f"--{name}" for name in given if name not in ("samples", "seed")]
+    if simulated:
+        raise InputError(f"{' and '.join(simulated)} {'is' if len(simulated) == 1 else 'are'} not for --reenact")
+    settings = ReenactedClips(**{"seed": SimulatedClips.seed, **given}, size_px=real.size_px)
+    with progress(console, "Re-enacting", len(real.reenact), "videos/s") as step:
+        store, left_out = prepare_reenacted(out, real.reenact, settings, processes=workers, on_source=step)
     for left in left_out:
         console.print(f"[yellow]left out[/] {escape(left.source.name)}: {escape(left.reason)}", highlight=False)
     people = len({entry.person for entry in store})

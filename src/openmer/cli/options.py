@@ -17,10 +17,11 @@ def joined(docstring: str) -> str:
 def options_of(bases: Mapping[str, Any], *without: str) -> Any:
     """The fields of a settings class as options that are left out of the result unless they are given.
 
-    So the same options can change one or another of several bases, here called recipes.
+    So the same options can change one or another of several instances of the class.
 
     Args:
-        bases: recipe -> instance of the class; the help says the default of each, the first recipe's first.
+        bases: the option that chooses an instance -> the instance; the first one needs no option. The help says the
+            default of each.
         without: fields that are no options.
 
     Returns:
@@ -31,8 +32,8 @@ def options_of(bases: Mapping[str, Any], *without: str) -> Any:
     hints = get_type_hints(kind)
 
     def default(name: str) -> str:
-        values = {recipe: getattr(base, name) for recipe, base in bases.items()}
-        apart = [f"{_plain(values[r])} with --recipe {r}" for r in others if values[r] != values[first]]
+        values = {option: getattr(base, name) for option, base in bases.items()}
+        apart = [f"{_plain(values[o])} with {o}" for o in others if values[o] != values[first]]
         return f"(default: {', or '.join([_plain(values[first]), *apart])})"
 
     options = {

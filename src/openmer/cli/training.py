@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openmer.training.data import ClipData
     from openmer.training.settings import Kind
 
+BASES = {f"--recipe {name}": base for name, base in RECIPES.items()}
 OTHERWISE_GIVEN = ("switches", "losses", "transforms")  # by the short forms
 
 
@@ -94,7 +95,7 @@ def train(
     classes: tuple[str, ...] = (),
     devices: int = 1,
     short: Annotated[ShortForms, tyro.conf.arg(name="")] = ShortForms(),
-    settings: Annotated[dict[str, Any], options_of(RECIPES, *OTHERWISE_GIVEN, "validate_every")] = {},  # noqa: B006
+    settings: Annotated[dict[str, Any], options_of(BASES, *OTHERWISE_GIVEN, "validate_every")] = {},  # noqa: B006
 ) -> None:
     """Train a network on a store of clips. To continue an interrupted run, repeat the same command.
 
@@ -140,7 +141,7 @@ def loso(
     how: Annotated[dict[str, Any], options_of({"openmer": LosoSettings(training=TrainSettings())}, "training")] = {},  # noqa: B006
     on: Annotated[Workers, tyro.conf.arg(name="")] = Workers(),
     short: Annotated[ShortForms, tyro.conf.arg(name="")] = ShortForms(),
-    settings: Annotated[dict[str, Any], options_of(RECIPES, *OTHERWISE_GIVEN, "seed")] = {},  # noqa: B006
+    settings: Annotated[dict[str, Any], options_of(BASES, *OTHERWISE_GIVEN, "seed")] = {},  # noqa: B006
 ) -> None:
     """Evaluate a network honestly: every subject is held out once, and no training ever sees who is held out.
 

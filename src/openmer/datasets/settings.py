@@ -2,12 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
 from openmer.choices import AlignMode, FaceModelName, FlowDevice, FlowMethod, Interpolation, Sampling
+from openmer.clip import NONE
 from openmer.errors import InputError
+from openmer.simulator.settings import Head, SimulateSettings
+from openmer.simulator.shown_units import NEGATIVE, Like
+
+# Four classes in turn, so that all have the same number of recordings.
+BALANCED = tuple(e for negative in NEGATIVE for e in (negative, "happiness", "surprise", NONE))
+Windows = Literal["any", "mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +86,62 @@ class PrepareSettings:
         if self.device == "cuda":
             raise InputError("--device cuda: no usable GPU was found; leave it out to run on the CPU")
         return "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedClips:
+    """How clips are simulated.
+
+    Attributes:
+        subjects: Number of simulated people.
+        samples: Recordings per person, one clip of each; four show each class once.
+        seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
+            seeds 0 and 1.
+        frames: Frames of a clip.
+        fps: Frames per second of the recordings from which the frames are taken.
+        emotions: Taken in turn, shifted by one from person to person.
+        shortest_s: Shortest time between the first and the last frame, of windows that show more than a rise.
+        longest_s: Longest.
+        head: Calm sits in front of a camera, lively turns and moves, mixed is either.
+        like: Whose action units, sides and timing the expressions have, as counted in the datasets' annotations.
+        shares: The four classes equally often, or emotions as often as the dataset has them and none for a quarter.
+        windows: any puts the expression anywhere in a clip, as when a video is analyzed in windows; mixed also shows
+            only its rise, from onset to apex, or begins at the onset, as annotated datasets are cut.
+        compressed: Share of clips that went through a video codec.
+    """
+
+    subjects: int = 800
+    samples: int = 4
+    seed: int = 10
+    frames: int = 8
+    fps: float = 100.0
+    emotions: tuple[str, ...] = BALANCED
+    shortest_s: float = 0.3
+    longest_s: float = 0.9
+    head: Head = "calm"
+    like: Like = "mixture"
+    shares: Literal["balanced", "natural"] = "balanced"
+    windows: Windows = "mixed"
+    compressed: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.windows not in get_args(Windows):
+            raise InputError(f"windows must be one of {', '.join(get_args(Windows))}, got {self.windows!r}")
+        if not 2 <= self.frames <= 64:
+            raise InputError(f"a clip must have 2 to 64 frames, got {self.frames}")
+        if not 0 < self.shortest_s <= self.longest_s:
+            raise InputError(f"the clip must last from {self.shortest_s} to {self.longest_s} s, which cannot be")
+
+    @property
+    def recordings(self) -> SimulateSettings:
+        """Settings of the recordings that the clips are cut from."""
+        return SimulateSettings(
+            subjects=self.subjects,
+            samples=self.samples,
+            seed=self.seed,
+            fps=self.fps,
+            emotions=self.emotions,
+            head=self.head,
+            like=self.like,
+            shares=self.shares,
+        )

@@ -4,10 +4,9 @@ Nothing is detected or estimated on the way: frames, landmarks and flow are the 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -15,79 +14,16 @@ import numpy.typing as npt
 
 from openmer.clip import NONE, SIMULATED, Clip
 from openmer.clips.store import ClipStore, digest_of
-from openmer.errors import InputError
+from openmer.datasets.settings import BALANCED, SimulatedClips
 from openmer.processes import mapped
 from openmer.simulator.codec import draw_codec, recoded
-from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS, Event
-from openmer.simulator.generate import Shares, SimulateSettings, draw_sample, person_name
-from openmer.simulator.recording import Head, Recording
-from openmer.simulator.shown_units import Like
+from openmer.simulator.facial_motion import THREE_CLASS, Event
+from openmer.simulator.generate import draw_sample, person_name
+from openmer.simulator.recording import Recording
 from openmer.simulator.streams import stream
 
-NEGATIVE = tuple(e for e in EMOTIONS if THREE_CLASS[e] == "negative")
 CUT = 0.5  # share of mixed clips that are cut by onset and apex
-# Four classes in turn, so that all have the same number of recordings.
-BALANCED = tuple(e for negative in NEGATIVE for e in (negative, "happiness", "surprise", NONE))
-Windows = Literal["any", "mixed"]
 VERSION = 3  # of how clips are chosen; a store made differently is a different store
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimulatedClips:
-    """What is made.
-
-    Attributes:
-        subjects: people.
-        samples: recordings of each, one clip per recording.
-        seed: everything drawn follows from it; different seeds give different people.
-        frames: of a clip.
-        fps: of the recordings from which the frames are taken.
-        emotions: taken in turn, shifted by one from person to person.
-        shortest_s: shortest time between the first and the last frame, of windows that show more than a rise.
-        longest_s: longest.
-        head: how much heads turn and move, see `draw_recording`.
-        like: the dataset whose units, sides and timing expressions have.
-        shares: `balanced` takes the emotions in turn, `natural` as often as `like` has them, see `SimulateSettings`.
-        windows: `any` puts the expression anywhere in a clip, as when a video is analyzed in windows; `mixed` also
-            shows only its rise, from onset to apex, or begins at the onset, as annotated datasets are cut.
-        compressed: share of clips that went through a video codec.
-    """
-
-    subjects: int = 100
-    samples: int = 4
-    seed: int = 0
-    frames: int = 8
-    fps: float = 100.0
-    emotions: tuple[str, ...] = BALANCED
-    shortest_s: float = 0.3
-    longest_s: float = 0.9
-    head: Head = "calm"
-    like: Like = "mixture"
-    shares: Shares = "balanced"
-    windows: Windows = "mixed"
-    compressed: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.windows not in get_args(Windows):
-            raise InputError(f"windows must be one of {', '.join(get_args(Windows))}, got {self.windows!r}")
-        if not 2 <= self.frames <= 64:
-            raise InputError(f"a clip must have 2 to 64 frames, got {self.frames}")
-        if not 0 < self.shortest_s <= self.longest_s:
-            raise InputError(f"the clip must last from {self.shortest_s} to {self.longest_s} s, which cannot be")
-
-    @property
-    def recordings(self) -> SimulateSettings:
-        """Settings of the recordings that the clips are cut from."""
-        return SimulateSettings(
-            subjects=self.subjects,
-            samples=self.samples,
-            seed=self.seed,
-            fps=self.fps,
-            emotions=self.emotions,
-            head=self.head,
-            like=self.like,
-            shares=self.shares,
-        )
 
 
 def choose_frames(
@@ -194,3 +130,6 @@ def _fill(root: Path, settings: SimulatedClips, subject: int) -> None:
     drawn = [draw_clip(settings, subject, sample) for sample in range(settings.samples)]
     names = [f"{emotion}_{k:03d}" for k, (_, emotion) in enumerate(drawn)]
     ClipStore(root).add(_key(settings, subject), [clip for clip, _ in drawn], dataset=SIMULATED, samples=names)
+
+
+__all__ = ["BALANCED", "SimulatedClips", "choose_frames", "draw_clip", "prepare_simulated"]

@@ -15,6 +15,7 @@ from openmer.clip import Gray
 
 MPEG4_SHARE = 0.25  # older cameras; the others are H.264, as phones and web cameras write
 H264_CRF, MPEG4_QSCALE = (18, 34), (3, 14)
+FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)  # of a video's luma
 
 
 @dataclass(frozen=True)
@@ -62,4 +63,5 @@ def recoded(frames: Gray, codec: Codec) -> Gray:
         decoder.extradata = encoder.extradata
     pictures = [f for packet in packets for f in decoder.decode(packet)] + list(decoder.decode(None))
     pictures.sort(key=lambda f: f.pts or 0)
-    return np.asarray(np.stack([f.to_ndarray(format="gray") for f in pictures]), np.uint8)
+    # FFmpeg's own conversion to gray is not the same every time, by about one clip in ten.
+    return np.asarray(FULL_RANGE[np.stack([f.to_ndarray(format="yuv420p")[:height] for f in pictures])], np.uint8)

@@ -19,7 +19,7 @@ from openmer.clip import Array, Times
 from openmer.errors import InputError
 from openmer.simulator.head import head_model
 from openmer.simulator.shown_units import (
-    NEGATIVE,
+    EMOTIONS,
     OTHERS,
     THREE_CLASS,
     Like,
@@ -31,7 +31,6 @@ from openmer.simulator.shown_units import (
 from openmer.simulator.unit_motion import SIDES, UNIT_MOTIONS, Side, field_weights
 
 ACTION_UNITS = tuple(UNIT_MOTIONS)
-EMOTIONS = ("happiness", "surprise", *NEGATIVE)
 
 MICRO_MEDIAN_PX, MICRO_SPREAD, MICRO_RANGE_PX = 0.9, 0.55, (0.3, 3.0)
 MICRO_S = 0.5  # what lasts longer is a fade

@@ -20,13 +20,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fractions import Fraction
-from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,10 +35,11 @@ from openmer.clip import FLOW_STEP_PX, NONE, Array, Clip
 from openmer.errors import InputError
 from openmer.files import new_directory
 from openmer.processes import mapped
-from openmer.simulator.facial_motion import EMOTIONS, OTHERS, THREE_CLASS, Event
+from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.head import head_model
-from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
-from openmer.simulator.shown_units import EMOTION_COUNTS, PEOPLE, Like, emotion_shares
+from openmer.simulator.recording import Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.simulator.settings import SimulateSettings, dealt
+from openmer.simulator.shown_units import emotion_shares
 from openmer.simulator.streams import stream
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__, commit
@@ -49,8 +49,6 @@ OWN = (MARKER, "samples.csv", "intervals.csv", "frames", "videos", "truth", "con
 SCHEMA = "openmer.simulated/1"
 MAX_FLOW_PX = 127
 NONE_SHARE = 0.25  # of recordings without an expression, where emotions have their natural shares
-
-Shares = Literal["balanced", "natural", "dataset"]
 
 COLUMNS = (
     "subject",
@@ -85,92 +83,13 @@ INTERVAL_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SimulateSettings:
-    """What is made.
-
-    Attributes:
-        subjects: people.
-        samples: recordings of each.
-        fps: frames a second, 25 to 1000.
-        seed: everything drawn follows from it.
-        size: of the pictures, px; they show the aligned square.
-        emotions: used in turn; `none` is a recording without an expression.
-        flow: whether exact flow is stored; if not, it can be recomputed from the seed. Long videos have none.
-        minutes: length of long videos, for spotting; None for short recordings of one expression each.
-        head: how much heads turn and move in short recordings: `calm`, `lively`, or `mixed`.
-        like: the dataset whose units, sides and timing expressions have, or a mixture of all.
-        shares: `balanced` takes the emotions in turn; `natural` draws them as often as `like` has them, and `none` for
-            a quarter; `dataset` has exactly its recordings of each emotion (`dataset_settings`).
-    """
-
-    subjects: int = 24
-    samples: int = 10
-    fps: float = 200.0
-    seed: int = 0
-    size: int = 144
-    emotions: tuple[str, ...] = (*EMOTIONS, NONE)
-    flow: bool = True
-    minutes: float | None = None
-    head: Head = "calm"
-    like: Like = "mixture"
-    shares: Shares = "balanced"
-
-    def __post_init__(self) -> None:
-        if self.subjects < 1 or self.samples < 1:
-            raise InputError(f"there must be subjects and samples, got {self.subjects} and {self.samples}")
-        if not 25 <= self.fps <= 1000:
-            raise InputError(f"fps must lie between 25 and 1000, got {self.fps}")
-        if not 64 <= self.size <= 1024:
-            raise InputError(f"size must lie between 64 and 1024 px, got {self.size}")
-        if self.minutes is not None and not 0.2 <= self.minutes <= 120:
-            raise InputError(f"minutes must lie between 0.2 and 120, got {self.minutes}")
-        if self.minutes is not None and self.size % 2:
-            raise InputError(f"a video's size must be even, got {self.size}")
-        if self.head not in get_args(Head):
-            raise InputError(f"head must be one of {', '.join(get_args(Head))}, got {self.head!r}")
-        for name, value, allowed in (("like", self.like, get_args(Like)), ("shares", self.shares, get_args(Shares))):
-            if value not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        if self.seed < 0:
-            raise InputError(f"the seed must not be negative, got {self.seed}")
-        known = (*EMOTIONS, OTHERS, NONE)
-        unknown = [e for e in self.emotions if e not in known]
-        if unknown or not self.emotions:
-            raise InputError(f"unknown emotion {', '.join(unknown)}; there are {', '.join(known)}")
-        if self.shares != "balanced" and not set(self.emotions) & {*EMOTION_COUNTS[self.like], NONE}:
-            raise InputError(f"{self.like} has none of the emotions {', '.join(self.emotions)}")
-
-    @property
-    def numbers(self) -> list[tuple[int, int]]:
-        """Subject and sample of every recording."""
-        every = [(s, k) for s in range(self.subjects) for k in range(self.samples)]
-        if self.shares != "dataset":
-            return every
-        return [(s, k) for s, k in every if k * self.subjects + s < len(_dealt(self.like, self.seed))]
-
-
-def dataset_settings(like: Like, *, seed: int = 0, fps: float = 200.0) -> SimulateSettings:
-    """A simulated dataset with as many people, and recordings of each emotion, as the one that it is like."""
-    subjects = PEOPLE[like]
-    samples = -(-sum(EMOTION_COUNTS[like].values()) // subjects)
-    return SimulateSettings(subjects=subjects, samples=samples, seed=seed, fps=fps, like=like, shares="dataset")
-
-
-@cache
-def _dealt(like: Like, seed: int) -> tuple[str, ...]:
-    """Every recording's emotion, in random order."""
-    cards = [emotion for emotion, count in EMOTION_COUNTS[like].items() for _ in range(count)]
-    return tuple(str(e) for e in stream("emotion", (seed,)).permutation(cards))
-
-
 def emotion_of(settings: SimulateSettings, subject: int, sample: int) -> str:
     """The emotion of the recording with these numbers."""
     if settings.shares == "balanced":
         return settings.emotions[(subject + sample) % len(settings.emotions)]
     if settings.shares == "dataset":
-        dealt = _dealt(settings.like, settings.seed)
-        return dealt[(sample * settings.subjects + subject) % len(dealt)]
+        cards = dealt(settings.like, settings.seed)
+        return cards[(sample * settings.subjects + subject) % len(cards)]
     shares = {e: share for e, share in emotion_shares(settings.like).items() if e in settings.emotions}
     total = sum(shares.values())
     nothing = NONE_SHARE if NONE in settings.emotions else 0.0

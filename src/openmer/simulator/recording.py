@@ -7,7 +7,6 @@ computed at any time, in any order, and is always the same.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Literal
 
 import cv2
 import numba
@@ -30,10 +29,10 @@ from openmer.simulator.head import Identity, draw_identity, front_skin, head_mod
 from openmer.simulator.head_motion import Gesture, HeadMotion, draw_gesture, draw_head_motion, with_gestures
 from openmer.simulator.other_motion import OTHERS, draw_others, draw_speech
 from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, infrared, shade
+from openmer.simulator.settings import Head
 from openmer.simulator.shown_units import Like
 from openmer.simulator.streams import stream
 
-Head = Literal["calm", "lively", "mixed"]
 SUPERSAMPLING = 2  # 1 is clearly worse, 4 barely better
 FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
 LONG_MARGIN = 1.25  # a long video shows more than the aligned square

@@ -23,6 +23,7 @@ Like = Literal["casme2", "samm", "smic", "casme3", "dfme", "mixture"]
 Units = tuple[int, ...]
 
 NEGATIVE = ("disgust", "anger", "fear", "sadness", "contempt", "repression")
+EMOTIONS = ("happiness", "surprise", *NEGATIVE)
 OTHERS = "others"
 # Class of each emotion. As a class, `others` stands for itself.
 THREE_CLASS: dict[str, str] = {
