@@ -39,13 +39,11 @@ class Pocket(Dataset):
 def fake(root: Path) -> None:
     rows = ["person,clip,feeling,on,top,off", "P1,clip9,surprise,3,5,9"]
     for k in range(2):
-        recording, event, feeling = generate.draw_sample(
-            settings.SimulateSettings(fps=60, emotions=Pocket.emotions), 0, k
-        )
+        film, event, feeling = generate.draw_sample(settings.SimulateSettings(fps=60, emotions=Pocket.emotions), 0, k)
         (root / f"P1/clip{k}").mkdir(parents=True)
-        for n in range(len(recording)):
-            cv2.imwrite(str(root / f"P1/clip{k}/{n:03d}.png"), recording.image(n)[:, :, ::-1])
-        rows.append(f"P1,clip{k},{feeling}," + ",".join(map(str, generate.marks(recording, event))))
+        for n in range(len(film)):
+            cv2.imwrite(str(root / f"P1/clip{k}/{n:03d}.png"), film.image(n)[:, :, ::-1])
+        rows.append(f"P1,clip{k},{feeling}," + ",".join(map(str, generate.marks(film, event))))
     (root / "coding.csv").write_text("\n".join(rows) + "\n")
 
 
