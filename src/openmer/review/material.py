@@ -16,6 +16,7 @@ import pandas as pd
 from openmer.errors import InputError
 from openmer.exchange.export import FRAMES, read_result
 from openmer.media.clock import JOINED
+from openmer.media.identity import source_digest
 from openmer.media.reader import VideoReader, read_rate
 from openmer.media.seek import FrameFinder
 from openmer.timeline import Timeline
@@ -55,7 +56,7 @@ class Material:
         times_s: (n,) their times, seconds of the file.
 
     Raises:
-        InputError: there is no result, or its video is not found; says where it looked.
+        InputError: there is no result, or its video is not found (says where it looked), or another one is there.
     """
 
     def __init__(self, folder: Path, video: Path | None = None) -> None:
@@ -67,6 +68,12 @@ class Material:
         if (np.diff(self.frames) <= 0).any() or (np.diff(self.times_s) <= 0).any():
             raise InputError(f"{self.folder / FRAMES} is damaged: its frames and times must rise")
         self.video = find_video(self.folder, self.timeline, video)
+        known = self.timeline.provenance.get("source_digest")
+        if known is not None and source_digest(self.video) != known:
+            raise InputError(
+                f"{self.video} has the name of the recording that was analysed in {self.folder} but is another one; "
+                "say where that one is with --video"
+            )
         settings = self.timeline.provenance.get("settings") or {}
         fps, stream = settings.get("fps"), settings.get("stream")
         self.reader = VideoReader(self.video, fps=None if fps is None else read_rate(str(fps)), stream=stream)

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal, overload
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
@@ -20,6 +21,7 @@ from openmer.face.people import PeopleTracker
 from openmer.face.registry import face_model
 from openmer.face.track import FaceTracker
 from openmer.files import new_directory
+from openmer.media.identity import source_digest
 from openmer.media.reader import Frame, VideoReader
 from openmer.media.writer import VideoWriter
 from openmer.models.engine import Engine
@@ -238,7 +240,7 @@ class _Subject:
 def _judge(run: "_Run", engine: Engine | None, person: Person, number: int | None) -> _Subject:
     settings, measured, recognition = run.settings, person.measured, person.recognition
     intervals = judged(spot(measured.signals, settings.spotting), recognition, settings.expression_threshold)
-    timeline = build_timeline(intervals, measured, recognition, _notes(run.reader, number), asdict(settings))
+    timeline = build_timeline(intervals, measured, recognition, _notes(run, number), asdict(settings))
     whose = "" if number is None else f" person {number}:"
     for warning in timeline.provenance["warnings"]:
         run.console.print(f"[yellow]warning:[/]{whose} {escape(warning)}", highlight=False)
@@ -258,7 +260,7 @@ def _moments_of(
         refused = []
         for subject, own in zip(subjects, asked, strict=True):
             try:
-                own.append(_asked(moment, subject.timeline))
+                own.append(_asked(moment, subject))
             except InputError as error:
                 refused.append(error)
         if len(refused) == len(subjects):
@@ -288,6 +290,7 @@ class _Run:
         self.reader = VideoReader(
             Path(video), fps=settings.fps, start_s=settings.start_s, end_s=settings.end_s, stream=settings.stream
         )
+        self.digest = source_digest(Path(video))
         self.settings = settings
         self.console = console
         workers = settings.workers or cores()
@@ -306,12 +309,13 @@ class _Run:
         return progress(self.console, what, total, unit, watch=self._watch)
 
 
-def _asked(moment_s: float, timeline: Timeline) -> Interval:
-    """The network's window around a moment, as an interval to show.
+def _asked(moment_s: float, subject: _Subject) -> Interval:
+    """The network's window around a moment, as an interval to show; its apex is the analysed frame nearest to it.
 
     Raises:
         InputError: no window contains it.
     """
+    timeline, signals = subject.timeline, subject.person.measured.signals
     window = timeline.window_at(moment_s)
     if window is None:
         covered = f"{timeline.windows[0].start_s:.2f} to {timeline.windows[-1].end_s:.2f} s" if timeline.windows else ""
@@ -319,14 +323,14 @@ def _asked(moment_s: float, timeline: Timeline) -> Interval:
             f"the network has no window around {moment_s:g} s"
             + (f"; its windows cover {covered}" if covered else "; it gave no opinion on this video")
         )
-    share = (moment_s - window.start_s) / (window.end_s - window.start_s)
+    nearest = int(np.abs(signals.times_s - moment_s).argmin())
     return Interval(
         label=ASKED,
         onset_s=window.start_s,
         apex_s=moment_s,
         offset_s=window.end_s,
         onset_frame=window.start_frame,
-        apex_frame=round(window.start_frame + share * (window.end_frame - window.start_frame)),
+        apex_frame=int(signals.frames[nearest]),
         offset_frame=window.end_frame,
         probabilities=window.probabilities,
     )
@@ -469,7 +473,8 @@ def _draw(run: _Run, subjects: Sequence[_Subject], frames: Iterable[tuple[int, F
             step()
 
 
-def _notes(reader: VideoReader, person: int | None = None) -> SourceNotes:
-    warnings = [f"While reading: {problem}." for problem in reader.problems]
-    name = reader.info.source.name.encode(errors="replace").decode()
-    return SourceNotes(name, warnings, clock=reader.info.clock, person=person)
+def _notes(run: _Run, person: int | None = None) -> SourceNotes:
+    warnings = [f"While reading: {problem}." for problem in run.reader.problems]
+    info = run.reader.info
+    name = info.source.name.encode(errors="replace").decode()
+    return SourceNotes(name, warnings, clock=info.clock, person=person, digest=run.digest)

@@ -48,6 +48,7 @@ class SourceNotes:
         dropped: frames of a camera that came faster than they could be processed; None for a file.
         clock: what the seconds mean.
         person: number of the person, where everybody is analysed and the recognizer tells them apart.
+        digest: by which the source is known again, see `source_digest`; None for a camera.
     """
 
     name: str
@@ -55,6 +56,7 @@ class SourceNotes:
     dropped: int | None = None
     clock: Clock | None = None
     person: int | None = None
+    digest: str | None = None
 
 
 def judged(
@@ -94,6 +96,7 @@ def build_timeline(
         windows=() if recognition is None else recognition.windows,
         provenance={
             "source": source.name,
+            **({} if source.digest is None else {"source_digest": source.digest}),
             **({} if source.person is None else {"person": source.person}),
             "openmer": __version__,
             **(provenance_of(CLASSICAL, None) if engine is None else provenance_of(engine.name, engine.record)),
