@@ -98,7 +98,10 @@ def main(
     found: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     tasks = [(variant, seed) for seed in seeds for variant in variants]
     folders = [out / "runs" / f"{variant.replace(' ', '-')}-{seed}" for variant, seed in tasks]
-    settings = [replace(base, switches=VARIANTS[variant], seed=seed) for variant, seed in tasks]
+    # Without F5C's features in recognition, FCC and CCC would have no part in what is compared.
+    settings = [
+        replace(base, switches={"mer_features": True, **VARIANTS[variant]}, seed=seed) for variant, seed in tasks
+    ]
     with progress(console, "Variants", len(tasks), "variants/s") as step, worker_pool(jobs) as pool:
         done = pool.map(_judged, settings, [stores] * len(tasks), folders, [device] * len(tasks))
         for (variant, _), scores in zip(tasks, done, strict=True):

@@ -1,6 +1,6 @@
 """The same examples in every run of the gate; `pytest --hypothesis-profile=default` looks for new ones.
 
-Tests import the benchmarks as modules.
+Tests import the benchmarks and the tools as modules.
 """
 
 import sys
@@ -10,4 +10,4 @@ from hypothesis import settings
 
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.load_profile("gate")
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+sys.path[:0] = [str(Path(__file__).parent.parent / folder) for folder in ("benchmarks", "tools")]

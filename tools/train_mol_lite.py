@@ -1,4 +1,4 @@
-"""Make the shipped weights: simulate, train, judge on people never seen, pack.
+"""Make the first edition's weights: simulate, train, judge on people never seen, pack.
 
 Run: python tools/train_mol_lite.py --out runs/mol-lite
 
@@ -70,11 +70,19 @@ JUDGED = {
     "held-out": SimulatedClips(subjects=HELD_OUT, seed=77),
     "held-out-lively": SimulatedClips(subjects=HELD_OUT, seed=78, head="lively"),
 }
-JOINT = TrainSettings(lr=1.5e-3, batch=16, steps=1100, precision="bf16-mixed", checkpoint_every=50)
-JOINT_STRONG = TrainSettings(lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=STRONG)
+# The first edition's recognition reads F5C's features beside motion; today's preset does not, and is made by
+# tools/train_motion.py from this one's backbone, flow and landmarks.
+FIRST_EDITION = {"mer_features": True, "centered": False}
+JOINT = TrainSettings(
+    switches=FIRST_EDITION, lr=1.5e-3, batch=16, steps=1100, precision="bf16-mixed", checkpoint_every=50
+)
+JOINT_STRONG = TrainSettings(
+    switches=FIRST_EDITION, lr=1e-3, batch=16, steps=450, checkpoint_every=20, transforms=STRONG
+)
 # The heads are trained on one frozen backbone with the same views of the clips, which are encoded once.
 HEADS_SEE = replace(STRONG, probability=0.4, sway_px=5, noise=2.0)
 FLOW = TrainSettings(
+    switches=FIRST_EDITION,
     lr=1.5e-3,
     batch=16,
     steps=700,
@@ -85,6 +93,7 @@ FLOW = TrainSettings(
     losses=LossSettings(mer=0.0, landmarks=0.0),
 )
 LANDMARKS = TrainSettings(
+    switches=FIRST_EDITION,
     lr=1.5e-3,
     batch=32,
     steps=1500,
@@ -98,7 +107,7 @@ LANDMARKS = TrainSettings(
 # All units that the simulator shows. Learning them along with the classes helps the recognition head (docs/LOG.md).
 SHOWN = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)
 RECOGNITION = TrainSettings(
-    switches={"units": SHOWN},
+    switches={**FIRST_EDITION, "units": SHOWN},
     lr=2e-3,
     weight_decay=1e-2,
     batch=32,
@@ -112,7 +121,7 @@ RECOGNITION = TrainSettings(
 # Those of them that can be read from the recognition head.
 UNITS = (1, 2, 4, 6, 12, 26)
 UNITS_HEAD = TrainSettings(
-    switches={"units": UNITS},
+    switches={**FIRST_EDITION, "units": UNITS},
     lr=5e-3,
     batch=32,
     steps=400,

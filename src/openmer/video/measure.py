@@ -191,10 +191,13 @@ class PeopleMeasuring:
         others: list[Person] = []
         for person in self.known.values():
             rows = [person.rows.get(k, empty) for k, empty in enumerate(self._empty)]
-            whole = Person(
-                measurements_of(rows), None if person.network is None else person.network.finish(), person.flows
-            )
-            (stayed if whole.seen_s > least * (1 - 1e-9) else others).append(whole)
+            whole = Person(measurements_of(rows), None, person.flows)
+            if whole.seen_s <= least * (1 - 1e-9):
+                others.append(whole)
+            elif person.network is None:
+                stayed.append(whole)
+            else:
+                stayed.append(replace(whole, recognition=person.network.finish()))
         if not stayed:
             longest = max(p.seen_s for p in others)
             raise InputError(
