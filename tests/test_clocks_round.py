@@ -12,11 +12,15 @@ import pytest
 from footage import Image, smirk
 from openmer import AnalyzeSettings, Timeline, analyze
 from openmer.datasets.folder import FolderDataset
-from openmer.datasets.prepare import read_frames
+from openmer.datasets.prepare import prepare, read_frames
 from openmer.evaluation.compare import score_against
 from openmer.exchange.elan import read_elan
 from openmer.exchange.export import export
 from openmer.media.reader import VideoReader
+from openmer.review.annotations import read_annotations, review_from
+from openmer.review.document import Set, apply_change, new_review
+from openmer.review.export import export_reviewed
+from openmer.review.samples import write_samples
 from openmer.video.measurements import read_signals
 from openmer.video.spotting import spot
 
@@ -75,6 +79,36 @@ def test_an_annotation_in_the_files_clock_is_found(tmp_path: Path, frames: list[
     assert row.kind == "hit" and row.iou == pytest.approx(1, abs=0.01)
     part = analyze(path, tmp_path / "part", AnalyzeSettings(engine="classical", overlay=False, start_s=onset - 0.5))
     assert part.start_s >= onset - 0.5 and part.labelled("candidate")[0].onset_frame == mark.onset_frame
+
+
+def test_what_a_coder_accepts_in_a_late_file_is_learned_from_the_same_frames(
+    tmp_path: Path, frames: list[Image]
+) -> None:
+    """analyze -> review -> ELAN -> another coder's review -> samples.csv -> prepare: the file's times and frames."""
+    path = late_rotated_variable(tmp_path / "talk.mp4", frames)
+    (mark,) = analyze(path, tmp_path / "talk", PLAIN).labelled("candidate")
+    values = {"verdict": "accepted", "expression": "contempt"}
+    ada = apply_change(new_review(tmp_path / "talk", "ada"), Set(entry="e1", values=values))
+    export_reviewed(tmp_path / "talk", ada, "elan", tmp_path / "ada.eaf", video=path)
+    with av.open(str(path)) as container:
+        shown = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    text = (tmp_path / "ada.eaf").read_text()
+    for number in (mark.onset_frame, mark.apex_frame, mark.offset_frame):
+        assert number is not None and f'TIME_VALUE="{round(1000 * shown[number])}"' in text
+    bob = review_from(tmp_path / "talk", read_annotations(tmp_path / "ada.eaf", "ada", "talk.mp4").rows, "bob")
+    marks = (mark.onset_frame, mark.apex_frame, mark.offset_frame)
+    (entry,) = bob.entries
+    assert (entry.origin, entry.onset_frame, entry.apex_frame, entry.offset_frame) == ("candidate", *marks)
+    write_samples([(tmp_path / "talk", bob)], tmp_path / "samples.csv", "P1")
+    (sample,) = FolderDataset(tmp_path)
+    assert (sample.label, sample.onset, sample.apex, sample.offset) == ("contempt", *marks)
+    read = read_frames(sample)
+    at = int(np.searchsorted(read.numbers, marks[0]))
+    assert read.numbers[at] == marks[0] and read.numbers[-1] == marks[2]
+    errors = [np.abs(read.images[at] - cv2.cvtColor(f, cv2.COLOR_RGB2GRAY).astype(float)).mean() for f in frames]
+    assert errors[marks[0] or 0] < 2, "the very picture, but for the codec"
+    store, problems = prepare([sample], tmp_path / "store")
+    assert not problems and {clip.label for clip in store} == {"contempt"}
 
 
 def test_slow_motion_is_judged_in_real_time_and_marked_in_the_files(tmp_path: Path, frames: list[Image]) -> None:

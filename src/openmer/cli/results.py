@@ -1,5 +1,6 @@
 """`openmer export` and `score`: results for other programs, and against other people's annotation."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,18 +11,42 @@ from rich.markup import escape
 from openmer.errors import InputError
 
 
+@dataclass(frozen=True)
+class Reviewed:
+    """What of a coder's review is exported.
+
+    Attributes:
+        reviewed: Instead of what the analysis found, what a coder accepted or added in openmer review.
+        coder: Whose review, if a result has several.
+        rejected: Also what was rejected, labelled none.
+        subject: For --to samples: the person in all of these videos.
+        subjects: For --to samples: a table with the columns video and subject.
+    """
+
+    reviewed: bool = False
+    coder: str | None = None
+    rejected: bool = False
+    subject: str | None = None
+    subjects: Path | None = None
+
+
+ANALYSED = Reviewed()
+
+
 def export(
-    result: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RESULT")],
+    results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RESULT...")],
     /,
-    to: Literal["elan", "boris", "csv", "parquet", "onnx"],
+    to: Literal["elan", "boris", "csv", "parquet", "samples", "onnx"],
     out: Path,
     video: Path | None = None,
     heads: tuple[Literal["mer", "flow", "landmarks", "units"], ...] = (),
     overwrite: bool = False,
+    review: Annotated[Reviewed, tyro.conf.arg(name="")] = ANALYSED,
 ) -> None:
     """Write a result for another program: ELAN, BORIS, a spreadsheet, or Parquet; or a network as ONNX.
 
-    docs/exchange.md says what each file contains and how to open it.
+    With --reviewed, what a coder made of the result; with --to samples, the reviews of many results as a samples.csv,
+    which openmer prepare reads. docs/exchange.md says what each file contains and how to open it.
 
     For example:
 
@@ -29,16 +54,32 @@ def export(
       openmer export results/talk --to boris --out talk.xlsx
       openmer export results/talk --to csv --out talk.csv
       openmer export results/talk --to parquet --out talk.parquet
+      openmer export results/talk --reviewed --coder ada --to elan --out ada.eaf --video talk.mp4
+      openmer export results/talk results/walk --to samples --out videos/samples.csv --subjects people.csv --rejected
       openmer export mol-lite --to onnx --out mol-lite.onnx --heads mer
 
     Args:
-        result: The folder that `openmer analyze` wrote, or a timeline.json; for ONNX, weights as in --engine.
-        to: Tiers for ELAN, events for BORIS, one row per interval (csv), or the signals of every frame (parquet).
+        results: The folder that `openmer analyze` wrote, or a timeline.json; for samples several; for ONNX, weights as
+            in --engine.
+        to: Tiers for ELAN, events for BORIS, one row per interval (csv), or the signals of every frame (parquet; one
+            row per interval with --reviewed); recordings to learn from (samples).
         out: The file to write; its ending must fit the format.
-        video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by.
+        video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by. For samples:
+            the folder in which the videos are; by default beside the results.
         heads: For ONNX: which of the network's heads; all by default.
         overwrite: Replace an existing file at OUT.
+        review: What of a coder's review is exported.
     """
+    if heads and to != "onnx":
+        raise InputError("--heads is for --to onnx")
+    if to != "samples" and (review.subject or review.subjects):
+        raise InputError("--subject and --subjects are for --to samples")
+    if to == "samples":
+        _export_samples(results, out, video, review, overwrite)
+        return
+    if len(results) != 1:
+        raise InputError(f"give one RESULT, got {len(results)}; only --to samples takes several")
+    (result,) = results
     if to == "onnx":
         if video is not None:
             raise InputError("--video is for --to elan")
@@ -46,14 +87,39 @@ def export(
         from openmer.models.weights import load_model, read_record
 
         export_onnx(load_model(result), read_record(result), out, heads=heads or None, overwrite=overwrite)
-        Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
-        return
-    if heads:
-        raise InputError("--heads is for --to onnx")
-    from openmer.exchange.export import export as run
+    elif review.reviewed:
+        from openmer.review.export import export_reviewed
+        from openmer.review.gather import review_in
 
-    run(result, to, out, video=video, overwrite=overwrite)
+        said = review_in(result, review.coder)
+        export_reviewed(result, said, to, out, video=video, rejected=review.rejected, overwrite=overwrite)
+    else:
+        if review != ANALYSED:
+            raise InputError("--coder and --rejected are for --reviewed")
+        from openmer.exchange.export import export as run
+
+        run(result, to, out, video=video, overwrite=overwrite)
     Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+
+
+def _export_samples(results: tuple[Path, ...], out: Path, video: Path | None, said: Reviewed, overwrite: bool) -> None:
+    """Write the reviews of several results as a dataset."""
+    from openmer.review.gather import review_in
+    from openmer.review.samples import read_subjects, write_samples
+
+    if not results or (said.subject is None) == (said.subjects is None):
+        raise InputError(
+            "give results, and who is in them: --subject NAME for one person in all, or --subjects with a table of the "
+            "columns video and subject; nobody may be on both sides of a split"
+        )
+    subjects = read_subjects(said.subjects) if said.subjects is not None else str(said.subject)
+    reviewed = [(result, review_in(result, said.coder)) for result in results]
+    found = write_samples(reviewed, out, subjects, video=video, rejected=said.rejected, overwrite=overwrite)
+    console = Console(stderr=True)
+    if found.unnamed:
+        console.print(f"[yellow]left out:[/] {found.unnamed} accepted without an expression's name", highlight=False)
+    counts = ", ".join(f"{name} {count}" for name, count in found.labels.items())
+    console.print(f"{escape(counts)}\n[bold]{escape(str(out))}[/]", highlight=False)
 
 
 def score(

@@ -1,6 +1,7 @@
 """`openmer review`, `agree`, `figure`: from candidates to annotations, how well coders agree, and pictures."""
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,25 @@ from openmer.timeline import CANDIDATE
 MAGNIFIED = 4.0
 
 
+@dataclass(frozen=True)
+class Imported:
+    """Annotations from another program.
+
+    Attributes:
+        annotations: Begin the coder's file with these annotations, of an ELAN .eaf, events exported from BORIS, or a
+            table with onset_s and offset_s, and end; openmer review without it opens the page.
+        tier: Tier of the .eaf; of a table, the label that counts.
+        complete: All of the video is annotated there: reject the candidates that no annotation meets.
+    """
+
+    annotations: Annotated[Path | None, tyro.conf.arg(name="import")] = None
+    tier: str | None = None
+    complete: bool = False
+
+
+NOTHING = Imported()
+
+
 def review(
     results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RESULT...")],
     /,
@@ -23,6 +43,7 @@ def review(
     blind: bool = False,
     port: int = 0,
     browser: bool = True,
+    imported: Annotated[Imported, tyro.conf.arg(name="")] = NOTHING,
 ) -> None:
     """Review candidates in the browser: accept, reject, relabel, move, add. Needs the extra `web`.
 
@@ -34,6 +55,7 @@ def review(
       openmer review results/talk
       openmer review results/talk results/interview --video ~/videos
       openmer review results/talk --coder ada --blind
+      openmer review results/talk --coder ada --import talk.eaf --tier micro
 
     Args:
         results: Folders that openmer analyze wrote.
@@ -42,7 +64,11 @@ def review(
         blind: Hide what the machine thinks: labels, scores, curves.
         port: Port to listen on; 0 takes any that is free.
         browser: Open the page in a browser.
+        imported: Annotations from another program.
     """
+    if imported != NOTHING:
+        _import(results, coder, imported)
+        return
     if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
         raise InputError(f"the page needs starlette and uvicorn; {to_install('web', 'starlette uvicorn')}")
     if not results:
@@ -51,6 +77,32 @@ def review(
     from openmer.web.review import review as run
 
     run(results, ReviewSettings(coder, blind, video, port), Console(stderr=True), open_page=browser)
+
+
+def _import(results: tuple[Path, ...], coder: str, imported: Imported) -> None:
+    """Write a coder's file from annotations."""
+    from openmer.exchange.export import read_result
+    from openmer.review.annotations import read_annotations, review_from
+    from openmer.review.document import review_path
+    from openmer.review.saving import write_review
+
+    if imported.annotations is None:
+        raise InputError("--tier and --complete are for --import")
+    if len(results) != 1:
+        raise InputError(f"annotations are imported into one RESULT, got {len(results)}")
+    result = read_result(results[0])
+    path = review_path(result.folder, coder)
+    if path.exists():
+        raise InputError(f"{path} exists, and is left as it is; choose another --coder, or move it away")
+    found = read_annotations(imported.annotations, imported.tier, result.timeline.provenance.get("source"))
+    review = review_from(result.folder, found.rows, coder, complete=imported.complete)
+    write_review(path, review, replaces=None)
+    console = Console(stderr=True)
+    for warning in found.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+    met = sum(e.origin == "candidate" and e.verdict == "accepted" for e in review.entries)
+    console.print(f"{len(found.rows)} annotations, {met} of them at candidates", highlight=False)
+    console.print(f"[bold]{escape(str(path))}[/]", highlight=False)
 
 
 def agree(

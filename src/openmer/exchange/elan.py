@@ -7,7 +7,9 @@ before any of it is processed, so no entity is expanded and nothing outside the 
 
 import mimetypes
 import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +22,7 @@ from openmer.exchange.media import is_of, other_media, plain_name
 from openmer.timeline import MAX_S, Interval, Timeline
 from openmer.version import __version__
 
+AUTHOR = "openmer"
 FORMAT = "3.0"
 SCHEMA_URL = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 MOMENTS = "moments"
@@ -37,17 +40,26 @@ def to_elan(timeline: Timeline, media: str | None = None) -> bytes:
         timeline: timeline of one video.
         media: path of the video relative to the folder of the .eaf file, with forward slashes; None for no media.
     """
-    tiers: dict[str, list[Span]] = {
-        label: [(*milliseconds(i), described(i)) for i in lane] for label, lane in lanes(timeline).items()
-    }
+    tiers = {label: [(*milliseconds(i), described(i)) for i in lane] for label, lane in lanes(timeline).items()}
+    return elan_document(tiers, timeline, media)
+
+
+def elan_document(tiers: Mapping[str, list[Span]], timeline: Timeline, media: str | None = None) -> bytes:
+    """The content of an .eaf file with these tiers, and one for the key moments of the timeline's intervals.
+
+    Args:
+        tiers: name -> spans in order of time that do not overlap.
+        timeline: intervals whose onset, apex and offset are key moments, and the provenance.
+        media: as in `to_elan`.
+    """
     name = MOMENTS
     while name in tiers:
         name += "'"
-    tiers[name] = _moment_spans(timeline)
+    tiers = {**tiers, name: _moment_spans(timeline)}
     root = Element(
         "ANNOTATION_DOCUMENT",
         {
-            "AUTHOR": f"openmer {__version__}",
+            "AUTHOR": f"{AUTHOR} {__version__}",
             "DATE": datetime.now(UTC).isoformat(timespec="seconds"),
             "FORMAT": FORMAT,
             "VERSION": FORMAT,
@@ -121,6 +133,27 @@ def _add_tiers(root: Element, tiers: Mapping[str, list[Span]], *, moments_tier: 
             SubElement(annotation, "ANNOTATION_VALUE").text = printable(words)
 
 
+@dataclass(frozen=True)
+class Tier:
+    """One tier of an .eaf file.
+
+    Attributes:
+        name: as it is called in the file.
+        intervals: its annotations; labels as in `read_elan`, no apex.
+        words: what each annotation says, whole.
+        apexes: (seconds, words) of the annotations of the tier of moments that speak of an apex.
+        end_s: where the last annotation of the file ends.
+        warnings: whole sentences.
+    """
+
+    name: str
+    intervals: tuple[Interval, ...]
+    words: tuple[str, ...]
+    apexes: tuple[tuple[float, str], ...]
+    end_s: float
+    warnings: tuple[str, ...] = ()
+
+
 def read_elan(path: Path | str, tier: str | None = None, video: str | None = None) -> Timeline:
     """Read one tier of an .eaf file.
 
@@ -141,6 +174,25 @@ def read_elan(path: Path | str, tier: str | None = None, video: str | None = Non
         InputError: the file is not an .eaf, has no such tier (the message lists the existing ones), an annotation has
             no time and none follows, or its media start at different moments and none is the video.
     """
+    read = read_tier(path, tier, video)
+    told: dict[str, Any] = {"source": Path(path).name, "tier": read.name}
+    return Timeline(
+        intervals=read.intervals,
+        start_s=0.0,
+        end_s=read.end_s,
+        provenance=told | ({"warnings": list(read.warnings)} if read.warnings else {}),
+    )
+
+
+def read_tier(path: Path | str, tier: str | None = None, video: str | None = None, *, whole: bool = False) -> Tier:
+    """Read one tier of an .eaf file with all that its annotations say; other arguments and errors as in `read_elan`.
+
+    Args:
+        path: path of the file.
+        tier: name of the tier.
+        video: name of the file that was analysed.
+        whole: of a file that OpenMER wrote, also read NAME 2, NAME 3 and so on, on which is what overlaps.
+    """
     path = Path(path)
     root = _parsed(path)
     if root.tag != "ANNOTATION_DOCUMENT":
@@ -148,23 +200,42 @@ def read_elan(path: Path | str, tier: str | None = None, video: str | None = Non
     origin, warnings = _origin(root, video, path)
     times = _slots(root, origin, path)
     element = _chosen(root, tier, path)
-    spans = _spans(root, times)
-    annotations = element.findall("ANNOTATION/*")
-    intervals = tuple(_interval(a, element, spans, path) for a in annotations)
-    untimed = sum(None in (times.get(_slot(a, 1)), times.get(_slot(a, 2))) for a in annotations)
+    spans, name = _spans(root, times), element.get("TIER_ID", "")
+    annotations = [
+        (a, each) for each in (_with_lanes(root, element) if whole else [element]) for a in each.findall("ANNOTATION/*")
+    ]
+    apexes = [(a, each) for each in _moment_tiers(root) for a in each.findall("ANNOTATION/*")]
+    untimed = sum(None in (times.get(_slot(a, 1)), times.get(_slot(a, 2))) for a, _ in annotations)
     if untimed:
         warnings.append(
-            f"{untimed} of {len(annotations)} annotations of tier {element.get('TIER_ID', '')!r} in {path.name} have "
-            "no times of their own and got an even share of the time that they divide, as ELAN shows them."
+            f"{untimed} of {len(annotations)} annotations of tier {name!r} in {path.name} have no times of their own "
+            "and got an even share of the time that they divide, as ELAN shows them."
         )
     end = max((t for t in times.values() if t is not None), default=0)
-    return Timeline(
-        intervals=intervals,
-        start_s=0.0,
+    return Tier(
+        name=name,
+        intervals=tuple(_interval(a, each, spans, path) for a, each in annotations),
+        words=tuple((a.findtext("ANNOTATION_VALUE") or "").strip() for a, _ in annotations),
+        apexes=tuple(
+            (_interval(a, each, spans, path).onset_s, words)
+            for a, each in apexes
+            if each is not element and "apex" in (words := a.findtext("ANNOTATION_VALUE") or "")
+        ),
         end_s=end / 1000,
-        provenance={"source": path.name, "tier": element.get("TIER_ID", "")}
-        | ({"warnings": warnings} if warnings else {}),
+        warnings=tuple(warnings),
     )
+
+
+def _with_lanes(root: Element, tier: Element) -> list[Element]:
+    """The tier and, in a file of ours, those onto which `lanes` put what overlaps."""
+    name = tier.get("TIER_ID", "")
+    if not root.get("AUTHOR", "").startswith(AUTHOR):
+        return [tier]
+    return [tier, *(t for t in root.findall("TIER") if re.fullmatch(re.escape(name) + r" \d+", t.get("TIER_ID", "")))]
+
+
+def _moment_tiers(root: Element) -> list[Element]:
+    return [t for t in root.findall("TIER") if t.get("TIER_ID", "").rstrip("'") == MOMENTS]
 
 
 def _parsed(path: Path) -> Element:
@@ -244,6 +315,7 @@ def _slots(root: Element, origin: int, path: Path) -> dict[str, int | None]:
 def _chosen(root: Element, name: str | None, path: Path) -> Element:
     tiers = {t.get("TIER_ID", ""): t for t in root.findall("TIER")}
     filled = [t for t in tiers.values() if t.find("ANNOTATION") is not None]
+    filled = [t for t in filled if t not in _moment_tiers(root)] or filled
     there = ", ".join(f"{key} ({len(t.findall('ANNOTATION'))})" for key, t in tiers.items()) or "none at all"
     if name is None and len(filled) == 1:
         return filled[0]

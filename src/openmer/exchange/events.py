@@ -51,12 +51,12 @@ def lanes(timeline: Timeline) -> dict[str, tuple[Interval, ...]]:
     labels = dict.fromkeys((*LABELS, *(i.label for i in everything)))
     found: dict[str, tuple[Interval, ...]] = {}
     for label in labels:
-        for number, lane in enumerate(_apart([i for i in everything if i.label == label]) or [[]], start=1):
+        for number, lane in enumerate(apart([i for i in everything if i.label == label]) or [[]], start=1):
             found[_free(label if number == 1 else f"{label} {number}", found)] = tuple(lane)
     return found
 
 
-def _apart(intervals: Iterable[Interval]) -> list[list[Interval]]:
+def apart(intervals: Iterable[Interval]) -> list[list[Interval]]:
     """Split intervals, sorted by onset, into as few lists without overlap as possible."""
     rows: list[list[Interval]] = []
     for interval in intervals:

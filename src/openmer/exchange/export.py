@@ -80,7 +80,7 @@ def export(
 
 def _content(result: Result, to: Format, out: Path, video: Path | None) -> bytes:
     if to == "elan":
-        return to_elan(result.timeline, _media(result.timeline, out, video))
+        return to_elan(result.timeline, media_of(result.timeline, out, video))
     if to == "boris":
         return to_boris(result.timeline) if out.suffix.lower() == ".xlsx" else to_boris_csv(result.timeline)
     if to == "csv":
@@ -88,7 +88,12 @@ def _content(result: Result, to: Format, out: Path, video: Path | None) -> bytes
     return to_parquet(result.folder / FRAMES, result.timeline.provenance)
 
 
-def _media(timeline: Timeline, out: Path, video: Path | None) -> str | None:
+def media_of(timeline: Timeline, out: Path, video: Path | None) -> str | None:
+    """How an .eaf file at `out` names a result's video; None if it is a folder of pictures.
+
+    Raises:
+        InputError: there is no such video.
+    """
     if video is not None:
         if not video.is_file():
             raise InputError(f"there is no video {video}")

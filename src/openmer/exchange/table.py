@@ -47,7 +47,7 @@ def read_table(path: Path | str, video: str | None = None) -> Timeline:
             rows, warnings = _of_one_file(rows, video, path.name)
             intervals = _states(rows)
         else:
-            intervals = tuple(_each(rows, _plain))
+            intervals = tuple(_each(rows, plain_interval))
     except InputError as error:
         raise InputError(f"{path}, {error}") from error
     return Timeline(
@@ -66,7 +66,12 @@ def _each(rows: Iterable[Row], read: Callable[[Mapping[str, str]], Interval]) ->
             raise InputError(f"line {number}: {error}") from error
 
 
-def _plain(row: Mapping[str, str]) -> Interval:
+def plain_interval(row: Mapping[str, str]) -> Interval:
+    """The interval of a row of a plain table.
+
+    Raises:
+        InputError: a cell is wrong, or the interval is impossible.
+    """
     onset, apex, offset = (_seconds(row, column) for column in ("onset_s", "apex_s", "offset_s"))
     if onset is None or offset is None:
         raise InputError("onset_s or offset_s is empty")

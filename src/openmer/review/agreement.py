@@ -26,10 +26,9 @@ from openmer.clip import NONE
 from openmer.errors import InputError
 from openmer.evaluation.spotting import MEGC_IOU, match_intervals
 from openmer.facs import canonical_emotion
-from openmer.review.document import Entry, Origin, Review
+from openmer.review.document import UNNAMED, Entry, Origin, Review
 from openmer.timeline import Interval
 
-UNNAMED = "expression"  # the label of what was accepted without a name
 MARKS = ("onset", "apex", "offset")
 Kind = Literal["", "expression or none", "label", "interval", "unsure"]
 

@@ -29,6 +29,7 @@ JUDGED = (CANDIDATE, SET_ASIDE)  # labels of the timeline that a coder is asked 
 SIDES = ("", "L", "R", "T", "B", "A", "U")  # as in `facs.ActionUnit`; empty for both sides
 INTENSITIES = ("", "A", "B", "C", "D", "E")
 MAX_TEXT = 10_000  # characters of a note
+UNNAMED = "expression"  # what an accepted entry without an expression's name is called elsewhere
 _NAME = re.compile(r"\w[\w-]{0,39}")
 
 Origin = Literal["candidate", "added", "control"]
@@ -61,7 +62,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         onset_frame: the source's own number, or None if unknown; likewise `apex_frame` and `offset_frame`.
         machine: of a candidate, how the analysis found it; None for others.
         verdict: `accepted`: a facial movement that counts; `rejected`: none; `none`: not judged yet.
-        expression: the coder's label in lower case, such as `happiness`; empty if there is none.
+        expression: the coder's label, such as `happiness`, as it was written; empty if there is none.
         action_units: the coder's units; sides and intensities as in `facs.ActionUnit`.
         note: anything.
     """

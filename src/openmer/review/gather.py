@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openmer.errors import InputError
-from openmer.exchange.export import TIMELINE
-from openmer.review.document import Review, read_review, reviews_of
+from openmer.exchange.export import TIMELINE, read_result
+from openmer.review.document import Review, read_review, review_path, reviews_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,29 @@ def _files(path: Path) -> tuple[Path, ...]:
             f"{TIMELINE}; openmer review writes them"
         )
     return files
+
+
+def review_in(result: Path, coder: str | None = None) -> Review:
+    """A coder's review of a result.
+
+    Args:
+        result: the folder that `openmer analyze` wrote, or the timeline.json in it.
+        coder: whose; None for the only one there is.
+
+    Raises:
+        InputError: there is no result, no such review, or several and no coder is named.
+    """
+    folder = read_result(result).folder
+    files = reviews_of(folder)
+    there = ", ".join(path.name for path in files) or "none; openmer review writes them"
+    if coder is not None:
+        path = review_path(folder, coder)
+        if path not in files:
+            raise InputError(f"{folder} has no {path.name}; its reviews: {there}")
+        return read_review(path)
+    if len(files) != 1:
+        raise InputError(f"{folder} has {len(files)} reviews, so say whose with --coder; its reviews: {there}")
+    return read_review(files[0])
 
 
 @dataclass(frozen=True)

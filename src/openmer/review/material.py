@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from openmer.errors import InputError
 from openmer.exchange.export import FRAMES, read_result
@@ -19,6 +18,7 @@ from openmer.media.clock import JOINED
 from openmer.media.identity import source_digest
 from openmer.media.reader import VideoReader, read_rate
 from openmer.media.seek import FrameFinder
+from openmer.review.frames import frames_table
 from openmer.timeline import Timeline
 
 Image = npt.NDArray[np.uint8]
@@ -62,7 +62,7 @@ class Material:
     def __init__(self, folder: Path, video: Path | None = None) -> None:
         result = read_result(folder)
         self.folder, self.timeline = result.folder, result.timeline
-        self._table = _table(self.folder / FRAMES)
+        self._table = frames_table(self.folder / FRAMES, motion=True)
         self.frames = self._table["frame"].to_numpy(np.int64)
         self.times_s = self._table["time_s"].to_numpy(np.float64)
         if (np.diff(self.frames) <= 0).any() or (np.diff(self.times_s) <= 0).any():
@@ -186,16 +186,6 @@ def as_jpeg(image: Image, width: int) -> bytes:
     if not done:
         raise RuntimeError("OpenCV could not encode a JPEG")
     return data.tobytes()
-
-
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, usecols=lambda name: name in ("frame", "time_s") or name.endswith("_px"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}, which openmer analyze writes: {error}") from error
-    if not {"frame", "time_s"} <= set(table) or table.empty or table[["frame", "time_s"]].isna().to_numpy().any():
-        raise InputError(f"{path} lacks frames and their times; analyse the video again")
-    return table
 
 
 def find_video(folder: Path, timeline: Timeline, given: Path | None = None) -> Path:

@@ -1,0 +1,162 @@
+"""`samples.csv` from reviews: what coders accepted becomes recordings that `prepare`, `train` and `loso` learn from.
+
+Onset, apex and offset are the numbers of frames as the analysis counted them, which is how `samples.csv` counts.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openmer.clip import NONE
+from openmer.errors import InputError
+from openmer.exchange.export import read_result
+from openmer.facs import canonical_emotion
+from openmer.files import table_rows, table_text, write_new_file
+from openmer.review.annotations import ADDED
+from openmer.review.document import UNNAMED, Entry, Review
+from openmer.review.export import chosen
+from openmer.review.frames import read_frame_times
+from openmer.review.material import find_video
+from openmer.timeline import Timeline
+
+TABLE = "samples.csv"
+COLUMNS = ("subject", "sample", "source", "fps", "label", "onset", "apex", "offset", "action_units", "coder")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was written: how many recordings of each label, and how many were left out for want of a name."""
+
+    labels: Mapping[str, int]
+    unnamed: int
+
+
+def read_subjects(path: Path) -> dict[str, str]:
+    """Video or result -> person, from a table with the columns `video` and `subject`.
+
+    Raises:
+        InputError: it cannot be read, or a row is wrong.
+    """
+    found: dict[str, str] = {}
+    for number, row in table_rows(path, ("video", "subject")):
+        if isinstance(row, str) or not (row["video"] and row["subject"]):
+            raise InputError(f"{path}, line {number}: {row if isinstance(row, str) else 'video or subject is empty'}")
+        if found.setdefault(row["video"], row["subject"]) != row["subject"]:
+            raise InputError(f"{path}, line {number}: {row['video']} has two subjects")
+    return found
+
+
+def write_samples(
+    reviewed: Sequence[tuple[Path, Review]],
+    out: Path,
+    subjects: Mapping[str, str] | str,
+    *,
+    video: Path | None = None,
+    rejected: bool = False,
+    overwrite: bool = False,
+) -> Samples:
+    """Write a `samples.csv` of everything accepted.
+
+    If nothing has a name, all is labelled `expression`; otherwise what has none is left out and counted.
+
+    Args:
+        reviewed: folders of results, each with its review.
+        out: the table, in a folder in which the videos lie, at any depth.
+        subjects: the person in each video, by the video's name or that of the result; or one person in all.
+        video: the folder in which the videos are; by default they are looked for beside the results.
+        rejected: whether what was rejected becomes recordings with the label `none`.
+        overwrite: whether a file at `out` may be replaced.
+
+    Raises:
+        InputError: nothing was accepted, a video is missing or lies elsewhere, or a person is not known.
+        OutputError: `out` exists or cannot be written.
+    """
+    if out.name != TABLE:
+        raise InputError(f"the table is called {TABLE}, or openmer prepare does not find it; got {out.name}")
+    each = [(folder, review, _chosen(review, rejected=rejected)) for folder, review in reviewed]
+    accepted = [e for *_, entries in each for e in entries if e.verdict == "accepted"]
+    if not accepted:
+        raise InputError(
+            f"nothing is accepted in {len(each)} review{'' if len(each) == 1 else 's'}; see openmer review"
+        )
+    named = any(e.expression for e in accepted)
+    rows: list[dict[str, Any]] = []
+    for folder, review, entries in each:
+        kept = [e for e in entries if e.verdict == "rejected" or e.expression or not named]
+        rows += _rows(folder, review, kept, out, _subject(subjects, folder, review), video)
+    names = [(row["subject"], row["sample"]) for row in rows]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{twice[0]} would have two recordings {twice[1]}; give the results' folders different names")
+    write_new_file(out, table_text(rows, COLUMNS).encode(), overwrite=overwrite)
+    labels = sorted({str(row["label"]) for row in rows})
+    counts = {label: sum(row["label"] == label for row in rows) for label in labels}
+    return Samples(counts, sum(not e.expression for e in accepted) if named else 0)
+
+
+def _chosen(review: Review, *, rejected: bool) -> tuple[Entry, ...]:
+    """As `chosen`, but a review may be empty."""
+    if not any(e.verdict in ("accepted", "rejected") for e in review.entries):
+        return ()
+    return chosen(review, rejected=True) if rejected else tuple(e for e in review.entries if e.verdict == "accepted")
+
+
+def _subject(subjects: Mapping[str, str] | str, folder: Path, review: Review) -> str:
+    if isinstance(subjects, str):
+        return subjects
+    name = folder.resolve().name
+    found = subjects.get(review.source.video, subjects.get(name))
+    if found is None:
+        raise InputError(f"the table of subjects has neither {review.source.video} nor {name}")
+    return found
+
+
+def _rows(
+    folder: Path, review: Review, entries: Sequence[Entry], out: Path, subject: str, video: Path | None
+) -> list[dict[str, Any]]:
+    if not entries:
+        return []
+    timeline, times = read_result(folder).timeline, read_frame_times(folder)
+    if "person" in timeline.provenance:
+        raise InputError(f"{folder} is one of several people in a video; {TABLE} cannot say which face is meant")
+    source, fps = _source(find_video(folder, timeline, video), out), _fps(timeline, folder)
+
+    def mark(entry: Entry, name: str) -> int | None:
+        known: int | None = getattr(entry, f"{name}_frame")
+        return times.frame(getattr(entry, f"{name}_s")) if known is None else known
+
+    return [
+        {
+            "subject": subject,
+            "sample": f"{folder.resolve().name}-{entry.id}",
+            "source": source,
+            "fps": fps,
+            "label": NONE if entry.verdict == "rejected" else canonical_emotion(entry.expression) or UNNAMED,
+            **{name: mark(entry, name) for name in ("onset", "apex", "offset")},
+            "action_units": "" if entry.verdict == "rejected" else ADDED.join(map(str, entry.action_units)),
+            "coder": review.coder,
+        }
+        for entry in entries
+    ]
+
+
+def _source(video: Path, out: Path) -> str:
+    """The video's path as the table states it: relative to its folder."""
+    root, place = out.parent.resolve(), video.resolve()
+    if not place.is_relative_to(root):
+        raise InputError(
+            f"{TABLE} lists recordings below its own folder, and {place} is not below {root}; put {TABLE} into a "
+            "folder in which the videos lie, or copy them there"
+        )
+    return Path(os.path.relpath(place, root)).as_posix()
+
+
+def _fps(timeline: Timeline, folder: Path) -> str:
+    """The rate of filming: as it was given to the analysis, or else as it was measured."""
+    given = (timeline.provenance.get("settings") or {}).get("fps")
+    rate = timeline.clock.real_fps
+    if given is None and rate is None:
+        raise InputError(f"{folder} does not say how many frames a second were filmed; analyse the video again")
+    return str(given) if given is not None else f"{rate:.6g}"
