@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from openmer import OutputError
-from openmer.processes import mapped
+from openmer.processes import completed, mapped
 
 PARENT = """
 import sys, time
@@ -89,3 +89,15 @@ def test_results_come_in_the_order_of_the_work_with_one_process_and_with_two() -
         found = mapped(divmod, [(9, 2), (8, 3), (7, 4)], processes, on_item=lambda: counted.append(1))
         assert found == [(4, 1), (2, 2), (1, 3)] and len(counted) == 3 * processes
     assert mapped(divmod, [], 2, on_item=lambda: None) == []
+
+
+def _square_but_of_2(number: int) -> int:
+    if number == 2:
+        os._exit(1)
+    return number * number
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_worker_loses_its_own_task_alone(processes: int) -> None:
+    found = dict(completed(_square_but_of_2, [1, 2, 3, 4], processes))
+    assert found == {0: 1, 1: None, 2: 9, 3: 16}

@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, connection, get_context, parent_process
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 from openmer.errors import OutputError
 
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
@@ -45,6 +47,44 @@ def mapped(
             done.append(result)
             on_item()
     return done
+
+
+def completed(
+    function: Callable[[Task], Result], tasks: Sequence[Task], processes: int, *, one_thread: bool = False
+) -> Generator[tuple[int, Result | None], None, None]:
+    """The function's results as they come, each with its task's place; a killed worker loses none of the others.
+
+    What was in work when a worker was killed is begun again, one task at a time, to learn which one it was.
+
+    Args:
+        function: of a module, so that another process can import it; what it raises is raised here.
+        tasks: its argument, once per task.
+        processes: how many tasks are in work at a time.
+        one_thread: see `worker_pool`.
+
+    Yields:
+        Place and result; None as the result of a task whose worker was killed while it alone was in work.
+    """
+    waiting, suspects = deque(range(len(tasks))), deque[int]()
+    while waiting or suspects:
+        queue, count = (suspects, 1) if suspects else (waiting, min(processes, len(waiting)))
+        running: dict[Future[Result], int] = {}
+        lost: list[int] = []
+        with worker_pool(count, one_thread=one_thread) as pool:
+            try:
+                while queue or running:
+                    while queue and len(running) < count:
+                        running[pool.submit(function, tasks[queue[0]])] = queue[0]
+                        queue.popleft()  # only now: a broken pool takes nothing
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        yield running[future], future.result()
+                        del running[future]
+            except BrokenProcessPool:
+                lost = sorted(running.values())
+        if count == 1:
+            yield from ((place, None) for place in lost)
+        else:
+            suspects.extend(lost)
 
 
 @contextmanager

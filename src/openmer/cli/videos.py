@@ -18,7 +18,7 @@ Video = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
 
 
 def analyze(
-    video: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")] = None,
+    videos: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO|FOLDER...")] = (),
     /,
     *,
     out: Path,
@@ -32,6 +32,9 @@ def analyze(
     with a network, windows.csv and network_flow.csv. Everything runs on this machine; nothing is sent anywhere.
     With --faces all, OUT has a folder with these for each person (person-1, ...), one report.html, one overlay.mp4.
 
+    Of several videos, or of a folder of videos and its folders, each has a folder in OUT, beside index.html and
+    summary.csv over all. Run again after an interruption, it goes on; a video that cannot be analysed is left out.
+
     For example:
 
       openmer analyze talk.mp4 --out results/talk
@@ -40,31 +43,54 @@ def analyze(
       openmer analyze talk.mp4 --out results/plain --engine classical
       openmer analyze talk.mp4 --out results/own --engine runs/tuned/model.safetensors
       openmer analyze panel.mp4 --out results/panel --faces all
+      openmer analyze interviews/ --out results
+      openmer analyze a/talk.mp4 b/talk.mp4 --out results --workers 4 --no-overlay
       openmer analyze --live 0 --out results/live
 
     Args:
-        video: A video file, or a folder of numbered images.
-        out: The folder to create.
+        videos: A video file, or a folder of numbered images; or several, or a folder that holds videos.
+        out: The folder to create; of several videos, that in which each has its own.
         live: Instead of VIDEO, the number of a camera (0 is the first), or a video to be played in real time: shows in
             the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and the tables.
         overwrite: Replace an existing result in OUT.
         settings: How the video is analysed.
     """
-    from openmer.video.analyze import analyze as run
+    from openmer.media.find import holds_videos
 
     console = Console(stderr=True)
     if live is not None:
-        if video is not None:
+        if videos:
             raise InputError("--live replaces VIDEO: leave out VIDEO")
         _watch(live, out, settings, overwrite, console)
         return
-    if video is None:
+    if not videos:
         raise InputError("give a VIDEO to analyse, or a camera with --live 0")
-    found = run(video, out, settings, overwrite=overwrite, console=console)
+    if len(videos) > 1 or holds_videos(videos[0], pictures=settings.fps is not None):
+        _analyze_many(videos, out, settings, overwrite, console)
+        return
+    from openmer.video.analyze import analyze as run
+
+    found = run(videos[0], out, settings, overwrite=overwrite, console=console)
     timelines = (found,) if isinstance(found, Timeline) else found
     for timeline in timelines:
         console.print(escape(_summary(timeline)), highlight=False)
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
+
+
+def _analyze_many(
+    videos: tuple[Path, ...], out: Path, settings: AnalyzeSettings, overwrite: bool, console: Console
+) -> None:
+    from openmer.video.many import analyze_many
+    from openmer.video.summary import PAGE, TABLE
+
+    rows = analyze_many(videos, out, settings, overwrite=overwrite, console=console)
+    done, failed = ({row.name for row in rows if row.status == status} for status in ("done", "failed"))
+    candidates = sum(row.candidates or 0 for row in rows)
+    console.print(f"{candidates} candidate{'' if candidates == 1 else 's'} in {len(done)} videos", highlight=False)
+    console.print(f"[bold]{escape(str(out / PAGE))}[/]", highlight=False)
+    if failed:
+        what = "1 video was" if len(failed) == 1 else f"{len(failed)} videos were"
+        raise InputError(f"{what} left out; {out / TABLE} says why")
 
 
 def _summary(timeline: Timeline) -> str:

@@ -11,12 +11,12 @@ from markupsafe import Markup
 from openmer.clip import Array
 from openmer.page import image_uri, render
 from openmer.timeline import CANDIDATE, Timeline
+from openmer.video.files import FOLDER as FOLDER
+from openmer.video.files import PEOPLE as PEOPLE
 from openmer.video.measurements import Measurements
 from openmer.video.overlay import SPARE_COLORS, Image, OverlayPainter, rgb_of, write
 from openmer.video.report import MomentRow, findings
 
-PEOPLE = "people.json"
-FOLDER = "person-{}"
 SCHEMA = "openmer.people/1"
 PORTRAIT_PX = 160
 GROUP_PX = 900  # width of the picture that shows who is who

@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,14 @@ from openmer.media.clock import stretches
 from openmer.models.engine import provenance_of
 from openmer.timeline import Clock, Interval, Timeline
 from openmer.version import __version__
+from openmer.video.files import CAUTION as CAUTION
+from openmer.video.files import EXPLANATIONS as EXPLANATIONS
+from openmer.video.files import MARKER as MARKER
+from openmer.video.files import RESULT_FILES as RESULT_FILES
 from openmer.video.measurements import Measurements
 from openmer.video.recognition import Recognition, RecognitionBuilder, apply_network
+from openmer.video.settings import plain_settings
 from openmer.video.spotting import FEW_FPS
-
-MARKER = "timeline.json"
-EXPLANATIONS = "explanations.json"
-RESULT_FILES = (
-    MARKER,
-    "timeline.csv",
-    "frames.csv",
-    "landmarks.npz",
-    "windows.csv",
-    "network_flow.csv",
-    EXPLANATIONS,
-    "report.html",
-    "overlay.mp4",
-)
-CAUTION = (
-    "A candidate is a place to look, not an emotion, and says nothing about what a person feels or hides. "
-    "Not validated on real micro-expressions."
-)
 
 
 @dataclass(frozen=True)
@@ -104,7 +90,7 @@ def build_timeline(
             "warnings": warnings_of(measured, recognition, source),
             "frames_with_face": int(measured.with_face.sum()),
             **dropped,
-            "settings": _plain(settings),
+            "settings": plain_settings(settings),
             "opencv": cv2.__version__,
             "python": platform.python_version(),
         },
@@ -172,18 +158,3 @@ def write_tables(folder: Path, timeline: Timeline, measured: Measurements, recog
         (folder / "windows.csv").write_text(recognition.windows_csv())
         (folder / "network_flow.csv").write_text(recognition.flow_csv())
     measured.save_landmarks(folder / "landmarks.npz", recognition)
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in a form that JSON can hold; only the name of a path, since folder names can identify people."""
-    plain: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key == "workers":  # nothing that the result depends on
-            continue
-        if isinstance(value, Fraction):
-            plain[key] = str(value)
-        elif isinstance(value, Path) or key == "engine":
-            plain[key] = Path(value).name
-        else:
-            plain[key] = value
-    return plain

@@ -1,6 +1,6 @@
 """How videos and cameras are analysed: each setting stands here once; the command line is made from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
@@ -108,7 +108,8 @@ class AnalyzeSettings(MeasureSettings):
         stay_s: With --faces all: how long somebody must be seen in all, seconds; at most half of the video is asked.
         overlay: Draw overlay.mp4.
         runtime: onnx runs the network in onnxruntime.
-        workers: Processor cores to use; 0 means all. The results are the same.
+        workers: Processor cores to use; 0 means all. Of several videos, as many are analysed at once. The results are
+            the same.
     """
 
     fps: Annotated[Fraction | None, RATE] = None
@@ -148,3 +149,18 @@ class StreamSettings(MeasureSettings):
     def like(cls, settings: MeasureSettings) -> "StreamSettings":
         """With the values that files and cameras share."""
         return cls(**{each.name: getattr(settings, each.name) for each in fields(MeasureSettings)})
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in a form that JSON can hold; only the name of a path, since folder names can identify people."""
+    plain: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key == "workers":  # nothing that the result depends on
+            continue
+        if isinstance(value, Fraction):
+            plain[key] = str(value)
+        elif isinstance(value, Path) or key == "engine":
+            plain[key] = Path(value).name
+        else:
+            plain[key] = value
+    return plain

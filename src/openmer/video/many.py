@@ -1,0 +1,296 @@
+"""Many videos: several at once, each into a folder of its own, and one summary of all.
+
+    OUT/NAME/                        what `openmer analyze` writes of one video
+    OUT/summary.csv, .parquet, index.html    over all
+
+A result appears whole or not at all. One that is there already, of the same content and the same settings, is kept, so
+that a run that was killed goes on where it was. A video that cannot be analysed is named and left out.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from openmer.choices import CLASSICAL
+from openmer.errors import InputError, OpenMERError, OutputError
+from openmer.files import read_json
+from openmer.media.find import FoundVideo, find_videos
+from openmer.media.identity import source_digest
+from openmer.processes import completed
+from openmer.progress import progress
+from openmer.threads import cores
+from openmer.version import __version__
+from openmer.video.files import FOLDER, MARKER, PEOPLE
+from openmer.video.settings import AnalyzeSettings, plain_settings
+from openmer.video.summary import SummaryRow, check_place, rows_of, write_summary
+
+WRITE_S = 10.0  # between summaries while videos are done
+CONTENT = "content of the video"
+INSTEAD = "add --overwrite (in Python overwrite=True) to replace it, or choose another --out"
+KILLED = "the process that analysed it was killed, for example because memory ran out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """One video as plain values, so that it can be sent to another process or machine."""
+
+    video: Path
+    name: str
+    out: Path
+    settings: AnalyzeSettings
+    overwrite: bool
+
+
+def analyze_many(
+    given: Sequence[Path],
+    out: Path,
+    settings: AnalyzeSettings | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> tuple[SummaryRow, ...]:
+    """Analyse all videos that files and folders mean, several at once; see `find_videos`.
+
+    As many are analysed at once as `settings.workers` says, with a core for each; if there are fewer videos than
+    cores, each has several.
+
+    Args:
+        given: video files, folders of pictures, and folders of videos.
+        out: the folder for all results; may hold some already.
+        settings: see `AnalyzeSettings`.
+        overwrite: whether results that were made with other settings, or of another content, may be replaced.
+        console: where progress and warnings go; by default nowhere.
+
+    Returns:
+        The rows of the summary, those of videos that were left out among them; last those of other results in `out`.
+
+    Raises:
+        InputError: there is no video.
+        OutputError: `out` holds something else or cannot be written, or another run is writing to it.
+    """
+    settings, console = settings or AnalyzeSettings(), console or Console(quiet=True)
+    check_place(out)
+
+    def is_result(folder: Path) -> bool:
+        return folder.resolve() == out.resolve() or any((folder / m).exists() for m in (MARKER, PEOPLE))
+
+    videos, pictures = find_videos(given, pictures=settings.fps is not None, leave_out=is_result)
+    if pictures:
+        there = (
+            f"{len(pictures)} folders of pictures, such as {pictures[0]}, are" if pictures[1:] else f"{pictures[0]} is"
+        )
+        said = f"{there} left out: give the frame rate of pictures, for example --fps 200"
+        if not videos:
+            raise InputError(said)
+        console.print(f"[yellow]warning:[/] {escape(said)}", highlight=False)
+    if not videos:
+        raise InputError(f"no video was found in {', '.join(map(str, given))}")
+    with _writing(out):
+        return _run(videos, out, settings, overwrite=overwrite, console=console)
+
+
+def _run(
+    videos: Sequence[FoundVideo], out: Path, settings: AnalyzeSettings, *, overwrite: bool, console: Console
+) -> tuple[SummaryRow, ...]:
+    at_once, each = _shares(settings.workers or cores(), len(videos))
+    tasks = [
+        _Task(
+            video=video.path,
+            name=video.name,
+            out=(out / video.name).absolute(),
+            settings=replace(settings, workers=each),
+            overwrite=overwrite,
+        )
+        for video in videos
+    ]
+    _check_settings(tasks, out)
+    rows = {task.name: (SummaryRow(name=task.name),) for task in tasks} | _others(out, [task.name for task in tasks])
+    written = time.monotonic()
+    results = completed(_analyze, tasks, at_once, one_thread=each == 1)
+    try:
+        with progress(console, "Videos", len(tasks), "videos/s") as step, closing(results):
+            for k, found in results:
+                name = tasks[k].name
+                rows[name] = found or (SummaryRow(name=name, status="failed", reason=KILLED),)
+                for row in rows[name]:
+                    if row.status == "failed":
+                        console.print(f"[yellow]left out:[/] {escape(name)}: {escape(row.reason)}", highlight=False)
+                step(name)
+                if time.monotonic() - written > WRITE_S:
+                    write_summary(out, _in_order(rows))
+                    written = time.monotonic()
+    finally:
+        write_summary(out, _in_order(rows))
+    return _in_order(rows)
+
+
+def _in_order(rows: Mapping[str, tuple[SummaryRow, ...]]) -> tuple[SummaryRow, ...]:
+    return tuple(row for several in rows.values() for row in several)
+
+
+def _shares(workers: int, videos: int) -> tuple[int, int]:
+    """How many videos at once, and how many cores each."""
+    at_once = min(workers, videos)
+    return at_once, workers // at_once
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Nobody else writes to the folder meanwhile; what a killed run left half written is cleared away.
+
+    Raises:
+        OutputError: somebody does, or the folder cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
+    try:
+        if _alone(handle):
+            for left in out.glob(".*.partial"):
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+    except BlockingIOError as error:
+        raise OutputError(
+            f"another openmer analyze is writing to {out}; wait for it, or choose another --out"
+        ) from error
+    finally:
+        os.close(handle)
+
+
+def _alone(handle: int) -> bool:
+    """Lock a folder until its handle is closed or the process ends; False where there are no such locks.
+
+    Raises:
+        BlockingIOError: another process has it.
+    """
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network drives have none
+        return False
+    return True
+
+
+def _others(out: Path, names: Sequence[str]) -> dict[str, tuple[SummaryRow, ...]]:
+    """The rows of results in the folder that other runs have made; a damaged one is left out."""
+    rows: dict[str, tuple[SummaryRow, ...]] = {}
+    for folder in sorted(out.iterdir()):
+        if folder.name in names or folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            rows[folder.name] = rows_of(folder, folder.name)
+        except OpenMERError:
+            continue
+    return rows
+
+
+def _analyze(task: _Task) -> tuple[SummaryRow, ...]:
+    """Analyse one video, or see that it is done; never raises what is the video's own fault."""
+    import torch
+
+    from openmer.video.analyze import run_analyses
+
+    torch.set_num_threads(task.settings.workers)
+    try:
+        if not _is_done(task):
+            run_analyses(task.video, task.out, task.settings, overwrite=task.overwrite)
+        return rows_of(task.out, task.name)
+    except (OpenMERError, OSError) as error:
+        return (SummaryRow(name=task.name, status="failed", reason=str(error)),)
+    except Exception as error:  # a fault of ours, or of a library: the other videos have nothing to do with it
+        reason = f"{type(error).__name__}: {error}"
+        return (SummaryRow(name=task.name, status="failed", reason=reason),)
+
+
+def _is_done(task: _Task) -> bool:
+    """Whether the result is there already.
+
+    Raises:
+        InputError: the video or the engine cannot be used.
+        OutputError: another result is there, and may not be replaced.
+    """
+    about = _provenance(task.out)
+    changed = [] if about is None else _differing(about, _wanted(task))
+    if changed and not task.overwrite:
+        raise OutputError(f"{task.out} holds a result with another {', '.join(changed)}; {INSTEAD}")
+    return about is not None and not changed
+
+
+def _check_settings(tasks: Sequence[_Task], out: Path) -> None:
+    """Refuse results with other settings before anything is done, by what can be told without loading a network.
+
+    Raises:
+        OutputError: there are some, and they may not be replaced.
+    """
+    for task in tasks:
+        about = _provenance(task.out)
+        wanted = _settings(task.settings)
+        if task.settings.alarms_per_minute is not None:
+            del wanted["expression_threshold"]
+        changed = [] if about is None else _differing(about, wanted)
+        if changed and not task.overwrite:
+            raise OutputError(f"{out} holds results with another {', '.join(changed)}, such as {task.name}; {INSTEAD}")
+
+
+def _provenance(folder: Path) -> dict[str, Any] | None:
+    """What a result says about how it was made: nothing if it is damaged, None if there is no result."""
+    markers = [folder / MARKER, folder / FOLDER.format(1) / MARKER]
+    marker = next((path for path in markers if path.exists()), None)
+    if marker is None:
+        return None
+    try:
+        return read_json(marker, _Made).provenance
+    except InputError:
+        return {}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The part of `timeline.json` that is needed here."""
+
+    provenance: dict[str, Any]
+
+
+def _differing(about: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The names of what differs between a result's provenance and the one that would be made."""
+    made = {
+        **about,
+        **(about.get("settings") or {}),
+        "engine": about.get("engine"),
+        CONTENT: about.get("source_digest"),
+    }
+    return [name for name, value in wanted.items() if name not in made or made[name] != value]
+
+
+def _settings(settings: AnalyzeSettings) -> dict[str, Any]:
+    """The settings as a result has them, without the engine: its weights are compared, not its name."""
+    plain = json.loads(json.dumps(plain_settings(asdict(settings))))
+    return {name: value for name, value in plain.items() if name != "engine"}
+
+
+def _wanted(task: _Task) -> dict[str, Any]:
+    """All of the provenance on which a result depends."""
+    from openmer.models.engine import provenance_of
+    from openmer.video.recognition import engine_of
+
+    engine, threshold = engine_of(task.settings, task.settings.runtime)
+    weights = provenance_of(CLASSICAL, None) if engine is None else provenance_of(engine.name, engine.record)
+    settings = _settings(replace(task.settings, expression_threshold=threshold))
+    return {CONTENT: source_digest(task.video), "openmer": __version__, **weights, **settings}
