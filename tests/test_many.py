@@ -104,7 +104,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(clips: Path, alone: Path, tmp
     out = tmp_path / "out"
     command = [sys.executable, "-m", "openmer", "analyze", str(clips), "--out", str(out), *OPTIONS, "--workers", "1"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(out.glob(FINISHED)) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
