@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.errors import InputError, to_install
+from openmer.review.settings import BlindSettings
 from openmer.timeline import CANDIDATE
 
 MAGNIFIED = 4.0
@@ -32,6 +33,7 @@ class Imported:
 
 
 NOTHING = Imported()
+SEEING = BlindSettings()
 
 
 def review(
@@ -40,9 +42,9 @@ def review(
     *,
     video: Path | None = None,
     coder: str = "",
-    blind: bool = False,
     port: int = 0,
     browser: bool = True,
+    blinding: Annotated[BlindSettings, tyro.conf.arg(name="")] = SEEING,
     imported: Annotated[Imported, tyro.conf.arg(name="")] = NOTHING,
 ) -> None:
     """Review candidates in the browser: accept, reject, relabel, move, add. Needs the extra `web`.
@@ -54,16 +56,16 @@ def review(
 
       openmer review results/talk
       openmer review results/talk results/interview --video ~/videos
-      openmer review results/talk --coder ada --blind
+      openmer review results/talk --coder ada --blind --controls 10
       openmer review results/talk --coder ada --import talk.eaf --tier micro
 
     Args:
         results: Folders that openmer analyze wrote.
         video: The video, or the folder in which the videos are; by default they are looked for beside the results.
         coder: Your name: each coder has a file.
-        blind: Hide what the machine thinks: labels, scores, curves.
         port: Port to listen on; 0 takes any that is free.
         browser: Open the page in a browser.
+        blinding: How blind the coder is.
         imported: Annotations from another program.
     """
     if imported != NOTHING:
@@ -76,7 +78,7 @@ def review(
     from openmer.web.review import ReviewSettings
     from openmer.web.review import review as run
 
-    run(results, ReviewSettings(coder, blind, video, port), Console(stderr=True), open_page=browser)
+    run(results, ReviewSettings(coder, blinding, video, port), Console(stderr=True), open_page=browser)
 
 
 def _import(results: tuple[Path, ...], coder: str, imported: Imported) -> None:

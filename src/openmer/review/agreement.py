@@ -375,7 +375,13 @@ def check_same(first: Review, second: Review, *, same_video: bool = False) -> No
         InputError: they are not, and `same_video` does not say that they are of one video at least.
     """
     one, other = first.source, second.source
-    if one.timeline_sha256 == other.timeline_sha256 or same_video:
+    if one.timeline_sha256 == other.timeline_sha256:
+        return
+    if None not in (one.source_digest, other.source_digest) and one.source_digest != other.source_digest:
+        raise InputError(
+            f"one review is of {one.video}, the other of another recording, {other.video}: there is nothing to compare"
+        )
+    if same_video:
         return
     if one.video != other.video:
         raise InputError(f"one review is of {one.video}, the other of {other.video}: there is nothing to compare")

@@ -170,6 +170,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         timeline_sha256: digest of the timeline.json; a review of another analysis is refused.
         start_s: first moment that was analysed, seconds of the file; likewise `end_s`.
         slowdown: seconds of the file that show one second of what was recorded; durations are real time.
+        source_digest: by which the recording itself is known; None if the analysis does not say it.
     """
 
     video: str
@@ -177,6 +178,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     start_s: float
     end_s: float
     slowdown: float = 1.0
+    source_digest: str | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,6 +189,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         source: what is reviewed.
         coder: the coder's name, or empty.
         blind: whether the coder sees nothing of the machine's opinion.
+        seed: from which controls and the order were drawn; None if nothing was drawn.
         revision: how many changes were made.
         entries: in the order in which they are shown: by time, or if blind shuffled.
         history: a line for each change, oldest first.
@@ -196,6 +199,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     source: Source
     coder: str = ""
     blind: bool = False
+    seed: int | None = None
     revision: int = 0
     entries: tuple[Entry, ...] = ()
     history: tuple[Line, ...] = ()
@@ -234,7 +238,7 @@ def new_review(result: Path, coder: str = "", *, blind: bool = False, controls: 
     Args:
         result: the folder that `openmer analyze` wrote.
         coder: the coder's name.
-        blind: whether the machine's opinion is hidden; who shuffles the entries sees `openmer.review.blind`.
+        blind: whether the machine's opinion is hidden; `openmer.review.blind` shuffles.
         controls: moments in which nothing was found, to judge among the candidates.
 
     Returns:
@@ -266,6 +270,7 @@ def new_review(result: Path, coder: str = "", *, blind: bool = False, controls: 
         start_s=timeline.start_s,
         end_s=timeline.end_s,
         slowdown=timeline.clock.slowdown,
+        source_digest=timeline.provenance.get("source_digest"),
     )
     return Review(schema=SCHEMA, source=source, coder=coder, blind=blind, entries=entries)
 

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from openmer.errors import InputError
 from openmer.exchange.export import FRAMES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ def read_frame_times(result: Path) -> FrameTimes:
     return FrameTimes(table["frame"].to_numpy(np.int64), table["time_s"].to_numpy(np.float64))
 
 
-def frames_table(path: Path, *, motion: bool = False) -> pd.DataFrame:
+def frames_table(path: Path, *, motion: bool = False) -> "DataFrame":
     """The columns `frame` and `time_s` of a frames.csv, with `motion` also all that end in `_px`.
 
     Raises:
         InputError: it cannot be read, or lacks frames or times.
     """
+    import pandas as pd  # only where a table is read: the command line starts sooner
+
     try:
         table = pd.read_csv(path, usecols=lambda name: name in ("frame", "time_s") or (motion and name.endswith("_px")))
     except (OSError, ValueError) as error:

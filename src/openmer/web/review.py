@@ -7,7 +7,7 @@ browser -> gate.py (token, host, origin) -> Starlette (this file) -> review/docu
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from starlette.routing import Route
 from openmer.errors import InputError, OpenMERError, OutputError
 from openmer.facs import UNIT_NAMES
 from openmer.files import without_nan
+from openmer.review.blind import blind_review
 from openmer.review.document import (
     Change,
     Review,
@@ -37,6 +38,7 @@ from openmer.review.document import (
 from openmer.review.material import Material, as_jpeg, opinion
 from openmer.review.picture import KINDS, MAGNIFIED, Gallery
 from openmer.review.saving import ConflictError, write_review
+from openmer.review.settings import BlindSettings
 from openmer.timeline import CANDIDATE, SET_ASIDE
 from openmer.web.gate import Gate, new_token
 
@@ -52,13 +54,13 @@ class ReviewSettings:
 
     Attributes:
         coder: the coder's name, or empty.
-        blind: whether the machine's opinion is hidden.
+        blind: whether the machine's opinion is hidden, and among which controls.
         video: where the videos are; by default beside the results.
         port: to listen on; 0 for any that is free.
     """
 
     coder: str = ""
-    blind: bool = False
+    blind: BlindSettings = field(default_factory=BlindSettings)
     video: Path | None = None
     port: int = 0
 
@@ -75,9 +77,11 @@ class Desk:
         self.material = Material(folder, settings.video)
         self.path = review_path(self.material.folder, settings.coder)
         if not self.path.exists():
-            write_review(self.path, new_review(folder, settings.coder, blind=settings.blind), replaces=None)
+            coder, blind = settings.coder, settings.blind
+            new = blind_review(folder, coder, blind) if blind.blind else new_review(folder, coder)
+            write_review(self.path, new, replaces=None)
         review = read_review(self.path)
-        self.blind = settings.blind or review.blind
+        self.blind = settings.blind.blind or review.blind
         self._gallery: Gallery | None = None
 
     def change(self, revision: int, change: Change) -> Review:

@@ -312,8 +312,8 @@ function zoomEntry() { const e = entry(); if (e) { const margin = Math.max(0.5, 
 function leave() { const field = document.activeElement; if (field && ["INPUT", "TEXTAREA"].includes(field.tagName)) { commit(field); field.blur(); } }
 function commit(field) {
   if (!["expression", "note"].includes(field.id) || !entry()) return;
-  const value = field.id === "expression" ? field.value.trim().toLowerCase() : field.value;
-  if (value !== field.dataset.saved) { field.dataset.saved = value; set({ [field.id]: value }); }
+  const written = (text) => (field.id === "expression" ? text.trim().toLowerCase() : text), value = written(field.value);
+  if (value !== written(field.dataset.saved)) { field.dataset.saved = value; set({ [field.id]: value }); }
 }
 
 // ---- keys and buttons
