@@ -4,7 +4,8 @@ Run: python benchmarks/transfer.py --stores second runs/second-held first runs/f
        --learn runs/second runs/first --networks mol-lite runs/first-edition/mol-lite.safetensors
 
 `flow-svm` learns from the clips of `--learn`: the three expressions, flow to an estimated apex.
-The networks are judged by the same three (`none` left out of their answers), by all four, and by expression or none.
+The networks are judged by the same three (`none` left out of their answers), by all four, by expression or none, and by
+the action unit that they find likeliest.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 import tyro
 from record import write
 from rich.console import Console
+from scoring import judge_units
 from sklearn.metrics import f1_score
 
 from openmer.clip import NONE
@@ -67,12 +69,12 @@ def _motion(root: Path, console: Console) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(rows), torch.from_numpy(data.labels)
 
 
-def _judged(name: str, root: Path, console: Console) -> dict[str, float]:
+def _judged(name: str, root: Path, console: Console) -> dict[str, Any]:
     classes = read_record(name).classes
-    store = ClipStore(root)
+    store, model = ClipStore(root), load_model(name)
     data = ClipData(store, store.entries, classes)
     with progress(console, f"{name} on {root.name}", len(data), "clips/s") as step:
-        answers = predict(load_model(name), data, on_clip=step)
+        answers = predict(model, data, on_clip=step)
     shares = np.array([a.probabilities for a in answers])
     truth = np.array([a.truth for a in answers])
     none = classes.index(NONE)
@@ -83,6 +85,7 @@ def _judged(name: str, root: Path, console: Console) -> dict[str, float]:
         "uf1_of_three": round(float(f1_score(truth[shown], three[shown].argmax(1), average="macro")), 4),
         "accuracy_of_four": round(float((shares.argmax(1) == truth).mean()), 4),
         "expression_or_none": round(float(((shares[:, none] < 0.5) == shown).mean()), 4),
+        "likeliest_unit_shown": round(float(judge_units(model, data)["first_right"]), 4),
     }
 
 

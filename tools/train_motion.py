@@ -59,8 +59,6 @@ class Recipe:
         painted: share of a batch that has pictures.
         units: weight of the units' loss.
         still: share of clips without pictures in which nothing moves at all; they show `none`.
-        company: share of clips to which the motion of another clip is added that shows no expression: people speak,
-            swallow and turn while they show one.
         seed: of weights, order and noise.
     """
 
@@ -70,7 +68,6 @@ class Recipe:
     painted: float = 0.4
     units: float = 0.3
     still: float = 0.08
-    company: float = 0.0
     seed: int = 0
 
 
@@ -135,25 +132,14 @@ class Drawn:
                 labels.append(torch.tensor(classes))
                 units.append(torch.from_numpy(stored["units"][kept][:, list(UNITS)]).float())
         self.moved, self.labels, self.units = torch.cat(moved), torch.cat(labels), torch.cat(units)
-        self.idle = (self.labels == CLASSES.index("none")).nonzero()[:, 0]
         self.middle = middle_of(GRID)
-
-    def company(self, count: int, share: float) -> Tensor:
-        """(B, P, 2, G, G) px of clips without an expression, as they are or backwards, for a share; else nothing."""
-        k = self.idle[torch.randint(len(self.idle), (count,))]
-        moved = self.moved[k].float()
-        backwards = torch.cat([moved[:, :-1].flip(1), torch.zeros_like(moved[:, :1])], 1) - moved[:, -1:]
-        moved = torch.where(_each(torch.rand(count) < 0.5), backwards, moved)
-        mirrored = moved.flip(-1) * moved.new_tensor([-1, 1])[:, None, None]
-        moved = torch.where(_each(torch.rand(count) < 0.5), mirrored, moved)
-        return moved * _each(torch.exp(0.5 * torch.randn(count)) * (torch.rand(count) < share))
 
     def draw(self, count: int, textures: Tensor, recipe: Recipe) -> tuple[Tensor, ...]:
         """Random clips as the network would measure them on these textures; in a share of them nothing moves."""
         k = torch.randint(len(self.labels), (count,))
         moves = torch.rand(count) >= recipe.still
         sigma = torch.exp(NOISE_SPREAD * torch.randn(count)) * NOISE
-        moved = (self.moved[k].float() + self.company(count, recipe.company)) * _each(moves)
+        moved = self.moved[k].float() * _each(moves)
         products, head = measured(moved, textures, sigma, self.middle)
         labels = torch.where(moves, self.labels[k], CLASSES.index("none"))
         return products, head, labels, self.units[k] * moves[:, None]
@@ -162,22 +148,6 @@ class Drawn:
 def _each(values: Tensor) -> Tensor:
     """(B,) -> (B, 1, 1, 1, 1)."""
     return values[:, None, None, None, None]
-
-
-def accompanied(products: Tensor, moved: Tensor, middle: Tensor) -> Tensor:
-    """The products of clips with pictures, if their faces moved so as well, relative to the head.
-
-    Args:
-        products: (B, P, 5, G, G).
-        moved: (B, P, 2, G, G) px since the first frame.
-        middle: (G, G) how much each place belongs to the face.
-    """
-    pair = torch.diff(moved, dim=1, prepend=torch.zeros_like(moved[:, :1]))
-    rest = pair - affine_part(pair.flatten(0, 1), middle).unflatten(0, pair.shape[:2])
-    xx, xy, yy, xt, yt = products.unbind(2)
-    xt = xt - xx * rest[:, :, 0] - xy * rest[:, :, 1]
-    yt = yt - xy * rest[:, :, 0] - yy * rest[:, :, 1]
-    return torch.stack([xx, xy, yy, xt, yt], 2)
 
 
 def measured(moved: Tensor, textures: Tensor, sigma: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
@@ -318,12 +288,7 @@ def _batch(painted: list[Painted], drawn: Drawn, recipe: Recipe) -> list[Tensor]
     count = round(recipe.batch * recipe.painted)
     share = torch.multinomial(torch.tensor([float(len(p.labels)) for p in painted]), recipe.batch, replacement=True)
     of_store = [int((share[:count] == k).sum()) for k in range(len(painted))]
-    parts = []
-    for store, number in zip(painted, of_store, strict=True):
-        if number:
-            products, *others = store.draw(number)
-            company = drawn.company(number, recipe.company)
-            parts.append((accompanied(products, company, drawn.middle), *others))
+    parts = [p.draw(n) for p, n in zip(painted, of_store, strict=True) if n]
     textured = [p.textures(int((share[count:] == k).sum())) for k, p in enumerate(painted)]
     textures = torch.cat(textured)
     parts.append(drawn.draw(len(textures), textures[torch.randperm(len(textures))], recipe))
