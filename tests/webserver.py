@@ -17,12 +17,13 @@ from pathlib import Path
 
 @dataclass
 class Server:
-    """A server that runs: where, which process, and the folder that holds its private folder."""
+    """A server that runs: where, which process, the folder that holds its private folder, and what paths begin with."""
 
     port: int
     process: subprocess.Popen[bytes]
     temporary: Path
     log: Path
+    prefix: str = ""
 
     @property
     def url(self) -> str:
@@ -30,13 +31,26 @@ class Server:
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of a plain request, whose path is sent as it is."""
-        request = urllib.request.Request(self.url + path, headers=headers)
+        return self._ask(urllib.request.Request(self.url + self.prefix + path, headers=headers))
+
+    def post(self, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """The same with a body."""
+        address = self.url + self.prefix + path
+        return self._ask(urllib.request.Request(address, data=body, headers=headers, method="POST"))
+
+    def _ask(self, request: urllib.request.Request) -> tuple[int, dict[str, str], bytes]:
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:
                 return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+    def address(self) -> str:
+        """What the server said is to be opened."""
+        found = re.search(r"open (http\S+)", self.log.read_text())
+        assert found is not None
+        return found[1]
 
     def kept(self) -> set[str]:
         """Names of all files in the private folder, but for the lock."""

@@ -171,6 +171,7 @@ def serve(
     engine: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     face: Literal["dlib", "mesh"] = "dlib",
+    files: Path | None = None,
     workers: int = 1,
     max_mb: float = 200,
     max_seconds: float = 120,
@@ -185,6 +186,7 @@ def serve(
 
       openmer serve
       openmer serve --port 8000 --max-seconds 300 --max-mb 500
+      openmer serve --files ~/interviews
       openmer serve --engine runs/tuned/model.safetensors
       openmer serve --host 0.0.0.0 --workers 2
 
@@ -194,16 +196,17 @@ def serve(
         engine: A .safetensors file to offer beside mol-lite and classical.
         device: Where networks run.
         face: Who finds faces and landmarks: dlib, or mesh, whose weights may be used commercially.
+        files: A folder of this machine whose videos the page lists, of any length; they stay where they are.
         workers: Number of analyses at a time; others wait in a queue.
         max_mb: Largest upload, in millions of bytes.
         max_seconds: Longest video, in seconds.
         keep_minutes: Longest time that files are kept while a page stays open.
     """
-    if importlib.util.find_spec("gradio") is None:
-        raise InputError(f"the web page needs gradio; {to_install('web', 'gradio')}")
-    from openmer.web.app import ServeSettings
+    if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
+        raise InputError(f"the web page needs starlette and uvicorn; {to_install('web', 'starlette uvicorn')}")
     from openmer.web.app import serve as run
     from openmer.web.jobs import Limits
+    from openmer.web.settings import ServeSettings
 
     limits = Limits(workers, max_mb, max_seconds, keep_minutes)
-    run(ServeSettings(host, port, engine, device, face, limits), Console(stderr=True))
+    run(ServeSettings(host, port, engine, device, face, files, limits), Console(stderr=True))

@@ -1,11 +1,15 @@
-"""Who may talk to a server on this machine: whoever knows its token, from its own page, by its own name."""
+"""Who may talk to a server on this machine: its own pages, by its own name, with its token if it has one."""
 
 import hmac
 import secrets
+import socket
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from openmer.errors import InputError
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -18,7 +22,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-NAMES = ("127.0.0.1", "localhost")
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 def new_token() -> str:
@@ -26,19 +30,51 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on which a server can be reached from now on; who connects early waits.
+
+    Raises:
+        InputError: the address is unknown or taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        door = socket.socket(family, kind, protocol)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{host} is no address of this machine, or {port} no port ({error})") from error
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+        door.listen()
+    except OSError as error:
+        door.close()
+        raise InputError(f"port {port} of {host} cannot be used ({error.strerror}); choose another --port") from error
+    return door
+
+
 class Gate:
-    """ASGI middleware: admits requests for `/TOKEN/...` by one of the server's names, from its own pages.
+    """ASGI middleware: admits requests by one of the server's names, from its own pages, and states what they may load.
 
     Args:
         app: what is behind it; it sees paths without the token.
-        token: the server's.
-        port: on which it listens.
+        token: with which all paths must begin; empty for none.
+        hosts: names by which the server may be addressed, or None for any. On a loopback address this keeps out pages
+            of other sites whose name was made to point here (DNS rebinding).
+        headers: of all answers.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str = "",
+        hosts: frozenset[str] | None = LOOPBACK,
+        headers: Mapping[str, str] = HEADERS,
+    ) -> None:
         self._app = app
-        self._prefix = f"/{token}/"
-        self._hosts = {f"{name}:{port}" for name in NAMES}
+        self._prefix = f"/{token}/" if token else "/"
+        self._hosts = hosts
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or pass it on."""
@@ -50,23 +86,29 @@ class Gate:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                MutableHeaders(scope=message).update(self._headers)
             await send(message)
 
-        headers, path = Headers(scope=scope), scope["path"]
+        refusal = self._refusal(Headers(scope=scope), scope["path"])
+        if refusal is None:
+            scope = {**scope, "path": scope["path"][len(self._prefix) - 1 :], "root_path": ""}
+            scope.pop("raw_path", None)
+        await (refusal or self._app)(scope, receive, with_headers)
+
+    def _refusal(self, headers: Headers, path: str) -> ASGIApp | None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        answer: ASGIApp
-        if host not in self._hosts:
-            answer = PlainTextResponse("wrong host name", 421)
-        elif origin not in (None, f"http://{host}") or headers.get("sec-fetch-site", "none") not in (
+        if self._hosts is not None and _name(host) not in self._hosts:
+            return PlainTextResponse("wrong host name", 421)
+        if origin not in (None, f"http://{host}", f"https://{host}") or headers.get("sec-fetch-site", "none") not in (
             "same-origin",
             "none",
         ):
-            answer = PlainTextResponse("not from here", 403)
-        elif not hmac.compare_digest(path[: len(self._prefix)].encode(), self._prefix.encode()):
-            answer = PlainTextResponse("not found; open the address that the server printed, all of it", 404)
-        else:
-            scope = {**scope, "path": path[len(self._prefix) - 1 :], "root_path": ""}
-            scope.pop("raw_path", None)
-            answer = self._app
-        await answer(scope, receive, with_headers)
+            return PlainTextResponse("not from here: type or paste the address", 403)
+        if not hmac.compare_digest(path[: len(self._prefix)].encode(), self._prefix.encode()):
+            return PlainTextResponse("not found; open the address that the server printed, all of it", 404)
+        return None
+
+
+def _name(host: str) -> str:
+    """A host without its port: `localhost:7860`, `[::1]:7860`."""
+    return host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() else host

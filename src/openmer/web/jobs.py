@@ -1,11 +1,11 @@
 """The queue: who waits, what runs, and when files are deleted. One process per analysis; one thread manages them all.
 
 Everything that a session owns is tied to its name, which only its browser and the server know; what a browser can fetch
-is tied to a random token.
+is tied to a random token. A video that was sent lies in a folder of its own until its analysis takes it.
 """
 
+import math
 import multiprocessing
-import os
 import secrets
 import shutil
 import threading
@@ -24,10 +24,9 @@ from openmer.errors import InputError
 from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progress, run
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
+INPUT = "input"  # in the folder of an analysis: the video that was sent
 TICK_S = 0.1
 MAX_WAITING = 20
-GRACE_S = 5.0  # least time an upload is kept, whoever left: someone else may have just uploaded the same file
-UNHELD_S = 30.0  # least time for an upload of which no session speaks: the page was closed as it arrived
 KILLED = (
     "The analysis was ended from outside, perhaps because memory ran out. The server is still running; "
     "a shorter or smaller video may work."
@@ -115,34 +114,44 @@ class Jobs:
         self._device, self._face = device, face
         self._clock = clock
         self._jobs: list[Job] = []  # in order of arrival
-        self._held: dict[str, set[Path]] = {}  # session -> folders of its uploads; equal files share one
-        self._left: set[Path] = set()  # folders of uploads whose session is over
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="openmer-jobs", daemon=True)
         for part in (self.uploads, self._results):
             part.mkdir(mode=0o700)
 
-    def submit(self, session: str, video: Path, engine: str, *, explain: bool = False) -> Job:
+    def new_upload(self, name: str) -> Path:
+        """Where a video of this name is to be written: the only file of a new folder, which `submit` takes over."""
+        folder = self.uploads / secrets.token_urlsafe(16)
+        folder.mkdir(mode=0o700)
+        return folder / name
+
+    def submit(self, session: str, video: Path, engine: str, *, explain: bool = False, keep: bool = False) -> Job:
         """Queue an analysis, optionally with explanations; an older one of the same session is given up.
 
+        Args:
+            session: whose.
+            video: an upload, which the analysis takes over.
+            engine: as in `openmer analyze --engine`.
+            explain: whether to say where the network's decisions come from.
+            keep: the video is a file on this machine, of any length, and stays where it is.
+
         Raises:
-            InputError: the upload is gone or too large, or too many analyses are waiting.
+            InputError: the upload is gone, or too many analyses are waiting.
         """
         with self._lock:
             self.give_up(session)
-            self.hold(session, video)
             if sum(job.state == "waiting" for job in self._jobs) >= MAX_WAITING:
                 raise InputError(f"{MAX_WAITING} analyses are already waiting; try again in a few minutes")
             token = secrets.token_urlsafe(16)
             folder = self._results / token
             folder.mkdir(mode=0o700)
             order = Order(
-                _linked(video, self.uploads, folder / "input", self.limits.max_mb),
+                video if keep else _taken(video, self.uploads, folder / INPUT),
                 folder,
                 engine,
                 self._device,
-                self.limits.max_seconds,
+                math.inf if keep else self.limits.max_seconds,
                 f"results/{token}/",
                 explain,
                 self._face,
@@ -152,11 +161,10 @@ class Jobs:
             self.tick()
             return job
 
-    def hold(self, session: str, upload: Path) -> None:
-        """Note that a session uploaded a file, so that it is deleted with the session."""
-        if upload.is_relative_to(self.uploads):
-            with self._lock:
-                self._held.setdefault(session, set()).add(upload.parent)
+    def of(self, session: str) -> Job | None:
+        """The session's analysis, if it has one."""
+        with self._lock:
+            return next(iter(self._of(session)), None)
 
     def ahead(self, job: Job) -> int:
         """How many analyses must start before this one does."""
@@ -177,12 +185,6 @@ class Jobs:
             self.cancel(session)
             for job in self._of(session):
                 self._delete(job)
-
-    def leave(self, session: str) -> None:
-        """End the session: delete everything it had, except uploads that another session also made."""
-        with self._lock:
-            self.give_up(session)
-            self._left |= self._held.pop(session, set())
 
     def file(self, token: str, name: str) -> Path | None:
         """A file of a finished result, or None if there is none (any more)."""
@@ -264,7 +266,7 @@ class Jobs:
             job.process.close()
             job.pipe.close()
             job.process = job.pipe = None
-        shutil.rmtree(job.order.video.parent if state == "done" else job.order.folder, ignore_errors=True)
+        shutil.rmtree(job.order.folder / INPUT if state == "done" else job.order.folder, ignore_errors=True)
         job.state, job.ended = state, self._clock()
 
     def _delete(self, job: Job) -> None:
@@ -272,29 +274,16 @@ class Jobs:
         self._jobs.remove(job)
 
     def _delete_uploads(self) -> None:
-        """Delete uploads whose sessions are over or never spoke of them, and old ones."""
-        held = set().union(*self._held.values())
-        self._left -= held
+        """Delete videos that were sent and never taken: whoever sent them went away meanwhile."""
         for folder in self.uploads.iterdir():
             with suppress(OSError):
-                age = time.time() - folder.stat().st_mtime
-                arriving = not folder.is_dir()  # Gradio moves a file into a folder when all of it is there
-                unheld_s = GRACE_S if folder in self._left else UNHELD_S
-                if age > (60 * self.limits.keep_minutes if folder in held or arriving else unheld_s):
-                    self._left.discard(folder)
-                    shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+                if time.time() - folder.stat().st_mtime > 60 * self.limits.keep_minutes:
+                    shutil.rmtree(folder)
 
 
-def _linked(upload: Path, uploads: Path, folder: Path, max_mb: float) -> Path:
-    """A second name for the upload, which may be deleted before it is read; without a copy if the disk allows it."""
+def _taken(upload: Path, uploads: Path, folder: Path) -> Path:
+    """The upload at its new place."""
     if not upload.is_file() or not upload.resolve().is_relative_to(uploads.resolve()):
-        raise InputError("the upload has been deleted; drop the video again")
-    if upload.stat().st_size > max_mb * 1e6:
-        raise InputError(f"{upload.name} is larger than {max_mb:g} MB, the limit here")
-    folder.mkdir(mode=0o700)
-    target = folder / upload.name
-    try:
-        os.link(upload, target)
-    except OSError:
-        shutil.copyfile(upload, target)
-    return target
+        raise InputError("the video has been deleted; send it again")
+    upload.parent.rename(folder)
+    return folder / upload.name

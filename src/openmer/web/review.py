@@ -4,7 +4,6 @@ browser -> gate.py (token, host, origin) -> Starlette (this file) -> review/docu
                                                                  -> review/material.py, frames and curves
 """
 
-import socket
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ from openmer.review.picture import KINDS, MAGNIFIED, Gallery
 from openmer.review.saving import ConflictError, write_review
 from openmer.review.settings import BlindSettings
 from openmer.timeline import CANDIDATE, SET_ASIDE
-from openmer.web.gate import Gate, new_token
+from openmer.web.gate import Gate, listen, new_token
 
 STATIC = {"review.css": "text/css", "review.js": "text/javascript", "timeline.js": "text/javascript"}
 PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}  # by most browsers
@@ -147,7 +146,7 @@ class _Asked(msgspec.Struct, forbid_unknown_fields=True):
     change: Change
 
 
-def build(desks: Sequence[Desk], token: str, port: int) -> Starlette:
+def build(desks: Sequence[Desk], token: str) -> Starlette:
     """The application: `/TOKEN/` is the page, all else is what it asks for."""
 
     def at(request: Request) -> Desk:
@@ -250,7 +249,7 @@ def build(desks: Sequence[Desk], token: str, port: int) -> Starlette:
             route(f"{of}/save/{{entry}}.{{kind}}", saved),
             route(f"{of}/change", change, "POST"),
         ],
-        middleware=[Middleware(Gate, token=token, port=port)],
+        middleware=[Middleware(Gate, token=token)],
         exception_handlers={OpenMERError: refused},
     )
 
@@ -287,16 +286,10 @@ def review(results: Sequence[Path], settings: ReviewSettings, console: Console, 
         OutputError: a review cannot be written beside its result.
     """
     desks = [Desk(folder, settings) for folder in results]
-    with socket.socket() as door:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            door.bind(("127.0.0.1", settings.port))
-        except (OSError, OverflowError) as error:
-            raise InputError(f"port {settings.port} cannot be used; choose another --port") from error
-        door.listen()  # who opens the address at once waits until it is served
+    with listen("127.0.0.1", settings.port) as door:
         port, token = door.getsockname()[1], new_token()
         address = f"http://127.0.0.1:{port}/{token}/"
-        server = uvicorn.Server(uvicorn.Config(build(desks, token, port), log_level="warning", access_log=False))
+        server = uvicorn.Server(uvicorn.Config(build(desks, token), log_level="warning", access_log=False))
         for desk in desks:
             console.print(f"{escape(str(desk.path))}", highlight=False, soft_wrap=True)
         console.print(f"open [bold]{escape(address)}[/] in a browser; stop with Ctrl-C", soft_wrap=True)

@@ -1,6 +1,6 @@
 """A finished analysis as part of a page: video, clickable timeline, list, key moments, downloads.
 
-Everything interactive is in `templates/web.js`, which finds its elements by their `data-` attributes.
+Everything interactive is in `templates/serve/result.js`, which finds its elements by their `data-` attributes.
 """
 
 import base64
@@ -83,7 +83,7 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
     steps = np.diff(times)
     step = float(np.median(steps))
     page = render(
-        "web_result.html.j2",
+        "serve/result.html.j2",
         timeline=timeline,
         provenance=timeline.provenance,
         start=start,

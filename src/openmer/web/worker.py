@@ -3,6 +3,7 @@
 Nothing here depends on the server. Progress is sent through a pipe, as the messages below.
 """
 
+import math
 import os
 import signal
 import sys
@@ -30,7 +31,7 @@ class Order:
     """What is to be analysed.
 
     Attributes:
-        video: an uploaded file.
+        video: the file; one that was sent lies in `folder`.
         folder: where the result and the page go.
         engine: as in `openmer analyze --engine`.
         device: as in `openmer analyze --device`.
@@ -142,7 +143,7 @@ def check(video: Path, max_seconds: float) -> None:
                     "million pixels; scale them down, or crop to the face"
                 )
             first, last, packets = None, 0.0, 0
-            for packet in container.demux(pictures):
+            for packet in container.demux(pictures) if math.isfinite(max_seconds) else ():
                 packets += 1
                 if packets > MAX_FPS * max_seconds:
                     raise InputError(f"{video.name} has more than {MAX_FPS} pictures a second; that is no video")

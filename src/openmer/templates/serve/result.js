@@ -1,5 +1,5 @@
 // The interactive parts of a result: the video follows clicks on the timeline and the list, the cursor follows the video.
-// Listens on the whole document, since Gradio inserts and removes results.
+// Listens on the whole document, since results come and go.
 (() => {
   "use strict";
 
@@ -92,29 +92,6 @@
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-speed]")) setSpeed(parts(event.target), Number(event.target.value));
   });
-
-  // Stop files that are too large before they are sent; the server would refuse them too, but Gradio does not say why.
-  function tooLarge(files) {
-    const said = document.querySelector("[data-max-bytes]");
-    if (!said || !files || !files.length) return false;
-    said.hidden = [...files].every((file) => file.size <= Number(said.dataset.maxBytes));
-    return !said.hidden;
-  }
-  function stopTooLarge(event, files) {
-    if (!tooLarge(files)) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    if (event.target.value) event.target.value = "";
-  }
-  document.addEventListener("change", (event) => {
-    if (event.target.type === "file") stopTooLarge(event, event.target.files);
-  }, true);
-  document.addEventListener("drop", (event) => stopTooLarge(event, event.dataTransfer && event.dataTransfer.files), true);
-  const send = window.fetch; // a camera recording does not come from a file
-  window.fetch = (to, options) => {
-    const form = options && options.body instanceof FormData ? [...options.body.values()] : [];
-    return tooLarge(form.filter((part) => part instanceof Blob)) ? Promise.resolve(new Response("too large", { status: 413 })) : send(to, options);
-  };
 
   // Media events do not bubble, but they can be caught on the way down.
   document.addEventListener("loadedmetadata", (event) => {
