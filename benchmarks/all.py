@@ -10,6 +10,7 @@ nothing and are thrown away.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import tyro
 from record import ELSEWHERE, RESULTS
 from rich.console import Console
 from rich.table import Table
+from speech import SYNTHESIZER
 
 HERE = Path(__file__).parent
 RUNS = HERE.parent / "runs"
@@ -35,12 +37,14 @@ class Benchmark(NamedTuple):
         arguments: for the measurement.
         trial: arguments for a trial instead.
         gpu: whether it needs a GPU; if there is none, it is skipped.
+        program: one that it needs, of the system; without it, it is skipped.
     """
 
     script: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     trial: tuple[str, ...] = ()
     gpu: bool = False
+    program: str = ""
 
 
 def _of(script: str, arguments: str = "", trial: str = "", *, gpu: bool = False) -> Benchmark:
@@ -60,6 +64,7 @@ BENCHMARKS = {
         trial=("--presets", "mol-lite", "--repeats", "1", "--train-batch", "1"),
     ),
     "flow_bias": _of("flow_bias.py"),
+    "speech": _of("speech.py", trial="--actors 4 --steps 2 --seeds 1")._replace(program=SYNTHESIZER),
     "interpolation": _of("interpolation.py", trial="--trial"),
     "real_video": _of("real_video.py", "--more {runs}/real", "--seconds 1.2"),
     "face_models": _of("face_models.py", "--folder {runs}/real", "--folder {runs}/real --seconds 0.4"),
@@ -151,6 +156,9 @@ def _failed(chosen: dict[str, Benchmark], runs: Path, results: Path, trial: bool
     for name, benchmark in chosen.items():
         if benchmark.gpu and not torch.cuda.is_available():
             table.add_row(name, "left out: no GPU is here", "")
+            continue
+        if benchmark.program and shutil.which(benchmark.program) is None:
+            table.add_row(name, f"left out: {benchmark.program} is not installed", "")
             continue
         console.rule(name)
         start = time.perf_counter()

@@ -1,14 +1,18 @@
 """The examples run as a reader would run them, and make what they promise."""
 
+import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import speech
 
 from openmer import read_elan, read_record, read_timeline
 from openmer.clips.store import ClipStore
@@ -18,8 +22,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 def run(name: str, out: Path, *more: str) -> str:
     """What the example prints."""
+    return printed(name, "--out", str(out), *more)
+
+
+def printed(name: str, *given: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), "--out", str(out), *more]
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *given]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -28,7 +36,7 @@ def run(name: str, out: Path, *more: str) -> str:
 def test_every_example_is_tested_short_and_says_how_to_run_it() -> None:
     tests = Path(__file__).read_text()
     paths = sorted(EXAMPLES.glob("*.py"))
-    assert [p.name[:2] for p in paths] == ["01", "02", "03", "04", "05", "06"]
+    assert [p.name[:2] for p in paths] == ["01", "02", "03", "04", "05", "06", "07"]
     for path in paths:
         text = path.read_text()
         assert f'"{path.name}"' in tests
@@ -90,3 +98,53 @@ def test_a_decision_is_explained(tmp_path: Path) -> None:
     assert (tmp_path / "why.svg").read_text().startswith("<?xml")
     with np.load(tmp_path / "places.npz") as stored:
         assert stored["places"].shape == (8, 128, 128) and stored["frames"].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_emotions_of_voices_that_were_not_heard_before(tmp_path: Path) -> None:
+    if shutil.which(speech.SYNTHESIZER) is None:
+        pytest.skip(f"the voices are made by {speech.SYNTHESIZER}, which is not installed")
+    happy, sad = 3, 4
+    assert speech.make_voices(tmp_path, 8, (happy, sad)) == 8 * 2 * 2 * 2
+    assert len(list(tmp_path.glob("Actor_03/03-01-04-01-02-01-03.wav"))) == 1
+    found = ast.literal_eval(printed("07_f5c_on_speech.py", str(tmp_path), "--steps", "40"))
+    assert found["guessing"] == 0.5
+    assert found["f5c"] >= 0.8 and found["convolutions"] > 0.5
+
+
+def test_a_folder_without_clips_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=f"named as in RAVDESS in {tmp_path}"):
+        speech.example().main(tmp_path)
+
+
+def test_mel_filters_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to 10,500 Hz, 1 + Hz / 700 is 16: three bands between the edges 1, 2, 4, 8, 16, with a bin every 700 Hz."""
+    example = speech.example()
+    monkeypatch.setattr(example, "RATE", 21_000)
+    filters = example.mel_filters(3, 16)
+    up, down = 0.585, 0.415  # log2(3) - 1, 2 - log2(3)
+    assert filters[0].tolist() == pytest.approx([0, 1, down, *[0] * 13], abs=1e-3)
+    # log2 of 5, 6 and 7 is 2.322, 2.585 and 2.807.
+    assert filters[1].tolist() == pytest.approx([0, 0, up, 1, 0.678, 0.415, 0.193, *[0] * 9], abs=1e-3)
+    assert filters[2].argmax() == 7 and filters[2, 3] == pytest.approx(0, abs=1e-6), "4,900 Hz; from 2,100"
+    assert filters[2, 15] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_tone_lies_in_its_band_and_ends_where_it_ends(tmp_path: Path) -> None:
+    """One second of 1,000 Hz at 48,000 a second, on two channels; log(1 + 1000 / 700) is 22.88 steps of 64 bands."""
+    tone = 8000 * np.sin(2 * np.pi * 1000 * np.arange(48_000) / 48_000)
+    with wave.open(str(tmp_path / "tone.wav"), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes(np.repeat(tone.astype("<i2"), 2).tobytes())
+    (mel,) = speech.example().log_mel(tmp_path / "tone.wav")
+    assert mel.shape == (64, 64) and float(mel.mean()) == pytest.approx(0, abs=1e-5)
+    assert mel[:, 8].argmax() == 23 - 1, "bands are counted from 1"
+    assert mel[22, :15].min() > mel[22, 18:].max() + 3 and mel[:, 18:].std() < 1e-5, "then silence"
+
+
+def test_both_have_as_many_weights() -> None:
+    example = speech.example()
+    f5c = example.F5C(example.FCC(example.C, example.S), example.CCC(example.C, example.S**2))
+    # Two convolutions of 3 x 3 from 32 to 233 channels and back, with biases.
+    assert sum(p.numel() for p in f5c.parameters()) == pytest.approx(2 * 9 * 32 * 233 + 233 + 32, rel=0.005)
