@@ -21,6 +21,7 @@ MIN_GAP_S = 0.1  # no shorter step parts two stretches
 UNTIMED = "frames without a time of their own, which get one from their neighbours"
 NOT_LATER = "frames left out because they are not later than the frame before"
 WILD = "frames left out because their time is far from their neighbours'"
+NO_START = "frames left out because neither they nor any before them have a time"
 JOINED = "parts whose times start anew, as in joined recordings (the clock runs on there)"
 
 
@@ -31,9 +32,9 @@ class Notes:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, int] = {}
 
-    def add(self, kind: str, frame: int) -> None:
-        """Count one frame."""
-        self._counts[kind] += 1
+    def add(self, kind: str, frame: int, count: int = 1) -> None:
+        """Count frames, of which `frame` is the first."""
+        self._counts[kind] += count
         self._first.setdefault(kind, frame)
 
     def count(self, kind: str) -> int:
@@ -64,7 +65,8 @@ def on_one_clock(
     """Give frames rising times, in seconds of the file.
 
     A pause stays a pause. Where times fall back and go on from there, as in joined recordings, the clock runs on. A
-    stamp far from those around it is wrong, and its frame is left out.
+    stamp far from those around it is wrong, and its frame is left out. So are frames before the first stamp: times
+    counted back from it would come before the file's first, where players show nothing.
 
     Args:
         stamped: stamp in seconds or None, number, and anything, in order of presentation.
@@ -79,9 +81,12 @@ def on_one_clock(
     while ahead:
         stamp, number, item = ahead.popleft()
         ahead.extend(islice(source, 1))
+        if stamp is None and last is None:
+            notes.add(NO_START, number)
+            continue
         following = [s + shift for s, _, _ in ahead if s is not None]
         usual = median(recent)
-        at = stamp + shift if stamp is not None else last + usual if last is not None else min(following, default=shift)
+        at = stamp + shift if stamp is not None else (last or 0) + usual
         if stamp is None:
             notes.add(UNTIMED, number)
         if last is None:

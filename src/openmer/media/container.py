@@ -34,6 +34,8 @@ _CAPTURE_RATE = re.compile(r"capture[._ ]?(fps|frame[._ ]?rate)$", re.IGNORECASE
 _MEASURED = 300  # packets from which the usual step is measured
 _PROBES = 9  # pictures that tell how many of 16 bits are used
 DAMAGED = "packets skipped because they could not be decoded"
+CUT_OFF = "frames left out because a part of them is missing in the file, which is damaged or cut off"
+EARLY = "frames left out at the beginning because they change pictures that the file does not hold"
 DEINTERLACED = "interlaced frames, of two fields recorded one after the other, made into one picture each"
 
 
@@ -113,6 +115,7 @@ class Stamps:
         slots: whether it has a slot a picture, at even distances, of which some may be empty (AVI).
         joins: whether its clock may start anew in the middle.
         others_s: when its other sounds and pictures start, if there are any.
+        end_s: the stamp at which its last picture ends, as the file says; None if it does not.
     """
 
     origin_s: Fraction
@@ -121,6 +124,7 @@ class Stamps:
     slots: bool
     joins: bool
     others_s: tuple[Fraction, ...] = ()
+    end_s: Fraction | None = None
 
     def without_it_s(self, first_s: Fraction) -> Fraction:
         """The origin where the stream's own first stamp is wrong and its pictures begin at `first_s`."""
@@ -155,7 +159,17 @@ def stamps_of(container: "av.container.InputContainer", stream: "av.VideoStream"
         slots=slots,
         joins=bool(flags & TS_DISCONT),
         others_s=tuple(starts.values()),
+        end_s=_stated_end_s(container, stream) if timed and not flags & TS_DISCONT else None,
     )
+
+
+def _stated_end_s(container: "av.container.InputContainer", stream: "av.VideoStream") -> Fraction | None:
+    """Where the stream ends by the file's header, in its stamps' seconds; None if that is not said of it alone."""
+    start = Fraction((stream.start_time or 0) * (stream.time_base or 0))
+    if stream.duration is not None and stream.time_base:
+        return start + stream.duration * stream.time_base
+    alone = len(container.streams) == 1 and container.duration is not None
+    return start + Fraction(container.duration or 0, 1_000_000) if alone else None
 
 
 def pixel_aspect(stream: "av.VideoStream") -> Fraction:
@@ -181,6 +195,47 @@ def capture_rate(container: "av.container.InputContainer", stream: "av.VideoStre
 Decoded = tuple[Fraction | None, int, av.VideoFrame]
 
 
+class _Places:
+    """Numbers of pictures in order of presentation, with the frames counted of which there is no picture."""
+
+    def __init__(self, notes: Notes, *, joins: bool) -> None:
+        self._notes = notes
+        self._joins = joins  # whether stamps may start anew
+        self._next = 0
+        self.packets = 0  # so far
+        self._missing: list[int] = []  # stamps of packets without a picture, a heap
+        self._early: list[int] | None = []  # stamps of what the decoder got before its first picture
+
+    def gave(self, stamp: int | None) -> None:
+        """The decoder got a packet."""
+        self.packets += 1
+        if self._early is not None and stamp is not None:
+            self._early.append(stamp)
+
+    def lost(self, stamp: int | None) -> None:
+        """A packet will not become a picture: the decoder did not get it, or could not decode it."""
+        if self._early is not None and stamp in self._early:
+            return  # counted with the first picture
+        if stamp is None or self._joins:
+            self._next += 1
+        else:
+            heappush(self._missing, stamp)
+
+    def number(self, stamp: int | None) -> int:
+        """The number of the next picture."""
+        if self._early is not None and stamp is not None:
+            early = sum(other < stamp for other in self._early)
+            if early:
+                self._notes.add(EARLY, self._next, early)
+            self._next += early
+        self._early = None
+        while self._missing and (stamp is None or self._missing[0] <= stamp):
+            heappop(self._missing)
+            self._next += 1
+        self._next += 1
+        return self._next - 1
+
+
 def decoded(
     container: "av.container.InputContainer", stream: "av.VideoStream", stamps: Stamps, notes: Notes
 ) -> Iterator[Decoded]:
@@ -189,32 +244,33 @@ def decoded(
     Empty packets and those that could not be decoded count as frames, in the place that their stamps give them: the
     decoder gives pictures later than it gets packets.
     """
-    number = 0
-    missing: list[int] = []  # stamps of packets without a picture, a heap
+    places = _Places(notes, joins=stamps.joins)
     slots: list[int] = []
     reordered = bool(stream.codec_context.has_b_frames)
     packets = container.demux(stream)
     while True:
-        packet = None
+        at = None
         try:
             packet = next(packets, None)
             if packet is None:
                 return
-            if packet.size == 0 and packet.dts is not None:  # an empty frame; for the decoder it would be the end
-                heappush(missing, packet.dts if packet.pts is None else packet.pts)
+            at = packet.dts if packet.pts is None else packet.pts
+            empty = packet.size == 0 and packet.dts is not None  # for the decoder it would be the end
+            partial = packet.is_corrupt and not stamps.joins  # half a picture would be taken for motion
+            if partial:
+                notes.add(CUT_OFF, places.packets)
+            if empty or partial:
+                places.lost(at)
                 continue
+            places.gave(None if packet.is_discard else at)  # an edit list says that it is not to be seen
             if stamps.slots and packet.dts is not None:
                 slots.append(packet.dts)
             pictures = packet.decode()
         except av.error.EOFError:
             return
         except av.error.FFmpegError:
-            notes.add(DAMAGED, number)
-            at = None if packet is None else packet.dts if packet.pts is None else packet.pts
-            if at is None or stamps.joins:  # whose stamps may start anew
-                number += 1
-            else:
-                heappush(missing, at)
+            notes.add(DAMAGED, places.packets)
+            places.lost(at)
             if notes.count(DAMAGED) > 1000:
                 return
             continue
@@ -223,13 +279,10 @@ def decoded(
             base = picture.time_base or stream.time_base
             if stamps.slots and reordered and slots:  # AVI knows no times of presentation
                 stamp = slots.pop(0)
-            while missing and (stamp is None or missing[0] <= stamp):
-                heappop(missing)
-                number += 1
+            number = places.number(stamp)
             if stamps.slots and stamp is not None:
                 number = stamp
             yield (None if stamp is None or not base else Fraction(stamp * base)), number, picture
-            number += 1
 
 
 class Deinterlacer:

@@ -40,6 +40,7 @@ from openmer.media.folder import frame_number as frame_number
 from openmer.timeline import Clock
 
 MIN_FPS, MAX_FPS = 0.1, 10_000
+MIN_LACK_S, MIN_LACK = 1.0, 0.02  # seconds and share that the pictures may end before the file's header says
 SAME_RATE = 0.02  # up to which a rate that is given and one that is measured are the same
 OVERFULL = "frames brighter than those by which 16-bit pixels are scaled (their bright parts are white)"
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
@@ -139,6 +140,7 @@ class VideoReader:
         self._gray = gray
         self._stream = stream
         self._remarks: list[str] = []
+        self._lack: list[str] = []
         self._notes = Notes()
         self._pictures: Pictures | None = None
         if source.is_dir():
@@ -148,6 +150,7 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Frame]:
         self._notes = Notes()
+        self._lack = []
         frames = self._from_file() if self._pictures is None else self._from_pictures(self._pictures)
         last_s = self._last_picture_s()  # pictures before the start are never read
         for frame in frames:
@@ -156,6 +159,7 @@ class VideoReader:
                 return
             if last_s >= self._start_s:
                 yield replace(frame, slowdown=self.info.clock.slowdown)
+        self._lack = [] if self._pictures is not None else _lacking(self._stamps, last_s)
         if last_s < self._start_s:
             raise InputError(
                 f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where reading should start"
@@ -164,7 +168,7 @@ class VideoReader:
     @property
     def problems(self) -> list[str]:
         """What a user should know: choices made for this source, and what the last iteration met, a sentence a kind."""
-        return [*self._remarks, *self._notes.sentences()]
+        return [*self._remarks, *self._notes.sentences(), *self._lack]
 
     @property
     def numbers(self) -> tuple[int, ...] | None:
@@ -342,6 +346,16 @@ def _shifted(stamps: Stamps) -> list[str]:
         f"the clock of the file begins at {first}; times here count from there, as mpv and BORIS show them, and a "
         f"browser shows {first} more"
     ]
+
+
+def _lacking(stamps: Stamps, last_s: float) -> list[str]:
+    """What is said of a file whose pictures end before its header says so."""
+    if stamps.end_s is None:
+        return []
+    stated_s = float(stamps.end_s - stamps.origin_s)
+    if stated_s - last_s <= max(MIN_LACK_S, MIN_LACK * stated_s, 2 * float(stamps.step_s or 0)):
+        return []
+    return [f"the pictures end at {last_s:.2f} s, and the file says {stated_s:.2f} s; is it damaged or cut off?"]
 
 
 def _scaled(bits: int | None) -> list[str]:
