@@ -29,6 +29,7 @@ from openmer.datasets.prepare import prepare
 from openmer.datasets.settings import PrepareSettings
 from openmer.models.weights import load_model
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.settings import RecordingSettings
 
 FILMS = 4
 FRAMES = 8
@@ -49,7 +50,9 @@ def films(root: Path) -> list[Path]:
     """Folders of pictures of simulated faces."""
     folders = []
     for number in range(FILMS):
-        recording, _ = draw_recording((6, number, 0), draw_person((6, number)), "surprise", fps=100, size=200)
+        recording, _ = draw_recording(
+            (6, number, 0), draw_person((6, number)), "surprise", RecordingSettings(fps=100, size=200)
+        )
         folder = root / f"film{number}"
         folder.mkdir(parents=True)
         for k, frame in enumerate(np.linspace(0, len(recording) - 1, FRAMES).astype(int)):

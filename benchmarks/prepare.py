@@ -38,6 +38,7 @@ from openmer.datasets.settings import PrepareSettings
 from openmer.face.align import align
 from openmer.face.dlib_model import find_predictor
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.settings import RecordingSettings
 
 SIZE = (640, 480)
 FACE_PX = 340
@@ -76,7 +77,9 @@ def _rounded(parts: dict[str, float]) -> dict[str, float]:
 
 def _rendered(root: Path, number: int, frames: int) -> Sample:
     """A recording of one person in front of a wall."""
-    recording, _ = draw_recording((5, number, 0), draw_person((5, number)), "surprise", fps=200, size=FACE_PX)
+    recording, _ = draw_recording(
+        (5, number, 0), draw_person((5, number)), "surprise", RecordingSettings(fps=200, size=FACE_PX)
+    )
     folder = root / "frames" / f"{number:03d}"
     folder.mkdir(parents=True)
     left, top = (SIZE[0] - FACE_PX) // 2, (SIZE[1] - FACE_PX) // 2

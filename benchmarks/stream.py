@@ -21,6 +21,7 @@ from openmer.media.camera import LiveSource
 from openmer.media.writer import VideoWriter
 from openmer.simulator.facial_motion import EMOTIONS
 from openmer.simulator.recording import draw_long, draw_person
+from openmer.simulator.settings import RecordingSettings
 from openmer.video.live import stream
 from openmer.video.settings import StreamSettings
 
@@ -46,7 +47,9 @@ def main(rates: tuple[int, ...] = (30, 100, 200), seconds: float = 8.0, engine: 
 
 
 def _video(path: Path, rate: int, seconds: float) -> Path:
-    recording = draw_long((9, rate), draw_person((9, 0)), list(EMOTIONS), minutes=0.2, fps=rate, size=SIZE)
+    recording = draw_long(
+        (9, rate), draw_person((9, 0)), list(EMOTIONS), RecordingSettings(fps=rate, size=SIZE), minutes=0.2
+    )
     width, height = SIZE + RIM[2] + RIM[3], SIZE + RIM[0] + RIM[1]
     with VideoWriter(path, width, height, Fraction(rate)) as writer:
         for k in range(round(seconds * rate)):

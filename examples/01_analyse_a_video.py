@@ -18,12 +18,13 @@ from openmer.exchange.events import described
 from openmer.exchange.export import export
 from openmer.media.writer import VideoWriter
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.settings import RecordingSettings
 
 
 def simulated(path: Path, size: int, fps: int = 60) -> Path:
     """A video of a face that does not exist, which anyone may share."""
     recording, smile = draw_recording(
-        (5, 0), draw_person((5, 0)), "happiness", fps=fps, size=size, peak_px=2.5, distractors=False
+        (5, 0), draw_person((5, 0)), "happiness", RecordingSettings(fps=fps, size=size), peak_px=2.5, distractors=False
     )
     assert smile is not None
     print(f"simulated: a smile from {smile.onset_s:.2f} to {smile.offset_s:.2f} s")

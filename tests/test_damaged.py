@@ -17,7 +17,7 @@ from openmer import InputError, OutputError
 from openmer.media.reader import read_rate
 from openmer.media.writer import VideoWriter
 from openmer.models.mol import create_model
-from openmer.models.weights import save_model
+from openmer.models.weights import ModelDescription, save_model
 from openmer.video.analyze import analyze
 from openmer.video.settings import AnalyzeSettings
 
@@ -27,7 +27,9 @@ Make = Callable[[Path, np.random.Generator], Iterator[Case]]
 def records(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     saved = root / "whole.safetensors"
     save_model(
-        create_model("mol-lite", num_classes=3, flow=False), saved, classes=("a", "b", "c"), trained_on="nothing"
+        create_model("mol-lite", num_classes=3, flow=False),
+        saved,
+        ModelDescription(classes=("a", "b", "c"), trained_on="nothing"),
     )
     yield from networks.records(root, saved, rng)
 

@@ -2,11 +2,17 @@
 
 import ast
 import json
+<<<<<<< HEAD
 import os
 import shutil
 import subprocess
 import sys
 import wave
+=======
+import runpy
+import sys
+from collections.abc import Callable
+>>>>>>> 57754de (Functions take at most eight parameters: recordings, weights' cards and shading get types of their own; one writer of CSV; examples are tested in one process)
 from pathlib import Path
 
 import cv2
@@ -20,6 +26,7 @@ from openmer.clips.store import ClipStore
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+<<<<<<< HEAD
 def run(name: str, out: Path, *more: str) -> str:
     """What the example prints."""
     return printed(name, "--out", str(out), *more)
@@ -31,6 +38,18 @@ def printed(name: str, *given: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+=======
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs an example as `python NAME --out OUT ...` does, in this process; gives what it prints."""
+
+    def printed(name: str, out: Path, *more: str) -> str:
+        monkeypatch.setattr(sys, "argv", [name, "--out", str(out), *more])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return printed
+>>>>>>> 57754de (Functions take at most eight parameters: recordings, weights' cards and shading get types of their own; one writer of CSV; examples are tested in one process)
 
 
 def test_every_example_is_tested_short_and_says_how_to_run_it() -> None:
@@ -44,7 +63,7 @@ def test_every_example_is_tested_short_and_says_how_to_run_it() -> None:
         assert f"python examples/{path.name}" in text.split('"""')[1]
 
 
-def test_a_video_is_analysed_and_handed_to_elan(tmp_path: Path) -> None:
+def test_a_video_is_analysed_and_handed_to_elan(run: Callable[..., str], tmp_path: Path) -> None:
     said = run("01_analyse_a_video.py", tmp_path)
     assert "simulated: a smile from 0.29 to 0.63 s" in said
     (found,) = read_timeline(tmp_path / "result" / "timeline.json").labelled("candidate")
@@ -55,7 +74,7 @@ def test_a_video_is_analysed_and_handed_to_elan(tmp_path: Path) -> None:
     assert (tmp_path / "result" / "report.html").stat().st_size > 10_000
 
 
-def test_a_network_is_trained_and_judged_on_another_person(tmp_path: Path) -> None:
+def test_a_network_is_trained_and_judged_on_another_person(run: Callable[..., str], tmp_path: Path) -> None:
     said = run("02_train_your_own.py", tmp_path, "--steps", "2", "--batch", "2")
     assert "of 4 clips of a person it never saw" in said and said.count("taken for") == 4
     assert {e.subject for e in ClipStore(tmp_path / "store")} == {"p4242-00000", "p4242-00001"}
@@ -63,7 +82,7 @@ def test_a_network_is_trained_and_judged_on_another_person(tmp_path: Path) -> No
     assert record.trained_on == "mol-lite, then 4 more simulated clips"
 
 
-def test_a_dataset_of_another_shape_becomes_clips(tmp_path: Path) -> None:
+def test_a_dataset_of_another_shape_becomes_clips(run: Callable[..., str], tmp_path: Path) -> None:
     said = run("03_add_a_dataset.py", tmp_path)
     assert "missing folder: P1/clip9" in said and "2 clips of 2 recordings" in said
     entries = list(ClipStore(tmp_path / "store"))
@@ -73,13 +92,13 @@ def test_a_dataset_of_another_shape_becomes_clips(tmp_path: Path) -> None:
     ]
 
 
-def test_f5c_knows_where_a_dot_is_and_a_convolution_does_not(tmp_path: Path) -> None:
+def test_f5c_knows_where_a_dot_is_and_a_convolution_does_not(run: Callable[..., str], tmp_path: Path) -> None:
     run("04_f5c_in_your_network.py", tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["with_f5c"] > 0.95 and result["without"] < 0.7
 
 
-def test_flow_and_landmarks_come_without_recognition(tmp_path: Path) -> None:
+def test_flow_and_landmarks_come_without_recognition(run: Callable[..., str], tmp_path: Path) -> None:
     said = run("05_flow_and_landmarks_only.py", tmp_path)
     picture = cv2.imread(str(tmp_path / "flow.png"))
     assert picture is not None and picture.shape == (2 * 128, 7 * 128, 3)
@@ -91,7 +110,7 @@ def test_flow_and_landmarks_come_without_recognition(tmp_path: Path) -> None:
     assert errors["surprise, flow of mol-lite"] < 0.5
 
 
-def test_a_decision_is_explained(tmp_path: Path) -> None:
+def test_a_decision_is_explained(run: Callable[..., str], tmp_path: Path) -> None:
     pytest.importorskip("captum", reason="needs the extra `explain`")
     said = run("06_what_the_network_saw.py", tmp_path)
     assert "shown: happiness, action units" in said and "compared with the same face standing still" in said

@@ -28,6 +28,7 @@ from openmer.datasets.export import (
 from openmer.datasets.registry import open_datasets, samples_of
 from openmer.datasets.settings import PrepareSettings
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.settings import RecordingSettings
 
 DIS = PrepareSettings(flow="dis")
 
@@ -127,7 +128,7 @@ def test_the_picture_shows_what_moves_between_onset_and_apex(tmp_path: Path) -> 
     """A smile of 3 px: the corners of the mouth go up and apart, and nothing else does."""
     person = draw_person((8, 0))
     recording, event = draw_recording(
-        (8, 0, 0), person, "happiness", fps=100, size=240, peak_px=3, distractors=False, noise=False
+        (8, 0, 0), person, "happiness", RecordingSettings(fps=100, size=240), peak_px=3, distractors=False, noise=False
     )
     assert event is not None
     folder = tmp_path / "smile"

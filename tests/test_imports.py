@@ -46,14 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ANYTHING = {"cli", "__main__"}
 
 # Functions of more than 8 parameters, and why.
-MANY_PARAMETERS = {
-    "clips.build.build_clip": "one value for each field of a clip",
-    "cli.videos.serve": "a verb: its parameters are its options",
-    "models.weights.save_model": "the fields of a model's card, by name",
-    "simulator.camera._exact_flow": "compiled by numba, which takes arrays and numbers",
-    "simulator.render._shade": "compiled by numba, which takes arrays and numbers",
-    "simulator.recording.draw_recording": "what may be fixed of a drawn recording",
-}
+MANY_PARAMETERS = {"cli.videos.serve": "a verb: its parameters are its options"}
 MAX_LINES, MAX_PARAMETERS = 500, 8
 
 

@@ -28,7 +28,7 @@ from openmer.evaluation.report import write_evaluation
 from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.evaluation.summary import read_fold, summarise
 from openmer.models.mol import create_model
-from openmer.models.weights import save_model
+from openmer.models.weights import ModelDescription, save_model
 from openmer.training.data import ClipData
 from openmer.training.settings import TrainSettings
 from terminal import run as terminal
@@ -136,15 +136,19 @@ def test_initial_weights_that_have_seen_who_is_judged_are_refused(data: ClipData
     clips = ClipData(data.store, data.entries, CLASSES)
     tuned = LosoSettings(training=replace(QUICK, model="mol-lite", init=str(weights), steps=1, batch=2))
     network = create_model("mol-lite", num_classes=2)
-    save_model(network, weights, classes=CLASSES, trained_on="others", people=("shifting/s1", "elsewhere/*"))
+    save_model(
+        network, weights, ModelDescription(classes=CLASSES, trained_on="others", people=("shifting/s1", "elsewhere/*"))
+    )
     with pytest.raises(InputError, match=r"trained on people who would be judged here \(shifting/s1\)"):
         run(clips, tuned, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    save_model(network, weights, classes=CLASSES, trained_on="fog", people=("elsewhere/*",))
+    save_model(network, weights, ModelDescription(classes=CLASSES, trained_on="fog", people=("elsewhere/*",)))
     metrics, _ = run(clips, replace(tuned, split="3"), tmp_path / "out")
     assert metrics["initial_weights"] == {"trained_on": "fog", "people_are_recorded": True}
     save_model(
-        create_model("mol-lite", num_classes=2), weights, classes=CLASSES, trained_on="fog", people=("elsewhere/*",)
+        create_model("mol-lite", num_classes=2),
+        weights,
+        ModelDescription(classes=CLASSES, trained_on="fog", people=("elsewhere/*",)),
     )
     with pytest.raises(InputError, match="what differs: initial_weights; choose another"):
         run(clips, replace(tuned, split="3"), tmp_path / "out")
@@ -159,7 +163,11 @@ def test_the_report_shows_no_network_on_people_whom_it_has_seen(
     before = (tmp_path / "out" / "loso.json").read_text()
     network = create_model("mol-lite", num_classes=2)
     for people in (("shifting/*",), None, ("elsewhere/*",)):
-        save_model(network, tmp_path / "w.safetensors", classes=CLASSES, trained_on="others & more", people=people)
+        save_model(
+            network,
+            tmp_path / "w.safetensors",
+            ModelDescription(classes=CLASSES, trained_on="others & more", people=people),
+        )
         given = ["--weights", str(tmp_path / "w.safetensors"), "--store", str(data.store.root)]
         monkeypatch.setattr(sys, "argv", ["openmer", "report", str(tmp_path / "out"), *given])
         if people == ("shifting/*",):

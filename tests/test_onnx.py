@@ -11,7 +11,7 @@ from openmer import InputError, create_model, load_model, read_record
 from openmer.cli import main
 from openmer.models.engine import load_engine
 from openmer.models.onnx import OnnxNetwork, export_onnx
-from openmer.models.weights import save_model
+from openmer.models.weights import ModelDescription, save_model
 from openmer.video.windows import predict_crops
 
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
@@ -63,7 +63,7 @@ def test_heads_can_be_chosen_on_the_command_line(
 ) -> None:
     small, out = tmp_path / "small.safetensors", tmp_path / "mer.onnx"
     model = create_model(WEIGHTS, fcc=False, ccc=False, motion=False)  # a small one is exported in seconds
-    save_model(model, small, classes=("a", "b", "c"), trained_on="nothing")
+    save_model(model, small, ModelDescription(classes=("a", "b", "c"), trained_on="nothing"))
     command = ["openmer", "export", str(small), "--to", "onnx", "--out", str(out), "--heads", "mer"]
     monkeypatch.setattr(sys, "argv", command)
     main()

@@ -18,6 +18,7 @@ from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.trees import frame_files
 from openmer.media.reader import VideoReader
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.settings import RecordingSettings
 from terminal import run
 
 DIS = PrepareSettings(flow="dis", sampling="uniform")
@@ -26,7 +27,7 @@ DIS = PrepareSettings(flow="dis", sampling="uniform")
 @pytest.fixture
 def sample(tmp_path: Path) -> Sample:
     """Frames 0 to 39 of a simulated face; 5 to 7 are missing, and 20 to 33 show an expression."""
-    recording, _ = draw_recording((6, 0, 0), draw_person((6, 0)), "surprise", fps=100, size=200)
+    recording, _ = draw_recording((6, 0, 0), draw_person((6, 0)), "surprise", RecordingSettings(fps=100, size=200))
     folder = tmp_path / "frames"
     folder.mkdir()
     for k in range(40):

@@ -24,7 +24,7 @@ from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import VideoReader, as_gray
 from openmer.models.engine import Engine, load_engine, threshold_for
 from openmer.models.mol import create_model
-from openmer.models.weights import load_model, read_record, save_model
+from openmer.models.weights import ModelDescription, load_model, read_record, save_model
 from openmer.timeline import Window
 from openmer.training.data import ClipData
 from openmer.video.frame import LocatedFrame
@@ -39,7 +39,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "chance.safetensors"
     model = create_model("mol-lite", num_classes=4)
-    save_model(model, path, classes=CLASSES, trained_on="nothing: fresh weights")
+    save_model(model, path, ModelDescription(classes=CLASSES, trained_on="nothing: fresh weights"))
     return path
 
 
@@ -152,9 +152,8 @@ def test_the_video_way_and_the_training_way_give_one_tensor(tmp_path: Path) -> N
         [h.gray for h in held],
         np.stack([h.landmarks for h in held]),
         np.array([h.time_s for h in held]),
-        label="none",
-        subject="a",
     )
+    clip = replace(clip, label="none", subject="a")
     store = ClipStore.create(tmp_path / "store", {})
     store.add("k", [clip, clip], dataset="d", samples=["x", "y"])
     stored = ClipData(store, store.entries, ("none", "negative")).evaluation_batch([0]).inputs[0].numpy()
@@ -269,7 +268,7 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no weights are called 'nonsense'"):
         load_engine("nonsense")
     small = create_model("mol-lite", num_classes=4, size=64)
-    save_model(small, tmp_path / "small.safetensors", classes=CLASSES, trained_on="nothing")
+    save_model(small, tmp_path / "small.safetensors", ModelDescription(classes=CLASSES, trained_on="nothing"))
     with pytest.raises(InputError, match="crops of 128 px"):
         load_engine(tmp_path / "small.safetensors")
 

@@ -12,6 +12,7 @@ from openmer.simulator.facial_motion import Event, draw_expression
 from openmer.simulator.head import Identity, draw_identity
 from openmer.simulator.recording import Recording, draw_person, draw_recording
 from openmer.simulator.reenact import AddedMotion, Picture, added_flow, cast, reenact, steadied
+from openmer.simulator.settings import RecordingSettings
 
 SIDE = 60
 
@@ -156,7 +157,7 @@ def smile() -> Event:
 def filmed() -> tuple[Recording, Event]:
     """A simulated person who smiles, 2 px, and does nothing else: the exact flow of the same head is known."""
     recording, event = draw_recording(
-        (5, 1), draw_person((5,)), "happiness", fps=50, peak_px=2.0, distractors=False, noise=False
+        (5, 1), draw_person((5,)), "happiness", RecordingSettings(fps=50), peak_px=2.0, distractors=False, noise=False
     )
     assert event is not None
     return recording, event

@@ -34,7 +34,7 @@ from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.files import new_directory, write_atomic
 from openmer.models.authors import load_authors_checkpoint
 from openmer.models.mol import create_model
-from openmer.models.weights import load_model, save_model
+from openmer.models.weights import ModelDescription, load_model, save_model
 from openmer.training.data import ClipData
 from openmer.training.loop import Devices, train
 from openmer.training.settings import TrainSettings
@@ -102,7 +102,7 @@ def saved(content: object, **options: Any) -> bytes:
 
 def test_weights_that_are_a_pickle_do_not_run(tmp_path: Path, sprung: Path) -> None:
     path = tmp_path / "w.safetensors"
-    save_model(create_model("mol-lite"), path, classes=("a", "b", "c"), trained_on="nothing")
+    save_model(create_model("mol-lite"), path, ModelDescription(classes=("a", "b", "c"), trained_on="nothing"))
     record = json.loads(path.with_suffix(".json").read_text())
     for bad in (pickle.dumps(Planted(sprung)), saved({"w": Planted(sprung)})):
         path.write_bytes(bad)
@@ -211,7 +211,11 @@ def test_results_are_open_to_nobody_whom_the_umask_shuts_out(tmp_path: Path) -> 
 def test_a_report_of_a_video_shows_names_as_text(tmp_path: Path) -> None:
     weights = tmp_path / "<b>w<b>.safetensors"
     classes = (MARKUP.format("class"), "none", "<img src=x onerror=alert(1)>", "d")
-    save_model(create_model("mol-lite", num_classes=4), weights, classes=classes, trained_on=MARKUP.format("data"))
+    save_model(
+        create_model("mol-lite", num_classes=4),
+        weights,
+        ModelDescription(classes=classes, trained_on=MARKUP.format("data")),
+    )
     rng = np.random.default_rng(0)
     frames = [noisy(face_closeup(1.0), rng) for _ in range(24)]
     # A slash cannot stand in a name, so the tag is not closed; a browser would run it all the same.

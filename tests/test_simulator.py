@@ -27,9 +27,9 @@ from openmer.simulator.generate import _stored, clip_stream, draw_video, generat
 from openmer.simulator.glasses import VERTICES, draw_glasses, triangles
 from openmer.simulator.head import Identity, draw_identity, head_model, landmarks, seen_landmarks
 from openmer.simulator.other_motion import OTHERS
-from openmer.simulator.recording import Head, Recording, draw_long, draw_person, draw_recording, unit_curves
+from openmer.simulator.recording import Recording, draw_long, draw_person, draw_recording, unit_curves
 from openmer.simulator.render import crop_camera, expose, infrared, shade
-from openmer.simulator.settings import SimulateSettings
+from openmer.simulator.settings import Head, RecordingSettings, SimulateSettings
 from openmer.timeline import read_timeline
 from shading import shade_plainly
 
@@ -58,7 +58,7 @@ def test_poses_turn_as_they_say() -> None:
 @pytest.mark.parametrize(("seed", "head"), [(1, "calm"), (2, "lively"), (3, "lively"), (6, "calm")])
 def test_shading_is_that_of_its_plain_twin(seed: int, head: Head) -> None:
     person = draw_person((seed,))
-    recording, _ = draw_recording((seed, 5), person, "happiness", size=256, head=head)
+    recording, _ = draw_recording((seed, 5), person, "happiness", RecordingSettings(size=256, head=head))
     seen, vertices = recording._surface(3), recording.vertices(3)
     pictures = [f(seen, vertices, person.look, recording.scene, 1.03) for f in (shade, shade_plainly)]
     assert np.abs(pictures[0] - pictures[1]).max() < 1e-5
@@ -200,7 +200,9 @@ def test_landmarks_move_with_the_flow() -> None:
 
 
 def test_flow_from_onset_is_the_flow_between_frames_one_after_the_other() -> None:
-    recording, _ = draw_recording((6, 6), draw_person((4, 4)), "surprise", fps=100, peak_px=2.0, distractors=False)
+    recording, _ = draw_recording(
+        (6, 6), draw_person((4, 4)), "surprise", RecordingSettings(fps=100), peak_px=2.0, distractors=False
+    )
     direct, visible = recording.flow(5, 9)
     y, x = np.mgrid[:144, :144].astype(np.float32)
     place = np.stack([x, y])
@@ -356,7 +358,9 @@ def test_long_videos_have_their_events_as_truth(tmp_path: Path) -> None:
 
 
 def test_expressions_of_a_long_video_do_not_overlap() -> None:
-    recording = draw_long((4,), draw_person((4,)), ["happiness", "anger"], minutes=1, fps=30, size=128)
+    recording = draw_long(
+        (4,), draw_person((4,)), ["happiness", "anger"], RecordingSettings(fps=30, size=128), minutes=1
+    )
     shown = [e for e in recording.events if e.kind in ("micro", "fade", "macro", "speech")]
     assert len(shown) > 5
     for before, after in pairwise(shown):

@@ -18,7 +18,7 @@ from openmer.exchange.export import export
 from openmer.media.camera import LiveSource
 from openmer.media.reader import Frame
 from openmer.models.mol import create_model
-from openmer.models.weights import save_model
+from openmer.models.weights import ModelDescription, save_model
 from openmer.timeline import Interval, read_timeline
 from openmer.video.live import SETTLED_S
 from openmer.video.measurements import read_signals
@@ -44,7 +44,11 @@ def still(seconds: float) -> Iterator[tuple[float, Image]]:
 def small_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "chance.safetensors"
     model = create_model("mol-lite", num_classes=4)
-    save_model(model, path, classes=("negative", "none", "positive", "surprise"), trained_on="nothing: fresh weights")
+    save_model(
+        model,
+        path,
+        ModelDescription(classes=("negative", "none", "positive", "surprise"), trained_on="nothing: fresh weights"),
+    )
     return path
 
 

@@ -22,7 +22,7 @@ from openmer.evaluation.evaluate import predict
 from openmer.evaluation.metrics import class_scores
 from openmer.models.baselines import FlowSVM, STSTNet
 from openmer.models.mol import MOL, MOLOutput, create_model
-from openmer.models.weights import initialise, load_model, read_record, save_model
+from openmer.models.weights import ModelDescription, initialise, load_model, read_record, save_model
 from openmer.training.data import Batch, ClipData, motion_to_apex
 from openmer.training.loop import Devices, _ahead, _readers, learning_rate, train
 from openmer.training.losses import classification_loss, flow_loss, landmark_loss, total_loss
@@ -256,7 +256,7 @@ def test_flow_is_learned_from_some_neighbouring_pairs_of_each_clip(data: ClipDat
 def test_initial_weights_are_taken_by_part(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source = create_model("mol-lite", num_classes=5)
-    save_model(source, tmp_path / "w.safetensors", classes=tuple("abcde"), trained_on="nothing")
+    save_model(source, tmp_path / "w.safetensors", ModelDescription(classes=tuple("abcde"), trained_on="nothing"))
     settings = replace(LITE, init=str(tmp_path / "w.safetensors"), init_parts=("backbone", "flow"))
     model = make_model(settings, CLASSES)
     assert isinstance(model, MOL)
@@ -290,7 +290,11 @@ def test_a_class_and_a_unit_take_over_what_their_namesakes_have_learned() -> Non
 
 def test_what_the_initial_weights_do_not_give_is_said_and_cannot_be_frozen(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
-    save_model(create_model("mol-lite", num_classes=2), weights, classes=("right", "left"), trained_on="nothing")
+    save_model(
+        create_model("mol-lite", num_classes=2),
+        weights,
+        ModelDescription(classes=("right", "left"), trained_on="nothing"),
+    )
     said: list[str] = []
     make_model(replace(LITE, init=str(weights), freeze=("backbone", "mer")), CLASSES, said.append)
     assert not said, "the classes are the same in another order"
@@ -316,9 +320,7 @@ def test_weights_record_whom_they_and_their_beginnings_have_seen(data: ClipData,
         save_model(
             create_model("mol-lite"),
             tmp_path / "w.safetensors",
-            classes=("a", "b", "c"),
-            trained_on="fog",
-            people=people,
+            ModelDescription(classes=("a", "b", "c"), trained_on="fog", people=people),
         )
         train(replace(LITE, steps=1, init=str(tmp_path / "w.safetensors")), data, tmp_path / str(people))
         record = read_record(tmp_path / str(people) / "model.safetensors")

@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from openmer import InputError, create_model, load_authors_checkpoint, load_model, read_record, save_model
+from openmer import (
+    InputError,
+    ModelDescription,
+    create_model,
+    load_authors_checkpoint,
+    load_model,
+    read_record,
+    save_model,
+)
 from openmer.cli import main
 
 DATA = Path(__file__).parent / "data"
@@ -129,14 +137,20 @@ def test_import_authors_writes_weights_that_load(
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     model = create_model("mol-lite", num_classes=3, landmarks=False)
-    save_model(model, tmp_path / "w.safetensors", classes=("a", "b", "c"), trained_on="nothing", scores={"UF1": 0.5})
+    save_model(
+        model,
+        tmp_path / "w.safetensors",
+        ModelDescription(classes=("a", "b", "c"), trained_on="nothing", scores={"UF1": 0.5}),
+    )
     return tmp_path / "w.safetensors"
 
 
 def test_weights_come_back_bit_for_bit_with_their_record(tmp_path: Path) -> None:
     model = create_model("mol-lite", num_classes=4, frames=6, neighbors=3).eval()
     path = tmp_path / "w.safetensors"
-    written = save_model(model, path, classes=("w", "x", "y", "z"), trained_on="nothing", licence="CC0-1.0")
+    written = save_model(
+        model, path, ModelDescription(classes=("w", "x", "y", "z"), trained_on="nothing", licence="CC0-1.0")
+    )
     again = load_model(path)
     assert not again.training
     for name, tensor in model.state_dict().items():
@@ -241,9 +255,9 @@ def test_unknown_names_wrong_endings_and_wrong_class_counts_are_explained(tmp_pa
         load_model("nothing-like-it")
     model = create_model("mol-lite")
     with pytest.raises(InputError, match=r"\.safetensors"):
-        save_model(model, tmp_path / "w.pth", classes=("a", "b", "c"), trained_on="nothing")
+        save_model(model, tmp_path / "w.pth", ModelDescription(classes=("a", "b", "c"), trained_on="nothing"))
     with pytest.raises(InputError, match="3 classes, 2 names"):
-        save_model(model, tmp_path / "w.safetensors", classes=("a", "b"), trained_on="nothing")
+        save_model(model, tmp_path / "w.safetensors", ModelDescription(classes=("a", "b"), trained_on="nothing"))
     assert list(tmp_path.iterdir()) == []
 
 

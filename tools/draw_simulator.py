@@ -21,6 +21,7 @@ from openmer.simulator.head_motion import GESTURES, Gesture, HeadMotion, draw_he
 from openmer.simulator.other_motion import OTHERS, draw_speech
 from openmer.simulator.recording import centred, draw_person, draw_recording, face_centre
 from openmer.simulator.render import crop_camera, vertex_normals
+from openmer.simulator.settings import RecordingSettings
 from openmer.simulator.unit_motion import UNIT_MOTIONS
 
 PEAK_PX, MAGNIFIED = 1.5, 8
@@ -28,7 +29,10 @@ PEAK_PX, MAGNIFIED = 1.5, 8
 
 def identities(path: Path) -> None:
     """Thirty people, one recording each."""
-    tiles = [draw_recording((40, k), draw_person((40, k)), "none", size=160)[0].image(0) for k in range(30)]
+    tiles = [
+        draw_recording((40, k), draw_person((40, k)), "none", RecordingSettings(size=160))[0].image(0)
+        for k in range(30)
+    ]
     rows = [np.concatenate(tiles[k : k + 10], 1) for k in range(0, 30, 10)]
     cv2.imwrite(str(path), cv2.cvtColor(np.concatenate(rows, 0), cv2.COLOR_RGB2BGR))
 
@@ -66,7 +70,9 @@ def units(path: Path) -> None:
 def others(path: Path) -> None:
     """What is no expression: a neutral moment, the largest one, exact flow between them."""
     person = draw_person((44,))
-    plain, _ = draw_recording((44, 1), person, "none", size=200, fps=100, distractors=False, noise=False)
+    plain, _ = draw_recording(
+        (44, 1), person, "none", RecordingSettings(size=200, fps=100), distractors=False, noise=False
+    )
     drawn: list[tuple[str, tuple[Event, ...], HeadMotion | None]] = []
     for name, (draw, *_) in OTHERS.items():
         drawn.append((name, (draw(np.random.default_rng(7), 0.1),), None))
@@ -107,7 +113,8 @@ def emotions(path: Path) -> None:
     titles = ("onset", f"apex, {PEAK_PX} px", "exact flow, onset to apex", f"motion {MAGNIFIED} times as large")
     for k, (row, (emotion, sided)) in enumerate(zip(axes, rows, strict=True)):
         person = draw_person((41, k))
-        same = {"size": 288, "distractors": False, "noise": False, "like": "casme2"}
+        large_pictures = RecordingSettings(size=288, like="casme2")
+        same = {"settings": large_pictures, "distractors": False, "noise": False}
         for seed in range(100):
             small, event = draw_recording((41, k, seed), person, emotion, peak_px=PEAK_PX, **same)
             if event is None:
@@ -136,7 +143,9 @@ def landmark_picture(path: Path) -> None:
     """The 68 points with their numbers on a frontal and a turned face."""
     figure = Figure(figsize=(11, 5.6), layout="constrained")
     for axis, seed in zip(figure.subplots(1, 2), ((42, 0), (70, 19)), strict=True):
-        recording, _ = draw_recording(seed, draw_person(seed), "none", size=512, distractors=False, noise=False)
+        recording, _ = draw_recording(
+            seed, draw_person(seed), "none", RecordingSettings(size=512), distractors=False, noise=False
+        )
         axis.imshow(recording.image(0))
         points = recording.landmarks(0)
         axis.plot(*points.T, "o", color="#56b4e9", markersize=3, markeredgecolor="black", markeredgewidth=0.4)

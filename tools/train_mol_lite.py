@@ -39,7 +39,7 @@ from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.evaluation.evaluate import predict
 from openmer.files import write_atomic
 from openmer.models.mol import MOL
-from openmer.models.weights import load_model, save_model
+from openmer.models.weights import ModelDescription, load_model, save_model
 from openmer.progress import progress
 from openmer.training.data import ClipData
 from openmer.training.loop import train
@@ -249,23 +249,25 @@ def _pack(model: MOL, scores: dict[str, Any]) -> None:
     save_model(
         model,
         folder / "mol-lite.safetensors",
-        classes=CLASSES,
-        trained_on=TRAINED_ON,
-        scores={
-            "on": scores["data"],
-            "accuracy": recognition["accuracy"],
-            "uf1": recognition["uf1"],
-            "detection_accuracy": recognition["detection_accuracy"],
-            "epe_moving_px": scores["flow_px"]["moving"],
-            "landmark_nme_mean": scores["landmarks"]["nme_mean"]["mean"],
-            "units_first_right": scores["units"]["first_right"],
-            "units_f1": {unit: value["mean"] for unit, value in scores["units"]["f1"].items()},
-            "real_micro_expressions": None,
-        },
-        preprocessing=PREPROCESSING,
-        licence="Apache-2.0",
-        notes=f"openmer {__version__}, {scores['commit']}; docs/models/mol-lite.md says how it was made",
-        people=tuple(f"simulated/p{settings.seed}-*" for settings in (CALM, MIXED)),
+        ModelDescription(
+            classes=CLASSES,
+            trained_on=TRAINED_ON,
+            scores={
+                "on": scores["data"],
+                "accuracy": recognition["accuracy"],
+                "uf1": recognition["uf1"],
+                "detection_accuracy": recognition["detection_accuracy"],
+                "epe_moving_px": scores["flow_px"]["moving"],
+                "landmark_nme_mean": scores["landmarks"]["nme_mean"]["mean"],
+                "units_first_right": scores["units"]["first_right"],
+                "units_f1": {unit: value["mean"] for unit, value in scores["units"]["f1"].items()},
+                "real_micro_expressions": None,
+            },
+            preprocessing=PREPROCESSING,
+            licence="Apache-2.0",
+            notes=f"openmer {__version__}, {scores['commit']}; docs/models/mol-lite.md says how it was made",
+            people=tuple(f"simulated/p{settings.seed}-*" for settings in (CALM, MIXED)),
+        ),
     )
 
 

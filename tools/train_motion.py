@@ -31,7 +31,7 @@ from openmer.files import write_atomic
 from openmer.models.lucas_kanade import FramePairs, affine_part, gradient_products, middle_of, warp
 from openmer.models.mol import MOL, create_model
 from openmer.models.motion_branch import GRID, CenteredMotionBranch
-from openmer.models.weights import initialise, load_model, save_model
+from openmer.models.weights import ModelDescription, initialise, load_model, save_model
 from openmer.progress import progress
 from openmer.simulator.facial_motion import THREE_CLASS
 from openmer.training.data import ClipData
@@ -273,13 +273,15 @@ def _pack(model: MOL, scores: dict[str, Any]) -> None:
     save_model(
         model.eval(),
         Path(__file__).parents[1] / "src" / "openmer" / "weights" / "mol-lite.safetensors",
-        classes=CLASSES,
-        trained_on=TRAINED_ON,
-        scores={"on": "clips of people that were never trained on", **scores, "real_micro_expressions": None},
-        preprocessing=PREPROCESSING,
-        licence="Apache-2.0",
-        notes=f"openmer {__version__}, {commit()}; docs/models/mol-lite.md says how it was made",
-        people=SEEN,
+        ModelDescription(
+            classes=CLASSES,
+            trained_on=TRAINED_ON,
+            scores={"on": "clips of people that were never trained on", **scores, "real_micro_expressions": None},
+            preprocessing=PREPROCESSING,
+            licence="Apache-2.0",
+            notes=f"openmer {__version__}, {commit()}; docs/models/mol-lite.md says how it was made",
+            people=SEEN,
+        ),
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from corpus import damage
 from corpus.case import Case
 from openmer.models.mol import create_model
-from openmer.models.weights import save_model
+from openmer.models.weights import ModelDescription, save_model
 
 
 class Planted:
@@ -36,7 +36,7 @@ def cases(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     torch.manual_seed(0)
     model = create_model("mol-lite", num_classes=3, flow=False)
     saved = root / "whole.safetensors"
-    save_model(model, saved, classes=("a", "b", "c"), trained_on="nothing")
+    save_model(model, saved, ModelDescription(classes=("a", "b", "c"), trained_on="nothing"))
     yield from weights(root, saved, rng)
     yield from records(root, saved, rng)
     yield from checkpoints(root, model.state_dict(), rng)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.simulator.recording import draw_person, draw_recording
+from openmer.simulator.settings import RecordingSettings
 from openmer.timeline import Interval, Timeline, Window
 
 Image = npt.NDArray[np.uint8]
@@ -21,7 +22,7 @@ FPS = 30
 @cache
 def face(count: int = 12, size: int = 200) -> tuple[Image, ...]:
     """(size, size, 3) RGB frames of a simulated surprise."""
-    recording, _ = draw_recording((6, 0, 0), draw_person((6, 0)), "surprise", fps=100, size=size)
+    recording, _ = draw_recording((6, 0, 0), draw_person((6, 0)), "surprise", RecordingSettings(fps=100, size=size))
     return tuple(recording.image(int(k)) for k in np.linspace(0, len(recording) - 1, count))
 
 

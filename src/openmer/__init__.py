@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from openmer.models.authors import load_authors_checkpoint
     from openmer.models.config import MOLConfig
     from openmer.models.mol import MOL, MOLOutput, create_model
-    from openmer.models.weights import ModelCard, load_model, read_record, save_model
+    from openmer.models.weights import ModelCard, ModelDescription, load_model, read_record, save_model
     from openmer.video.analyze import analyze
     from openmer.video.live import Moment, stream
     from openmer.video.settings import AnalyzeSettings, StreamSettings
@@ -26,7 +26,7 @@ _HOMES = {
     "openmer.models.authors": ("load_authors_checkpoint",),
     "openmer.models.config": ("MOLConfig",),
     "openmer.models.mol": ("MOL", "MOLOutput", "create_model"),
-    "openmer.models.weights": ("ModelCard", "load_model", "read_record", "save_model"),
+    "openmer.models.weights": ("ModelCard", "ModelDescription", "load_model", "read_record", "save_model"),
     "openmer.video.analyze": ("analyze",),
     "openmer.video.live": ("Moment", "stream"),
     "openmer.video.settings": ("AnalyzeSettings", "StreamSettings"),
@@ -42,6 +42,7 @@ __all__ = [
     "MOLConfig",
     "MOLOutput",
     "ModelCard",
+    "ModelDescription",
     "Moment",
     "OpenMERError",
     "OutputError",

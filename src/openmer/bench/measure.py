@@ -31,7 +31,7 @@ from openmer.files import write_atomic
 from openmer.models.config import Head
 from openmer.models.mol import MOL, MOLOutput, create_model
 from openmer.models.onnx import OnnxNetwork, export_onnx
-from openmer.models.weights import read_record, save_model
+from openmer.models.weights import ModelDescription, read_record, save_model
 from openmer.processes import worker_pool
 from openmer.version import __version__, commit, cpu_name
 
@@ -84,7 +84,7 @@ def _as_onnx(model: MOL, heads: tuple[Head, ...]) -> OnnxNetwork:
     with tempfile.TemporaryDirectory() as folder:
         weights, graph = Path(folder) / "fresh.safetensors", Path(folder) / "fresh.onnx"
         names = tuple(f"class {k}" for k in range(model.config.num_classes))
-        save_model(model, weights, classes=names, trained_on="nothing: fresh weights")
+        save_model(model, weights, ModelDescription(classes=names, trained_on="nothing: fresh weights"))
         export_onnx(model, read_record(weights), graph, heads=heads)
         return OnnxNetwork(graph)
 

@@ -65,13 +65,17 @@ def import_authors(
         trained_on: What it was trained on, for the record.
     """
     from openmer.models.authors import load_authors_checkpoint
-    from openmer.models.weights import save_model
+    from openmer.models.weights import ModelDescription, save_model
 
     if out.exists() or out.with_suffix(".json").exists():
         raise OutputError(f"{out} or its record already exists; choose another name")
     model = load_authors_checkpoint(checkpoint, neighbors)
     names = classes or tuple(f"class {k}" for k in range(model.config.num_classes))
-    save_model(model, out, classes=names, trained_on=trained_on, notes=f"imported from {checkpoint.name}; {SCALED}")
+    save_model(
+        model,
+        out,
+        ModelDescription(classes=names, trained_on=trained_on, notes=f"imported from {checkpoint.name}; {SCALED}"),
+    )
     console = Console(stderr=True)
     console.print(f"wrote {out} and {out.with_suffix('.json').name}", markup=False)
     console.print(f"[yellow]warning:[/] {SCALED}", highlight=False)

@@ -21,9 +21,6 @@ def build_clip(
     flow: FlowMethod | None = None,
     device: FlowDevice = "cpu",
     between: tuple[Interpolation, Times] | None = None,
-    subject: str = "",
-    label: str | None = None,
-    units: tuple[int, ...] | None = None,
 ) -> Clip:
     """Aligned frames of 144 px, with their landmarks and, if requested, a teacher's flow.
 
@@ -37,9 +34,6 @@ def build_clip(
         device: where TV-L1 flow is computed.
         between: how aligned frames are interpolated, and the places of the clip's frames among them; None for the
             frames themselves.
-        subject: subject of the clip.
-        label: label of the clip.
-        units: FACS action units that it shows, or None if unknown.
 
     Raises:
         InputError: the numbers of images, landmarks and times differ, or too many frames have no face.
@@ -59,9 +53,6 @@ def build_clip(
     return Clip(
         frames=frames,
         times_s=times_s,
-        subject=subject,
-        label=label,
-        units=units,
         landmarks=points,
         flow=None if flow is None else clip_flow(frames, flow, device),
     )

@@ -10,8 +10,6 @@ A picture is 28 x 28 with dx, dy and strain as its three channels in OpenCV's or
 own smallest and largest value. Layout: Liong et al., STSTNet, FG 2019; Wang et al., HTNet, 2024.
 """
 
-import csv
-import io
 import json
 import os
 import re
@@ -32,7 +30,7 @@ from openmer.datasets.prepare import Problem, read_frames
 from openmer.datasets.protocols import THREE, Protocol, protocols
 from openmer.datasets.settings import PrepareSettings
 from openmer.errors import InputError
-from openmer.files import new_directory
+from openmer.files import new_directory, table_text
 from openmer.processes import mapped
 from openmer.version import __version__
 
@@ -213,11 +211,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _table(made: Sequence[Labelled], classes: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["file", "dataset", "subject", "sample", "class", "number", "onset", "apex", "apex_estimated"])
+    columns = ("file", "dataset", "subject", "sample", "class", "number", "onset", "apex", "apex_estimated")
+    rows = []
     for item in made:
         s = item.sample
         row = [item.file, s.dataset, item.subject, s.name, classes[item.label], item.label, s.onset, s.apex]
-        writer.writerow([*row, s.apex_estimated])
-    return buffer.getvalue()
+        rows.append(dict(zip(columns, [*row, s.apex_estimated], strict=True)))
+    return table_text(rows, columns)

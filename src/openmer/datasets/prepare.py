@@ -7,7 +7,7 @@ already exists is not made again.
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -154,14 +154,16 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     else:
         chosen = first + interleaved(last - first + 1, settings.frames)
     return [
-        build_clip(
-            [read.images[k] for k in row],
-            read.landmarks[row],
-            read.times_s[row],
-            align=settings.align,
-            flow=settings.flow,
-            device=settings.flow_device,
-            between=between,
+        replace(
+            build_clip(
+                [read.images[k] for k in row],
+                read.landmarks[row],
+                read.times_s[row],
+                align=settings.align,
+                flow=settings.flow,
+                device=settings.flow_device,
+                between=between,
+            ),
             subject=sample.subject,
             label=sample.label,
             units=_units(sample),

@@ -1,7 +1,5 @@
 """Predictions of all folds and seeds, pooled: the scores, what guessing would score, and the table of all videos."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy.typing as npt
 from openmer.clip import NONE
 from openmer.errors import InputError
 from openmer.evaluation.metrics import ClassScores, Prediction, bootstrap, class_scores, detection_scores, spread
-from openmer.files import read_json
+from openmer.files import read_json, table_text
 
 
 def summarise(predictions: Sequence[Prediction], classes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
@@ -129,12 +127,10 @@ def predictions_table(predictions: Sequence[Prediction], classes: Sequence[str])
     """One row per video, seed by seed."""
     plain = [f.name for f in fields(Prediction) if f.name not in ("truth", "probabilities")]
     columns = [*plain, "truth", "predicted", *(f"p_{name}" for name in classes)]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for p in predictions:
         row: dict[str, Any] = {name: getattr(p, name) for name in plain}
         row |= {"truth": classes[p.truth], "predicted": classes[p.predicted]}
         row |= {f"p_{name}": round(v, 6) for name, v in zip(classes, p.probabilities, strict=True)}
-        writer.writerow(row)
-    return buffer.getvalue()
+        rows.append(row)
+    return table_text(rows, columns)

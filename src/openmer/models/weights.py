@@ -28,13 +28,10 @@ RUN_WEIGHTS = "model.safetensors"  # in the folder of a training run
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelCard:
-    """What the weights are; every result made with them carries it.
+class ModelDescription:
+    """What nobody can see from the weights themselves.
 
     Attributes:
-        file: name of the safetensors file beside the record.
-        sha256: its digest.
-        config: of the network.
         classes: names of the classes, in the order of the logits.
         trained_on: the data, called `simulated` if it is; `nothing` for fresh weights.
         scores: figures with their protocol, or empty if nothing was measured.
@@ -45,9 +42,6 @@ class ModelCard:
             unknown.
     """
 
-    file: str
-    sha256: str
-    config: MOLConfig
     classes: tuple[str, ...]
     trained_on: str
     scores: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +49,21 @@ class ModelCard:
     licence: str = "unknown"
     notes: str = ""
     people: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard(ModelDescription):
+    """What the weights are; every result made with them carries it.
+
+    Attributes:
+        file: name of the safetensors file beside the record.
+        sha256: its digest.
+        config: of the network.
+    """
+
+    file: str
+    sha256: str
+    config: MOLConfig
 
     def known(self, people: Iterable[tuple[str, str]]) -> list[str]:
         """Those of the given people, (dataset, subject), whom the weights have seen; empty if that is not recorded."""
@@ -65,18 +74,7 @@ class ModelCard:
         return [name for name in names if name in exact or name.startswith(beginnings)]
 
 
-def save_model(
-    model: MOL,
-    path: Path | str,
-    *,
-    classes: tuple[str, ...],
-    trained_on: str,
-    scores: Mapping[str, Any] | None = None,
-    preprocessing: Mapping[str, Any] | None = None,
-    licence: str = "unknown",
-    notes: str = "",
-    people: tuple[str, ...] | None = None,
-) -> ModelCard:
+def save_model(model: MOL, path: Path | str, description: ModelDescription) -> ModelCard:
     """Write `path` (.safetensors) and its record (.json).
 
     Raises:
@@ -86,23 +84,15 @@ def save_model(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(f"weights are saved as .safetensors, got {path.name}")
-    if len(classes) != model.config.num_classes:
-        raise InputError(f"the network has {model.config.num_classes} classes, {len(classes)} names were given")
+    named = len(description.classes)
+    if named != model.config.num_classes:
+        raise InputError(f"the network has {model.config.num_classes} classes, {named} names were given")
     data = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
-    record = ModelCard(
-        file=path.name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        config=model.config,
-        classes=tuple(classes),
-        trained_on=trained_on,
-        scores=scores or {},
-        preprocessing=preprocessing or {},
-        licence=licence,
-        notes=notes,
-        people=people,
-    )
+    own: dict[str, Any] = {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "config": model.config}
+    record = ModelCard(**own, **vars(description))
     try:
-        text = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=2, allow_nan=False) + "\n"
+        content = {"schema": SCHEMA, **dict.fromkeys(own), **asdict(record)}  # these come first
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"scores and preprocessing must be plain finite values: {error}") from error
     try:

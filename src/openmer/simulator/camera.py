@@ -168,16 +168,15 @@ def exact_flow(
         (2, H, W) px (dx, dy), 0 where there is no surface; (H, W) whether the moved point is then the nearest one.
     """
     surface, later = surfaces
-    flow = np.zeros((2, *surface.triangle.shape), np.float32)
-    visible = np.zeros(surface.triangle.shape, np.bool_)
     view = ((camera.width - 1) / 2, (camera.height - 1) / 2, camera.distance, camera.focal)
-    _exact_flow(surface.triangle, surface.weights, faces, now, then, later.depth, view, flow, visible)
+    flow, visible = _exact_flow(surface.triangle, surface.weights, faces, now, then, later.depth, view)
     return flow, visible
 
 
 @numba.njit(cache=True)
-def _exact_flow(triangle, weights, faces, now, then, depth, view, flow, visible):  # type: ignore[no-untyped-def]
+def _exact_flow(triangle, weights, faces, now, then, depth, view):  # type: ignore[no-untyped-def]
     height, width = triangle.shape
+    flow, visible = np.zeros((2, height, width), np.float32), np.zeros((height, width), np.bool_)
     middle_x, middle_y, distance, focal = view
     for v in range(height):
         for u in range(width):
@@ -200,3 +199,4 @@ def _exact_flow(triangle, weights, faces, now, then, depth, view, flow, visible)
             row = min(max(int(np.rint(middle_y - z1 * after)), 0), height - 1)
             # 2 mm: the surface's slope over half a pixel; a head's folds are deeper.
             visible[v, u] = distance + y1 <= depth[row, column] + 2.0
+    return flow, visible

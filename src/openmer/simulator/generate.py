@@ -16,10 +16,8 @@ A subject is one identity; no two subjects share one. The same settings give the
 a recording's randomness comes from (seed, subject, sample) alone.
 """
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from fractions import Fraction
 from importlib.metadata import version
@@ -33,7 +31,7 @@ import numpy.typing as npt
 
 from openmer.clip import FLOW_STEP_PX, NONE, Array, Clip
 from openmer.errors import InputError
-from openmer.files import new_directory
+from openmer.files import new_directory, table_text
 from openmer.processes import mapped
 from openmer.simulator.facial_motion import EMOTIONS, THREE_CLASS, Event
 from openmer.simulator.head import head_model
@@ -103,15 +101,7 @@ def draw_sample(settings: SimulateSettings, subject: int, sample: int) -> tuple[
     """The recording with these numbers, its expression, and the emotion's name."""
     person = draw_person((settings.seed, subject))
     emotion = emotion_of(settings, subject, sample)
-    recording, event = draw_recording(
-        (settings.seed, subject, sample),
-        person,
-        emotion,
-        fps=settings.fps,
-        size=settings.size,
-        head=settings.head,
-        like=settings.like,
-    )
+    recording, event = draw_recording((settings.seed, subject, sample), person, emotion, settings)
     return recording, event, emotion
 
 
@@ -123,10 +113,8 @@ def draw_video(settings: SimulateSettings, subject: int, sample: int) -> Recordi
         (settings.seed, subject, sample),
         draw_person((settings.seed, subject)),
         [e for e in settings.emotions if e != NONE] or list(EMOTIONS),
+        settings,
         minutes=settings.minutes,
-        fps=settings.fps,
-        size=settings.size,
-        like=settings.like,
     )
 
 
@@ -187,9 +175,9 @@ def generate(
         write = _write_sample if settings.minutes is None else write_video
         parts = mapped(write, work, processes, on_item=on_sample)
         rows = [row for row, _ in parts]
-        (folder / "samples.csv").write_text(_csv(rows, COLUMNS))
+        (folder / "samples.csv").write_text(table_text(rows, COLUMNS))
         if settings.minutes is not None:
-            (folder / "intervals.csv").write_text(_csv([i for _, part in parts for i in part], INTERVAL_COLUMNS))
+            (folder / "intervals.csv").write_text(table_text([i for _, part in parts for i in part], INTERVAL_COLUMNS))
         sheet = _contact_sheet(settings)
         cv2.imwrite(str(folder / "contact_sheet.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
         content = {
@@ -342,14 +330,6 @@ def _stored(flow: Array) -> Array:
             "pictures (--size), calm heads, or no flow (--no-flow)"
         )
     return np.asarray(np.rint(flow / FLOW_STEP_PX), np.int16)
-
-
-def _csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
 
 
 def _contact_sheet(settings: SimulateSettings) -> npt.NDArray[np.uint8]:

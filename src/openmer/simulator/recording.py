@@ -29,8 +29,7 @@ from openmer.simulator.head import Identity, draw_identity, front_skin, head_mod
 from openmer.simulator.head_motion import Gesture, HeadMotion, draw_gesture, draw_head_motion, with_gestures
 from openmer.simulator.other_motion import OTHERS, draw_others, draw_speech
 from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, infrared, shade
-from openmer.simulator.settings import Head
-from openmer.simulator.shown_units import Like
+from openmer.simulator.settings import RecordingSettings
 from openmer.simulator.streams import stream
 
 SUPERSAMPLING = 2  # 1 is clearly worse, 4 barely better
@@ -243,14 +242,11 @@ def draw_recording(
     seed: Sequence[int],
     person: Person,
     emotion: str,
+    settings: RecordingSettings = RecordingSettings(),
     *,
-    fps: float = 200.0,
-    size: int = ALIGNED_PX,
     peak_px: float | None = None,
     distractors: bool = True,
     noise: bool = True,
-    head: Head = "calm",
-    like: Like = "mixture",
 ) -> tuple[Recording, Event | None]:
     """A short film with one micro-expression, or with none.
 
@@ -258,28 +254,24 @@ def draw_recording(
         seed: everything drawn follows from it.
         person: who.
         emotion: one of `EMOTIONS`, or `none`.
-        fps: frames a second.
-        size: of the picture, px.
+        settings: how it is made.
         peak_px: largest motion in px of the 128 crop; drawn by default.
         distractors: whether blinks, gaze, speech, head and light may move too.
         noise: whether the camera is noisy.
-        head: `calm` sits still before a camera, `lively` turns, nods and moves as in a conversation, `mixed` is
-            either at random.
-        like: whose units, sides and timing an expression has.
     """
     rng = stream("recording", seed)
-    lively = head == "lively" or (head == "mixed" and stream("head", seed).random() < 0.5)
+    lively = settings.head == "lively" or (settings.head == "mixed" and stream("head", seed).random() < 0.5)
     liveliness = (1.0 if distractors else 0.0) * float(rng.choice(LIVELY if lively else CALM))
     motion = draw_head_motion(rng, liveliness, LIVELY_TURN if lively else 1.0)
     motion = centred(motion, person.identity.vertices)
     neutral = motion.rest.apply(person.identity.vertices)
-    camera = crop_camera(size, neutral)
+    camera = crop_camera(settings.size, neutral)
     lead, tail = rng.uniform(0.1, 0.3, 2)
     main: Event | None = None
     if emotion == NONE:
         end = lead + rng.uniform(0.2, 0.5)
     else:
-        drawn = draw_expression(rng, emotion, lead, like=like, habits=person.habits)
+        drawn = draw_expression(rng, emotion, lead, like=settings.like, habits=person.habits)
         size_px = draw_micro_px(rng) if peak_px is None else peak_px
         main = scaled(drawn, size_px, person.identity, motion.rest, camera)
         end = main.end_s
@@ -290,8 +282,8 @@ def draw_recording(
         often, extent = GESTURE["lively" if lively else "calm"]
         if rng.random() < often:
             motion = with_gestures(motion, [draw_gesture(rng, float(rng.uniform(-0.5, end)), extent)])
-    times = np.arange(max(8, round(seconds * fps))) / fps
-    scene = draw_scene(rng, size, size)
+    times = np.arange(max(8, round(seconds * settings.fps))) / settings.fps
+    scene = draw_scene(rng, settings.size, settings.size)
     if distractors and rng.random() < INFRARED:
         person = replace(person, look=infrared(person.look))
     recording = Recording(
@@ -303,7 +295,7 @@ def draw_recording(
         tuple(events),
         _light(rng, times, distractors),
         tuple(seed),
-        _backdrop(rng, times, size) if distractors and rng.random() < BACKDROP_MOVES else None,
+        _backdrop(rng, times, settings.size) if distractors and rng.random() < BACKDROP_MOVES else None,
     )
     return recording.exposed(float(rng.uniform(*FACE_LIGHT))), main
 
@@ -312,11 +304,9 @@ def draw_long(
     seed: Sequence[int],
     person: Person,
     emotions: Sequence[str],
+    settings: RecordingSettings,
     *,
     minutes: float,
-    fps: float,
-    size: int,
-    like: Like = "mixture",
 ) -> Recording:
     """A film of several minutes for spotting: micro- and macro-expressions, speech and everything else people do.
 
@@ -326,7 +316,7 @@ def draw_long(
     rng = stream("recording", seed)
     motion = centred(draw_head_motion(rng, float(rng.choice(CALM))), person.identity.vertices)
     neutral = motion.rest.apply(person.identity.vertices)
-    camera = crop_camera(size, neutral, margin=LONG_MARGIN)
+    camera = crop_camera(settings.size, neutral, margin=LONG_MARGIN)
     seconds = 60 * minutes
     events: list[Event] = []
     now = rng.uniform(1.5, 4)
@@ -336,7 +326,7 @@ def draw_long(
             events += draw_speech(rng, now, rng.uniform(1, 3))
         else:
             emotion = str(rng.choice(list(emotions)))
-            drawn = draw_expression(rng, emotion, now, kind=what, like=like, habits=person.habits)
+            drawn = draw_expression(rng, emotion, now, kind=what, like=settings.like, habits=person.habits)
             peak = draw_micro_px(rng) if what == "micro" else float(rng.uniform(*MACRO_RANGE_PX))
             events.append(scaled(drawn, peak, person.identity, motion.rest, camera, square=camera.width / LONG_MARGIN))
         now = max(e.end_s for e in events) + rng.uniform(1.5, 6)
@@ -347,11 +337,11 @@ def draw_long(
             now = events[-1].offset_s + 0.3 + rng.exponential(every)
     onsets = np.cumsum(rng.exponential(GESTURE_EVERY_S, int(2 * seconds / GESTURE_EVERY_S) + 8))
     motion = with_gestures(motion, _gestures_back(rng, onsets[onsets < seconds - 4]))
-    times = np.arange(round(seconds * fps)) / fps
+    times = np.arange(round(seconds * settings.fps)) / settings.fps
     recording = Recording(
         person,
         camera,
-        draw_scene(rng, size, size),
+        draw_scene(rng, settings.size, settings.size),
         times,
         tuple(motion.poses(times)),
         tuple(sorted(events, key=lambda e: e.onset_s)),
@@ -392,7 +382,6 @@ def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:
 
 __all__ = [
     "EMOTIONS",
-    "Head",
     "Person",
     "Recording",
     "draw_long",

@@ -8,6 +8,7 @@ Shape legend: V vertices, H rows, W columns of the picture; the atlas has its ow
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import cv2
 import numba
@@ -269,6 +270,38 @@ def vertex_normals(vertices: Array) -> Array:
     return np.asarray(sums / (np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9), np.float32)
 
 
+class _Mesh(NamedTuple):
+    """What each pixel shows of the surface (H, W), and the surface itself."""
+
+    triangle: npt.NDArray[np.int32]
+    weights: Array
+    faces: npt.NDArray[np.int32]
+    parts: npt.NDArray[Any]
+    normals: Array
+    template: Array
+
+
+class _Paint(NamedTuple):
+    """Colors, and where on the mean head they lie, mm."""
+
+    extent: tuple[float, float]
+    eyes: Array
+    atlas: Array
+    iris: Array
+    frame: Array
+    shine: np.float32
+
+
+class _Lamps(NamedTuple):
+    """Where light comes from, and how strong it is."""
+
+    directions: Array
+    halves: Array
+    strengths: Array
+    ambient: np.float32
+    factor: np.float32
+
+
 def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: float = 1.0) -> Array:
     """The picture in linear light, before the camera: (H, W, 3), at the surface's resolution.
 
@@ -285,26 +318,18 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
     out = np.asarray(behind * np.float32(light), np.float32)
     half = scene.lights + np.array([0, -1, 0], np.float32)
     half /= np.linalg.norm(half, axis=1, keepdims=True)
-    _shade(
+    mesh = _Mesh(
         surface.triangle,
         surface.weights,
         model.mesh_faces,
         model.mesh_part,
         vertex_normals(vertices),
         model.mesh_template.astype(np.float32),
-        (float(model.mean[:, 2].min()), float(model.mean[:, 2].max())),
-        _eye_middles(),
-        look.albedo,
-        look.iris,
-        look.frame,
-        np.float32(look.shine),
-        scene.lights,
-        half.astype(np.float32),
-        scene.strengths,
-        np.float32(scene.ambient),
-        np.float32(light),
-        out,
     )
+    extent = (float(model.mean[:, 2].min()), float(model.mean[:, 2].max()))
+    paint = _Paint(extent, _eye_middles(), look.albedo, look.iris, look.frame, np.float32(look.shine))
+    ambient, factor = np.float32(scene.ambient), np.float32(light)
+    _shade(mesh, paint, _Lamps(scene.lights, half.astype(np.float32), scene.strengths, ambient, factor), out)
     return out
 
 
@@ -317,11 +342,11 @@ def _eye_middles() -> Array:
 
 
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
-def _shade(  # type: ignore[no-untyped-def]
-    triangle, weights, faces, parts, normals, template, extent, eyes, atlas, iris, frame, shine, lights, halves,
-    strengths, ambient, light, out,
-):  # fmt: skip
+def _shade(mesh, paint, lamps, out):  # type: ignore[no-untyped-def]
     """Shade pixel by pixel, where there is a surface; `tests/shading.py` has the same in plain numpy."""
+    triangle, weights, faces, parts, normals, template = mesh
+    extent, eyes, atlas, iris, frame, shine = paint
+    lights, halves, strengths, ambient, light = lamps
     one, zero = np.float32(1), np.float32(0)
     columns, rows = atlas.shape[1], atlas.shape[0]
     a_turn, a_height = np.float32((columns - 1) / (2 * np.pi)), np.float32((rows - 1) / (extent[1] - extent[0]))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
-from openmer.clip import NONE
+from openmer.clip import ALIGNED_PX, NONE
 from openmer.errors import InputError
 from openmer.simulator.shown_units import EMOTION_COUNTS, EMOTIONS, OTHERS, PEOPLE, Like
 from openmer.simulator.streams import stream
@@ -14,50 +14,62 @@ Shares = Literal["balanced", "natural", "dataset"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateSettings:
+class RecordingSettings:
+    """How one recording is made.
+
+    Attributes:
+        fps: Frames per second, 25 to 1000.
+        size: Side of the images, px; they show the aligned square.
+        head: For short recordings: calm sits in front of a camera, lively turns and moves, mixed is either.
+        like: Whose action units, sides and timing the expressions have, as counted in the datasets' annotations.
+    """
+
+    fps: float = 200.0
+    size: int = ALIGNED_PX
+    head: Head = "calm"
+    like: Like = "mixture"
+
+    def __post_init__(self) -> None:
+        if not 25 <= self.fps <= 1000:
+            raise InputError(f"fps must lie between 25 and 1000, got {self.fps}")
+        if not 64 <= self.size <= 1024:
+            raise InputError(f"size must lie between 64 and 1024 px, got {self.size}")
+        for name, value, allowed in (("head", self.head, get_args(Head)), ("like", self.like, get_args(Like))):
+            if value not in allowed:
+                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateSettings(RecordingSettings):
     """What is made.
 
     Attributes:
         subjects: Number of simulated people.
         samples: Recordings per person.
-        fps: Frames per second, 25 to 1000.
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
             seeds 0 and 1.
-        size: Side of the images, px; they show the aligned square.
         emotions: Which ones to show, in turn: happiness, surprise, disgust, anger, fear, sadness, contempt,
             repression, others, none (a recording without an expression).
         flow: Store exact flow (most of the size); long videos have none.
         minutes: Length of each long video, for spotting; without it, recordings are short, of one expression each.
-        head: For short recordings: calm sits in front of a camera, lively turns and moves, mixed is either.
-        like: Whose action units, sides and timing the expressions have, as counted in the datasets' annotations.
         shares: For short recordings: emotions in turn, or as often as the dataset has them (and none for a quarter),
             or exactly as many people and recordings of each emotion as it has.
     """
 
     subjects: int = 24
     samples: int = 10
-    fps: float = 200.0
     seed: int = 10
-    size: int = 144
     emotions: tuple[str, ...] = (*EMOTIONS, NONE)
     flow: bool = True
     minutes: float | None = None
-    head: Head = "calm"
-    like: Like = "mixture"
     shares: Shares = "balanced"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.subjects < 1 or self.samples < 1:
             raise InputError(f"there must be subjects and samples, got {self.subjects} and {self.samples}")
-        if not 25 <= self.fps <= 1000:
-            raise InputError(f"fps must lie between 25 and 1000, got {self.fps}")
-        if not 64 <= self.size <= 1024:
-            raise InputError(f"size must lie between 64 and 1024 px, got {self.size}")
-        if self.head not in get_args(Head):
-            raise InputError(f"head must be one of {', '.join(get_args(Head))}, got {self.head!r}")
-        for name, value, allowed in (("like", self.like, get_args(Like)), ("shares", self.shares, get_args(Shares))):
-            if value not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if self.shares not in get_args(Shares):
+            raise InputError(f"shares must be one of {', '.join(get_args(Shares))}, got {self.shares!r}")
         if self.seed < 0:
             raise InputError(f"the seed must not be negative, got {self.seed}")
         known = (*EMOTIONS, OTHERS, NONE)

@@ -22,7 +22,7 @@ from openmer.clip import SIMULATED
 from openmer.errors import InputError, OutputError
 from openmer.files import read_json, write_atomic
 from openmer.models.mol import MOL
-from openmer.models.weights import RUN_WEIGHTS, ModelCard, read_record, save_model
+from openmer.models.weights import RUN_WEIGHTS, ModelCard, ModelDescription, read_record, save_model
 from openmer.training.data import ClipData
 from openmer.training.settings import TrainSettings
 from openmer.version import __version__, commit
@@ -175,11 +175,13 @@ class Run:
         save_model(
             model,
             path,
-            classes=data.classes,
-            trained_on=trained_on or clips,
-            preprocessing=PREPROCESSING,
-            notes=f"openmer {__version__}, {commit() or 'no commit known'}, {self._settings.steps} steps",
-            people=_people(data, begun),
+            ModelDescription(
+                classes=data.classes,
+                trained_on=trained_on or clips,
+                preprocessing=PREPROCESSING,
+                notes=f"openmer {__version__}, {commit() or 'no commit known'}, {self._settings.steps} steps",
+                people=_people(data, begun),
+            ),
         )
 
 

@@ -3,8 +3,6 @@
 Shape legend: R regions.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +12,7 @@ import numpy.typing as npt
 from openmer.choices import CLASSICAL, Runtime
 from openmer.clip import NUM_LANDMARKS, Array
 from openmer.errors import InputError
+from openmer.files import table_text
 from openmer.models.engine import Engine, load_engine, threshold_for
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Window
 from openmer.video.regions import REGION_NAMES
@@ -57,26 +56,25 @@ class Recognition:
 
     def windows_csv(self) -> str:
         """The content of `windows.csv`: one row per window, one column per class and per action unit."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
         units = dict.fromkeys(name for w in self.windows for name in w.action_units or ())
+        rows = [
+            {"start_s": f"{w.start_s:.6f}", "end_s": f"{w.end_s:.6f}"}
+            | {"start_frame": w.start_frame, "end_frame": w.end_frame}
+            | {f"p_{name}": f"{share:.4f}" for name, share in {**w.probabilities, **(w.action_units or {})}.items()}
+            for w in self.windows
+        ]
         names = [f"p_{name}" for name in (*self.classes, *units)]
-        writer.writerow(["start_s", "end_s", "start_frame", "end_frame", *names])
-        for w in self.windows:
-            shares = [f"{w.probabilities[name]:.4f}" for name in self.classes]
-            shares += [f"{(w.action_units or {})[name]:.4f}" for name in units]
-            writer.writerow([f"{w.start_s:.6f}", f"{w.end_s:.6f}", w.start_frame, w.end_frame, *shares])
-        return buffer.getvalue()
+        return table_text(rows, ["start_s", "end_s", "start_frame", "end_frame", *names])
 
     def flow_csv(self) -> str:
         """The content of `network_flow.csv`: one row per pair of frames, dx and dy of every region."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
         columns = [f"{name}_{axis}_px" for name in REGION_NAMES for axis in ("dx", "dy")]
-        writer.writerow(["from_frame", "to_frame", "from_s", "to_s", *columns])
-        for (a, b), (s, e), motion in zip(self.pairs, self.pair_times_s, self.motion, strict=True):
-            writer.writerow([a, b, f"{s:.6f}", f"{e:.6f}", *(f"{v:.4f}" for v in motion.ravel())])
-        return buffer.getvalue()
+        rows = [
+            {"from_frame": a, "to_frame": b, "from_s": f"{s:.6f}", "to_s": f"{e:.6f}"}
+            | dict(zip(columns, [f"{v:.4f}" for v in motion.ravel()], strict=True))
+            for (a, b), (s, e), motion in zip(self.pairs, self.pair_times_s, self.motion, strict=True)
+        ]
+        return table_text(rows, ["from_frame", "to_frame", "from_s", "to_s", *columns])
 
 
 @dataclass
