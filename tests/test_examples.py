@@ -2,17 +2,11 @@
 
 import ast
 import json
-<<<<<<< HEAD
-import os
+import runpy
 import shutil
-import subprocess
 import sys
 import wave
-=======
-import runpy
-import sys
 from collections.abc import Callable
->>>>>>> 57754de (Functions take at most eight parameters: recordings, weights' cards and shading get types of their own; one writer of CSV; examples are tested in one process)
 from pathlib import Path
 
 import cv2
@@ -26,30 +20,22 @@ from openmer.clips.store import ClipStore
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-<<<<<<< HEAD
-def run(name: str, out: Path, *more: str) -> str:
-    """What the example prints."""
-    return printed(name, "--out", str(out), *more)
-
-
-def printed(name: str, *given: str) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *given]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-=======
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs an example as `python NAME --out OUT ...` does, in this process; gives what it prints."""
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs an example as `python NAME ...` does, in this process; gives what it prints."""
 
-    def printed(name: str, out: Path, *more: str) -> str:
-        monkeypatch.setattr(sys, "argv", [name, "--out", str(out), *more])
+    def output(name: str, *given: str) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *given])
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         return capsys.readouterr().out
 
-    return printed
->>>>>>> 57754de (Functions take at most eight parameters: recordings, weights' cards and shading get types of their own; one writer of CSV; examples are tested in one process)
+    return output
+
+
+@pytest.fixture
+def run(printed: Callable[..., str]) -> Callable[..., str]:
+    """The same with the folder for what it writes."""
+    return lambda name, out, *more: printed(name, "--out", str(out), *more)
 
 
 def test_every_example_is_tested_short_and_says_how_to_run_it() -> None:
@@ -119,7 +105,7 @@ def test_a_decision_is_explained(run: Callable[..., str], tmp_path: Path) -> Non
         assert stored["places"].shape == (8, 128, 128) and stored["frames"].sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_the_emotions_of_voices_that_were_not_heard_before(tmp_path: Path) -> None:
+def test_the_emotions_of_voices_that_were_not_heard_before(printed: Callable[..., str], tmp_path: Path) -> None:
     if shutil.which(speech.SYNTHESIZER) is None:
         pytest.skip(f"the voices are made by {speech.SYNTHESIZER}, which is not installed")
     happy, sad = 3, 4
