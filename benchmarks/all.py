@@ -81,6 +81,11 @@ BENCHMARKS = {
         "attribution.py", "--methods integrated held", "--methods integrated held --subjects 1 --no-units"
     ),
     "units": _of("units.py", "--out {runs}/units", "--out {runs}/units --subjects 2"),
+    "few_data": _of(
+        "few_data.py",
+        "--out {runs}/few",
+        "--out {runs}/few --datasets casme2 --seeds 0 --groups 2 --steps 5 --size 6 8",
+    ),
     "held_out": _of("held_out.py", "--out {runs}/units", "--out {runs}/units --subjects 2"),
     "prepare": _of("prepare.py", trial="--clips 2 --theirs 1"),
     "spotting": _of("spotting.py", "--out {runs}/spotting", "--out {runs}/spotting --videos 1 --minutes 0.2"),

@@ -32,15 +32,17 @@ class ShortForms:
     """Short forms of settings that hold more than a word.
 
     Attributes:
-        recipe: openmer (ours) or paper (the authors': AdamW 1e-4, no schedule, their loss weights).
-        without: Ablations: leave out fcc, ccc, flow, landmarks or motion.
+        recipe: openmer (ours), paper (the authors': AdamW 1e-4, no schedule, their loss weights), or few (for some
+            hundred clips: only the recognition of mol-lite learns, with balanced classes).
+        without: Ablations: leave out fcc, ccc, flow, landmarks or motion. The recognition of mol-lite reads motion
+            alone, so fcc and ccc change only its flow and landmarks.
         heads: Heads that have a loss.
         units: Action units that an additional head learns to name, such as 1 2 4 12; needs clips that say which they
             show.
         augment: How clips are augmented: default crops, flips, adds noise; strong also turns, zooms, sways, blurs.
     """
 
-    recipe: Literal["openmer", "paper"] = "openmer"
+    recipe: Literal["openmer", "paper", "few"] = "openmer"
     without: tuple[Literal["fcc", "ccc", "flow", "landmarks", "motion"], ...] = ()
     heads: tuple[Head, ...] = HEADS
     units: tuple[int, ...] = ()
@@ -150,6 +152,7 @@ def loso(
 
     For example:
 
+      openmer loso my-store --out results/few --recipe few --seeds 0 1 2
       openmer loso my-store --out results/lite --steps 300 --seeds 0 1 2
       openmer loso casme2-store --out results/casme2 --protocol casme2-3 --init mol-lite --steps 200
       openmer loso my-store --out results/head --init mol-lite --freeze backbone --views 4 --heads mer --steps 300

@@ -96,7 +96,7 @@ class SimulatedClips:
         subjects: Number of simulated people.
         samples: Recordings per person, one clip of each; four show each class once.
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
-            seeds 0 and 1.
+            seeds 0, 1, 1001 and 1002.
         frames: Frames of a clip.
         fps: Frames per second of the recordings from which the frames are taken.
         emotions: Taken in turn, shifted by one from person to person.

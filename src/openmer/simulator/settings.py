@@ -47,7 +47,7 @@ class SimulateSettings(RecordingSettings):
         subjects: Number of simulated people.
         samples: Recordings per person.
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
-            seeds 0 and 1.
+            seeds 0, 1, 1001 and 1002.
         emotions: Which ones to show, in turn: happiness, surprise, disgust, anger, fear, sadness, contempt,
             repression, others, none (a recording without an expression).
         flow: Store exact flow (most of the size); long videos have none.

@@ -5,7 +5,7 @@ Sources of the values: `LOSSES["paper"]` and `PAPER` are the recipe in the autho
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from openmer.clips.transforms import TRAIN, TransformSettings
@@ -163,12 +163,26 @@ PAPER = TrainSettings(
     losses=LOSSES["paper"],
     transforms=TransformSettings(random_crop=True),
 )
-RECIPES = {"openmer": TrainSettings(), "paper": PAPER}
+# For some hundred clips: only recognition learns, from the weights that ship; its motion branch bends motion by itself.
+FEW = TrainSettings(
+    steps=300,
+    batch=32,
+    lr=1e-3,
+    weight_decay=1e-2,
+    warmup=30,
+    balance="sampler",
+    losses=replace(LOSSES["openmer"], flow=0.0, landmarks=0.0, label_smoothing=0.05),
+    init="mol-lite",
+    freeze=("backbone", "flow", "landmarks"),
+    views=4,
+)
+RECIPES = {"openmer": TrainSettings(), "paper": PAPER, "few": FEW}
 
 
 __all__ = [
     "BASELINES",
     "ENCODED_HEADS",
+    "FEW",
     "FITTED",
     "LOSSES",
     "MODELS",
