@@ -34,7 +34,7 @@ import tyro
 from matched_filter import spot_matched
 from rich.console import Console
 from rich.table import Table
-from spotting import spotted_anew
+from spotting import THRESHOLDS, spotted_anew
 
 from openmer.choices import CLASSICAL, FaceModelName
 from openmer.clip import Array
@@ -161,6 +161,11 @@ def main(
         for p in sorted({v.person for v in chosen})
     }
     _show(figures)
+    if network is not None and rule == "classical":
+        figures["thresholds"] = {
+            half: [_at_threshold(results, [j for j in jobs if j.video.half == half], network, t) for t in THRESHOLDS]
+            for half in sorted({v.half for v in chosen})
+        }
     if again is None:
         settings = {
             "engine": engine,
@@ -322,6 +327,20 @@ def _timeline(results: Path, take: Take, network: Engine | None, rule: str | Non
         if rule is not None
         else read_timeline(folder / "timeline.json")
     )
+
+
+def _at_threshold(results: Path, jobs: Sequence[Take], network: Engine, threshold: float) -> dict[str, Any]:
+    """How many candidates lie elsewhere a minute, and which implants are found, if more or fewer are set aside."""
+    judged = _judged({j: spotted_anew(results / j.name, network, threshold) for j in jobs}, (CANDIDATE,))
+    every = judged["implants"]["all"]["all"]
+    return {
+        "expression_threshold": threshold,
+        "elsewhere_a_minute": judged["elsewhere_a_minute"]["all"],
+        "untouched_a_minute": judged["untouched_a_minute"]["all"],
+        "found": every["found"],
+        "of": every["of"],
+        "minutes": round(sum(judged["minutes"].values()), 2),
+    }
 
 
 def outcomes(timelines: dict[Take, Timeline], labels: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

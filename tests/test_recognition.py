@@ -276,9 +276,9 @@ def test_weights_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
 def test_a_bound_on_false_alarms_chooses_the_mildest_threshold_that_keeps_it() -> None:
     points = [(0.0, 9.0), (0.5, 3.0), (0.7, 2.0), (0.9, 0.4)]
     measured = [{"expression_threshold": t, "alarms_per_minute": a} for t, a in points]
-    record = replace(read_record("mol-lite"), scores={"operating_points": {"points": measured}})
+    record = replace(read_record("mol-lite"), scores={"operating_points": {"on": "two films", "points": measured}})
     assert [threshold_for(record, bound) for bound in (20, 3.0, 2.5, 0.5)] == [0.0, 0.5, 0.7, 0.9]
-    with pytest.raises(InputError, match=r"at its strictest, mol-lite\.safetensors gave 0\.4 a minute on simulated"):
+    with pytest.raises(InputError, match=r"at its strictest, mol-lite\.safetensors gave 0\.4 a minute on two films"):
         threshold_for(record, 0.1)
     with pytest.raises(InputError, match="has not been measured"):
         threshold_for(replace(record, scores={}), 2)

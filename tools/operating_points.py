@@ -1,9 +1,10 @@
 """Add false-alarm rates to a record of weights, for `openmer analyze --alarms-per-minute`.
 
-Run: python benchmarks/spotting.py --seed 200 --videos 6
-     python tools/operating_points.py benchmarks/results/spotting-200-DATE.json
+Run: python benchmarks/implants.py --out runs/implants
+     python tools/operating_points.py benchmarks/results/implants-DATE.json
 
-The people measured must not be those on whom spotting is reported (seed 100).
+The rates are those of real videos into which expressions were implanted, of the people on whom rules may be chosen:
+candidates a minute that touch no implant. What comes of them on the other people stands in the same file.
 """
 
 import json
@@ -20,7 +21,7 @@ def main(measured: Path, /, record: Path = RECORD) -> None:
     """Copy the points into the record.
 
     Args:
-        measured: a file written by benchmarks/spotting.py.
+        measured: a file written by benchmarks/implants.py.
         record: of the weights that were measured.
     """
     found = json.loads(measured.read_text())
@@ -28,22 +29,22 @@ def main(measured: Path, /, record: Path = RECORD) -> None:
     content = json.loads(record.read_text())
     if Path(settings["engine"]).stem != record.stem:
         raise SystemExit(f"{measured} is of {settings['engine']}, the record of {record.stem}")
-    points = [
-        {
-            "expression_threshold": float(name.removeprefix("expression_threshold ")),
-            "alarms_per_minute": values["false_alarms_per_minute"],
-            "recall": values["recall"],
-            "f1": values["f1"],
-        }
-        for name, values in found["figures"].items()
-    ]
+    chosen = found["figures"]["thresholds"]["chosen"]
+    people = sorted({video["person"] for video in settings["videos"] if video["half"] == "chosen"})
     content["scores"]["operating_points"] = {
-        "on": f"{settings['videos']} simulated videos of {settings['minutes']:g} min, {settings['fps']:g} frames/s, "
-        f"seed {settings['seed']}, commit {found['commit']}",
-        "points": points,
+        "on": f"{chosen[0]['minutes']:g} min of real video of {len(people)} people with implanted expressions "
+        f"({measured.name}, commit {found['commit']})",
+        "points": [
+            {
+                "expression_threshold": point["expression_threshold"],
+                "alarms_per_minute": point["elsewhere_a_minute"],
+                "recall": point["found"] / point["of"],
+            }
+            for point in chosen
+        ],
     }
     write_atomic(record, json.dumps(content, indent=2, allow_nan=False) + "\n")
-    print(f"{len(points)} points in {record}")
+    print(f"{len(chosen)} points in {record}")
 
 
 if __name__ == "__main__":

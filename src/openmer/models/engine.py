@@ -153,8 +153,8 @@ def provenance_of(name: str, record: ModelCard | None) -> dict[str, Any]:
 def threshold_for(record: ModelCard, alarms_per_minute: float) -> float:
     """The smallest `expression_threshold` at which these weights gave at most this many false alarms per minute.
 
-    It was measured on simulated videos of people that the weights had not seen (`benchmarks/spotting.py`); real videos
-    have other rates.
+    It was measured on what the record names, as a rule real videos into which expressions were implanted
+    (`benchmarks/implants.py`); other people and cameras have other rates.
 
     Raises:
         InputError: nothing was measured for these weights, or no threshold is strict enough.
@@ -163,13 +163,13 @@ def threshold_for(record: ModelCard, alarms_per_minute: float) -> float:
     if not measured:
         raise InputError(
             f"the rate of false alarms of {record.file} has not been measured; leave out --alarms-per-minute, or "
-            "measure it with benchmarks/spotting.py"
+            "measure it with benchmarks/implants.py"
         )
     fitting = [p["expression_threshold"] for p in measured if p["alarms_per_minute"] <= alarms_per_minute]
     if not fitting:
         fewest = min(p["alarms_per_minute"] for p in measured)
         raise InputError(
             f"{alarms_per_minute:g} false alarms a minute cannot be promised: at its strictest, {record.file} gave "
-            f"{fewest:g} a minute on simulated videos"
+            f"{fewest:g} a minute on {record.scores['operating_points'].get('on', 'unknown videos')}"
         )
     return float(min(fitting))

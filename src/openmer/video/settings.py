@@ -78,8 +78,8 @@ class MeasureSettings:
         device: Where the network runs; everything else runs on the CPU.
         expression_threshold: A candidate is set aside if the network's probability of all expressions together is
             below this.
-        alarms_per_minute: Instead, set candidates aside strictly enough that simulated videos gave at most this many
-            false alarms per minute.
+        alarms_per_minute: Instead, set candidates aside strictly enough that real videos in which expressions were
+            implanted gave at most this many other candidates a minute.
         spotting: What counts as a candidate.
     """
 
