@@ -8,7 +8,7 @@ import pytest
 from openmer import Interval
 from openmer.video.regions import REGION_NAMES
 from openmer.video.settings import SpottingSettings
-from openmer.video.spotting import Signals, region_motion, spot
+from openmer.video.spotting import Signals, region_motion, spot, spot_with
 
 MOUTH, CHIN = REGION_NAMES.index("mouth_right"), REGION_NAMES.index("chin")
 EYES = (REGION_NAMES.index("eye_right"), REGION_NAMES.index("eye_left"))
@@ -225,3 +225,18 @@ def test_the_heads_path_is_as_long_where_frames_are_missing(
     left = {name: getattr(s, name)[kept] for name in ("frames", "times_s", "displacement", "eyes_open", "track")}
     steps = np.diff(np.cumsum(s.head, axis=0)[kept], axis=0, prepend=0)
     assert bool(spot(replace(s, **left, head=steps.astype(np.float32)))) == marked
+
+
+@pytest.mark.parametrize("slowdown", [1.0, 4.0])
+def test_thresholds_tried_together_mark_what_each_does_alone(slowdown: float) -> None:
+    """Movements of many sizes, a blink, a second face after a gap."""
+    s = signals(fps=50, seconds=16, noise=0.05)
+    for k, height in enumerate((0.3, 0.6, 1.2, 6.0)):
+        s.displacement[:, MOUTH, 1] -= height * bump(s, 1.0 + 2.0 * k, 1.3 + 2.0 * k)
+    s.displacement[:, EYES, 1] += 2.0 * bump(s, 10.0, 10.3)[:, None]
+    s.track[600:] = 1
+    s = replace(s, times_s=s.times_s * slowdown, slowdown=slowdown)
+    tried = [(contrast, min_px) for contrast in (1.5, 3.0, 5.0) for min_px in (0.1, 0.5)]
+    alone = [spot(s, SpottingSettings(contrast=c, min_px=p, max_s=0.6)) for c, p in tried]
+    assert list(spot_with(s, SpottingSettings(max_s=0.6), tried)) == alone
+    assert len({len(found) for found in alone}) > 2 and {i.label for i in alone[0]} >= {"candidate", "large_motion"}

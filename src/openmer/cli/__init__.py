@@ -21,7 +21,7 @@ from openmer.cli.demo import demo
 from openmer.cli.networks import bench, import_authors
 from openmer.cli.options import joined
 from openmer.cli.results import export, score
-from openmer.cli.review import agree, figure, review
+from openmer.cli.review import agree, figure, review, tune
 from openmer.cli.training import loso, report, train
 from openmer.cli.videos import analyze, explain, serve
 from openmer.errors import InputError, OpenMERError
@@ -40,6 +40,7 @@ VERBS = (
     serve,
     review,
     agree,
+    tune,
     figure,
     export,
     score,

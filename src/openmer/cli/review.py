@@ -1,4 +1,4 @@
-"""`openmer review`, `agree`, `figure`: from candidates to annotations, how well coders agree, and pictures."""
+"""`openmer review`, `agree`, `tune`, `figure`: from candidates to annotations and what follows from them."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -156,6 +156,55 @@ def agree(
         console.print(table)
     if out is not None:
         Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+
+
+def tune(
+    reviews: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="REVIEW...")],
+    /,
+    *,
+    out: Path,
+    coder: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Set the spotter's thresholds for your own recordings, from what coders accepted, rejected and added.
+
+    REVIEW is a review.json beside its result, a result, or a folder of results, all analysed with the same settings.
+    Recordings are spotted again, not measured again. F1 before and after is of recordings that were left out while the
+    thresholds were chosen, each once; if it is not better, nothing is written. openmer analyze --tuned takes the file.
+
+    For example:
+
+      openmer tune results --out lab.json
+      openmer tune results/talk results/walk results/interview --coder ada --out lab.json
+
+    Args:
+        reviews: Review files beside their results, results, or folders of results.
+        out: The file to write.
+        coder: Whose reviews, if results have several.
+        overwrite: Replace an existing file at OUT.
+    """
+    from openmer.files import write_new_file
+    from openmer.progress import progress
+    from openmer.review.gather import gather
+    from openmer.review.tune import check_enough, read_recording, tune_report, written
+    from openmer.review.tune import tune as run
+
+    if not reviews:
+        raise InputError("give reviewed results")
+    found = [one for one in gather(reviews) if coder is None or one.review.coder == coder]
+    check_enough(found)
+    recordings = [read_recording(one) for one in found]
+    console = Console()
+    with progress(Console(stderr=True), "Spotting", len(recordings), "recordings/s") as step:
+        tuning = run(recordings, step)
+    for line in tune_report(tuning):
+        console.print(line, highlight=False, soft_wrap=isinstance(line, str))
+    if not tuning.helps:
+        raise InputError(
+            "on recordings left out, F1 is not better than before: keep the thresholds; nothing is written"
+        )
+    write_new_file(out, written(tuning), overwrite=overwrite)
+    Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
 
 
 def figure(

@@ -23,6 +23,7 @@ def analyze(
     *,
     out: Path,
     live: str | None = None,
+    tuned: Path | None = None,
     overwrite: bool = False,
     settings: Annotated[AnalyzeSettings, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
@@ -44,6 +45,7 @@ def analyze(
       openmer analyze talk.mp4 --out results/own --engine runs/tuned/model.safetensors
       openmer analyze panel.mp4 --out results/panel --faces all
       openmer analyze interviews/ --out results
+      openmer analyze interviews/ --out results --tuned lab.json
       openmer analyze a/talk.mp4 b/talk.mp4 --out results --workers 4 --no-overlay
       openmer analyze --live 0 --out results/live
 
@@ -52,9 +54,14 @@ def analyze(
         out: The folder to create; of several videos, that in which each has its own.
         live: Instead of VIDEO, the number of a camera (0 is the first), or a video to be played in real time: shows in
             the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and the tables.
+        tuned: Thresholds that openmer tune wrote for recordings like these.
         overwrite: Replace an existing result in OUT.
         settings: How the video is analysed.
     """
+    if tuned is not None:
+        from openmer.video.tuned import apply_tuned, read_tuned
+
+        settings = apply_tuned(settings, read_tuned(tuned))
     from openmer.media.find import holds_videos
 
     console = Console(stderr=True)

@@ -11,8 +11,8 @@ A candidate is a place to look. It says nothing about feelings, and a spotter wi
 micro-expression from, say, a twitch or the first syllable of a word.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -87,16 +87,85 @@ class _Event:
     returns: bool
 
 
+@dataclass(frozen=True)
+class _Region:
+    """How one region moves in a stretch, evenly sampled; no threshold has a part in it.
+
+    Attributes:
+        path: (n, 2) px, where it stands.
+        curve: (n,) px from its slow drift.
+        typical: (n,) px, the usual size of the curve around each moment.
+    """
+
+    path: Curve
+    curve: Curve
+    typical: Curve
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Frames in a row that show the same face, evenly sampled.
+
+    Attributes:
+        part: their rows.
+        even: (n,) seconds of what was recorded.
+        rate: samples a second.
+        head: (n, points, 2) px, see `_head_path`.
+        eyes: (n,) opening.
+        regions: one after the other, or all of them if they are needed again.
+    """
+
+    part: slice
+    even: Curve
+    rate: float
+    head: Curve
+    eyes: Curve
+    regions: Iterable[_Region]
+
+
 def spot(signals: Signals, settings: SpottingSettings | None = None) -> tuple[Interval, ...]:
     """Mark candidates, blinks, and short movements that are too large or during which the head moves far.
 
     Each stretch with the same face is handled separately.
     """
     settings = settings or SpottingSettings()
-    intervals: list[Interval] = []
+    found = (_spot_stretch(signals, stretch, settings) for stretch in _sampled(signals, settings))
+    return _in_order(signals, found)
+
+
+def spot_with(
+    signals: Signals, settings: SpottingSettings, thresholds: Iterable[tuple[float, float]]
+) -> Iterator[tuple[Interval, ...]]:
+    """`spot` with one pair of `contrast` and `min_px` after the other; what they have no part in is made only once."""
+    kept = [replace(stretch, regions=tuple(stretch.regions)) for stretch in _sampled(signals, settings)]
+    for contrast, min_px in thresholds:
+        own = replace(settings, contrast=contrast, min_px=min_px)
+        yield _in_order(signals, (_spot_stretch(signals, stretch, own) for stretch in kept))
+
+
+def _in_order(signals: Signals, found: Iterable[list[Interval]]) -> tuple[Interval, ...]:
+    every = (interval.slowed(signals.slowdown) for part in found for interval in part)
+    return tuple(sorted(every, key=lambda i: i.onset_s))
+
+
+def _sampled(signals: Signals, settings: SpottingSettings) -> Iterator[_Stretch]:
+    """The stretches that are long enough to say something about."""
     for first, last in _stretches(signals):
-        intervals += _spot_stretch(signals, slice(first, last), settings)
-    return tuple(sorted((i.slowed(signals.slowdown) for i in intervals), key=lambda i: i.onset_s))
+        part = slice(first, last)
+        times = signals.real_s[part]
+        even, rate = _even_times(times)
+        if len(even) < _MIN_FRAMES:
+            continue
+        head = _resampled(even, times, _head_path(signals.head[part]).reshape(len(times), -1))
+        paths = _paths(even, times, signals.displacement[part], rate)
+        yield _Stretch(
+            part=part,
+            even=even,
+            rate=rate,
+            head=head.reshape(len(even), -1, 2),
+            eyes=_resampled(even, times, signals.eyes_open[part]).mean(1),
+            regions=(_region(path, rate, settings) for path in paths),
+        )
 
 
 def _stretches(signals: Signals) -> Iterator[tuple[int, int]]:
@@ -108,19 +177,15 @@ def _stretches(signals: Signals) -> Iterator[tuple[int, int]]:
             yield int(first), int(last)
 
 
-def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> list[Interval]:
+def _spot_stretch(signals: Signals, stretch: _Stretch, settings: SpottingSettings) -> list[Interval]:
+    even, rate, head, part = stretch.even, stretch.rate, stretch.head, stretch.part
     times = signals.real_s[part]
-    even, rate = _even_times(times)
-    if len(even) < _MIN_FRAMES:
-        return []
-    head = _resampled(even, times, _head_path(signals.head[part]).reshape(len(times), -1)).reshape(len(even), -1, 2)
-    eyes = _resampled(even, times, signals.eyes_open[part]).mean(1)
-    closed = _closures(eyes, rate, settings)
+    closed = _closures(stretch.eyes, rate, settings)
 
     events = [
         event
-        for region, path in enumerate(_paths(even, times, signals.displacement[part], rate))
-        for event in _events(region, path, rate, settings)
+        for number, region in enumerate(stretch.regions)
+        for event in _events(number, region, rate, settings)
         if event.height > settings.head_share * _reach(head[:, :1], event)
     ]
     # A blink is one wherever the lids come to rest.
@@ -131,7 +196,7 @@ def _spot_stretch(signals: Signals, part: slice, settings: SpottingSettings) -> 
         _interval(group, even, times, signals.frames[part], closed, _reach(head, group[0]), settings.max_px)
         for group in groups
     ]
-    blinks = [c for c in closed if _between_open_eyes(eyes, c, rate)]
+    blinks = [c for c in closed if _between_open_eyes(stretch.eyes, c, rate)]
     return intervals + _unmatched_blinks(blinks, intervals, even, times, signals.frames[part])
 
 
@@ -175,10 +240,15 @@ def excursion(path: Curve, rate: float, settings: SpottingSettings) -> Curve:
     return np.asarray(np.linalg.norm(path - slow, axis=1))
 
 
-def _events(region: int, path: Curve, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
+def _region(path: Curve, rate: float, settings: SpottingSettings) -> _Region:
     curve = excursion(path, rate, settings)
-    typical = ndimage.median_filter(curve, size=_odd(settings.context_s * rate, min_length=3), mode="mirror")
-    threshold = np.maximum(settings.min_px, settings.contrast * typical)
+    context = _odd(settings.context_s * rate, min_length=3)
+    return _Region(path, curve, ndimage.median_filter(curve, size=context, mode="mirror"))
+
+
+def _events(number: int, region: _Region, rate: float, settings: SpottingSettings) -> Iterator[_Event]:
+    path, curve = region.path, region.curve
+    threshold = np.maximum(settings.min_px, settings.contrast * region.typical)
     peaks, _ = signal.find_peaks(curve, height=threshold, distance=max(1, round(0.1 * rate)))
     for peak in peaks:
         # The excursion has to return: on both sides it falls to `rel_height` of the peak before anything higher comes.
@@ -190,13 +260,14 @@ def _events(region: int, path: Curve, rate: float, settings: SpottingSettings) -
             height = float(curve[peak])
             residual = _difference(path, start - settings.settle_s * rate, end + settings.settle_s * rate)
             returns = residual <= settings.max_return_error * height
-            yield _Event(region, start, int(peak), end, height, height / float(threshold[peak]), returns)
+            yield _Event(number, start, int(peak), end, height, height / float(threshold[peak]), returns)
 
 
 def _difference(path: Curve, before: float, after: float) -> float:
     """How far apart the places at two moments are, in samples; beyond an end, the last place counts."""
-    at = np.arange(len(path))
-    return float(np.hypot(*(np.diff(np.interp((before, after), at, axis))[0] for axis in path.T)))
+    first, last = max(0, int(before)), min(len(path), int(after) + 2)  # an hour has many samples elsewhere
+    at, near = np.arange(first, last), path[first:last]
+    return float(np.hypot(*(np.diff(np.interp((before, after), at, axis))[0] for axis in near.T)))
 
 
 def _crossing(curve: Curve, peak: int, step: int, rel_height: float) -> float | None:

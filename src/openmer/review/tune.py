@@ -1,0 +1,334 @@
+"""The spotter's thresholds for one's own recordings, from what coders accepted, rejected and added.
+
+    review, frames.csv, windows --read_recording--> Recording --tune--> Tuning: thresholds, scores on those left out
+
+A recording is spotted again, from its frames.csv, with each pair of thresholds of a grid, and with a network its
+candidates are judged again at each `expression_threshold`. What is found is scored against what the coder accepted or
+added, by MEGC's rule (`openmer.evaluation.spotting`): anything else that is found is a false alarm, for the coder has
+seen the video. What a coder is unsure of counts neither way. The thresholds with the largest F1 are taken; of equals,
+those nearest to the ones in use.
+
+The scores that are reported are of recordings that had no part in choosing the thresholds that they are spotted with:
+each recording is left out once.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import Any
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from openmer.clip import NONE
+from openmer.errors import InputError
+from openmer.evaluation.spotting import SpottingScore, match_intervals, score_spotting, total_score
+from openmer.exchange.export import FRAMES, TIMELINE
+from openmer.files import without_nan
+from openmer.review.document import Review
+from openmer.review.gather import Found
+from openmer.timeline import CANDIDATE, Interval, Timeline, read_timeline
+from openmer.version import __version__
+from openmer.video.measurements import read_signals
+from openmer.video.recognition import mean_probabilities, windows_of
+from openmer.video.settings import SpottingSettings
+from openmer.video.spotting import Signals, spot_with
+from openmer.video.tuned import MEASURED_WITH, SCHEMA, Tuned
+
+CONTRASTS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0)
+MIN_PX = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
+EXPRESSION = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MIN_RECORDINGS = 3  # with something accepted
+MIN_ACCEPTED = 20  # in all: the F1 of fewer moves by .03 or more with a single one
+
+
+@dataclass(frozen=True, order=True)
+class Thresholds:
+    """What is tuned.
+
+    Attributes:
+        contrast: as in `SpottingSettings`; likewise `min_px`.
+        expression: the `expression_threshold`; None without a network.
+    """
+
+    contrast: float
+    min_px: float
+    expression: float | None = None
+
+    def distance(self, other: "Thresholds") -> float:
+        """How far apart two are; in ratios, but for the last."""
+        apart = abs(math.log(self.contrast / other.contrast)) + abs(math.log(self.min_px / other.min_px))
+        return apart + abs((self.expression or 0.0) - (other.expression or 0.0))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One reviewed recording.
+
+    Attributes:
+        name: of the result's folder.
+        signals: the spotter's input.
+        timeline: the analysis, whose windows hold the network's opinion.
+        truth: what the coder accepted or added.
+        unsure: what counts neither way.
+        rejected: how many entries the coder rejected.
+        coder: the coder's name.
+    """
+
+    name: str
+    signals: Signals
+    timeline: Timeline
+    truth: tuple[Interval, ...]
+    unsure: tuple[Interval, ...] = ()
+    rejected: int = 0
+    coder: str = ""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of the analysis."""
+        found = self.timeline.provenance.get("settings")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def has_network(self) -> bool:
+        """Whether a network that knows `none` gave an opinion."""
+        return any(NONE in window.probabilities for window in self.timeline.windows)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one recording is worth when it is left out: with the thresholds in use, and with those of the others."""
+
+    name: str
+    before: SpottingScore
+    after: SpottingScore
+    chosen: Thresholds
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Thresholds for all recordings, and how such a choice does on recordings that were left out.
+
+    Attributes:
+        in_use: the thresholds of the analyses.
+        chosen: the best on all recordings.
+        rows: a recording each.
+    """
+
+    in_use: Thresholds
+    chosen: Thresholds
+    rows: tuple[Row, ...]
+    recordings: tuple[Recording, ...] = field(repr=False, default=())
+
+    @property
+    def before(self) -> SpottingScore:
+        """All recordings with the thresholds in use; counts are added before a ratio is taken."""
+        return total_score(row.before for row in self.rows)
+
+    @property
+    def after(self) -> SpottingScore:
+        """Each recording with the thresholds that the others chose."""
+        return total_score(row.after for row in self.rows)
+
+    @property
+    def helps(self) -> bool:
+        """Whether F1 on recordings left out is larger than before."""
+        return self.after.f1 > self.before.f1
+
+    def to_tuned(self) -> Tuned:
+        """The content of the file."""
+        first = self.recordings[0]
+        return Tuned(
+            schema=SCHEMA,
+            openmer=__version__,
+            contrast=self.chosen.contrast,
+            min_px=self.chosen.min_px,
+            expression_threshold=self.chosen.expression,
+            measured_with={name: str(first.settings[name]) for name in MEASURED_WITH},
+            tuned_on={
+                "recordings": len(self.recordings),
+                "accepted": sum(len(r.truth) for r in self.recordings),
+                "rejected": sum(r.rejected for r in self.recordings),
+                "coders": sorted({r.coder for r in self.recordings}),
+            },
+            left_out={
+                name: asdict(score) | {"f1": score.f1}
+                for name, score in (("before", self.before), ("after", self.after))
+            },
+        )
+
+
+def read_recording(found: Found) -> Recording:
+    """A reviewed recording, from the review and the result beside it.
+
+    Raises:
+        InputError: there is no result beside it, it cannot be read, or candidates are not judged yet.
+    """
+    folder, review = found.path.parent, found.review
+    if not (folder / TIMELINE).is_file():
+        raise InputError(f"there is no {TIMELINE} beside {found.path}; give reviews where openmer review wrote them")
+    open_ = sum(e.verdict == "none" for e in review.entries)
+    if open_:
+        raise InputError(
+            f"{open_} of {len(review.entries)} entries of {found.path} are not judged yet, so what is found there is "
+            "neither right nor wrong; judge them first"
+        )
+    return Recording(
+        name=folder.resolve().name,
+        signals=read_signals(folder / FRAMES),
+        timeline=read_timeline(folder / TIMELINE),
+        truth=_with(review, "accepted"),
+        unsure=_with(review, "unsure"),
+        rejected=len(_with(review, "rejected")),
+        coder=review.coder,
+    )
+
+
+def _with(review: Review, verdict: str) -> tuple[Interval, ...]:
+    return tuple(e.interval for e in review.entries if e.verdict == verdict)
+
+
+def check_enough(found: Sequence[Found]) -> None:
+    """Hold reviews to be enough to tune on, before anything is measured.
+
+    Raises:
+        InputError: two are of one analysis, or there are too few; says how many are needed.
+    """
+    by_analysis: dict[str, Found] = {}
+    for one in found:
+        other = by_analysis.setdefault(one.review.source.timeline_sha256, one)
+        if other is not one:
+            raise InputError(
+                f"{other.path} and {one.path} are of one recording, which would count twice; settle them (openmer "
+                "agree) and give one"
+            )
+    accepted = [len(_with(one.review, "accepted")) for one in found]
+    filled = sum(count > 0 for count in accepted)
+    if filled < MIN_RECORDINGS or sum(accepted) < MIN_ACCEPTED:
+        raise InputError(
+            f"too little to tune on: {sum(accepted)} accepted in {filled} recordings; at least {MIN_ACCEPTED} in "
+            f"{MIN_RECORDINGS} are needed, or chance decides"
+        )
+
+
+def tune(recordings: Sequence[Recording], step: Callable[[], None] = lambda: None) -> Tuning:
+    """Choose thresholds.
+
+    Args:
+        recordings: all analysed with the same settings.
+        step: is called after each recording.
+
+    Raises:
+        InputError: the analyses have different settings.
+    """
+    in_use = _in_use(recordings)
+    scores = []
+    for recording in recordings:
+        scores.append(scored(recording, in_use))
+        step()
+    indices = range(len(recordings))
+    rows = []
+    for left_out in indices:
+        chosen = _best([scores[k] for k in indices if k != left_out], in_use)
+        mine = scores[left_out]
+        rows.append(Row(recordings[left_out].name, mine[in_use], mine[chosen], chosen))
+    return Tuning(in_use, _best(scores, in_use), tuple(rows), tuple(recordings))
+
+
+def _in_use(recordings: Sequence[Recording]) -> Thresholds:
+    """The thresholds of the analyses.
+
+    Raises:
+        InputError: they differ, or how was measured does.
+    """
+    first = recordings[0]
+    names = (*MEASURED_WITH, "spotting", "expression_threshold")
+    for recording in recordings:
+        lacking = [name for name in names if name not in recording.settings]
+        if lacking:
+            raise InputError(f"the analysis of {recording.name} does not say its {lacking[0]}; analyse the video again")
+        other = [name for name in names if recording.settings[name] != first.settings[name]]
+        if other or recording.has_network != first.has_network:
+            what = other[0] if other else "network's opinion"
+            raise InputError(
+                f"{first.name} and {recording.name} were analysed with different settings ({what}); analyse all alike, "
+                "review them, and tune then"
+            )
+    spotting, threshold = first.settings["spotting"], first.settings["expression_threshold"]
+    return Thresholds(spotting["contrast"], spotting["min_px"], threshold if first.has_network else None)
+
+
+def scored(recording: Recording, in_use: Thresholds) -> dict[Thresholds, SpottingScore]:
+    """The score of a recording with each of the grid's thresholds, and with those in use."""
+    spotting = SpottingSettings(**recording.settings["spotting"])
+    found: dict[Thresholds, SpottingScore] = {}
+    pairs = dict.fromkeys([*product(CONTRASTS, MIN_PX), (in_use.contrast, in_use.min_px)])
+    levels = dict.fromkeys([*EXPRESSION, in_use.expression]) if in_use.expression is not None else {None: None}
+    for (contrast, min_px), spotted in zip(pairs, spot_with(recording.signals, spotting, pairs), strict=True):
+        candidates = [(i, _expression(i, recording.timeline)) for i in spotted if i.label == CANDIDATE]
+        known: dict[int, SpottingScore] = {}  # by how many are kept: each level keeps a part of the one below
+        for level in levels:
+            kept = [i for i, share in candidates if level is None or share is None or share >= level]
+            if len(kept) not in known:
+                known[len(kept)] = score_of(kept, recording)
+            found[Thresholds(contrast, min_px, level)] = known[len(kept)]
+    return found
+
+
+def _expression(interval: Interval, timeline: Timeline) -> float | None:
+    """The network's probability of all expressions together, as `apply_network` takes it; None without an opinion."""
+    shares = mean_probabilities(w.probabilities for w in windows_of(interval, timeline.windows))
+    return None if shares is None or NONE not in shares else 1 - shares[NONE]
+
+
+def score_of(found: Sequence[Interval], recording: Recording) -> SpottingScore:
+    """What was found in a recording against the coder's opinion."""
+    timeline = recording.timeline
+    hits = {a for a, _ in match_intervals(found, recording.truth)}
+    rest = [i for k, i in enumerate(found) if k not in hits]
+    unsure = {a for a, _ in match_intervals(rest, recording.unsure)}
+    counted = [i for k, i in enumerate(found) if k in hits] + [i for k, i in enumerate(rest) if k not in unsure]
+    return score_spotting(counted, recording.truth, timeline.end_s - timeline.start_s)
+
+
+def _best(scores: Sequence[Mapping[Thresholds, SpottingScore]], in_use: Thresholds) -> Thresholds:
+    """The largest F1 of all counts together; of equals, the nearest to those in use."""
+    totals = {key: total_score(score[key] for score in scores) for key in scores[0]}
+
+    def worth(key: Thresholds) -> tuple[float, float]:
+        f1 = totals[key].f1
+        return (round(f1, 9) if math.isfinite(f1) else -1.0, -key.distance(in_use))
+
+    return max(totals, key=worth)
+
+
+def written(tuning: Tuning) -> bytes:
+    """The file that `openmer analyze --tuned` takes."""
+    return (
+        msgspec.json.format(msgspec.json.encode(without_nan(msgspec.to_builtins(tuning.to_tuned()))), indent=2) + b"\n"
+    )
+
+
+def tune_report(tuning: Tuning) -> Iterator[str | Table]:
+    """A row a recording, then the sums and the thresholds, for a terminal."""
+    table = Table(title="each recording, left out", title_justify="left")
+    for heading in ("", "F1 before", "F1 after", "hits", "misses", "false alarms", "thresholds of the others"):
+        table.add_column(heading, overflow="fold")
+    for row in (*tuning.rows, Row("all", tuning.before, tuning.after, tuning.chosen)):
+        counts = [f"{getattr(row.before, n)} -> {getattr(row.after, n)}" for n in ("hits", "misses", "false_alarms")]
+        said = "" if row.name == "all" else _said(row.chosen)
+        table.add_row(escape(row.name), _ratio(row.before.f1), _ratio(row.after.f1), *counts, said)
+    yield table
+    yield f"in use: {_said(tuning.in_use)}"
+    yield f"chosen on all: {_said(tuning.chosen)}"
+
+
+def _said(thresholds: Thresholds) -> str:
+    words = f"contrast {thresholds.contrast:g}, min_px {thresholds.min_px:g}"
+    return words if thresholds.expression is None else f"{words}, expression_threshold {thresholds.expression:g}"
+
+
+def _ratio(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
