@@ -352,7 +352,12 @@ class Orientation:
     @classmethod
     def of(cls, picture: av.VideoFrame) -> "Orientation":
         """From the display matrix, whose pixel (x, y) goes to (a x + c y, b x + d y); the nearest right angle."""
-        matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+        try:
+            matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # PyAV does not know all kinds: not EXIF, as in cameras' MJPEG, nor several views
+            return (cls(), cls(True, False, True), cls(False, True, True), cls(True, True, False))[
+                round(picture.rotation / 90) % 4
+            ]
         if matrix is None:
             return cls()
         a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])

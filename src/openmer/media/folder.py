@@ -1,11 +1,14 @@
 """A folder of numbered pictures: which are its frames, their numbers, and their pixels upright in 8 bits."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import cv2
@@ -15,6 +18,7 @@ import numpy.typing as npt
 from openmer.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+MAX_STEP_S = 1.0  # from picture to picture, beyond which their numbers do not count frames
 MAX_DIGITS = 19  # of a frame's number; longer ones do not fit in 64 bits
 _DIGITS = re.compile(r"\d+")
 _NUMBER = re.compile(r"(\d+)\D*$")
@@ -67,12 +71,53 @@ def numbered_pictures(folder: Path) -> Pictures:
             f"time, such as img12.png (there is {others[0]}); empty images and copies do not count"
         )
     numbered = tuple(sorted((number, path) for path, number in zip(series, _numbers(series, folder), strict=True)))
+    refuse_stack(numbered[0][1])
     left_out = ""
     if others:
         who = f"{others[0]} is" if len(others) == 1 else f"{len(others)} images, such as {others[0]}, are"
         why = f"empty, a copy, without a number of at most {MAX_DIGITS - 1} digits, or named otherwise than the rest"
         left_out = f"{who} left out: {why}"
     return Pictures(numbered, left_out, _bits([path for _, path in numbered]))
+
+
+def refuse_stack(path: Path) -> None:
+    """Refuse a TIFF file of several pictures, of which only the first would be read.
+
+    Raises:
+        InputError: it is one.
+    """
+    if path.suffix.lower() in (".tif", ".tiff") and (pages := cv2.imcount(str(path))) > 1:
+        raise InputError(
+            f"{path} is a stack of {pages} pictures; save each as a file of its own, numbered, in a folder"
+        )
+
+
+def told_of_steps(pictures: Pictures, fps: Fraction) -> list[str]:
+    """What is said of numbers that do not rise by one, since times are made of them.
+
+    Raises:
+        InputError: they rise by so much that they are no numbers of frames at this rate.
+    """
+    numbers = [number for number, _ in pictures.numbered]
+    steps = [b - a for a, b in pairwise(numbers)]
+    missing = sum(steps) - len(steps)
+    if not missing:
+        return []
+    usual = median_low(steps)
+    each = (
+        f"{usual} from picture to picture, which at {float(fps):g} a second is a picture every {float(usual / fps):g} s"
+    )
+    if min(steps) > 1 and usual / fps > MAX_STEP_S:
+        raise InputError(
+            f"the numbers in {pictures.numbered[0][1].parent} rise by {each}; if they are moments, --fps is how many of "
+            "their units make a second, 1000 for milliseconds; otherwise number the pictures through"
+        )
+    if min(steps) > 1:
+        return [f"the numbers of the pictures, from which times are made, rise by {each}"]
+    gap = next(k for k, step in enumerate(steps) if step > 1)
+    return [
+        f"{missing} numbers have no picture, the first after {numbers[gap]}; the time of as many frames passes there"
+    ]
 
 
 def picture_numbers(images: Sequence[Path], folder: Path) -> dict[Path, int]:
@@ -101,7 +146,7 @@ def frame_number(path: Path) -> int | None:
 
 def _one_series(images: list[Path], folder: Path) -> list[Path]:
     """The pictures that are named alike but for their digits; a few strays are left out, two series are refused."""
-    patterns = {path: _DIGITS.sub("#", path.name).lower() for path in images}
+    patterns = {path: _DIGITS.sub("#", unicodedata.normalize("NFC", path.name)).lower() for path in images}
     counts = Counter(patterns.values()).most_common()
     if len(counts) < 2:
         return images

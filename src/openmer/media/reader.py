@@ -35,7 +35,7 @@ from openmer.media.container import (
     stream_choice,
 )
 from openmer.media.folder import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from openmer.media.folder import Pictures, numbered_pictures
+from openmer.media.folder import Pictures, numbered_pictures, refuse_stack, told_of_steps
 from openmer.media.folder import frame_number as frame_number
 from openmer.timeline import Clock
 
@@ -221,6 +221,7 @@ class VideoReader:
         return max(0, last - int(self._start_s * fps))
 
     def _file_info(self, source: Path) -> VideoInfo:
+        refuse_stack(source)
         with opened(source) as container:
             stream = picture_stream(container, source, self._stream)
             self._stamps = stamps_of(container, stream)
@@ -238,7 +239,11 @@ class VideoReader:
             # Non-square pixels are made square, since motion is measured in pixels.
             look = Pixels.of(pictures, pixel_aspect(stream))
             if look is None:
-                raise InputError(f"no frame of {source} could be decoded; is the file damaged or cut off?")
+                kind = stream.codec_context.name
+                raise InputError(
+                    f"no frame of {source} ({kind}) could be decoded; is the file damaged or cut off? If a player "
+                    "shows it, as with animated WebP, convert it to MP4"
+                )
             self._pixels, turn = look
             fps = self._fps if self._stamps.step_s is None else 1 / self._stamps.step_s
             count = stream.frames or None
@@ -308,6 +313,7 @@ class VideoReader:
             raise InputError(f"{source} is a folder of images; give their frame rate, for example --fps 200")
         self._remarks += [pictures.left_out] if pictures.left_out else []
         self._remarks += _scaled(pictures.bits)
+        self._remarks += told_of_steps(pictures, self._fps)
         height, width = pictures.read(pictures.numbered[0][1], gray=True)[0].shape[:2]
         clock = Clock(fps=float(self._fps))
         return VideoInfo(source, width, height, self._fps, len(pictures.numbered), clock)
