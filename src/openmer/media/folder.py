@@ -109,8 +109,8 @@ def told_of_steps(pictures: Pictures, fps: Fraction) -> list[str]:
     )
     if min(steps) > 1 and usual / fps > MAX_STEP_S:
         raise InputError(
-            f"the numbers in {pictures.numbered[0][1].parent} rise by {each}; if they are moments, --fps is how many of "
-            "their units make a second, 1000 for milliseconds; otherwise number the pictures through"
+            f"the numbers in {pictures.numbered[0][1].parent} rise by {each}; if they are moments, --fps is how many "
+            "of their units make a second, 1000 for milliseconds; otherwise number the pictures through"
         )
     if min(steps) > 1:
         return [f"the numbers of the pictures, from which times are made, rise by {each}"]
