@@ -114,13 +114,18 @@ class Sessions:
         """Server-sent events: what the page has to show, whenever that changes."""
         session = self._open[name]
         session.listeners += 1
-        last, told = None, time.monotonic()
+        last: tuple[Any] | None = None
+        told = time.monotonic()
         try:
             while name in self._open:
-                view = _view(self._jobs, self._jobs.of(name))
-                if view != last or time.monotonic() - told > ALIVE_S:
-                    yield f"data: {msgspec.json.encode(view).decode()}\n\n" if view != last else ": here\n\n"
-                    last, told = view, time.monotonic()
+                job = self._jobs.of(name)
+                now = None if job is None else (job.token, job.state, job.progress, self._jobs.ahead(job))
+                if last is None or now != last[0]:
+                    yield f"data: {msgspec.json.encode(_view(self._jobs, job)).decode()}\n\n"
+                    last, told = (now,), time.monotonic()
+                elif time.monotonic() - told > ALIVE_S:
+                    yield ": here\n\n"
+                    told = time.monotonic()
                 await asyncio.sleep(POLL_S)
         finally:
             session.listeners -= 1
@@ -304,26 +309,21 @@ def _plain(name: str) -> str:
 
 def _videos(folder: Path | None) -> list[dict[str, Any]]:
     """Name and size of the videos in a folder and those below it, hidden ones left out, by name."""
-    if folder is None:
-        return []
-    found = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if (
-            path.suffix.lower() in VIDEO_SUFFIXES
-            and not any(part.startswith(".") for part in name.parts)
-            and _is_in(path, folder)
-        ):
-            found.append({"name": name.as_posix(), "mb": round(path.stat().st_size / 1e6, 1)})
+    found: list[dict[str, Any]] = []
+    for path in sorted(() if folder is None else folder.rglob("*")):
+        if folder is not None and _is_listed(path, folder):
+            found.append({"name": path.relative_to(folder).as_posix(), "mb": round(path.stat().st_size / 1e6, 1)})
             if len(found) == MAX_LISTED:
                 break
     return found
 
 
-def _is_in(path: Path, folder: Path) -> bool:
-    """Whether a path is a file inside a folder, wherever links lead."""
+def _is_listed(path: Path, folder: Path) -> bool:
+    """Whether a path is a video inside a folder, wherever links lead, and nothing on the way is hidden."""
     try:
-        return path.resolve().is_relative_to(folder.resolve()) and path.is_file()
+        inside = path.resolve().relative_to(folder.resolve())
+        hidden = any(part.startswith(".") for part in (*inside.parts, *path.relative_to(folder).parts))
+        return path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file()
     except (OSError, ValueError):
         return False
 
@@ -334,6 +334,6 @@ def _listed(folder: Path | None, name: str) -> Path:
     Raises:
         InputError: no such video is listed.
     """
-    if folder is not None and any(row["name"] == name for row in _videos(folder)):
+    if folder is not None and _is_listed(folder / name, folder):
         return folder / name
     raise InputError("there is no such video in the folder any more; load the page again")
