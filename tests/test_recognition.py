@@ -248,9 +248,18 @@ def test_the_weights_that_ship_follow_simulated_people_they_have_not_seen(unseen
     assert judge_landmarks(model, unseen)["nme_mean"] < 0.04
 
 
-def test_the_weights_that_ship_tell_an_expression_from_none(unseen: ClipData) -> None:
+def test_the_weights_that_ship_tell_an_expression_from_none_better_than_a_guess(unseen: ClipData) -> None:
     scores = detection_scores(predict(load_model("mol-lite"), unseen), unseen.classes.index("none"))
     assert scores.uf1 >= 0.6, "saying that every clip has one gives 0.43"
+
+
+@pytest.mark.xfail(
+    reason="the second generation's small motions are beyond them; the card has the figures", strict=True
+)
+def test_the_weights_that_ship_tell_an_expression_from_none(unseen: ClipData) -> None:
+    scores = detection_scores(predict(load_model("mol-lite"), unseen), unseen.classes.index("none"))
+    assert scores.accuracy >= 0.8, "chance would be 0.75 by saying that every clip has one, with UF1 0.43"
+    assert scores.uf1 >= 0.7
 
 
 def test_analysis_uses_them_by_default_and_says_what_they_are(tmp_path: Path) -> None:
