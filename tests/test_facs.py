@@ -65,3 +65,16 @@ def test_a_date_is_no_unit_and_the_rest_of_a_cell_is_read() -> None:
     assert not units and "2026-04-07 is a date" in reason and "4+7" in reason
     units, reason = read_action_units("4+15A17+L12")
     assert tuple(map(str, units)) == ("4", "L12") and "'15A17'" in reason
+
+
+@pytest.mark.parametrize("cell", ["4-Jul", "Jul-04", "7-Apr", "04. Jul", "4 mai", "Mär-04", "4月7日"])
+def test_a_date_written_out_is_no_unit_either(cell: str) -> None:
+    """As a spreadsheet program shows `4-7` in a table that it saves as text: not AU4 alone."""
+    units, reason = read_action_units(cell)
+    assert not units and "is a date" in reason
+
+
+def test_a_mark_of_absence_is_no_unit_and_a_doubt_stays_one() -> None:
+    units, reason = read_action_units("-1")
+    assert not units and "below 0" in reason
+    assert [str(u) for u in read_action_units("maybe 12 + R14 marked")[0]] == ["12?", "R14"]

@@ -197,3 +197,28 @@ def test_tables_that_are_missing_empty_or_lack_columns(tmp_path: Path) -> None:
     (tmp_path / "samples.csv").write_text("")
     with pytest.raises(InputError, match="lacks the column subject, sample, source, fps; its columns are: none"):
         FolderDataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", ["onset_frame,apex_frame,offset_frame,AU", "OnsetFrame,Apex Frame,OFFSET,Action Units"]
+)
+def test_columns_are_known_by_their_names_in_other_tables(tmp_path: Path, names: str) -> None:
+    """Those of `timeline.csv` and of workbooks: left unread, the whole recording would be the expression."""
+    (sample,) = FolderDataset(table(tmp_path, "1,x,a,200,3,10,20,R12+L4", header=f"subject,sample,source,fps,{names}"))
+    assert (sample.onset, sample.apex, sample.offset, sample.action_units) == (3, 10, 20, ("R12", "L4"))
+
+
+@pytest.mark.parametrize("name", ["onset_s", "Onset (ms)", "apex time", "offset_picture"])
+def test_marks_in_other_units_are_not_passed_over(tmp_path: Path, name: str) -> None:
+    root = table(tmp_path, "1,x,a,200,0.5", header=f"subject,sample,source,fps,{name}")
+    with pytest.raises(InputError, match=r"is not read; a column (onset|apex|offset) must hold the numbers of frames"):
+        FolderDataset(root)
+    assert FolderDataset(table(tmp_path, "1,x,a,200,3,.5", header="subject,sample,source,fps,onset,onset_s")).samples
+
+
+def test_a_rate_that_may_be_a_thousand_or_one_is_refused(tmp_path: Path) -> None:
+    for rate, said in (("1.000", "may be 1000 or 1 and"), ('"2,500"', "may be 2500 or 2 and")):
+        with pytest.raises(InputError, match=said):
+            FolderDataset(table(tmp_path, f"1,x,a,{rate}", header="subject,sample,source,fps"))
+    (sample,) = FolderDataset(table(tmp_path, "1,x,a,59.940", header="subject,sample,source,fps"))
+    assert sample.fps == Fraction(5994, 100)

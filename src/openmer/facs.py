@@ -83,6 +83,14 @@ _WRITTEN = (
     (re.compile(rf"(?<=\d) ?\(?{_BOTH}\)?(?![A-Z0-9])(?! \d)"), ""),
     (re.compile(rf"(?<=\d[A-E]) ?\(?{_BOTH}\)?(?![A-Z0-9])(?! \d)"), ""),
 )
+_MONTHS = (
+    "JAN|JANUARY|JANUAR|JANV|ENE|GEN|FEB|FEBRUARY|FEBRUAR|FÉVR|MAR|MARCH|MÄR|MÄRZ|MARS|APR|APRIL|AVR|ABR|MAY|MAI|MAG|"
+    "JUN|JUNE|JUNI|JUIN|GIU|JUL|JULY|JULI|JUIL|LUG|AUG|AUGUST|AOÛT|AGO|SEP|SEPT|SEPTEMBER|SET|OCT|OCTOBER|OKT|"
+    "OKTOBER|OTT|NOV|NOVEMBER|DEC|DECEMBER|DEZ|DEZEMBER|DÉC|DIC"
+)
+# A date as spreadsheet programs show it: 4-Jul, Jul-04, 04. Jul, 4月7日.
+_DATE = re.compile(rf"\d ?[-./]? ?(?:{_MONTHS})\b|\b(?:{_MONTHS})\.?[-/ ]\d|\d月")
+_DOUBT = re.compile(r"REF|\?|MAYBE|PERHAPS|POSSIBL|PROBABL|UNCERTAIN|UNSURE")
 _UNREAD = re.compile(r"\d|(?<![A-Z])[LR](?![A-Z])")
 
 
@@ -112,6 +120,16 @@ def read_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], str]:
         return (), f"{cell:g} is a fraction, as spreadsheet programs make of a cell such as 4,7; write 4+7, as text"
     text = str(int(cell)) if isinstance(cell, float) else str(cell)
     plain = re.sub(r"^\s*(\d+)\.0+\s*$", r"\1", unicodedata.normalize("NFKC", text).upper())
+    if _DATE.search(plain):
+        return (
+            (),
+            f"{text.strip()[:60]!r} is a date, as spreadsheet programs make of a cell such as 4-7; write 4+7, as text",
+        )
+    if re.fullmatch(r"\s*-\s*\d+\s*", plain):
+        return (
+            (),
+            f"{text.strip()[:60]!r} is a number below 0 and no action unit; leave the cell empty if there is none",
+        )
     for pattern, written in _WRITTEN:
         plain = pattern.sub(written, plain)
     units: list[ActionUnit] = []
@@ -120,7 +138,7 @@ def read_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], str]:
         matches = list(_UNIT.finditer(part))
         rest = _UNIT.sub(" ", part)
         several = len(matches) > 1 and re.search(r"\bOR\b|[/~-]", rest)
-        doubtful = bool(several) or "REF" in part or "?" in part
+        doubtful = bool(several) or bool(_DOUBT.search(part))
         if _UNREAD.search(rest):
             unread.append(part.strip())
             continue

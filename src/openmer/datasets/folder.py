@@ -3,14 +3,15 @@
 `samples.csv` needs the columns `subject`, `sample`, `source` and `fps`; `label` (or `emotion`), `onset`, `apex`,
 `offset` and `action_units` are read if present. `source` is a video file, or a folder of numbered images, relative to
 the table's folder. `onset`, `apex` and `offset` are frame numbers as `openmer analyze` prints them: for images, those
-in their names; for videos, counted from 0.
+in their names; for videos, counted from 0. Their columns may also be called as in other tables: `onset_frame`,
+`OnsetFrame`, `Action Units`.
 """
 
 import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path, PureWindowsPath
 from typing import Literal
@@ -26,6 +27,7 @@ TABLE = "samples.csv"
 MARKER = "dataset.json"  # beside it if the simulator wrote both
 NEEDED = ("subject", "sample", "source", "fps")
 MARKS = ("onset", "apex", "offset")
+CALLED = {f"{mark}frame": mark for mark in MARKS} | dict.fromkeys(("actionunits", "au", "aus"), "action_units")
 MAX_FRAME_DIGITS = 15  # larger numbers cannot be told apart as floats
 MAX_RATE_ERROR = 0.03  # between the declared and the file's frame rate: 24 is not 25
 
@@ -78,7 +80,7 @@ class FolderDataset:
             try:
                 if isinstance(row, str):
                     raise InputError(row)
-                sample = self._sample(row)
+                sample = self._sample(_renamed(row))
                 if sample.key in lines:
                     raise InputError(f"the same subject and sample as in line {lines[sample.key]}")
                 lines[sample.key] = number
@@ -107,7 +109,7 @@ class FolderDataset:
         known = [m for m in (onset, apex, offset) if m is not None]
         if known != sorted(known):
             raise InputError(f"onset, apex, offset must rise, got {', '.join(map(str, known))}")
-        rate = read_rate(decimal(row["fps"]))
+        rate = _rate(row["fps"])
         if source.is_dir():
             _check_pictures(row["source"], source, known)
         elif source.suffix.lower() in IMAGE_SUFFIXES:
@@ -132,6 +134,35 @@ class FolderDataset:
             offset=offset,
             action_units=units,
         )
+
+
+def _renamed(row: Mapping[str, str]) -> dict[str, str]:
+    """The row by our names of its columns.
+
+    Raises:
+        InputError: a column is called in two ways, or says by another name what no column of ours does, as in seconds:
+            to leave it out would take the whole recording for the expression.
+    """
+    renamed: dict[str, str] = {}
+    for name, cell in row.items():
+        ours = CALLED.get(re.sub(r"[\s_-]", "", name), name)
+        if ours in renamed:
+            raise InputError(f"more than one column says {ours}; remove one")
+        renamed[ours] = cell
+    for mark in MARKS:
+        other = next((name for name in renamed if name.startswith(mark)), mark)
+        if mark not in renamed and other != mark:
+            raise InputError(f"the column {other!r} is not read; a column {mark} must hold the numbers of frames")
+    return renamed
+
+
+def _rate(written: str) -> Fraction:
+    """Frames a second; `1,000` and `1.000` may mean a thousand or one."""
+    if re.fullmatch(r"\d[.,]\d{3}", written):
+        raise InputError(
+            f"fps {written!r} may be {written[0] + written[2:]} or {written[0]} and a part; write it plainly"
+        )
+    return read_rate(decimal(written))
 
 
 def _source(root: Path, written: str) -> Path:
@@ -212,5 +243,5 @@ def _number(row: dict[str, str], column: str) -> int | None:
         return None
     match = re.fullmatch(r"(\d+)(?:[.,]0?)?", written)
     if match is None or len(match[1]) > MAX_FRAME_DIGITS:
-        raise InputError(f"{column} must be the number of a frame, got {written[:60]!r}")
+        raise InputError(f"{column} must be the number of a frame, or empty if it is not known, got {written[:60]!r}")
     return int(match[1])

@@ -141,7 +141,9 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     """
     read = read_frames(sample, settings.face)
     if not sample.source.is_dir() and sample.offset is not None and sample.offset > read.last:
-        raise InputError(f"the offset {sample.offset} lies beyond its last frame, {read.last}")
+        raise InputError(
+            f"the offset {sample.offset} lies beyond its last frame, {read.last}; frames of a video count from 0"
+        )
     first = 0 if sample.onset is None else int(np.searchsorted(read.numbers, sample.onset))
     end = len(read.numbers) if sample.offset is None else int(np.searchsorted(read.numbers, sample.offset, "right"))
     last = end - 1
