@@ -54,7 +54,8 @@ def main(stores: dict[str, Path], learn: tuple[Path, ...], networks: tuple[str, 
         uf1 = f1_score(truth, answer, average="macro", labels=range(len(THREE)))
         figures["flow-svm"][label] = {"clips": len(truth), "uf1_of_three": round(float(uf1), 4)}
     counts = {root.name: len(ClipStore(root).entries) for root in (*learn, *stores.values())}
-    write("transfer", {"clips": counts, "networks": list(networks)}, figures)
+    named = ["/".join(Path(name).parts[-2:]) for name in networks]
+    write("transfer", {"clips": counts, "networks": named}, figures)
 
 
 def _motion(root: Path, console: Console) -> tuple[torch.Tensor, torch.Tensor]:

@@ -230,3 +230,4 @@ def test_the_shipped_weights_name_units_that_the_simulator_shows() -> None:
     record, model = read_record("mol-lite"), load_model("mol-lite")
     assert model.heads == ("mer", "flow", "landmarks", "units")
     assert set(record.config.units) >= {1, 2, 4, 6, 7, 12}
+    assert record.scores["photographs"]["likeliest_unit_shown"] > 0.75
