@@ -77,6 +77,14 @@ class Clock:
         return None if self.fps is None else self.fps * self.slowdown
 
 
+def most_likely(probabilities: Mapping[str, float]) -> str | None:
+    """The most probable class, None of nothing; `none` only if it is likelier than all expressions together."""
+    shown = dict(probabilities)
+    if NONE in shown and len(shown) > 1 and shown[NONE] <= sum(shown.values()) / 2:
+        del shown[NONE]
+    return max(shown, key=shown.__getitem__, default=None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """A stretch of time with a label.
@@ -97,6 +105,8 @@ class Interval:
         offset_picture: likewise at the offset.
         probabilities: a network's opinion: class -> 0 to 1, or None without a network.
         action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None if no network names any.
+        unsure: whether the largest probability is too small for the accuracy that the network's weights promise; None
+            if they promise none.
 
     Raises:
         InputError: a time is not finite or beyond `MAX_S`, the offset is not after the onset, or the apex is outside.
@@ -117,6 +127,7 @@ class Interval:
     offset_picture: str | None = None
     probabilities: Mapping[str, float] | None = None
     action_units: Mapping[str, float] | None = None
+    unsure: bool | None = None
 
     def __post_init__(self) -> None:
         if not (abs(self.onset_s) <= MAX_S and abs(self.offset_s) <= MAX_S):
@@ -148,12 +159,7 @@ class Interval:
     @property
     def expression(self) -> str | None:
         """The most probable class, or None; `none` only if it is likelier than all expressions together."""
-        if not self.probabilities:
-            return None
-        shown = dict(self.probabilities)
-        if NONE in shown and len(shown) > 1 and shown[NONE] <= sum(shown.values()) / 2:
-            del shown[NONE]
-        return max(shown, key=shown.__getitem__)
+        return most_likely(self.probabilities or {})
 
     def overlap(self, other: "Interval") -> float:
         """Seconds that both intervals share; 0 if they only touch or are apart."""
@@ -276,11 +282,13 @@ class Timeline:
     def to_csv(self) -> str:
         """One row per interval, for a spreadsheet; regions joined by `+`, empty cells where a value is unknown.
 
-        With a network, a column `p_CLASS` for each of its classes follows, and `action_units` if it names any; from a
-        folder of pictures their names; from slow motion the duration in real time.
+        With a network, a column `p_CLASS` for each of its classes follows, `unsure` (yes, no) if its weights say when,
+        `action_units` if it names any; from a folder of pictures their names; from slow motion the duration in real
+        time.
         """
         classes = dict.fromkeys(name for i in self.intervals for name in i.probabilities or ())
         columns = [*_CSV_COLUMNS, *(f"p_{name}" for name in classes)]
+        columns += ["unsure"] if any(i.unsure is not None for i in self.intervals) else []
         columns += ["action_units"] if any(i.action_units for i in self.intervals) else []
         columns += _PICTURES if any(i.onset_picture for i in self.intervals) else []
         columns += ["real_duration_s"] if self.clock.slowdown != 1 else []
@@ -298,6 +306,7 @@ class Timeline:
             "regions": "+".join(interval.regions),
             "expression": interval.expression,
             "action_units": "+".join(interval.shown_units),
+            "unsure": None if interval.unsure is None else "yes" if interval.unsure else "no",
             **{f"p_{name}": share for name, share in (interval.probabilities or {}).items()},
         }
 

@@ -108,6 +108,9 @@ def _summary(timeline: Timeline) -> str:
     summary = f"{whose}{count} candidate{'' if count == 1 else 's'} in {about['frames_with_face']} frames with a face"
     if timeline.windows:
         summary += f", {rejected} more set aside by the network, which was trained on {about['trained_on']}"
+    unsure = sum(i.unsure is True for i in timeline.labelled("candidate"))
+    if unsure:
+        summary += f"; it is unsure about {unsure} of the {count}"
     return summary
 
 

@@ -27,7 +27,7 @@ def described(interval: Interval) -> str:
     if interval.peak_px is not None:
         said.append(f"{interval.peak_px:.2g} px" if interval.peak_px < 10 else f"{interval.peak_px:.0f} px")
     if interval.probabilities:
-        said.append(_opinion(interval))
+        said.append(_opinion(interval) + (" (unsure)" if interval.unsure else ""))
     if interval.shown_units:
         said.append("+".join(interval.shown_units))
     return f"{interval.label}: {', '.join(said)}" if said else interval.label

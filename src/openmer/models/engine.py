@@ -5,7 +5,7 @@ Shape legend: w clips, T frames of a clip, P = T - 1 pairs, C = 128 px crop, K c
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     """A network's output for w clips.
 
     Attributes:
-        probabilities: (w, K) class probabilities.
+        probabilities: (w, K) class probabilities, with the temperature of the record.
         flow: (w, P, 2, C, C) px of the crop, from frame k to k+1, or None.
         landmarks: (w, P, 68, 2) px of the crop, for frames 2 to T, or None.
         units: (w, U) probabilities of the config's action units, or None.
@@ -77,6 +77,10 @@ class Engine:
             raise InputError("a stream needs weights in torch, not ONNX: an ONNX graph reads whole clips")
         return self.network
 
+    def probabilities(self, logits: Array) -> Array:
+        """(..., K) logits -> (..., K) probabilities, with the temperature of the record."""
+        return np.asarray(softmax(logits / (self.record.temperature or 1.0), axis=-1), np.float32)
+
     def predict(self, clips: Array) -> Answer:
         """Run the network on clips, (w, T, 1, C, C).
 
@@ -93,7 +97,7 @@ class Engine:
         if logits is None:
             raise InputError(f"{self.name} gives no classes; a network with the recognition head is needed")
         shares = None if units is None else np.asarray(expit(units), np.float32)
-        return Answer(np.asarray(softmax(logits, axis=1), np.float32), flow, points, shares)
+        return Answer(self.probabilities(logits), flow, points, shares)
 
 
 def load_engine(name_or_path: str | Path, device: Device = "auto", runtime: Runtime = "torch") -> Engine:
@@ -147,6 +151,8 @@ def provenance_of(name: str, record: ModelCard | None) -> dict[str, Any]:
         "trained_on": record.trained_on,
         "classes": list(record.classes),
         "weights_sha256": record.sha256,
+        **({} if record.temperature is None else {"temperature": record.temperature}),
+        **({} if record.unsure is None else {"unsure": asdict(record.unsure)}),
     }
 
 

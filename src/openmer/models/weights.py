@@ -28,6 +28,25 @@ RUN_WEIGHTS = "model.safetensors"  # in the folder of a training run
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unsure:
+    """When the answer is `unsure`: where the largest probability, with the card's temperature, is below a threshold.
+
+    Attributes:
+        threshold: 0 to 1.
+        accuracy: share of right answers that is promised where the answer is not `unsure`.
+        confidence: with which it is promised, 0 to 1.
+        answered: share of the videos, among those on which it was chosen, that are not `unsure`.
+        on: the videos on which it was chosen; the promise is for such videos only.
+    """
+
+    threshold: float
+    accuracy: float
+    confidence: float
+    answered: float
+    on: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelDescription:
     """What nobody can see from the weights themselves.
 
@@ -40,6 +59,8 @@ class ModelDescription:
         notes: whatever else a user should know.
         people: whom the weights have seen, as `dataset/subject`, or the beginning of such names and `*`; None if
             unknown.
+        temperature: by which logits are divided before they become probabilities; None leaves them as they are.
+        unsure: when the answer is `unsure`; None if that was not chosen.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +70,8 @@ class ModelDescription:
     licence: str = "unknown"
     notes: str = ""
     people: tuple[str, ...] | None = None
+    temperature: float | None = None
+    unsure: Unsure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +172,10 @@ def record_from(content: bytes | str, path: Path) -> ModelCard:
             raise InputError(f"it names {len(record.classes)} classes for {record.config.num_classes} logits")
         if not record.file or Path(record.file).name != record.file:
             raise InputError(f"it names a file outside its folder: {record.file!r}")
+        if record.temperature is not None and not 0 < record.temperature < float("inf"):
+            raise InputError(f"its temperature must be above 0, got {record.temperature}")
+        if record.unsure is not None and not 0 <= record.unsure.threshold <= 1:
+            raise InputError(f"its threshold of unsure must lie between 0 and 1, got {record.unsure.threshold}")
     except InputError as error:
         raise InputError(f"cannot read the record {path}: {error}") from error
     return record

@@ -147,7 +147,9 @@ def apply_network(
         return interval
     rejected = engine.none is not None and 1 - probabilities[engine.none] < expression_threshold
     label = SET_ASIDE if rejected else CANDIDATE
-    return replace(interval, probabilities=probabilities, action_units=units, label=label)
+    rule = engine.record.unsure
+    unsure = None if rule is None else max(probabilities.values()) < rule.threshold
+    return replace(interval, probabilities=probabilities, action_units=units, label=label, unsure=unsure)
 
 
 def engine_of(settings: MeasureSettings, runtime: Runtime = "torch") -> tuple[Engine | None, float]:

@@ -381,7 +381,12 @@ class IncrementalNetwork:
         frames = self._buffer.frames
         last, window = frames[-1], None
         if logits is not None and self._buffer.is_window:
-            answer = Answer(logits.softmax(0).numpy(), None, None, None if units is None else units.sigmoid().numpy())
+            answer = Answer(
+                self._engine.probabilities(logits.numpy()),
+                None,
+                None,
+                None if units is None else units.sigmoid().numpy(),
+            )
             numbers, times = np.array([f.index for f in frames]), np.array([f.time_s for f in frames])
             window = WindowPrediction(numbers, times, answer, alignment).window(self._engine.record)
             self.probabilities = window.probabilities
