@@ -41,12 +41,15 @@ $(VENV)/.bench: $(VENV)/.dev
 demo: $(VENV)/.core ## analyse a real talking-head video; prints where the report is
 	$(BIN)/openmer demo --overwrite
 
-test: $(VENV)/.dev ## run the tests
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal
+# `make test-web` runs these; without the extra `web` they would be skipped here anyway.
+WEB_TESTS := tests/test_serve.py tests/test_web.py tests/test_review_page.py
+
+test: $(VENV)/.dev ## run the tests, except those of the web page
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(WEB_TESTS))
 
 test-web: $(VENV)/.web ## the web page's tests, in a browser; as root it installs Debian's chromium
 	@command -v chromium >/dev/null || test "$$(id -u)" != 0 || (apt-get update -qq && apt-get install -y -qq chromium)
-	$(TEST_ENV) $(BIN)/python -m pytest -rs tests/test_serve.py tests/test_web.py tests/test_review_page.py
+	$(TEST_ENV) $(BIN)/python -m pytest -rs $(WEB_TESTS)
 
 # The variable silences the theme's notice that it is maintained until May 2027.
 docs: $(VENV)/.docs ## the documentation as a site in site/; a link that leads nowhere is an error

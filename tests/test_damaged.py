@@ -45,11 +45,11 @@ SAMPLED: dict[str, tuple[Make, int, tuple[str, ...]]] = {
         30,
         ("deep in a value", "only 9999", "regions.0 is", "probabilities is", "end_s is"),
     ),
-    "annotations": (results.annotations, 20, ("origin is huge", "entities", "deep elements")),
+    "annotations": (results.annotations, 20, ("TIME_ORIGIN is '9", "entities", "deep elements")),
     "stores": (
         results.stores,
         30,
-        ("deep", "index subjects", "index labels", "index a label", "index keys"),
+        ("deep", "index label is 3", "index label is []", "index subject is None", "index key is ../.."),
     ),
     "records": (records, 20, ("sha256 is", "fcc_length is", "num_classes is", "deep")),
     "checkpoints": (checkpoints, 8, ("code", "without end")),

@@ -103,6 +103,19 @@ def test_the_box_holds_still_while_the_face_does() -> None:
     assert len(boxes) == 1
 
 
+def test_what_dlib_has_loaded_goes_from_one_model_to_the_next_and_is_never_shared() -> None:
+    one, two = DlibFaceModel(), DlibFaceModel()
+    assert one._detector is not two._detector and one._predictor is not two._predictor
+    parts, gray = (one._detector, one._predictor), cv2.cvtColor(photograph(), cv2.COLOR_RGB2GRAY)
+    (face,) = two.search(gray, fine=False)
+    found = two.locate(gray, face)
+    del one
+    three = DlibFaceModel()
+    assert (three._detector, three._predictor) == parts
+    (again,) = three.search(gray, fine=False)
+    assert again == face and np.array_equal(three.locate(gray, again).landmarks, found.landmarks)
+
+
 def test_a_missing_or_wrong_predictor_is_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no landmark predictor"):
         DlibFaceModel(tmp_path / "none.dat")

@@ -1,10 +1,8 @@
 """Damaged results: timelines, annotations, stores, runs and evaluations, through the commands that read them."""
 
-import csv
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,12 +54,17 @@ def annotations(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     root.mkdir()
     result = root / "timeline.json"
     result.write_text(whole.timeline().to_json())
-    eaf = to_elan(whole.timeline(), "./talk.mp4")
-    table = whole.timeline().to_csv().encode()
+    eaf = to_elan(whole.timeline(), "./talk.mp4").replace(b"<MEDIA_DESCRIPTOR", b'<MEDIA_DESCRIPTOR TIME_ORIGIN="0"')
+    header, row = whole.timeline().to_csv().splitlines()[:2]
+    numbers = [value.encode() for value in ("", "-5", "1.5", "1e9", "NaN", "9" * 400, "9" * 5000, "٣", " 7 ", "1_000")]
+    cells = dict.fromkeys(("onset_s", "offset_s"), damage.CELLS)
     bad = {f"{name}.eaf": data for name, data in damage.of_bytes(eaf, rng, many=4)}
-    bad |= {f"{name}.eaf": data for name, data in (*damage.of_text(eaf.decode()), *_elan(eaf))}
-    bad |= {f"{name}.csv": data for name, data in damage.of_bytes(table, rng, many=2)}
-    bad |= {f"{name}.csv": data for name, data in (*damage.of_text(table.decode()), *_csv(table.decode()))}
+    bad |= {f"{name}.eaf": data for name, data in damage.of_text(eaf.decode())}
+    bad |= {f"{name}.eaf": data for name, data in damage.of_xml(eaf, b"candidate")}
+    bad |= {f"{name}.eaf": data for name, data in _times(eaf, numbers)}
+    bad |= {f"{name}.csv": data for name, data in damage.of_bytes(f"{header}\n{row}\n".encode(), rng, many=2)}
+    bad |= {f"{name}.csv": data for name, data in damage.of_table(header, row)}
+    bad |= {f"{name}.csv": data for name, data in damage.of_cells(header, row, cells)}
     bad |= {"a timeline called.xml": result.read_bytes()}
     for number, (name, data) in enumerate(bad.items()):
         path = root / f"{number}{Path(name).suffix}"
@@ -70,57 +73,10 @@ def annotations(root: Path, rng: np.random.Generator) -> Iterator[Case]:
         yield Case(f"results/truth {name}", command[:6] if path.suffix == ".csv" and number % 2 else command, (path,))
 
 
-def _elan(eaf: bytes) -> Iterator[tuple[str, bytes]]:
-    head, _, body = eaf.partition(b"\n")
-    entities = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa">'
-    entities += b"".join(b'<!ENTITY %c "%s">' % (98 + k, b"&%c;" % (97 + k) * 10) for k in range(9)) + b"]>"
-    yield "entities that multiply", head + entities + body.replace(b"candidate", b"&j;")
-    outside = b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
-    yield "an entity from outside", head + outside + body.replace(b"candidate", b"&e;")
-    yield "a document type from outside", head + b'<!DOCTYPE x SYSTEM "http://localhost/x.dtd">' + body
-    yield "deep elements", head + b"<ANNOTATION_DOCUMENT>" + b"<TIER>" * damage.DEEP
-    yield "deep elements, closed", head + b"<TIER>" * damage.DEEP + b"</TIER>" * damage.DEEP
-    yield (
-        "a million attributes",
-        head + b"<ANNOTATION_DOCUMENT " + b" ".join(b'a%d=""' % k for k in range(1000)) + b"/>",
-    )
-    yield "another root", head + b"<html><body/></html>"
-    yield "no tier", head + b"<ANNOTATION_DOCUMENT/>"
-    for value in (b"", b"-5", b"1.5", b"1e9", b"NaN", b"9" * 400, b"9" * 5000, b"\xd9\xa3", b" 7 ", b"1_000"):
-        yield f"time is {value[:6]!r}", eaf.replace(b'TIME_VALUE="700"', b'TIME_VALUE="' + value + b'"')
-        yield f"all times are {value[:6]!r}", _attribute(eaf, b"TIME_VALUE", value)
-    for name in (b"TIME_SLOT_ID", b"TIME_SLOT_REF1", b"TIER_ID", b"ANNOTATION_ID", b"TIME_UNITS", b"TIME_VALUE"):
-        yield f"{name.decode()} gone", eaf.replace(name, b"x")
-        yield f"{name.decode()} empty", _attribute(eaf, name, b"")
-    yield "time origin is text", eaf.replace(b"<MEDIA_DESCRIPTOR", b'<MEDIA_DESCRIPTOR TIME_ORIGIN="x"')
-    yield (
-        "time origin is huge",
-        eaf.replace(b"<MEDIA_DESCRIPTOR", b'<MEDIA_DESCRIPTOR TIME_ORIGIN="' + b"9" * 400 + b'"'),
-    )
-    yield "another encoding", eaf.replace(b"UTF-8", b"EBCDIC-XX")
-    yield "encoding of sixteen bits", eaf.replace(b"UTF-8", b"UTF-16")
-
-
-def _attribute(eaf: bytes, name: bytes, value: bytes) -> bytes:
-    parts = eaf.split(name + b'="')
-    return (name + b'="').join([parts[0], *(value + part[part.index(b'"') :] for part in parts[1:])])
-
-
-def _csv(table: str) -> Iterator[tuple[str, bytes]]:
-    header, *rows = table.splitlines()
-    for value in ("", "nan", "inf", "-1", "1e400", "1e308", "x", "1,5", "9" * 400):
-        cells = next(csv.reader(rows))
-        for column in (0, 2):
-            changed = io.StringIO()
-            csv.writer(changed).writerow([*cells[:column], value, *cells[column + 1 :]])
-            yield f"{header.split(',')[column]} is {value[:6]}", f"{header}\n{changed.getvalue()}".encode()
-    yield "semicolons", table.replace(",", ";").encode()
-    yield "header alone", header.encode()
-    yield "no header", "\n".join(rows).encode()
-    yield "columns twice", f"{header},{header}\n{rows[0]},{rows[0]}\n".encode()
-    yield "rows too long", f"{header}\n{rows[0]}{',x' * 50}\n".encode()
-    yield "a cell of a million letters", f"{header}\n{rows[0].replace('candidate', 'c' * 1_000_000)}\n".encode()
-    yield "an open quote", f'{header}\n"{rows[0]}\n'.encode()
+def _times(eaf: bytes, numbers: list[bytes]) -> Iterator[tuple[str, bytes]]:
+    for name, data in damage.of_xml(eaf, b"candidate", values=numbers):
+        if any(f"{column} is " in name for column in ("TIME_VALUE", "TIME_ORIGIN")):
+            yield name, data
 
 
 def stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
@@ -142,7 +98,7 @@ def stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
         (store / "store.json").write_bytes(bad)
         yield made
     first = sorted((root / "whole" / "clips").iterdir())[0]
-    for k, (name, bad) in enumerate((*damage.of_bytes(first.read_bytes(), rng, many=3), *_clips(first))):
+    for k, (name, bad) in enumerate((*damage.of_bytes(first.read_bytes(), rng, many=3), *_clips(first, rng))):
         store, made = case(f"clips {name}", train=k % 3 != 0)
         (store / "clips" / first.name).write_bytes(bad)
         yield made
@@ -155,60 +111,34 @@ def stores(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     yield made
 
 
-def _clips(path: Path) -> Iterator[tuple[str, bytes]]:
+def _clips(path: Path, rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     index = json.loads(str(arrays["index"]))
 
-    def packed(**changes: Any) -> bytes:
+    def packed(changed: dict[str, Any]) -> bytes:
         buffer = io.BytesIO()
-        np.savez(buffer, **{k: v for k, v in {**arrays, **changes}.items() if v is not None})
+        np.savez(buffer, **changed)
         return buffer.getvalue()
 
-    frames, flow, landmarks = arrays["frames0"], arrays["flow0"], arrays["landmarks0"]
-    yield "frames smaller", packed(frames0=frames[:, :100, :100])
-    yield "frames fewer", packed(frames0=frames[:5])
-    yield "frames of another kind", packed(frames0=frames.astype(np.float64))
-    yield "frames as text", packed(frames0=np.array("hello"))
-    yield "frames as objects", packed(frames0=np.array([{}, 1], object))
-    yield "no frames", packed(frames0=None)
-    yield "flow smaller", packed(flow0=flow[:, :, :100, :100])
-    yield "flow of NaN", packed(flow0=np.full(flow.shape, np.nan, np.float32))
-    yield "no flow", packed(flow0=None)
-    yield "landmarks fewer", packed(landmarks0=landmarks[:, :60])
-    yield "landmarks infinite", packed(landmarks0=np.full_like(landmarks, np.inf))
-    yield "landmarks NaN", packed(landmarks0=np.full_like(landmarks, np.nan))
-    yield "landmarks as text", packed(landmarks0=np.array("hello"))
-    yield "no index", packed(index=None)
-    rows: dict[str, Any] = {
-        "null": None,
-        "a number": 3,
-        "empty": [],
-        "a list of lists": [[]],
-        "deep": "[" * damage.DEEP,
-        "a number too many": [*index, index[0] | {"number": 7}],
-        "labels as numbers": [row | {"label": 3} for row in index],
-        "no labels": [row | {"label": None} for row in index],
-        "a label as a list": [row | {"label": []} for row in index],
-        "subjects as null": [row | {"subject": None} for row in index],
-        "subjects as numbers": [row | {"subject": 4} for row in index],
-        "digests as numbers": [row | {"frames_digest": 4} for row in index],
-        "keys elsewhere": [row | {"key": "../../x"} for row in index],
-        "numbers as text": [row | {"number": "0"} for row in index],
-        "negative numbers": [row | {"number": -1} for row in index],
-        "unknown fields": [row | {"colour": 1} for row in index],
-    }
-    for name, value in rows.items():
-        yield f"index {name}", packed(index=np.array(value if isinstance(value, str) else json.dumps(value)))
-    yield "index as bytes", packed(index=np.frombuffer(b"abc", np.uint8))
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
-        for name in old.namelist():
-            data = old.read(name)
-            if name == "frames0.npy":
-                data = data.replace(b"(8, 144, 144)", b"(8, 144, 9**9)") + bytes(100_000_000)
-            new.writestr(name, data)
-    yield "a header with arithmetic, and a bomb", buffer.getvalue()
+    for name, changed in damage.of_arrays(arrays, ("frames0", "flow0", "landmarks0")):
+        yield name, packed(changed)
+    yield "no index", packed({name: array for name, array in arrays.items() if name != "index"})
+    yield "index as bytes", packed(arrays | {"index": np.frombuffer(b"abc", np.uint8)})
+    for name, row in damage.of_values(index[0], rng):
+        yield f"index {name}", packed(arrays | {"index": np.array(json.dumps([row, *index[1:]]))})
+    for name, text in damage.of_json(index[0], rng, leaves=0):
+        yield f"index row {name}", packed(arrays | {"index": np.array((b"[" + text + b"]").decode(errors="replace"))})
+    for key, value in (("label", 3), ("label", []), ("subject", None), ("key", "../../x")):  # these crashed once
+        rows = json.dumps([row | {key: value} for row in index])
+        yield f"index {key} is {value}, in all rows", packed(arrays | {"index": np.array(rows)})
+    many = [*index, index[0] | {"number": 7}]
+    yield "index of a number too many", packed(arrays | {"index": np.array(json.dumps(many))})
+    frames = io.BytesIO()
+    np.save(frames, arrays["frames0"])
+    bomb = frames.getvalue().replace(b"(8, 144, 144)", b"(8, 144, 9**9)") + bytes(100_000_000)
+    yield "a header with arithmetic, and a bomb", damage.repacked(path.read_bytes(), {"frames0.npy": bomb})
+    yield from damage.of_archive(path.read_bytes())
     yield "a header of a trillion", path.read_bytes().replace(b"(8, 144, 144), }  ", b"(8, 99999999999,), ")
 
 
@@ -223,32 +153,25 @@ def _runs(root: Path, rng: np.random.Generator) -> Iterator[Case]:
     checkpoint = (root / "whole" / "checkpoint.pt").read_bytes()
     bad: list[tuple[str, str, bytes]] = [("run.json", *b) for b in damage.of_json(run, rng, leaves=6)][:40:2]
     bad += [("checkpoint.pt", *b) for b in damage.of_bytes(checkpoint, rng, many=2)]
-    bad += [("checkpoint.pt", *b) for b in _training_checkpoints(root, checkpoint)]
+    bad += [("checkpoint.pt", *b) for b in _training_checkpoints(checkpoint, rng)]
     for number, (file, name, data) in enumerate(bad):
         out = Path(shutil.copytree(root / "whole", root / str(number)))
         (out / file).write_bytes(data)
         yield Case(f"results/{file} {name}", ("train", str(made.root), "--out", str(out), *SMALL), (out,))
 
 
-def _training_checkpoints(root: Path, good: bytes) -> Iterator[tuple[str, bytes]]:
+def _training_checkpoints(good: bytes, rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     content = torch.load(io.BytesIO(good), weights_only=True)
     first = next(iter(content["model"]))
-    changes: dict[str, Any] = {
-        "a list": [1],
-        "empty": {},
-        "another digest": content | {"digest": "x"},
-        "step as text": content | {"step": "one"},
-        "step beyond": content | {"step": 10**9},
-        "step negative": content | {"step": -1},
-        "rows as text": content | {"rows": "text"},
-        "rows of lists": content | {"rows": [[1]]},
-        "random too short": content | {"random": torch.zeros(3, dtype=torch.uint8)},
-        "another shape": content | {"model": content["model"] | {first: torch.zeros(1)}},
-        "NaN": content | {"model": content["model"] | {first: content["model"][first] * float("nan")}},
-        "no optimiser": content | {"optimizer": {}},
-        "best of another network": content | {"best": {"x": torch.zeros(1)}},
-    }
-    for name, changed in changes.items():
+    for name, changed in (
+        *damage.of_values(content, rng),
+        ("a list", [1]),
+        ("rows of lists", content | {"rows": [[1]]}),
+        ("random too short", content | {"random": torch.zeros(3, dtype=torch.uint8)}),
+        ("another shape", content | {"model": content["model"] | {first: torch.zeros(1)}}),
+        ("NaN", content | {"model": content["model"] | {first: content["model"][first] * float("nan")}}),
+        ("best of another network", content | {"best": {"x": torch.zeros(1)}}),
+    ):
         buffer = io.BytesIO()
         torch.save(changed, buffer)
         yield name, buffer.getvalue()

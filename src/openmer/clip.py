@@ -125,6 +125,6 @@ class Clip:
         return len(self.frames)
 
 
-def _expect(name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if found != wanted:
-        raise InputError(f"{name} must have shape {wanted}, got {found}")
+def _expect(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if shape != wanted:
+        raise InputError(f"{name} must have shape {wanted}, got {shape}")

@@ -140,8 +140,8 @@ class Interval:
     @property
     def shown_units(self) -> tuple[str, ...]:
         """Action units that the network considers more likely shown than not, most probable first."""
-        found = [(share, name) for name, share in (self.action_units or {}).items() if share >= 0.5]
-        return tuple(name for _, name in sorted(found, key=lambda f: (-f[0], f[1])))
+        likely = [(share, name) for name, share in (self.action_units or {}).items() if share >= 0.5]
+        return tuple(name for _, name in sorted(likely, key=lambda f: (-f[0], f[1])))
 
     @property
     def duration_s(self) -> float:

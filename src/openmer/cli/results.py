@@ -159,17 +159,17 @@ def score(
     from openmer.files import write_new_file
     from openmer.timeline import LABELS
 
-    found = read_result(result).timeline
-    annotated = read_truth(truth, tier, found.provenance.get("source"))
-    there = sorted({*LABELS, *(i.label for i in found)})
-    unknown = [label for label in labels if label not in there]
+    timeline = read_result(result).timeline
+    annotated = read_truth(truth, tier, timeline.provenance.get("source"))
+    known = sorted({*LABELS, *(i.label for i in timeline)})
+    unknown = [label for label in labels if label not in known]
     if unknown or not labels:
         raise InputError(
-            f"no result has the label {', '.join(unknown) or '(none is named)'}; choose {', '.join(there)}"
+            f"no result has the label {', '.join(unknown) or '(none is named)'}; choose {', '.join(known)}"
         )
-    judged = score_against(found, annotated, labels=labels, min_iou=iou)
+    judged = score_against(timeline, annotated, labels=labels, min_iou=iou)
     if out is not None:
-        content = json.dumps(judged.to_json(found, annotated), indent=2, allow_nan=False) + "\n"
+        content = json.dumps(judged.to_json(timeline, annotated), indent=2, allow_nan=False) + "\n"
         write_new_file(out, content.encode(), overwrite=overwrite)
     console = Console()
     for warning in annotated.provenance.get("warnings", ()):

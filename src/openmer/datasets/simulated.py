@@ -68,8 +68,8 @@ def _cut(event: Event | None, most: float, settings: SimulatedClips, rng: np.ran
 
 def _least_s(event: Event, settings: SimulatedClips) -> float:
     """The shortest window that shows most of the event; of a slow fade, of what is seen first."""
-    shown = min(event.offset_s - event.onset_s, settings.longest_s)
-    return max(settings.shortest_s, 0.8 * shown)
+    visible_s = min(event.offset_s - event.onset_s, settings.longest_s)
+    return max(settings.shortest_s, 0.8 * visible_s)
 
 
 def _spaced(recording: Recording, settings: SimulatedClips, start: float, end: float) -> npt.NDArray[np.int64]:

@@ -59,13 +59,13 @@ class Against:
     def summary(self) -> str:
         """The ratios in one line, with the counts behind them."""
         s = self.score
-        said = (
+        ratios = (
             f"precision {_said(s.precision)} ({s.hits} of {s.hits + s.false_alarms}), "
             f"recall {_said(s.recall)} ({s.hits} of {s.hits + s.misses}), "
             f"F1 {_said(s.f1)} at IoU {self.min_iou:g}; "
             f"{_said(s.false_alarms_per_minute)} false alarms a minute in {s.seconds:.1f} s"
         )
-        return said + (f"; {self.outside} annotated outside of it, not counted" if self.outside else "")
+        return ratios + (f"; {self.outside} annotated outside of it, not counted" if self.outside else "")
 
     def table(self) -> Table:
         """Hits, misses and false alarms in order of time, for a terminal."""
@@ -120,22 +120,22 @@ def score_against(
     seconds = result.end_s - result.start_s
     if not seconds > 0:
         raise InputError(f"the result lasts from {result.start_s} to {result.end_s} s, so there is nothing to score")
-    found = [i for i in result if i.label in labels]
+    spotted = [i for i in result if i.label in labels]
     inside = [i for i in truth if i.offset_s > result.start_s and i.onset_s < result.end_s]
     return Against(
-        score=score_spotting(found, inside, seconds, min_iou=min_iou),
-        rows=_rows(found, inside, min_iou),
+        score=score_spotting(spotted, inside, seconds, min_iou=min_iou),
+        rows=_rows(spotted, inside, min_iou),
         outside=len(truth) - len(inside),
         min_iou=min_iou,
     )
 
 
-def _rows(found: Sequence[Interval], truth: Sequence[Interval], min_iou: float) -> tuple[Judged, ...]:
-    pairs = match_intervals(found, truth, min_iou=min_iou)
-    rows = [Judged(kind="hit", found=found[a], truth=truth[b], iou=found[a].iou(truth[b])) for a, b in pairs]
+def _rows(spotted: Sequence[Interval], truth: Sequence[Interval], min_iou: float) -> tuple[Judged, ...]:
+    pairs = match_intervals(spotted, truth, min_iou=min_iou)
+    rows = [Judged(kind="hit", found=spotted[a], truth=truth[b], iou=spotted[a].iou(truth[b])) for a, b in pairs]
     missed = [t for k, t in enumerate(truth) if k not in {b for _, b in pairs}]
-    alarms = [f for k, f in enumerate(found) if k not in {a for a, _ in pairs}]
-    rows += [Judged(kind="miss", found=None, truth=t, iou=_best(t, found)) for t in missed]
+    alarms = [f for k, f in enumerate(spotted) if k not in {a for a, _ in pairs}]
+    rows += [Judged(kind="miss", found=None, truth=t, iou=_best(t, spotted)) for t in missed]
     rows += [Judged(kind="false alarm", found=f, truth=None, iou=_best(f, truth)) for f in alarms]
     return tuple(sorted(rows, key=lambda row: row.onset_s))
 

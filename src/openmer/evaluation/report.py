@@ -61,9 +61,9 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
         OutputError: the folder cannot be written.
     """
     run, metrics = _read(folder / "loso.json"), _read(folder / "metrics.json")
-    shown = [] if model is None or data is None else examples(model, data)
+    illustrations = [] if model is None or data is None else examples(model, data)
     try:
-        pages = _pages(folder, run, metrics, shown, about)
+        pages = _pages(folder, run, metrics, illustrations, about)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
         raise InputError(
             f"the evaluation in {folder} is damaged, or of another version ({error!r:.200}); give its openmer loso "
@@ -78,7 +78,7 @@ def write_evaluation(folder: Path, *, model: MOL | None = None, data: ClipData |
 
 
 def _pages(
-    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], shown: Sequence[Illustration], about: str
+    folder: Path, run: Mapping[str, Any], metrics: Mapping[str, Any], illustrations: Sequence[Illustration], about: str
 ) -> dict[str, str]:
     """Name -> content of the files."""
     rows = _first_seed(folder / "predictions.csv", metrics)
@@ -110,7 +110,7 @@ def _pages(
         confusion=figure_uri(confusion_figure(np.array(metrics["confusion"][0]), metrics["classes"])),
         subjects=figure_uri(_subjects_figure(rows)),
         curves=_curves(folder),
-        examples=shown,
+        examples=illustrations,
         about=about,
         wheel=image_uri(color_wheel(96)),
         made=made,
@@ -124,8 +124,8 @@ def _pages(
 
 def _made_by(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """Version and commit of the code that trained the folds."""
-    found = metrics.get("made_by") or [f"{run['openmer']}, {run['commit'] or 'unknown commit'}"]
-    return "; ".join(found) + (" (not all folds were trained by the same code)" if len(found) > 1 else "")
+    versions = metrics.get("made_by") or [f"{run['openmer']}, {run['commit'] or 'unknown commit'}"]
+    return "; ".join(versions) + (" (not all folds were trained by the same code)" if len(versions) > 1 else "")
 
 
 def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
@@ -133,12 +133,12 @@ def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
     if init is None:
         return "random"
     known = metrics.get("initial_weights", {})
-    seen = (
+    overlap = (
         "going by names, nobody they have seen is judged here"
         if known.get("people_are_recorded")
         else "their record does not say whom they have seen: they may have seen people judged here"
     )
-    return f"{Path(init).name}, trained on {known.get('trained_on', 'unknown data')}; {seen}"
+    return f"{Path(init).name}, trained on {known.get('trained_on', 'unknown data')}; {overlap}"
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -163,9 +163,11 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
     for part, before in (("scores", ""), ("detection", "expression or none: ")):
         for name, s in metrics.get(part, {}).items():
             interval = s.get("interval_95_over_subjects")
-            shown = "–" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+            limits = "–" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
             without = _number(guess.get(part, {}).get(name))
-            lines.append(f"| {before}{NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | {shown} | {without} |")
+            lines.append(
+                f"| {before}{NAMES[name]} | {_number(s['mean'])} | {_number(s['sd'])} | {limits} | {without} |"
+            )
     shares = metrics.get("datasets", {})
     if shares:
         lines += ["", "| dataset | videos | accuracy | UF1 | UAR |", "|---|---|---|---|---|"]
@@ -175,8 +177,8 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
         lines.append(f"| {name} | {s['videos']} | {values} |")
     rule = metrics.get("protocol")
     if rule and (rule["not_comparable"] or rule["differences"]):
-        said = "; ".join([*filter(None, [rule["not_comparable"]]), *rule["differences"]])
-        lines += ["", f"Not comparable with other results under {rule['name']}: {said}"]
+        reasons = "; ".join([*filter(None, [rule["not_comparable"]]), *rule["differences"]])
+        lines += ["", f"Not comparable with other results under {rule['name']}: {reasons}"]
     lines += ["", "| class | videos | precision | recall | F1 |", "|---|---|---|---|---|"]
     for row in metrics["per_class"]:
         values = " | ".join(_number(row[k]["mean"]) for k in ("precision", "recall", "f1"))
@@ -193,8 +195,8 @@ def confusion_figure(counts: npt.NDArray[np.int64], classes: Sequence[str]) -> F
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if share[row, column] > 0.5 else INK
-        said = f"{count}\n{100 * share[row, column]:.0f} %"
-        axis.text(column, row, said, ha="center", va="center", color=colour, fontsize=9)
+        text = f"{count}\n{100 * share[row, column]:.0f} %"
+        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     names = [_plain(name) for name in classes]
     axis.set_xticks(range(len(classes)), names)
     axis.set_yticks(range(len(classes)), names)

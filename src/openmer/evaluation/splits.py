@@ -93,10 +93,10 @@ def check_leak(clips: Sequence[Clipped], fold: Fold) -> None:
     if people:
         named = ", ".join("/".join(p) for p in sorted(people)[:3])
         raise InputError(f"{fold.name}: the subject {named} is on both sides of the split")
-    seen = {c.frames_digest: c for c in trained}
+    by_digest = {c.frames_digest: c for c in trained}
     for clip in tested:
-        if clip.frames_digest in seen:
-            twin = seen[clip.frames_digest]
+        if clip.frames_digest in by_digest:
+            twin = by_digest[clip.frames_digest]
             raise InputError(
                 f"{fold.name}: the same frames are on both sides of the split, as {'/'.join(twin.person)} and as "
                 f"{'/'.join(clip.person)}"

@@ -18,7 +18,7 @@ MEGC_IOU = 0.5
 
 
 def match_intervals(
-    found: Sequence[Interval], truth: Sequence[Interval], *, min_iou: float = MEGC_IOU
+    spotted: Sequence[Interval], truth: Sequence[Interval], *, min_iou: float = MEGC_IOU
 ) -> tuple[tuple[int, int], ...]:
     """Pairs (index in `found`, index in `truth`), one to one, as many as possible.
 
@@ -29,9 +29,9 @@ def match_intervals(
     """
     if not 0 < min_iou <= 1:
         raise InputError(f"the IoU of a hit must be above 0 and at most 1, got {min_iou}")
-    if not found or not truth:
+    if not spotted or not truth:
         return ()
-    iou = np.array([[a.iou(b) for b in truth] for a in found])
+    iou = np.array([[a.iou(b) for b in truth] for a in spotted])
     # A pair that counts is worth more than any sum of IoU gained without it.
     worth = np.where(iou >= min_iou, iou + min(iou.shape), 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
@@ -84,18 +84,20 @@ class SpottingScore:
 
 
 def score_spotting(
-    found: Sequence[Interval], truth: Sequence[Interval], seconds: float, *, min_iou: float = MEGC_IOU
+    spotted: Sequence[Interval], truth: Sequence[Interval], seconds: float, *, min_iou: float = MEGC_IOU
 ) -> SpottingScore:
     """The counts of one video.
 
     Args:
-        found: spotted intervals, only of the kind that is judged.
+        spotted: spotted intervals, only of the kind that is judged.
         truth: annotated intervals.
         seconds: length of what was analysed.
         min_iou: below this, a spotted interval is not correct.
     """
-    hits = len(match_intervals(found, truth, min_iou=min_iou))
-    return SpottingScore(hits=hits, misses=len(truth) - hits, false_alarms=len(found) - hits, seconds=max(0.0, seconds))
+    hits = len(match_intervals(spotted, truth, min_iou=min_iou))
+    return SpottingScore(
+        hits=hits, misses=len(truth) - hits, false_alarms=len(spotted) - hits, seconds=max(0.0, seconds)
+    )
 
 
 def total_score(scores: Iterable[SpottingScore]) -> SpottingScore:

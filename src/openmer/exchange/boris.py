@@ -21,15 +21,15 @@ Row = tuple[float, str, str, str, str]
 
 def rows(timeline: Timeline) -> list[Row]:
     """Events in order of time: two per interval, and one more for its apex, except for blinks."""
-    found: list[tuple[int, int, str, str]] = []
+    events: list[tuple[int, int, str, str]] = []
     for code, lane in lanes(timeline).items():
         for interval in lane:
             begin, end = milliseconds(interval)
             words = described(interval)
-            found += [(begin, _START, code, words), (end, _STOP, code, "")]
+            events += [(begin, _START, code, words), (end, _STOP, code, "")]
             if interval.apex_s is not None and interval.label != BLINK:
-                found.append((round(1000 * interval.apex_s), _POINT, APEX, words))
-    return [(at / 1000, "", code, "", words) for at, _, code, words in sorted(found)]
+                events.append((round(1000 * interval.apex_s), _POINT, APEX, words))
+    return [(at / 1000, "", code, "", words) for at, _, code, words in sorted(events)]
 
 
 def to_boris(timeline: Timeline) -> bytes:

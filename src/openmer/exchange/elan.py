@@ -89,11 +89,11 @@ def media_path(video: Path, out: Path) -> str:
 
 
 def _moment_spans(timeline: Timeline) -> list[Span]:
-    found = moments(timeline)
-    following = [at for at, _ in found[1:]]
-    ends = [min(at + MOMENT_MS, after) for (at, _), after in zip(found, following, strict=False)]
-    ends += [at + MOMENT_MS for at, _ in found[-1:]]
-    return [(at, end, words) for (at, words), end in zip(found, ends, strict=True)]
+    points = moments(timeline)
+    following = [at for at, _ in points[1:]]
+    ends = [min(at + MOMENT_MS, after) for (at, _), after in zip(points, following, strict=False)]
+    ends += [at + MOMENT_MS for at, _ in points[-1:]]
+    return [(at, end, words) for (at, words), end in zip(points, ends, strict=True)]
 
 
 def _add_header(root: Element, provenance: Mapping[str, Any], media: str | None, annotations: int) -> None:
@@ -102,24 +102,24 @@ def _add_header(root: Element, provenance: Mapping[str, Any], media: str | None,
         kind = mimetypes.guess_type(media)[0] or "unknown"
         described_media = {"MEDIA_URL": media, "MIME_TYPE": kind, "RELATIVE_MEDIA_URL": media}
         SubElement(header, "MEDIA_DESCRIPTOR", {key: printable(value) for key, value in described_media.items()})
-    said = {f"openmer {key}": provenance[key] for key in SAID if provenance.get(key)}
-    for key, value in {"lastUsedAnnotationId": annotations, **said}.items():
+    properties = {f"openmer {key}": provenance[key] for key in SAID if provenance.get(key)}
+    for key, value in {"lastUsedAnnotationId": annotations, **properties}.items():
         SubElement(header, "PROPERTY", {"NAME": key}).text = printable(str(value))
 
 
 def _add_tiers(root: Element, tiers: Mapping[str, list[Span]], *, moments_tier: str) -> None:
     """Add time slots in order, then the tiers. Each annotation has its own slots, so that moving one moves no other."""
     order = SubElement(root, "TIME_ORDER")
-    spans = [(tier, k, span) for tier, found in tiers.items() for k, span in enumerate(found)]
+    spans = [(tier, k, span) for tier, spans_of_tier in tiers.items() for k, span in enumerate(spans_of_tier)]
     ends = sorted((span[side], side, tier, k) for tier, k, span in spans for side in (0, 1))
     slots = {(tier, k, side): f"ts{number}" for number, (_, side, tier, k) in enumerate(ends, start=1)}
     for at, side, tier, k in ends:
         SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slots[tier, k, side], "TIME_VALUE": str(at)})
     number = 0
-    for tier, found in tiers.items():
+    for tier, spans_of_tier in tiers.items():
         kind = "moment" if tier == moments_tier else "interval"
         element = SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": kind, "TIER_ID": printable(tier)})
-        for k, (_, _, words) in enumerate(found):
+        for k, (_, _, words) in enumerate(spans_of_tier):
             number += 1
             annotation = SubElement(
                 SubElement(element, "ANNOTATION"),
@@ -276,14 +276,14 @@ def _origin(root: Element, video: str | None, path: Path) -> tuple[int, list[str
         media = own or media
     if len({origins[m] for m in media}) > 1:
         media = [m for m in media if m.get("MIME_TYPE", "").startswith("video")] or media
-    found = {origins[m] for m in media}
-    if len(found) > 1:
+    used = {origins[m] for m in media}
+    if len(used) > 1:
         names = ", ".join(dict.fromkeys(map(plain_name, links)))
         raise InputError(
             f"{path} has media that start at different moments ({names}), and none has the name of the analysed video"
             f"{f', {video}' if video else ''}; link the video in ELAN under its name"
         )
-    return next(iter(found), 0), warnings
+    return next(iter(used), 0), warnings
 
 
 def _links(media: Element) -> list[str]:
@@ -298,7 +298,7 @@ def _slots(root: Element, origin: int, path: Path) -> dict[str, int | None]:
     if units != UNITS:
         raise InputError(f"{path} counts time in {units}; only milliseconds are read")
     try:
-        found: dict[str, int | None] = {}
+        times: dict[str, int | None] = {}
         for slot in root.findall("TIME_ORDER/TIME_SLOT"):
             value = slot.get("TIME_VALUE")
             at = None if value is None else origin + int(value)
@@ -306,23 +306,23 @@ def _slots(root: Element, origin: int, path: Path) -> dict[str, int | None]:
                 raise ValueError(
                     f"{at:.3g} ms is no time of a video" if abs(at) < 1e300 else "it is no time of a video"
                 )
-            found[slot.attrib["TIME_SLOT_ID"]] = at
+            times[slot.attrib["TIME_SLOT_ID"]] = at
     except (KeyError, ValueError) as error:
         raise InputError(f"{path} has a damaged time slot: {error!r}") from error
-    return found
+    return times
 
 
 def _chosen(root: Element, name: str | None, path: Path) -> Element:
     tiers = {t.get("TIER_ID", ""): t for t in root.findall("TIER")}
     filled = [t for t in tiers.values() if t.find("ANNOTATION") is not None]
     filled = [t for t in filled if t not in _moment_tiers(root)] or filled
-    there = ", ".join(f"{key} ({len(t.findall('ANNOTATION'))})" for key, t in tiers.items()) or "none at all"
+    listed = ", ".join(f"{key} ({len(t.findall('ANNOTATION'))})" for key, t in tiers.items()) or "none at all"
     if name is None and len(filled) == 1:
         return filled[0]
     if name is None:
-        raise InputError(f"{path} has several tiers or none, so one has to be named (--tier); tiers: {there}")
+        raise InputError(f"{path} has several tiers or none, so one has to be named (--tier); tiers: {listed}")
     if name not in tiers:
-        raise InputError(f"{path} has no tier {name!r}; tiers: {there}")
+        raise InputError(f"{path} has no tier {name!r}; tiers: {listed}")
     return tiers[name]
 
 

@@ -21,16 +21,16 @@ def milliseconds(interval: Interval) -> tuple[int, int]:
 
 def described(interval: Interval) -> str:
     """One readable line, such as `candidate: mouth_right, 1.2 px, p(expression)=0.83`."""
-    said = []
+    parts = []
     if interval.regions:
-        said.append("+".join(interval.regions))
+        parts.append("+".join(interval.regions))
     if interval.peak_px is not None:
-        said.append(f"{interval.peak_px:.2g} px" if interval.peak_px < 10 else f"{interval.peak_px:.0f} px")
+        parts.append(f"{interval.peak_px:.2g} px" if interval.peak_px < 10 else f"{interval.peak_px:.0f} px")
     if interval.probabilities:
-        said.append(_opinion(interval) + (" (unsure)" if interval.unsure else ""))
+        parts.append(_opinion(interval) + (" (unsure)" if interval.unsure else ""))
     if interval.shown_units:
-        said.append("+".join(interval.shown_units))
-    return f"{interval.label}: {', '.join(said)}" if said else interval.label
+        parts.append("+".join(interval.shown_units))
+    return f"{interval.label}: {', '.join(parts)}" if parts else interval.label
 
 
 def _opinion(interval: Interval) -> str:
@@ -49,11 +49,11 @@ def lanes(timeline: Timeline) -> dict[str, tuple[Interval, ...]]:
     """
     everything = sorted((*timeline.intervals, *timeline.gaps), key=milliseconds)
     labels = dict.fromkeys((*LABELS, *(i.label for i in everything)))
-    found: dict[str, tuple[Interval, ...]] = {}
+    by_name: dict[str, tuple[Interval, ...]] = {}
     for label in labels:
         for number, lane in enumerate(apart([i for i in everything if i.label == label]) or [[]], start=1):
-            found[_free(label if number == 1 else f"{label} {number}", found)] = tuple(lane)
-    return found
+            by_name[_free(label if number == 1 else f"{label} {number}", by_name)] = tuple(lane)
+    return by_name
 
 
 def apart(intervals: Iterable[Interval]) -> list[list[Interval]]:
@@ -78,7 +78,7 @@ def _free(name: str, taken: Iterable[str]) -> str:
 
 def moments(timeline: Timeline) -> tuple[tuple[int, str], ...]:
     """(milliseconds, words) for onset, apex and offset of intervals with an apex, except blinks; no two at once."""
-    found: dict[int, list[str]] = {}
+    by_time: dict[int, list[str]] = {}
     numbers: dict[str, int] = {}
     for interval in timeline:
         if interval.apex_s is None or interval.label == BLINK:
@@ -87,5 +87,5 @@ def moments(timeline: Timeline) -> tuple[tuple[int, str], ...]:
         onset, offset = milliseconds(interval)
         apex = min(max(onset, round(1000 * interval.apex_s)), offset)
         for at, what in ((onset, "onset"), (apex, "apex"), (offset, "offset")):
-            found.setdefault(at, []).append(f"{interval.label} {number} {what}")
-    return tuple((at, "; ".join(found[at])) for at in sorted(found))
+            by_time.setdefault(at, []).append(f"{interval.label} {number} {what}")
+    return tuple((at, "; ".join(by_time[at])) for at in sorted(by_time))

@@ -38,8 +38,8 @@ def to_parquet(frames_csv: Path, provenance: Mapping[str, Any]) -> bytes:
     except pa.ArrowInvalid as error:
         raise InputError(f"{frames_csv} is damaged: {str(error).splitlines()[0]}") from error
     fields = [pa.field(name, kinds[name], metadata={"unit": _unit(name)}) for name in names]
-    said = {"schema": SCHEMA, "units": UNITS, "provenance": dict(provenance)}
-    schema = pa.schema(fields, metadata={"openmer": json.dumps(said)})
+    metadata = {"schema": SCHEMA, "units": UNITS, "provenance": dict(provenance)}
+    schema = pa.schema(fields, metadata={"openmer": json.dumps(metadata)})
     buffer = io.BytesIO()
     parquet.write_table(table.cast(schema), buffer, compression="zstd")
     return buffer.getvalue()

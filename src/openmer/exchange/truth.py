@@ -37,11 +37,11 @@ def read_truth(path: Path | str, tier: str | None = None, video: str | None = No
 
 def _of_one_label(timeline: Timeline, label: str | None, path: Path) -> Timeline:
     counts = Counter(i.label for i in timeline)
-    there = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none at all"
+    tiers = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none at all"
     if label is None and len(counts) > 1:
-        raise InputError(f"{path} has several labels, so one has to be named (--tier); labels: {there}")
+        raise InputError(f"{path} has several labels, so one has to be named (--tier); labels: {tiers}")
     if label is not None and label not in counts:
-        raise InputError(f"{path} has nothing labelled {label!r}; labels: {there}")
+        raise InputError(f"{path} has nothing labelled {label!r}; labels: {tiers}")
     chosen = next(iter(counts), "") if label is None else label
     told = {"source": path.name, "tier": chosen}
     if path.suffix.lower() != ".json":  # an analysis has warnings of its own

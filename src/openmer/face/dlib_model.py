@@ -1,7 +1,8 @@
 """dlib's frontal HOG detector and its 68-point predictor (Kazemi, Sullivan 2014), as in the MOL recipe."""
 
 import importlib.util
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,25 @@ def dlib_library() -> Any:
     return dlib
 
 
+_idle: dict[str, list[Any]] = {}  # what dlib has loaded and nobody uses now
+
+
+def lent(owner: object, name: str, load: Callable[[], Any]) -> Any:
+    """A part of dlib that takes up to a second to load; when its owner is gone, the next one gets it.
+
+    Two owners never share one, since dlib's parts hold what they work on.
+    """
+    idle = _idle.setdefault(name, [])
+    part = idle.pop() if idle else load()
+
+    def give_back() -> None:
+        if not idle:
+            idle.append(part)
+
+    weakref.finalize(owner, give_back).atexit = False
+    return part
+
+
 class DlibFaceModel:
     """dlib's frontal detector and 68-point predictor.
 
@@ -88,9 +108,10 @@ class DlibFaceModel:
         if not path.is_file():
             raise InputError(f"there is no landmark predictor at {path}")
         self._rectangle = dlib.rectangle
-        self._detector = dlib.get_frontal_face_detector()
+        self._detector = lent(self, "detector", dlib.get_frontal_face_detector)
         try:
-            self._predictor = dlib.shape_predictor(str(path))
+            key = f"{path.resolve()} of {path.stat().st_mtime_ns}"
+            self._predictor = lent(self, key, lambda: dlib.shape_predictor(str(path)))
         except RuntimeError as error:
             raise InputError(f"{path} is no dlib shape predictor: {error}") from error
         count = self._predictor(np.zeros((8, 8), np.uint8), dlib.rectangle(0, 0, 7, 7)).num_parts

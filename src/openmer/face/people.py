@@ -79,23 +79,23 @@ class PeopleTracker:
         """The faces in the next frame, (H, W) uint8, by the number of the person; new people from left to right."""
         while self._forgotten:
             self._people.pop(self._forgotten.popleft(), None)
-        found: list[_Found] = []
+        faces: list[_Found] = []
         for person in self._people.values():
             person.claimed = None
             if not person.lost_for:
-                self._follow(gray, person, found)
+                self._follow(gray, person, faces)
         checked = self._since_search + 1 >= self._search_every
         if checked or self._looks_for_lost():
-            self._search(gray, found, fine=checked and not found)
+            self._search(gray, faces, fine=checked and not faces)
         near = self._near()
         sure = {
             p.number: p.claimed
             for p in self._people.values()
-            if p.claimed is not None and self._unchanged(p, found, near if not checked else set(self._people))
+            if p.claimed is not None and self._unchanged(p, faces, near if not checked else set(self._people))
         }
-        taken = sure | self._recognized(gray, found, sure, near)
-        self._take(taken, found, near)
-        self._add_new(gray, found, set(taken.values()))
+        taken = sure | self._recognized(gray, faces, sure, near)
+        self._take(taken, faces, near)
+        self._add_new(gray, faces, set(taken.values()))
         return {
             p.number: Face(p.last.box, p.last.score, p.last.landmarks, p.track)
             for p in self._people.values()
@@ -106,32 +106,32 @@ class PeopleTracker:
         """Forget a person from the next frame on, who would be a new one on return; from any thread."""
         self._forgotten.append(number)
 
-    def _follow(self, gray: Gray, person: _Person, found: list[_Found]) -> None:
+    def _follow(self, gray: Gray, person: _Person, faces: list[_Found]) -> None:
         face = self._model.follow(gray, person.last)
         if face is None:
             return
-        for k, other in enumerate(found):  # somebody else was led to the same face
+        for k, other in enumerate(faces):  # somebody else was led to the same face
             if other.face.box.iou(face.box) > ONE_FACE:
                 person.claimed = k
                 return
-        person.claimed = len(found)
-        found.append(_Found(face, look(gray, face), searched=False))
+        person.claimed = len(faces)
+        faces.append(_Found(face, look(gray, face), searched=False))
 
     def _looks_for_lost(self) -> bool:
         """Whether somebody has just been lost, or is still expected back soon."""
         gone = [p for p in self._people.values() if p.claimed is None and p.lost_for <= self._patience]
         return any(p.lost_for % self.often == 0 for p in gone)
 
-    def _search(self, gray: Gray, found: list[_Found], *, fine: bool) -> None:
+    def _search(self, gray: Gray, faces: list[_Found], *, fine: bool) -> None:
         self._since_search = -1
-        faces = self._model.search(gray, fine=fine)
-        for detection in sorted(faces, key=lambda d: d.box.left):
-            if any(detection.box.iou(other.face.box) > ONE_FACE for other in found):
+        detections = self._model.search(gray, fine=fine)
+        for detection in sorted(detections, key=lambda d: d.box.left):
+            if any(detection.box.iou(other.face.box) > ONE_FACE for other in faces):
                 continue
             face = self._model.locate(gray, detection)
-            if face is None or any(face.box.iou(other.face.box) > ONE_FACE for other in found):
+            if face is None or any(face.box.iou(other.face.box) > ONE_FACE for other in faces):
                 continue
-            found.append(_Found(face, look(gray, face), searched=True))
+            faces.append(_Found(face, look(gray, face), searched=True))
 
     def _near(self) -> set[int]:
         """Numbers of people whose faces nearly touch, or did when one was last seen."""
@@ -139,38 +139,38 @@ class PeopleTracker:
         pairs = [(a, b) for a, b in combinations(boxes, 2) if boxes[a].iou(boxes[b]) > 0]
         return {number for pair in pairs for number in pair}
 
-    def _unchanged(self, person: _Person, found: Sequence[_Found], near: set[int]) -> bool:
+    def _unchanged(self, person: _Person, faces: Sequence[_Found], near: set[int]) -> bool:
         """Whether the face that is where the person was is theirs alone and looks as they last did."""
         if sum(p.claimed == person.claimed for p in self._people.values()) > 1 or person.claimed is None:
             return False
         least = LIKE_NEAR if person.number in near else LIKE
-        return float(found[person.claimed].look @ person.look) > least
+        return float(faces[person.claimed].look @ person.look) > least
 
-    def _recognized(self, gray: Gray, found: Sequence[_Found], sure: dict[int, int], near: set[int]) -> dict[int, int]:
+    def _recognized(self, gray: Gray, faces: Sequence[_Found], sure: dict[int, int], near: set[int]) -> dict[int, int]:
         """Who has which of the other faces, by the recognizer: the most alike first."""
-        free = [k for k in range(len(found)) if k not in sure.values()]
+        free = [k for k in range(len(faces)) if k not in sure.values()]
         people = [p for p in self._people.values() if p.number not in sure]
         for k in free:
-            found[k].numbers = self._recognizer(gray, found[k].face)
-        distances = [(p.distance(found[k].numbers), p, k) for p in people for k in free]
+            faces[k].numbers = self._recognizer(gray, faces[k].face)
+        distances = [(p.distance(faces[k].numbers), p, k) for p in people for k in free]
         taken: dict[int, int] = {}
         for distance, person, k in sorted(distances, key=lambda d: d[0]):
             if person.number in taken or k in taken.values():
                 continue
-            in_place = person.claimed == k or person.last.box.iou(found[k].face.box) > ONE_FACE
+            in_place = person.claimed == k or person.last.box.iou(faces[k].face.box) > ONE_FACE
             rivals = (p for p in people if p is not person and (p.claimed == k or p.lost_for or p.number in near))
-            rival = min((p.distance(found[k].numbers) for p in rivals), default=np.inf)
+            rival = min((p.distance(faces[k].numbers) for p in rivals), default=np.inf)
             if distance < (SAME_PERSON if in_place else SAME_ELSEWHERE) and distance < rival - CLEARLY:
                 taken[person.number] = k
         return taken
 
-    def _take(self, taken: dict[int, int], found: Sequence[_Found], near: set[int]) -> None:
+    def _take(self, taken: dict[int, int], faces: Sequence[_Found], near: set[int]) -> None:
         self._since_search += 1
         for person in self._people.values():
             if person.number not in taken:
                 person.lost_for += 1
                 continue
-            new = found[taken[person.number]]
+            new = faces[taken[person.number]]
             elsewhere = _moved(person.last.box, new.face.box) and person.claimed != taken[person.number]
             if elsewhere or person.lost_for > self._patience:
                 person.track += 1
@@ -180,8 +180,8 @@ class PeopleTracker:
                 if person.number not in near and person.distance(new.numbers) > NEW_VIEW:
                     person.views = [*person.views[-VIEWS + 1 :], new.numbers]
 
-    def _add_new(self, gray: Gray, found: Sequence[_Found], taken: set[int]) -> None:
-        for k, new in enumerate(found):
+    def _add_new(self, gray: Gray, faces: Sequence[_Found], taken: set[int]) -> None:
+        for k, new in enumerate(faces):
             if k in taken or not new.searched:
                 continue
             gone = [p for p in self._people.values() if p.lost_for]

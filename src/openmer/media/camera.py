@@ -112,8 +112,8 @@ class LiveSource:
         assert self._camera is not None  # noqa: S101  (asked only then)
         start, number = time.monotonic(), 0
         while not self._stopped.is_set():
-            there, image = self._camera.read()
-            if not there:
+            ready, image = self._camera.read()
+            if not ready:
                 raise InputError(f"the camera gave no more pictures after {number}; is another program using it?")
             rgb: npt.NDArray[np.uint8] = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
             yield Frame(number, time.monotonic() - start, rgb)
@@ -132,9 +132,9 @@ class LiveSource:
 def _camera(source: str) -> cv2.VideoCapture:
     camera = cv2.VideoCapture(int(source) if source.isdigit() else source)
     if not camera.isOpened():
-        there = ", ".join(sorted(str(p) for p in Path("/dev").glob("video*"))) or "none"
+        cameras = ", ".join(sorted(str(p) for p in Path("/dev").glob("video*"))) or "none"
         raise InputError(
-            f"camera {source} cannot be opened; cameras of this machine: {there}. Another program may be using it, or "
-            "you may lack permission to use it"
+            f"camera {source} cannot be opened; cameras of this machine: {cameras}. Another program may be using it, "
+            "or you may lack permission to use it"
         )
     return camera

@@ -151,8 +151,8 @@ def _one_series(images: list[Path], folder: Path) -> list[Path]:
     if len(counts) < 2:
         return images
     if sum(count for _, count in counts[1:]) > _STRAY_SHARE * len(images):
-        shown = ", ".join(f"{pattern} ({count})" for pattern, count in counts[:4])
-        raise InputError(f"the images in {folder} are of several series: {shown}; put each into a folder of its own")
+        examples = ", ".join(f"{pattern} ({count})" for pattern, count in counts[:4])
+        raise InputError(f"the images in {folder} are of several series: {examples}; put each into a folder of its own")
     return [path for path in images if patterns[path] == counts[0][0]]
 
 

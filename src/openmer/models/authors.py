@@ -100,8 +100,8 @@ def load_authors_checkpoint(path: Path | str, neighbors: int = 4) -> MOL:
         if not odd:
             state[ours] = torch.stack([theirs[n].flatten() for n in names]).view_as(wanted[ours]).to(wanted[ours].dtype)
     if problems:
-        shown = "\n  ".join(problems[:40]) + (f"\n  and {len(problems) - 40} more" if len(problems) > 40 else "")
-        raise InputError(f"{path} is no checkpoint of the authors' MOL:\n  {shown}")
+        listed = "\n  ".join(problems[:40]) + (f"\n  and {len(problems) - 40} more" if len(problems) > 40 else "")
+        raise InputError(f"{path} is no checkpoint of the authors' MOL:\n  {listed}")
     model.load_state_dict(state)
     return model.eval()
 

@@ -196,12 +196,12 @@ class LiteFlowHead(nn.Module):
         self.polish = nn.Conv2d(2, 2, 5, padding=2, bias=False)
         nn.init.dirac_(self.polish.weight)
 
-    def forward(self, seen: Pairs, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
+    def forward(self, pairs: Pairs, first_BPCSS: Tensor, second_BPCSS: Tensor) -> Tensor:
         """Pairs of frames and features of both frames of each pair (B, P, C, S, S) -> flow (B, P, 2, H, W)."""
         features = self.features(torch.cat([first_BPCSS, second_BPCSS], 2).flatten(0, 1))
-        flow = seen.head
+        flow = pairs.head
         for _ in range(2):
-            flow = flow + self._correction(seen.first, warp(seen.second, flow), flow, features).float()
+            flow = flow + self._correction(pairs.first, warp(pairs.second, flow), flow, features).float()
         with torch.autocast(flow.device.type, enabled=False):
             polished: Tensor = self.polish(_for_learning(flow.to(self.polish.weight.dtype)))
         return polished.view(*first_BPCSS.shape[:2], *polished.shape[1:])

@@ -177,10 +177,10 @@ class PairMotion(nn.Module):
         self.middle: Tensor
         self.register_buffer("middle", middle_of(config.side), persistent=False)
 
-    def forward(self, seen: Pairs) -> Tensor:
+    def forward(self, pairs: Pairs) -> Tensor:
         """B * P pairs -> (B * P, 6, S, S): dx and dy in quarters of a pixel, and the confidence, per window."""
-        with torch.autocast(seen.first.device.type, enabled=False):
-            solved, _ = self.estimate(seen.first, warp(seen.second, seen.head))
+        with torch.autocast(pairs.first.device.type, enabled=False):
+            solved, _ = self.estimate(pairs.first, warp(pairs.second, pairs.head))
             maps = F.adaptive_avg_pool2d(solved, self.side)
             parts = []
             for k in range(self.estimate.windows):
@@ -327,13 +327,13 @@ class MOL(nn.Module):
         second = self.second(after.flatten(0, 1)).unflatten(0, shape) if self.reads_features(wanted) else after
         reads_first = self.reads_features(set(wanted) - {"landmarks"})
         first = self.first(before.flatten(0, 1)).unflatten(0, shape) if reads_first else second
-        seen = self.pairs(clip_BTHW) if self.pairs is not None and self._needs_pairs(wanted) else None
+        pairs = self.pairs(clip_BTHW) if self.pairs is not None and self._needs_pairs(wanted) else None
         motion = self.mer.motion
-        flow_reads = seen if self.config.flow_head == "lite" else clip_BTHW
+        flow_reads = pairs if self.config.flow_head == "lite" else clip_BTHW
         return Encoded(
             first,
             second,
-            motion.estimate(seen).unflatten(0, shape) if motion is not None and CLIP_HEADS & set(wanted) else None,
+            motion.estimate(pairs).unflatten(0, shape) if motion is not None and CLIP_HEADS & set(wanted) else None,
             self.flow(flow_reads, first, second) if self.flow is not None and "flow" in wanted else None,
             self.locate(second) if "landmarks" in wanted else None,
         )
@@ -349,9 +349,9 @@ class MOL(nn.Module):
         """Add the class and the action units, from all pairs of a clip, to the results of the pairs."""
         logits = units = None
         if CLIP_HEADS & set(wanted):
-            seen = self.mer.look(encoded.first, encoded.second, encoded.moved)
-            logits = self.mer(seen) if "mer" in wanted else None
-            units = self.units(seen) if self.units is not None and "units" in wanted else None
+            features = self.mer.look(encoded.first, encoded.second, encoded.moved)
+            logits = self.mer(features) if "mer" in wanted else None
+            units = self.units(features) if self.units is not None and "units" in wanted else None
         return MOLOutput(logits, encoded.flow, encoded.landmarks, units)
 
     def reads_features(self, heads: Collection[Head]) -> bool:

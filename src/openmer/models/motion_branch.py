@@ -143,8 +143,8 @@ class CenteredMotionBranch(nn.Module):
 
     def decide(self, seen_BD: Tensor) -> Tensor:
         """Output of `forward` -> (B, classes)."""
-        seen, scalars = seen_BD[:, :-SCALARS], seen_BD[:, -SCALARS:]
-        out: Tensor = self.classify(torch.cat([F.dropout(seen, 0.5, self.training), scalars], 1))
+        features, scalars = seen_BD[:, :-SCALARS], seen_BD[:, -SCALARS:]
+        out: Tensor = self.classify(torch.cat([F.dropout(features, 0.5, self.training), scalars], 1))
         return out
 
     def displacement(self, moved_BPMSS: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ class CenteredMotionBranch(nn.Module):
         energy = (moved_BPMSS.square().sum(2) * self.middle).mean((1, 2, 3))
         size = (energy / len(SIGMAS_PX) + 1e-8).sqrt() + SIZE_FLOOR_PX
         maps = moved_BPMSS / size[:, None, None, None, None]
-        seen = (maps * self.middle.sqrt()).flatten(2)
-        alike = seen @ seen.transpose(1, 2) / seen.shape[2]  # (B, P, P)
+        features = (maps * self.middle.sqrt()).flatten(2)
+        alike = features @ features.transpose(1, 2) / features.shape[2]  # (B, P, P)
         course = alike.sum(1)
         for _ in range(POWER_STEPS):
             course = (alike @ course[:, :, None])[:, :, 0]

@@ -334,11 +334,11 @@ def _stored(flow: Array) -> Array:
 
 def _contact_sheet(settings: SimulateSettings) -> npt.NDArray[np.uint8]:
     """The first frame of each subject's first recording, at most 60."""
-    shown = range(min(60, settings.subjects))
+    subjects = range(min(60, settings.subjects))
     if settings.minutes is None:
-        tiles = [draw_sample(settings, subject, 0)[0].image(0) for subject in shown]
+        tiles = [draw_sample(settings, subject, 0)[0].image(0) for subject in subjects]
     else:
-        tiles = [draw_video(settings, subject, 0).image(0) for subject in shown]
+        tiles = [draw_video(settings, subject, 0).image(0) for subject in subjects]
     columns = min(10, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     return np.concatenate([np.concatenate(tiles[k : k + columns], 1) for k in range(0, len(tiles), columns)], 0)

@@ -20,13 +20,13 @@ VERTICES = 2 * (2 * _RIM + _BRIDGE + 2 * _ARM)
 @cache
 def triangles() -> npt.NDArray[np.int32]:
     """(F, 3) vertex numbers from 0: two closed rims, a bridge, two arms; each strip alternates between its edges."""
-    found, start = [], 0
+    corners, start = [], 0
     for sections, closed in ((_RIM, True), (_RIM, True), (_BRIDGE, False), (_ARM, False), (_ARM, False)):
         for k in range(sections if closed else sections - 1):
             a, b = start + 2 * k, start + 2 * ((k + 1) % sections)
-            found += [(a, a + 1, b), (a + 1, b + 1, b)]
+            corners += [(a, a + 1, b), (a + 1, b + 1, b)]
         start += 2 * sections
-    return np.array(found, np.int32)
+    return np.array(corners, np.int32)
 
 
 def none() -> Array:

@@ -149,11 +149,11 @@ class Recording:
     def _surface(self) -> Callable[[int], Surface]:
         """Frame -> what it shows; the last few are cached, since a frame is needed for a picture and two flows."""
 
-        def seen(frame: int) -> Surface:
+        def surface(frame: int) -> Surface:
             points = self._fine.project(self.vertices(frame))
             return rasterize(points, head_model().mesh_faces, self._fine.height, self._fine.width)
 
-        return lru_cache(maxsize=16)(seen)
+        return lru_cache(maxsize=16)(surface)
 
 
 def _moved_behind(scene: Scene, by_px: Array) -> Scene:
@@ -194,9 +194,9 @@ def unit_curves(events: Sequence[Event], times_s: Times) -> dict[int, Array]:
     curves: dict[int, Array] = {}
     for event in events:
         for unit, strength in event.units.items():
-            shown = np.stack([event.curve(times_s - lag) for lag in event.lags_s.get(unit, (0.0, 0.0))], 1)
+            curve = np.stack([event.curve(times_s - lag) for lag in event.lags_s.get(unit, (0.0, 0.0))], 1)
             before = curves.get(unit, np.zeros((len(times_s), 2), np.float32))
-            curves[unit] = (before + shown * strength).astype(np.float32)
+            curves[unit] = (before + curve * strength).astype(np.float32)
     return dict(sorted(curves.items()))
 
 
@@ -228,12 +228,12 @@ def scaled(
         square: side of the aligned square in the picture, px; by default the picture is the square.
     """
     to_crop = ALIGNED_PX / (square or camera.width)
-    seen = camera.project(pose.apply(identity.vertices))[:, :2]
+    neutral = camera.project(pose.apply(identity.vertices))[:, :2]
     strength, most = 0.05, STRONGEST / max(max(both) for both in event.units.values())
     weights, reach = event.weights, 0.0
     for _ in range(4):  # clipping and perspective make it slightly non-linear
         moved = camera.project(pose.apply(identity.posed(strength * weights)))[:, :2]
-        reach = float(np.linalg.norm(moved - seen, axis=1)[front_skin()].max() * to_crop)
+        reach = float(np.linalg.norm(moved - neutral, axis=1)[front_skin()].max() * to_crop)
         strength = min(strength * peak_px / max(reach, 1e-6), most)
     return replace(event.times_strength(strength), peak_px=reach)
 

@@ -56,10 +56,10 @@ def landmark_loss(points: Tensor, truth: Tensor) -> Tensor:
     return (error * known).sum(1) / known.sum(1).clamp_min(1)
 
 
-def units_loss(logits: Tensor, shown: Tensor) -> Tensor:
+def units_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Binary cross-entropy of each action unit, summed over the known ones: (B, U) twice -> (B,)."""
-    known = shown.isfinite()
-    each = F.binary_cross_entropy_with_logits(logits, shown.nan_to_num(), reduction="none")
+    known = truth.isfinite()
+    each = F.binary_cross_entropy_with_logits(logits, truth.nan_to_num(), reduction="none")
     return (each * known).sum(1)
 
 

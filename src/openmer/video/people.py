@@ -59,10 +59,10 @@ class Portraits:
         self.group: Image | None = None
         self.faces: dict[int, Image] = {}
         self._people = people
-        seen = np.stack([p.with_face for p in people])
-        together = np.flatnonzero(seen.sum(0) == seen.sum(0).max())
+        with_face = np.stack([p.with_face for p in people])
+        together = np.flatnonzero(with_face.sum(0) == with_face.sum(0).max())
         self._together = int(together[len(together) // 2])
-        middles = [np.flatnonzero(row) for row in seen]
+        middles = [np.flatnonzero(row) for row in with_face]
         self._middles = [int(places[len(places) // 2]) for places in middles]
         self.last = max(self._together, *self._middles)
 
@@ -125,14 +125,14 @@ def write_people(folder: Path, timelines: Sequence[Timeline], people: Sequence[M
     """Write `people.json`: who was found where, and in which folder each one's result is."""
     content = []
     for number, (timeline, measured) in enumerate(zip(timelines, people, strict=True), start=1):
-        seen = measured.signals.times_s[measured.with_face]
+        times_s = measured.signals.times_s[measured.with_face]
         content.append(
             {
                 "person": number,
                 "folder": FOLDER.format(number),
-                "frames_with_face": len(seen),
-                "first_s": round(float(seen[0]), 6),
-                "last_s": round(float(seen[-1]), 6),
+                "frames_with_face": len(times_s),
+                "first_s": round(float(times_s[0]), 6),
+                "last_s": round(float(times_s[-1]), 6),
                 "candidates": len(timeline.labelled(CANDIDATE)),
             }
         )
