@@ -26,9 +26,10 @@ from openmer.cli import main
 from openmer.models.weights import shipped
 from openmer.timeline import Window
 from openmer.web import jobs as queue
-from openmer.web.jobs import KILLED, MAX_WAITING, Job, Jobs, Limits
+from openmer.web.jobs import KILLED, MAX_WAITING, Job, Jobs
 from openmer.web.private import PREFIX, private_folder
 from openmer.web.routes import AWAY_S, _listed, _plain, _videos
+from openmer.web.settings import Limits
 from openmer.web.view import lanes, probabilities, size, ticks
 from openmer.web.worker import Order, Progress, check, without_folders
 from test_reader import audio_only

@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -12,6 +12,7 @@ from openmer.errors import InputError, to_install
 from openmer.explain.settings import ExplainSettings
 from openmer.timeline import Timeline
 from openmer.video.settings import AnalyzeSettings, StreamSettings
+from openmer.web.settings import ServeSettings
 
 DEFAULT, DEFAULT_PLAIN, DEFAULT_EXPLAIN = AnalyzeSettings(), AnalyzeSettings(overlay=False), ExplainSettings()
 Video = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="VIDEO")]
@@ -175,18 +176,7 @@ def explain(
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
 
 
-def serve(
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    engine: Path | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    face: Literal["dlib", "mesh"] = "dlib",
-    files: Path | None = None,
-    workers: int = 1,
-    max_mb: float = 200,
-    max_seconds: float = 120,
-    keep_minutes: float = 60,
-) -> None:
+def serve(settings: Annotated[ServeSettings, tyro.conf.arg(name="")] = ServeSettings()) -> None:
     """Serve a web page: drop in a video and see its timeline in the browser. Needs the extra `web`.
 
     Only this machine can reach it unless --host says otherwise. Nothing is sent anywhere or loaded from elsewhere;
@@ -201,22 +191,10 @@ def serve(
       openmer serve --host 0.0.0.0 --workers 2
 
     Args:
-        host: Address to listen on; 0.0.0.0 lets others in, without a password.
-        port: Port to listen on.
-        engine: A .safetensors file to offer beside mol-lite and classical.
-        device: Where networks run.
-        face: Who finds faces and landmarks: dlib, or mesh, whose weights may be used commercially.
-        files: A folder of this machine whose videos the page lists, of any length; they stay where they are.
-        workers: Number of analyses at a time; others wait in a queue.
-        max_mb: Largest upload, in millions of bytes.
-        max_seconds: Longest video, in seconds.
-        keep_minutes: Longest time that files are kept while a page stays open.
+        settings: How the server runs.
     """
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
         raise InputError(f"the web page needs starlette and uvicorn; {to_install('web', 'starlette uvicorn')}")
     from openmer.web.app import serve as run
-    from openmer.web.jobs import Limits
-    from openmer.web.settings import ServeSettings
 
-    limits = Limits(workers, max_mb, max_seconds, keep_minutes)
-    run(ServeSettings(host, port, engine, device, face, files, limits), Console(stderr=True))
+    run(settings, Console(stderr=True))

@@ -21,6 +21,7 @@ from typing import Literal
 
 from openmer.choices import Device, FaceModelName
 from openmer.errors import InputError
+from openmer.web.settings import Limits
 from openmer.web.worker import EXTRAS, PAGE, RESULT, Done, Failed, Order, Progress, run
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -31,28 +32,6 @@ KILLED = (
     "The analysis was ended from outside, perhaps because memory ran out. The server is still running; "
     "a shorter or smaller video may work."
 )
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one server allows.
-
-    Attributes:
-        workers: number of analyses at a time.
-        max_mb: largest upload.
-        max_seconds: longest video.
-        keep_minutes: longest time that files are kept.
-    """
-
-    workers: int = 1
-    max_mb: float = 200
-    max_seconds: float = 120
-    keep_minutes: float = 60
-
-    def __post_init__(self) -> None:
-        for name in ("workers", "max_mb", "max_seconds", "keep_minutes"):
-            if not 0 < getattr(self, name) < 1e6:
-                raise InputError(f"--{name.replace('_', '-')} must be more than 0, got {getattr(self, name)}")
 
 
 @dataclass

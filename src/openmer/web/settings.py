@@ -1,10 +1,35 @@
-"""How `openmer serve` runs, and what its page offers."""
+"""How `openmer serve` runs, and what its page offers; the command line is made from it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from openmer.choices import Device, FaceModelName
-from openmer.web.jobs import Limits
+from openmer.errors import InputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server allows.
+
+    Attributes:
+        workers: Number of analyses at a time; others wait in a queue.
+        max_mb: Largest upload, in millions of bytes.
+        max_seconds: Longest video, in seconds.
+        keep_minutes: Longest time that files are kept while a page stays open.
+    """
+
+    workers: int = 1
+    max_mb: float = 200
+    max_seconds: float = 120
+    keep_minutes: float = 60
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "max_mb", "max_seconds", "keep_minutes"):
+            if not 0 < getattr(self, name) < 1e6:
+                raise InputError(f"--{name.replace('_', '-')} must be more than 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -12,13 +37,13 @@ class ServeSettings:
     """How a server runs.
 
     Attributes:
-        host: address to listen on.
-        port: port to listen on.
-        engine: a .safetensors file offered beside the engines that come with the package.
-        device: where networks run.
-        face: who finds faces and landmarks: `dlib` or `mesh`.
-        files: a folder of this machine whose videos the page lists, of any length, to be analysed where they lie.
-        limits: what is allowed.
+        host: Address to listen on; 0.0.0.0 lets others in, without a password.
+        port: Port to listen on.
+        engine: A .safetensors file to offer beside mol-lite and classical.
+        device: Where networks run.
+        face: Who finds faces and landmarks: dlib, or mesh, whose weights may be used commercially.
+        files: A folder of this machine whose videos the page lists, of any length; they stay where they are.
+        limits: What is allowed.
     """
 
     host: str = "127.0.0.1"
@@ -27,7 +52,7 @@ class ServeSettings:
     device: Device = "auto"
     face: FaceModelName = "dlib"
     files: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: Annotated[Limits, tyro.conf.arg(name="")] = Limits()
 
 
 @dataclass(frozen=True)
