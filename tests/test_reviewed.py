@@ -1,6 +1,7 @@
 """Reviewed annotations out to other programs and in again; every expected value is worked by hand."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from openmer.datasets.folder import FolderDataset
 from openmer.errors import InputError
 from openmer.exchange.elan import read_tier
 from openmer.facs import ActionUnit
+from openmer.media.identity import source_digest
 from openmer.review.annotations import Annotation, read_annotations, review_from, understood, worded
 from openmer.review.document import Add, Set, apply_change, new_review, read_review, review_path
 from openmer.review.export import export_reviewed
 from openmer.review.frames import FrameTimes
 from openmer.review.saving import write_review
-from openmer.timeline import Clock, Interval, Timeline
+from openmer.timeline import Clock, Interval, Timeline, read_timeline
 from terminal import run
 
 FPS = 30
@@ -295,7 +297,7 @@ def shelf(tmp_path: Path) -> Path:
 def test_samples_that_a_dataset_reads(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no name is left out beside named ones; the added one has no apex; rejected ones are none."""
     out, talk = shelf / "videos" / "samples.csv", shelf / "results" / "talk"
-    options = ("--to", "samples", "--out", out, "--video", shelf / "videos" / "one", "--subject", "7", "--rejected")
+    options = ("--to", "samples", "--out", out, "--subject", "7", "--rejected")
     assert run(monkeypatch, "export", talk, *options) == 0
     data = FolderDataset(shelf / "videos")
     assert [(s.subject, s.name, s.label, s.onset, s.apex, s.offset, s.action_units) for s in data] == [
@@ -304,6 +306,25 @@ def test_samples_that_a_dataset_reads(shelf: Path, monkeypatch: pytest.MonkeyPat
         ("7", "talk-e4", "fear", 180, None, 189, ()),
     ]
     assert {(s.source, s.fps) for s in data} == {((shelf / "videos/one/talk.mp4").resolve(), Fraction(30))}
+
+
+def test_which_video_of_the_same_name(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one whose content was analysed, wherever it is below; without a digest, one has to say."""
+    talk, out = shelf / "results" / "talk", shelf / "videos" / "samples.csv"
+    other = shelf / "videos" / "another"
+    other.mkdir()
+    (other / "talk.mp4").write_bytes((shelf / "videos" / "walk.mp4").read_bytes() + b"more")
+    words = ("export", talk, "--to", "samples", "--out", out, "--subject", "7")
+    assert run(monkeypatch, *words) == 1 and not out.exists()
+    timeline = read_timeline(talk / "timeline.json")
+    digest = source_digest(shelf / "videos" / "one" / "talk.mp4")
+    known = replace(timeline, provenance={**timeline.provenance, "source_digest": digest})
+    (talk / "timeline.json").write_text(known.to_json())
+    (talk / "review.json").unlink()
+    reviewed(talk, "")
+    assert run(monkeypatch, *words, "--video", other) == 1 and not out.exists()
+    assert run(monkeypatch, *words) == 0
+    assert {s.source.parent.name for s in FolderDataset(shelf / "videos")} == {"one"}
 
 
 def test_samples_of_several_people(
@@ -323,6 +344,9 @@ def test_samples_of_several_people(
     people.write_text("video,subject\ntalk.mp4,P1\nwalk,P2\n")
     assert run(monkeypatch, "export", *results, *options) == 0
     assert "left out: 2 accepted without" in capsys.readouterr().err
+    write_result(shelf / "results" / "new" / "sit", "sit.mp4")
+    assert run(monkeypatch, "export", shelf / "results", *options, "--overwrite") == 0
+    assert "left out: 1 results without a review" in capsys.readouterr().err
     assert sorted({(s.subject, s.name) for s in FolderDataset(shelf / "videos")}) == [
         ("P1", "talk-e1"),
         ("P1", "talk-e4"),

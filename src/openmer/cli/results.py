@@ -59,13 +59,13 @@ def export(
       openmer export mol-lite --to onnx --out mol-lite.onnx --heads mer
 
     Args:
-        results: The folder that `openmer analyze` wrote, or a timeline.json; for samples several; for ONNX, weights as
-            in --engine.
+        results: The folder that `openmer analyze` wrote, or a timeline.json; for samples several, or a folder of them;
+            for ONNX, weights as in --engine.
         to: Tiers for ELAN, events for BORIS, one row per interval (csv), or the signals of every frame (parquet; one
             row per interval with --reviewed); recordings to learn from (samples).
         out: The file to write; its ending must fit the format.
         video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by. For samples:
-            the folder in which the videos are; by default beside the results.
+            the folder in which the videos are; by default anywhere below that of samples.csv.
         heads: For ONNX: which of the network's heads; all by default.
         overwrite: Replace an existing file at OUT.
         review: What of a coder's review is exported.
@@ -104,7 +104,8 @@ def export(
 
 def _export_samples(results: tuple[Path, ...], out: Path, video: Path | None, said: Reviewed, overwrite: bool) -> None:
     """Write the reviews of several results as a dataset."""
-    from openmer.review.gather import review_in
+    from openmer.review.document import reviews_of
+    from openmer.review.gather import results_at, review_in
     from openmer.review.samples import read_subjects, write_samples
 
     if not results or (said.subject is None) == (said.subjects is None):
@@ -113,9 +114,13 @@ def _export_samples(results: tuple[Path, ...], out: Path, video: Path | None, sa
             "columns video and subject; nobody may be on both sides of a split"
         )
     subjects = read_subjects(said.subjects) if said.subjects is not None else str(said.subject)
-    reviewed = [(result, review_in(result, said.coder)) for result in results]
+    every = [(place, each) for place in results for each in results_at(place)]
+    chosen = [each for place, each in every if each == place or reviews_of(each)]
+    reviewed = [(result, review_in(result, said.coder)) for result in chosen]
     found = write_samples(reviewed, out, subjects, video=video, rejected=said.rejected, overwrite=overwrite)
     console = Console(stderr=True)
+    if len(chosen) < len(every):
+        console.print(f"[yellow]left out:[/] {len(every) - len(chosen)} results without a review", highlight=False)
     if found.unnamed:
         console.print(f"[yellow]left out:[/] {found.unnamed} accepted without an expression's name", highlight=False)
     counts = ", ".join(f"{name} {count}" for name, count in found.labels.items())

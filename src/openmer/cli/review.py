@@ -55,12 +55,13 @@ def review(
     For example:
 
       openmer review results/talk
+      openmer review results --video videos --coder ada
       openmer review results/talk results/interview --video ~/videos
       openmer review results/talk --coder ada --blind --controls 10
       openmer review results/talk --coder ada --import talk.eaf --tier micro
 
     Args:
-        results: Folders that openmer analyze wrote.
+        results: Folders that openmer analyze wrote, or a folder that holds them.
         video: The video, or the folder in which the videos are; by default they are looked for beside the results.
         coder: Your name: each coder has a file.
         port: Port to listen on; 0 takes any that is free.
@@ -75,9 +76,11 @@ def review(
         raise InputError(f"the page needs starlette and uvicorn; {to_install('web', 'starlette uvicorn')}")
     if not results:
         raise InputError("give a folder that openmer analyze wrote")
+    from openmer.review.gather import results_at
     from openmer.web.review import ReviewSettings
     from openmer.web.review import review as run
 
+    results = tuple(result for place in results for result in results_at(place))
     run(results, ReviewSettings(coder, blinding, video, port), Console(stderr=True), open_page=browser)
 
 

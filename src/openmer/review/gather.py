@@ -39,10 +39,17 @@ def gather(paths: Sequence[Path]) -> tuple[Found, ...]:
     return tuple(found.values())
 
 
+def results_at(path: Path) -> tuple[Path, ...]:
+    """The results at a place: a result's folder, or all that lie in a folder and below; otherwise the place itself."""
+    if not path.is_dir() or (path / TIMELINE).is_file():
+        return (path,)
+    return tuple(sorted(p.parent for p in path.rglob(TIMELINE))) or (path,)
+
+
 def _files(path: Path) -> tuple[Path, ...]:
     if not path.is_dir():
         return (path,)
-    results = [path] if (path / TIMELINE).is_file() else sorted(p.parent for p in path.rglob(TIMELINE))
+    results = results_at(path)
     files = tuple(file for result in results for file in reviews_of(result))
     if not files:
         raise InputError(

@@ -194,10 +194,10 @@ def find_video(folder: Path, timeline: Timeline, given: Path | None = None) -> P
     Args:
         folder: of the result.
         timeline: names the video, without folders.
-        given: the video, or a folder in which it lies.
+        given: the video, or a folder in which it lies, at any depth.
 
     Raises:
-        InputError: it is not there; says where it was looked for.
+        InputError: it is not there (says where it was looked for), or there are several and none is known as the one.
     """
     name = Path(str(timeline.provenance.get("source", ""))).name
     if given is not None and (given.is_file() or (given.is_dir() and given.name == name)):
@@ -206,8 +206,20 @@ def find_video(folder: Path, timeline: Timeline, given: Path | None = None) -> P
     for place in places:
         if name and (place / name).exists() and (place / name).resolve() != folder.resolve():
             return place / name
+    if name and given is not None and (below := sorted(given.rglob(name))):
+        return _analysed(below, timeline)
     looked = ", ".join(dict.fromkeys(str(place.absolute()) for place in places))
     raise InputError(f"the video {name or '(unnamed)'} of {folder} was not found in {looked}; say where with --video")
+
+
+def _analysed(videos: Sequence[Path], timeline: Timeline) -> Path:
+    """Of videos of the same name, the one that was analysed."""
+    known = timeline.provenance.get("source_digest")
+    same = [video for video in videos if len(videos) == 1 or (known is not None and source_digest(video) == known)]
+    if not same:
+        listed = ", ".join(str(video) for video in videos[:5])
+        raise InputError(f"{len(videos)} videos have the name of the analysed one ({listed}); say which with --video")
+    return same[0]
 
 
 def opinion(timeline: Timeline, index: int) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from openmer.errors import InputError
 from openmer.exchange.export import read_result
 from openmer.facs import canonical_emotion
 from openmer.files import table_rows, table_text, write_new_file
+from openmer.media.identity import source_digest
 from openmer.review.annotations import ADDED
 from openmer.review.document import UNNAMED, Entry, Review
 from openmer.review.export import chosen
@@ -65,7 +66,7 @@ def write_samples(
         reviewed: folders of results, each with its review.
         out: the table, in a folder in which the videos lie, at any depth.
         subjects: the person in each video, by the video's name or that of the result; or one person in all.
-        video: the folder in which the videos are; by default they are looked for beside the results.
+        video: the folder in which the videos are; by default they are looked for in the table's folder and below.
         rejected: whether what was rejected becomes recordings with the label `none`.
         overwrite: whether a file at `out` may be replaced.
 
@@ -121,7 +122,8 @@ def _rows(
     timeline, times = read_result(folder).timeline, read_frame_times(folder)
     if "person" in timeline.provenance:
         raise InputError(f"{folder} is one of several people in a video; {TABLE} cannot say which face is meant")
-    source, fps = _source(find_video(folder, timeline, video), out), _fps(timeline, folder)
+    place = find_video(folder, timeline, out.parent if video is None else video)
+    source, fps = _source(place, timeline, out), _fps(timeline, folder)
 
     def mark(entry: Entry, name: str) -> int | None:
         known: int | None = getattr(entry, f"{name}_frame")
@@ -142,9 +144,11 @@ def _rows(
     ]
 
 
-def _source(video: Path, out: Path) -> str:
+def _source(video: Path, timeline: Timeline, out: Path) -> str:
     """The video's path as the table states it: relative to its folder."""
-    root, place = out.parent.resolve(), video.resolve()
+    root, place, known = out.parent.resolve(), video.resolve(), timeline.provenance.get("source_digest")
+    if known is not None and source_digest(video) != known:
+        raise InputError(f"{video} has the name of the recording that was analysed but is another one; see --video")
     if not place.is_relative_to(root):
         raise InputError(
             f"{TABLE} lists recordings below its own folder, and {place} is not below {root}; put {TABLE} into a "
