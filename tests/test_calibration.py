@@ -265,6 +265,12 @@ def test_a_store_is_judged_and_people_are_fitted_on_or_checked_on(
         calibrate([store], str(weights), 0.9, 0.95, [store])
     with pytest.raises(SystemExit, match=r"error: .*nothing"):
         main((tmp_path / "nothing",), str(weights))
+    with pytest.raises(InputError, match="give stores of clips of people left out"):
+        calibrate([], str(weights), 0.9, 0.95)
+    (store / "unfinished").touch()
+    with pytest.raises(InputError, match="store is incomplete: repeat the command"):
+        calibrate([store], str(weights), 0.9, 0.95)
+    (store / "unfinished").unlink()
     found = [prediction(0.9, 0.1, truth=int(k % 4 == 3), person=k) for k in range(400)]
     calibrate([evaluation(tmp_path / "loso", found)], str(weights), 0.65, 0.95, [store])
     assert "of 4 answered" in capsys.readouterr().out
@@ -275,3 +281,26 @@ def test_weights_that_have_seen_somebody_are_refused(weights: Path, tmp_path: Pa
     path.write_text(json.dumps(json.loads(path.read_text()) | {"people": ["shifting/s*"]}))
     with pytest.raises(InputError, match="was trained on people who would be judged here"):
         calibrate([shifting_store(tmp_path / "store", subjects=2, clips=2).root], str(weights), 0.9, 0.95)
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.2])
+def test_the_promise_is_kept_on_new_people(alike: float) -> None:
+    """60 people, four videos each, drawn 200 times: an answer is right with its own probability, and people differ."""
+    broken = made = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        sure = rng.uniform(0.5, 1, 240)
+        own = np.repeat(rng.uniform(-alike, alike, 60), 4)
+        right = rng.random(240) < np.clip(sure + own, 0, 1)
+        rows = [
+            prediction(p, 1 - p, truth=int(not r), person=k // 4)
+            for k, (p, r) in enumerate(zip(sure, right, strict=True))
+        ]
+        try:
+            found = choose_threshold(rows, ("a", "b"), 0.75)
+        except InputError:
+            continue
+        new = rng.uniform(found.threshold, 1, 20_000)
+        accuracy = np.clip(new + rng.uniform(-alike, alike, 20_000), 0, 1).mean()
+        made, broken = made + 1, broken + int(accuracy < 0.75)
+    assert made > 100 and broken <= 0.05 * 200

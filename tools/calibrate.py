@@ -59,6 +59,8 @@ def calibrate(
     Raises:
         InputError: a source cannot be used, the weights have seen somebody, or nothing can be promised.
     """
+    if not sources:
+        raise InputError("give stores of clips of people left out of the training, or folders of openmer loso")
     record = read_record(weights)
     found = [p for source in sources for p in predictions_of(source, weights)]
     others = [p for source in check for p in predictions_of(source, weights)]
@@ -104,6 +106,8 @@ def predictions_of(source: Path, weights: str) -> list[Prediction]:
         every = [p for path in folds for p in read_fold(path, len(classes)).predictions]
         return [p for p in every if p.seed == min(q.seed for q in every)]
     store = ClipStore(source)
+    if not store.finished:
+        raise InputError(f"{source} is incomplete: repeat the command that made it, which continues where it stopped")
     data = ClipData(store, [e for e in store if e.label in record.classes], record.classes)
     if not len(data):
         raise InputError(f"no clip in {source} is labelled {', '.join(record.classes)}")
