@@ -73,6 +73,12 @@ BENCHMARKS = {
     "stream": _of("stream.py", trial="--rates 30 --seconds 2"),
     "simulator": _of("simulator.py", trial="--faces 3 --clips 1 --timed 1"),
     "serve": _of("serve.py", "--count 200 --engine classical --seconds 1", "--count 2 --engine classical --seconds 1"),
+    "many": _of("many.py", "--videos 200 --kills 10", "--videos 2 --kills 1 --seconds 1 --engine classical"),
+    "many-ray": _of(
+        "many.py",
+        "--ray --videos 20 --kills 4 --workers 2",
+        "--ray --videos 2 --kills 1 --seconds 1 --engine classical",
+    ),
     "kill": _of("kill.py", trial="--kills 1"),
     "kill-ray": _of("kill.py", "--ray", "--ray --kills 1"),
     "damaged": _of("damaged.py", trial="--only results/predictions.csv"),

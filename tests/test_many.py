@@ -23,7 +23,8 @@ from openmer.media.find import find_videos, holds_videos
 from openmer.timeline import Clock
 from openmer.video import many
 from openmer.video.many import analyze_many
-from openmer.video.summary import COLUMNS, index_page, row_of
+from openmer.video.settings import Cluster
+from openmer.video.summary import COLUMNS, SummaryRow, index_page, row_of
 from terminal import run
 
 QUICK = AnalyzeSettings(engine="classical", overlay=False, face="mesh")
@@ -252,8 +253,6 @@ def test_the_summary_is_the_same_as_csv_parquet_and_page(clips: Path, tmp_path: 
 
 
 def test_a_page_says_what_waits() -> None:
-    from openmer.video.summary import SummaryRow
-
     page = index_page([SummaryRow(name="later"), SummaryRow(name="bad", status="failed", reason="no face & no sound")])
     assert "waiting" in page and "no face &amp; no sound" in page and "report.html" not in page
 
@@ -306,8 +305,37 @@ def test_results_beside_the_videos_are_not_analysed(clips: Path, alone: Path, tm
         analyze_many([tmp_path], tmp_path / "out", QUICK)
 
 
-def test_several_videos_and_a_camera_do_not_go_together(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a.mp4", "b.mp4", "--live", "0"], "--live replaces VIDEO"),
+        (["a.mp4", "--executor", "ray"], "--executor is for several videos"),
+        (["a.mp4", "b.mp4", "--address", "auto"], "add --executor ray"),
+    ],
+)
+def test_what_does_not_go_together(
+    words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert run(monkeypatch, "analyze", "a.mp4", "b.mp4", "--live", "0", "--out", tmp_path / "out") == 1
-    assert "--live replaces VIDEO" in capsys.readouterr().err
+    assert run(monkeypatch, "analyze", *words, "--out", tmp_path / "out") == 1
+    assert said in capsys.readouterr().err
+
+
+def test_without_ray_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="Ray is not installed; install the extra `cluster`"):
+        analyze_many([tmp_path], tmp_path / "out", QUICK, on=Cluster(executor="ray"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_ray_gives_the_same_as_processes(clips: Path, alone: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: needs the extra cluster")
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    on, settings, out = Cluster(executor="ray"), replace(QUICK, workers=2), tmp_path / "out"
+    rows = analyze_many([clips], out, settings, on=on)
+    assert {row.status for row in rows} == {"done"}
+    same_as_alone(out, alone)
+    made = (out / "one" / "timeline.json").stat().st_mtime_ns
+    again = analyze_many([clips], out, settings, on=on)
+    assert again == rows and (out / "one" / "timeline.json").stat().st_mtime_ns == made
+    (bad,) = analyze_many([tmp_path / "bad.mp4"], tmp_path / "other", settings, on=on)
+    assert bad.status == "failed" and "is it a video" in bad.reason

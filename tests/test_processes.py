@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from openmer import OutputError
-from openmer.processes import completed, mapped
+from openmer.processes import completed, mapped, report
 
 PARENT = """
 import sys, time
@@ -101,3 +101,23 @@ def _square_but_of_2(number: int) -> int:
 def test_a_killed_worker_loses_its_own_task_alone(processes: int) -> None:
     found = dict(completed(_square_but_of_2, [1, 2, 3, 4], processes))
     assert found == {0: 1, 1: None, 2: 9, 3: 16}
+
+
+def _half_done(told: Path) -> None:
+    report(0.5)
+    deadline = time.monotonic() + 60
+    while not told.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_what_tasks_report_is_added_up(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+
+    def watch(share: float) -> None:
+        assert share in (0.0, 0.5, 1.0), "of two tasks none, one or both are half done"
+        if share == 1.0:
+            told.touch()
+
+    assert sorted(place for place, _ in completed(_half_done, [told, told], 2, watch=watch)) == [0, 1]
+    assert told.exists()
+    report(0.5)  # nobody asked: nothing happens

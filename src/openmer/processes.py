@@ -7,13 +7,17 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import active_children, connection, get_context, parent_process
 from typing import Any, TypeVar
 
-from openmer.errors import OutputError
+from openmer.errors import InputError, OutputError, to_install
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+WATCH_S = 0.5  # between looks at how much is done
+RETRIES = 10  # of a task on Ray whose worker died
 
 
 def mapped(
@@ -50,7 +54,12 @@ def mapped(
 
 
 def completed(
-    function: Callable[[Task], Result], tasks: Sequence[Task], processes: int, *, one_thread: bool = False
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    processes: int,
+    *,
+    one_thread: bool = False,
+    watch: Callable[[float], None] | None = None,
 ) -> Generator[tuple[int, Result | None], None, None]:
     """The function's results as they come, each with its task's place; a killed worker loses none of the others.
 
@@ -61,24 +70,28 @@ def completed(
         tasks: its argument, once per task.
         processes: how many tasks are in work at a time.
         one_thread: see `worker_pool`.
+        watch: called now and then with how much the tasks in work have reported (see `report`), added up.
 
     Yields:
         Place and result; None as the result of a task whose worker was killed while it alone was in work.
     """
+    shares = get_context("spawn").RawArray("d", len(tasks))
     waiting, suspects = deque(range(len(tasks))), deque[int]()
     while waiting or suspects:
         queue, count = (suspects, 1) if suspects else (waiting, min(processes, len(waiting)))
         running: dict[Future[Result], int] = {}
         lost: list[int] = []
-        with worker_pool(count, one_thread=one_thread) as pool:
+        with worker_pool(count, one_thread=one_thread, shares=shares) as pool:
             try:
                 while queue or running:
                     while queue and len(running) < count:
-                        running[pool.submit(function, tasks[queue[0]])] = queue[0]
+                        running[pool.submit(_at_place, function, tasks[queue[0]], queue[0])] = queue[0]
                         queue.popleft()  # only now: a broken pool takes nothing
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    for future in wait(running, timeout=WATCH_S, return_when=FIRST_COMPLETED).done:
                         yield running[future], future.result()
                         del running[future]
+                    if watch is not None:
+                        watch(sum(shares[place] for place in running.values()))
             except BrokenProcessPool:
                 lost = sorted(running.values())
         if count == 1:
@@ -87,8 +100,85 @@ def completed(
             suspects.extend(lost)
 
 
+def _at_place(function: Callable[[Task], Result], task: Task, place: int) -> Result:
+    _reports.place = place
+    report(0.0)
+    return function(task)
+
+
+@dataclass
+class _Reports:
+    """In a worker: where it says how much of its task is done."""
+
+    shares: Any = None
+    place: int = 0
+
+
+_reports = _Reports()
+
+
+def report(share: float) -> None:
+    """Say how much of the task in work is done, 0 to 1; to be called by a function that `completed` runs."""
+    if _reports.shares is not None:
+        _reports.shares[_reports.place] = share
+
+
+def completed_on_ray(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, address: str | None, workers: int, gpus: int = 0
+) -> Generator[tuple[int, Result | None], None, None]:
+    """Like `completed`, on a Ray cluster: each task is a Ray task, and begun again if its worker dies.
+
+    Args:
+        function: as for `completed`.
+        tasks: its argument, once per task.
+        address: of the cluster; None begins a local one.
+        workers: of a local one, how many tasks are in work at a time; 0 means one per core.
+        gpus: that each task needs.
+
+    Yields:
+        Place and result; None as the result of a task whose worker died again and again.
+
+    Raises:
+        InputError: Ray is not installed.
+        OutputError: Ray itself failed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(f"Ray is not installed; {to_install('cluster', 'ray')}, or omit --executor") from error
+    if not tasks:
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report usage to its makers
+    ray.init(
+        address=address,
+        num_cpus=None if address else (workers or None),
+        include_dashboard=False,
+        log_to_driver=False,
+        ignore_reinit_error=True,
+    )
+    try:
+        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(function)
+        waiting = {remote.remote(task): place for place, task in enumerate(tasks)}
+        while waiting:
+            done, _ = ray.wait(list(waiting))
+            for reference in done:
+                place = waiting.pop(reference)
+                result: Result | None
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from error
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                    result = None
+                except ray.exceptions.RayError as error:
+                    raise OutputError(f"Ray failed: {error}; run the same command again to continue") from error
+                yield place, result
+    finally:
+        ray.shutdown()
+
+
 @contextmanager
-def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(count: int, *, one_thread: bool = False, shares: Any = None) -> Iterator[ProcessPoolExecutor]:
     """A pool of fresh processes (spawn: threads and GPUs do not survive a fork).
 
     A worker ends when its parent has died, even by SIGKILL; otherwise it would finish its task, wait for more, and hold
@@ -98,13 +188,14 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
     Args:
         count: number of processes.
         one_thread: whether OpenCV uses only one thread in each, since together they keep all cores busy.
+        shares: shared memory for what the workers report, a number for each task.
 
     Raises:
         OutputError: a worker was killed.
     """
     others = set(active_children())
     context = get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(one_thread,)) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(one_thread, shares)) as pool:
         try:
             yield pool
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -119,7 +210,8 @@ def worker_pool(count: int, *, one_thread: bool = False) -> Iterator[ProcessPool
             ) from error
 
 
-def _begin(one_thread: bool) -> None:
+def _begin(one_thread: bool, shares: Any) -> None:
+    _reports.shares = shares
     if one_thread:
         import cv2  # imported only here: not every worker needs it
 

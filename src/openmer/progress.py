@@ -34,9 +34,12 @@ class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
         # At the end, that of the whole run; if steps come in bursts, the last seconds would be misleading.
         speed = (task.completed - task.fields["done"]) / task.finished_time if task.finished_time else task.speed
-        return Text(
-            "" if speed is None else f"{speed:.0f} {self._unit}" if speed >= 10 else f"{speed:.1f} {self._unit}"
-        )
+        if speed is None:
+            return Text("")
+        unit = self._unit
+        if speed < 0.1 and unit.endswith("/s"):  # hours of video: a speed of 0.0 says nothing
+            speed, unit = 60 * speed, unit.removesuffix("s") + "min"
+        return Text(f"{speed:.0f} {unit}" if speed >= 10 else f"{speed:.1f} {unit}")
 
 
 @contextmanager
@@ -49,7 +52,7 @@ def progress(
     done: int = 0,
     watch: ProgressCallback | None = None,
 ) -> Iterator[Callable[..., None]]:
-    """Show a bar; yields the function to call after each step, optionally with a note to show after the bar.
+    """Show a bar; yields the function to call after each step, or part of one, with a note to show after the bar.
 
     Without a terminal, as in a log, a plain line now and then reports the progress.
 
@@ -77,9 +80,9 @@ def progress(
         task = bar.add_task(what, total=total, completed=done, note="", done=done)
         plain, told = not (console.is_terminal or console.is_jupyter), time.monotonic()
 
-        def step(note: str = "") -> None:
+        def step(note: str = "", amount: float = 1.0) -> None:
             nonlocal told
-            bar.advance(task)
+            bar.advance(task, amount)
             if note:
                 bar.update(task, note=note)
             if plain and time.monotonic() - told >= PLAIN_S:
@@ -87,7 +90,7 @@ def progress(
                 row = bar.tasks[0]
                 of = "" if total is None else f"/{total}"
                 console.print(
-                    f"{what} {row.completed:.0f}{of} {row.fields['note']}".rstrip(), highlight=False, markup=False
+                    f"{what} {int(row.completed)}{of} {row.fields['note']}".rstrip(), highlight=False, markup=False
                 )
             tell()
 

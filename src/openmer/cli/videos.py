@@ -11,7 +11,7 @@ from rich.markup import escape
 from openmer.errors import InputError, to_install
 from openmer.explain.settings import ExplainSettings
 from openmer.timeline import Timeline
-from openmer.video.settings import AnalyzeSettings, StreamSettings
+from openmer.video.settings import AnalyzeSettings, Cluster, StreamSettings
 from openmer.web.settings import ServeSettings
 
 DEFAULT, DEFAULT_PLAIN, DEFAULT_EXPLAIN = AnalyzeSettings(), AnalyzeSettings(overlay=False), ExplainSettings()
@@ -26,6 +26,7 @@ def analyze(
     live: str | None = None,
     tuned: Path | None = None,
     overwrite: bool = False,
+    on: Annotated[Cluster, tyro.conf.arg(name="")] = Cluster(),
     settings: Annotated[AnalyzeSettings, tyro.conf.arg(name="")] = DEFAULT,
 ) -> None:
     """Find candidate micro-expressions in a video and write a report.
@@ -57,6 +58,7 @@ def analyze(
             the terminal what moves, ends with Ctrl-C or at --end, and writes the timeline and the tables.
         tuned: Thresholds that openmer tune wrote for recordings like these.
         overwrite: Replace an existing result in OUT.
+        on: Where several videos are analysed.
         settings: How the video is analysed.
     """
     if tuned is not None:
@@ -66,6 +68,9 @@ def analyze(
     from openmer.media.find import holds_videos
 
     console = Console(stderr=True)
+    many = len(videos) > 1 or any(holds_videos(video, pictures=settings.fps is not None) for video in videos)
+    if on != Cluster() and not many:
+        raise InputError("--executor is for several videos, or a folder of them: leave it out")
     if live is not None:
         if videos:
             raise InputError("--live replaces VIDEO: leave out VIDEO")
@@ -73,8 +78,8 @@ def analyze(
         return
     if not videos:
         raise InputError("give a VIDEO to analyse, or a camera with --live 0")
-    if len(videos) > 1 or holds_videos(videos[0], pictures=settings.fps is not None):
-        _analyze_many(videos, out, settings, overwrite, console)
+    if many:
+        _analyze_many(videos, out, settings, on, overwrite=overwrite)
         return
     from openmer.video.analyze import analyze as run
 
@@ -86,12 +91,13 @@ def analyze(
 
 
 def _analyze_many(
-    videos: tuple[Path, ...], out: Path, settings: AnalyzeSettings, overwrite: bool, console: Console
+    videos: tuple[Path, ...], out: Path, settings: AnalyzeSettings, on: Cluster, *, overwrite: bool
 ) -> None:
     from openmer.video.many import analyze_many
     from openmer.video.summary import PAGE, TABLE
 
-    rows = analyze_many(videos, out, settings, overwrite=overwrite, console=console)
+    console = Console(stderr=True)
+    rows = analyze_many(videos, out, settings, overwrite=overwrite, on=on, console=console)
     done, failed = ({row.name for row in rows if row.status == status} for status in ("done", "failed"))
     candidates = sum(row.candidates or 0 for row in rows)
     console.print(f"{candidates} candidate{'' if candidates == 1 else 's'} in {len(done)} videos", highlight=False)

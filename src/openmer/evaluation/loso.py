@@ -11,7 +11,6 @@ its checkpoint. Which step's weights are judged is fixed beforehand, or chosen o
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections import Counter, deque
@@ -26,14 +25,14 @@ import numpy as np
 import torch
 
 from openmer.clips.store import ClipStore, digest_of
-from openmer.errors import InputError, OutputError, to_install
+from openmer.errors import InputError, OutputError
 from openmer.evaluation.evaluate import predict, validation
 from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.evaluation.splits import Fold, check_leak, check_unseen
 from openmer.evaluation.summary import FoldResult, predictions_table, read_fold, summarise
 from openmer.files import read_json, without_nan, write_atomic
 from openmer.models.weights import read_record
-from openmer.processes import worker_pool
+from openmer.processes import completed_on_ray, worker_pool
 from openmer.training.data import ClipData
 from openmer.training.loop import Devices, train
 from openmer.training.run import claim_folder
@@ -289,35 +288,14 @@ def _with_processes(tasks: Sequence[_Task], on: Workers) -> Iterator[str]:
 
 def _with_ray(tasks: Sequence[_Task], on: Workers) -> Iterator[str]:
     """Each fold is a Ray task; if its worker dies it is retried, from its checkpoint if the folder is shared."""
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError(f"Ray is not installed; {to_install('cluster', 'ray')}, or omit --executor") from error
-    if not tasks:
-        return
     gpus = _gpus(on.device)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report usage to its makers
-    ray.init(
-        address=on.address,
-        num_cpus=None if on.address else (on.workers or None),
-        include_dashboard=False,
-        log_to_driver=False,
-        ignore_reinit_error=True,
-    )
-    try:
-        remote = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_retries=10)(_run_task)
-        placed = [replace(t, threads=1, device="cuda:0" if gpus else "cpu") for t in tasks]
-        waiting = [remote.remote(task) for task in placed]
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            try:
-                yield from ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            except ray.exceptions.RayError as error:
-                raise OutputError(f"a Ray worker failed: {error}; run the same command again to continue") from error
-    finally:
-        ray.shutdown()
+    placed = [replace(t, threads=1, device="cuda:0" if gpus else "cpu") for t in tasks]
+    for place, fold in completed_on_ray(
+        _run_task, placed, address=on.address, workers=on.workers, gpus=1 if gpus else 0
+    ):
+        if fold is None:
+            raise OutputError(f"Ray's workers died on {tasks[place].fold}; run the same command again to continue")
+        yield fold
 
 
 def _gpus(device: str) -> int:

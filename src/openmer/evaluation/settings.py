@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from openmer.choices import Executor
 from openmer.errors import InputError
 from openmer.evaluation.splits import Fold, leave_one_dataset_out, leave_one_subject_out, subject_kfold
 from openmer.training.settings import FITTED, TrainSettings
@@ -82,7 +83,7 @@ class Workers:
 
     workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    executor: Literal["processes", "ray"] = "processes"
+    executor: Executor = "processes"
     address: str | None = None
 
     def __post_init__(self) -> None:

@@ -7,12 +7,13 @@ A result appears whole or not at all. One that is there already, of the same con
 that a run that was killed goes on where it was. A video that cannot be analysed is named and left out.
 """
 
+import importlib.util
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,19 +23,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.choices import CLASSICAL
-from openmer.errors import InputError, OpenMERError, OutputError
+from openmer.errors import InputError, OpenMERError, OutputError, to_install
 from openmer.files import read_json
-from openmer.media.find import FoundVideo, find_videos
+from openmer.media.find import find_videos
 from openmer.media.identity import source_digest
-from openmer.processes import completed
-from openmer.progress import progress
+from openmer.processes import completed, completed_on_ray, report
+from openmer.progress import ProgressCallback, progress
 from openmer.threads import cores
 from openmer.version import __version__
 from openmer.video.files import FOLDER, MARKER, PEOPLE
-from openmer.video.settings import AnalyzeSettings, plain_settings
+from openmer.video.settings import AnalyzeSettings, Cluster, plain_settings
 from openmer.video.summary import SummaryRow, check_place, rows_of, write_summary
 
 WRITE_S = 10.0  # between summaries while videos are done
+MEASURING = 0.6  # of the time that a video takes, if it is drawn too
 CONTENT = "content of the video"
 INSTEAD = "add --overwrite (in Python overwrite=True) to replace it, or choose another --out"
 KILLED = "the process that analysed it was killed, for example because memory ran out"
@@ -51,12 +53,17 @@ class _Task:
     overwrite: bool
 
 
+_Results = Generator[tuple[int, tuple[SummaryRow, ...] | None], None, None]
+_Begin = Callable[[Sequence[_Task], Callable[[float], None]], _Results]
+
+
 def analyze_many(
     given: Sequence[Path],
     out: Path,
     settings: AnalyzeSettings | None = None,
     *,
     overwrite: bool = False,
+    on: Cluster = Cluster(),
     console: Console | None = None,
 ) -> tuple[SummaryRow, ...]:
     """Analyse all videos that files and folders mean, several at once; see `find_videos`.
@@ -69,17 +76,20 @@ def analyze_many(
         out: the folder for all results; may hold some already.
         settings: see `AnalyzeSettings`.
         overwrite: whether results that were made with other settings, or of another content, may be replaced.
+        on: processes of this machine, or a Ray cluster.
         console: where progress and warnings go; by default nowhere.
 
     Returns:
         The rows of the summary, those of videos that were left out among them; last those of other results in `out`.
 
     Raises:
-        InputError: there is no video.
+        InputError: there is no video, or Ray is not installed.
         OutputError: `out` holds something else or cannot be written, or another run is writing to it.
     """
     settings, console = settings or AnalyzeSettings(), console or Console(quiet=True)
     check_place(out)
+    if on.executor == "ray" and importlib.util.find_spec("ray") is None:
+        raise InputError(f"Ray is not installed; {to_install('cluster', 'ray')}, or omit --executor")
 
     def is_result(folder: Path) -> bool:
         return folder.resolve() == out.resolve() or any((folder / m).exists() for m in (MARKER, PEOPLE))
@@ -96,39 +106,44 @@ def analyze_many(
     if not videos:
         raise InputError(f"no video was found in {', '.join(map(str, given))}")
     with _writing(out):
-        return _run(videos, out, settings, overwrite=overwrite, console=console)
+        cores_each, begin = _executor(settings.workers, len(videos), on)
+        tasks = [
+            _Task(
+                video=video.path,
+                name=video.name,
+                out=(out / video.name).absolute(),
+                settings=replace(settings, workers=cores_each),
+                overwrite=overwrite,
+            )
+            for video in videos
+        ]
+        _check_settings(tasks, out)
+        return _run(tasks, out, begin, console)
 
 
-def _run(
-    videos: Sequence[FoundVideo], out: Path, settings: AnalyzeSettings, *, overwrite: bool, console: Console
-) -> tuple[SummaryRow, ...]:
-    at_once, each = _shares(settings.workers or cores(), len(videos))
-    tasks = [
-        _Task(
-            video=video.path,
-            name=video.name,
-            out=(out / video.name).absolute(),
-            settings=replace(settings, workers=each),
-            overwrite=overwrite,
-        )
-        for video in videos
-    ]
-    _check_settings(tasks, out)
+def _run(tasks: Sequence[_Task], out: Path, begin: _Begin, console: Console) -> tuple[SummaryRow, ...]:
     rows = {task.name: (SummaryRow(name=task.name),) for task in tasks} | _others(out, [task.name for task in tasks])
-    written = time.monotonic()
-    results = completed(_analyze, tasks, at_once, one_thread=each == 1)
+    written, done, shown = time.monotonic(), 0, 0.0
     try:
-        with progress(console, "Videos", len(tasks), "videos/s") as step, closing(results):
-            for k, found in results:
-                name = tasks[k].name
-                rows[name] = found or (SummaryRow(name=name, status="failed", reason=KILLED),)
-                for row in rows[name]:
-                    if row.status == "failed":
-                        console.print(f"[yellow]left out:[/] {escape(name)}: {escape(row.reason)}", highlight=False)
-                step(name)
-                if time.monotonic() - written > WRITE_S:
-                    write_summary(out, _in_order(rows))
-                    written = time.monotonic()
+        with progress(console, "Videos", len(tasks), "videos/s") as step:
+
+            def show(in_work: float, note: str = "") -> None:
+                nonlocal shown
+                step(note, done + in_work - shown)
+                shown = done + in_work
+
+            with closing(begin(tasks, show)) as results:
+                for k, found in results:
+                    name = tasks[k].name
+                    rows[name] = found or (SummaryRow(name=name, status="failed", reason=KILLED),)
+                    for row in rows[name]:
+                        if row.status == "failed":
+                            console.print(f"[yellow]left out:[/] {escape(name)}: {escape(row.reason)}", highlight=False)
+                    done += 1
+                    show(max(0.0, shown - done), name)
+                    if time.monotonic() - written > WRITE_S:
+                        write_summary(out, _in_order(rows))
+                        written = time.monotonic()
     finally:
         write_summary(out, _in_order(rows))
     return _in_order(rows)
@@ -138,10 +153,27 @@ def _in_order(rows: Mapping[str, tuple[SummaryRow, ...]]) -> tuple[SummaryRow, .
     return tuple(row for several in rows.values() for row in several)
 
 
-def _shares(workers: int, videos: int) -> tuple[int, int]:
-    """How many videos at once, and how many cores each."""
+def _executor(workers: int, videos: int, on: Cluster) -> tuple[int, _Begin]:
+    """How many cores a video has, and what analyses them all, telling how much of those in work is done."""
+    if on.executor == "ray":
+        return 1, lambda tasks, _: completed_on_ray(_analyze, tasks, address=on.address, workers=workers)
+    workers = workers or cores()
     at_once = min(workers, videos)
-    return at_once, workers // at_once
+    each = workers // at_once
+    return each, lambda tasks, watch: completed(_analyze, tasks, at_once, one_thread=each == 1, watch=watch)
+
+
+def _reported(task: _Task) -> ProgressCallback:
+    """Reports how much of a video is done: of the two passes over it the second, which draws, takes less time."""
+    first = MEASURING if task.settings.overlay else 1.0
+
+    def watch(what: str, done: int, total: int | None) -> None:
+        if what == "Measuring" and total:
+            report(first * min(1.0, done / total))
+        elif what == "Drawing" and total:
+            report(first + (1 - first) * min(1.0, done / total))
+
+    return watch
 
 
 @contextmanager
@@ -157,23 +189,19 @@ def _writing(out: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
     try:
-        if _alone(handle):
-            for left in out.glob(".*.partial"):
+        if _locked(handle, out):
+            for left in out.glob(".*.????????.partial"):
                 shutil.rmtree(left, ignore_errors=True)
         yield
-    except BlockingIOError as error:
-        raise OutputError(
-            f"another openmer analyze is writing to {out}; wait for it, or choose another --out"
-        ) from error
     finally:
         os.close(handle)
 
 
-def _alone(handle: int) -> bool:
+def _locked(handle: int, out: Path) -> bool:
     """Lock a folder until its handle is closed or the process ends; False where there are no such locks.
 
     Raises:
-        BlockingIOError: another process has it.
+        OutputError: another process has locked it.
     """
     if sys.platform == "win32":
         return False
@@ -181,8 +209,10 @@ def _alone(handle: int) -> bool:
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
+    except BlockingIOError as error:
+        raise OutputError(
+            f"another openmer analyze is writing to {out}; wait for it, or choose another --out"
+        ) from error
     except OSError:  # some network drives have none
         return False
     return True
@@ -210,7 +240,7 @@ def _analyze(task: _Task) -> tuple[SummaryRow, ...]:
     torch.set_num_threads(task.settings.workers)
     try:
         if not _is_done(task):
-            run_analyses(task.video, task.out, task.settings, overwrite=task.overwrite)
+            run_analyses(task.video, task.out, task.settings, overwrite=task.overwrite, watch=_reported(task))
         return rows_of(task.out, task.name)
     except (OpenMERError, OSError) as error:
         return (SummaryRow(name=task.name, status="failed", reason=str(error)),)

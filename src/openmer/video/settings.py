@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
-from openmer.choices import CLASSICAL, DEFAULT_ENGINE, AlignMode, Device, FaceModelName, Faces, FlowMethod, Runtime
+from openmer.choices import (
+    CLASSICAL,
+    DEFAULT_ENGINE,
+    AlignMode,
+    Device,
+    Executor,
+    FaceModelName,
+    Faces,
+    FlowMethod,
+    Runtime,
+)
 from openmer.errors import InputError
 
 
@@ -127,6 +137,23 @@ class AnalyzeSettings(MeasureSettings):
             raise InputError(f"--workers is a number of processor cores, or 0 for all, got {self.workers}")
         if not 0 <= self.stay_s < float("inf"):
             raise InputError(f"--stay is a number of seconds, got {self.stay_s}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where several videos are analysed.
+
+    Attributes:
+        executor: Of several videos: processes on this machine, or a Ray cluster whose machines share the folders.
+        address: Address of the Ray cluster; a local one by default.
+    """
+
+    executor: Executor = "processes"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.executor != "ray":
+            raise InputError("--address is the address of a Ray cluster: add --executor ray")
 
 
 @dataclass(frozen=True, kw_only=True)
