@@ -176,6 +176,17 @@ def test_a_fault_in_one_video_does_not_end_the_others(
     assert one.status == two.status == "failed" and one.reason == "ValueError: a fault"
 
 
+def test_a_video_that_kills_its_process_is_named(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `completed` says of such a task is tested in test_processes.py."""
+
+    def killed(_: Any, tasks: Sequence[Any], *__: Any, **___: Any) -> Iterator[tuple[int, None]]:
+        yield from ((place, None) for place in range(len(tasks)))
+
+    monkeypatch.setattr(many, "completed", killed)
+    (row,) = analyze_many([clips / "a"], tmp_path / "out", QUICK)
+    assert row.status == "failed" and "was killed" in row.reason
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of folders")
 def test_two_runs_do_not_write_to_the_same_folder(clips: Path, tmp_path: Path) -> None:
     import fcntl

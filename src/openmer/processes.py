@@ -58,7 +58,6 @@ def completed(
     tasks: Sequence[Task],
     processes: int,
     *,
-    one_thread: bool = False,
     watch: Callable[[float], None] | None = None,
 ) -> Generator[tuple[int, Result | None], None, None]:
     """The function's results as they come, each with its task's place; a killed worker loses none of the others.
@@ -69,7 +68,6 @@ def completed(
         function: of a module, so that another process can import it; what it raises is raised here.
         tasks: its argument, once per task.
         processes: how many tasks are in work at a time.
-        one_thread: see `worker_pool`.
         watch: called now and then with how much the tasks in work have reported (see `report`), added up.
 
     Yields:
@@ -81,7 +79,7 @@ def completed(
         queue, count = (suspects, 1) if suspects else (waiting, min(processes, len(waiting)))
         running: dict[Future[Result], int] = {}
         lost: list[int] = []
-        with worker_pool(count, one_thread=one_thread, shares=shares) as pool:
+        with worker_pool(count, shares=shares) as pool:
             try:
                 while queue or running:
                     while queue and len(running) < count:

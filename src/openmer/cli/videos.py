@@ -49,6 +49,7 @@ def analyze(
       openmer analyze interviews/ --out results
       openmer analyze interviews/ --out results --tuned lab.json
       openmer analyze a/talk.mp4 b/talk.mp4 --out results --workers 4 --no-overlay
+      openmer analyze interviews/ --out results --executor ray --address auto
       openmer analyze --live 0 --out results/live
 
     Args:

@@ -104,7 +104,8 @@ def analyze_many(
             raise InputError(said)
         console.print(f"[yellow]warning:[/] {escape(said)}", highlight=False)
     if not videos:
-        raise InputError(f"no video was found in {', '.join(map(str, given))}")
+        where = ", ".join(map(str, given))
+        raise InputError(f"no video was found in {where}: no file such as .mp4 or .mov, no numbered pictures")
     with _writing(out):
         cores_each, begin = _executor(settings.workers, len(videos), on)
         tasks = [
@@ -160,7 +161,7 @@ def _executor(workers: int, videos: int, on: Cluster) -> tuple[int, _Begin]:
     workers = workers or cores()
     at_once = min(workers, videos)
     each = workers // at_once
-    return each, lambda tasks, watch: completed(_analyze, tasks, at_once, one_thread=each == 1, watch=watch)
+    return each, lambda tasks, watch: completed(_analyze, tasks, at_once, watch=watch)
 
 
 def _reported(task: _Task) -> ProgressCallback:
@@ -233,11 +234,13 @@ def _others(out: Path, names: Sequence[str]) -> dict[str, tuple[SummaryRow, ...]
 
 def _analyze(task: _Task) -> tuple[SummaryRow, ...]:
     """Analyse one video, or see that it is done; never raises what is the video's own fault."""
+    import cv2
     import torch
 
     from openmer.video.analyze import run_analyses
 
     torch.set_num_threads(task.settings.workers)
+    cv2.setNumThreads(task.settings.workers)  # together the videos keep all cores busy
     try:
         if not _is_done(task):
             run_analyses(task.video, task.out, task.settings, overwrite=task.overwrite, watch=_reported(task))
