@@ -69,6 +69,7 @@ BENCHMARKS = {
     "real_video": _of("real_video.py", "--more {runs}/real", "--seconds 1.2"),
     "face_models": _of("face_models.py", "--folder {runs}/real", "--folder {runs}/real --seconds 0.4"),
     "implants": _of("implants.py", "--out {runs}/implants", "--out {runs}/implants --trial --engine classical"),
+    "tune": _of("tune.py", trial="--recordings 3 --minutes 1.2 --seeds 0"),
     "analyze": _of("analyze.py", trial="--short 30 --lengths 30 60"),
     "stream": _of("stream.py", trial="--rates 30 --seconds 2"),
     "simulator": _of("simulator.py", trial="--faces 3 --clips 1 --timed 1"),

@@ -128,7 +128,7 @@ def test_where_nothing_can_be_gained_the_thresholds_stay() -> None:
 def test_settings_in_use_are_among_those_tried() -> None:
     own = {**SETTINGS, "spotting": asdict(SpottingSettings(contrast=5.5, min_px=0.25))}
     scores = scored(recording([0.8], [0], settings=own), Thresholds(5.5, 0.25))
-    assert scores[Thresholds(5.5, 0.25)].hits == 1 and len(scores) == 7 * 6 + 1
+    assert scores[Thresholds(5.5, 0.25)].hits == 1 and len(scores) == 8 * 6 + 1
 
 
 def test_analyses_with_different_settings_are_refused() -> None:

@@ -37,7 +37,7 @@ from openmer.video.settings import SpottingSettings
 from openmer.video.spotting import Signals, spot_with
 from openmer.video.tuned import MEASURED_WITH, SCHEMA, Tuned
 
-CONTRASTS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0)
+CONTRASTS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0, 16.0)
 MIN_PX = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
 EXPRESSION = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 MIN_RECORDINGS = 3  # with something accepted
