@@ -153,7 +153,7 @@ def test_initial_weights_that_have_seen_who_is_judged_are_refused(data: ClipData
     with pytest.raises(InputError, match="what differs: initial_weights; choose another"):
         run(clips, replace(tuned, split="3"), tmp_path / "out")
     page = write_evaluation(tmp_path / "out").read_text()
-    assert "trained on fog; going by names, nobody they have seen is judged here" in page
+    assert "trained on fog; going by names, nobody in their training data is judged here" in page
 
 
 def test_the_report_shows_no_network_on_people_whom_it_has_seen(
@@ -179,7 +179,7 @@ def test_the_report_shows_no_network_on_people_whom_it_has_seen(
         main()
         page = (tmp_path / "out" / "report.html").read_text()
         assert "w.safetensors, which was trained on others &amp; more" in page
-        assert ("its record does not say" in page) == (people is None)
+        assert ("its record does not name" in page) == (people is None)
     assert (tmp_path / "out" / "loso.json").read_text() == before
 
 

@@ -199,7 +199,7 @@ def test_what_was_measured_live_can_be_spotted_again(tmp_path: Path) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
     for k, image in enumerate(images):
-        cv2.imwrite(str(frames / f"{k}.png"), image[..., ::-1])
+        cv2.imwrite(str(frames / f"{k}.png"), image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])  # noise: slow to pack
     settings = AnalyzeSettings(engine="classical", overlay=False, fps=Fraction(FPS))
     afterwards = analyze(frames, tmp_path / "file", settings)
     tables = [pd.read_csv(tmp_path / name / "frames.csv", dtype=str) for name in ("live", "file")]

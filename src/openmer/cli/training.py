@@ -215,11 +215,13 @@ def report(
         record = read_record(weights)
         check_unseen(record, weights, data.people)
         known = (
-            "whom it has not seen" if record.people is not None else "whom it may have seen: its record does not say"
+            "who were not in its training data"
+            if record.people is not None
+            else "who may have been in its training data: its record does not name them"
         )
         about = (
             f"Of the network {Path(weights).name}, which was trained on {record.trained_on}, on clips of {store} with "
-            f"people {known}. It is none of the networks that are judged above."
+            f"people {known}. It is not one of the networks evaluated above."
         )
     page = write_evaluation(folder, model=model, data=data, about=about)
     Console(stderr=True).print(f"[bold]{escape(str(page))}[/]")

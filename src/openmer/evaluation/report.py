@@ -134,9 +134,9 @@ def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
         return "random"
     known = metrics.get("initial_weights", {})
     overlap = (
-        "going by names, nobody they have seen is judged here"
+        "going by names, nobody in their training data is judged here"
         if known.get("people_are_recorded")
-        else "their record does not say whom they have seen: they may have seen people judged here"
+        else "their record does not name the people in their training data, who may be among those judged here"
     )
     return f"{Path(init).name}, trained on {known.get('trained_on', 'unknown data')}; {overlap}"
 
