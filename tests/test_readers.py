@@ -456,6 +456,32 @@ def test_a_recording_of_one_frame_cannot_be_used(tmp_path: Path) -> None:
     assert [f.what for f in dataset.findings] == ["annotated 9 to 9, on disk 8 to 13: only frame 9 in common; left out"]
 
 
+def test_a_sum_without_a_result_at_the_end_of_a_sheet_is_its_units(tmp_path: Path) -> None:
+    """Of a workbook that a script wrote, in which formulas have no results: the last row ends with one."""
+    rows = [(1, f"EP0{k}_01", None, 9, 10, 12, None, "=4+7", "disgust") for k in (1, 2)]
+    fakes.casme2(tmp_path, rows=rows)
+    header = ("Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion", "Action Units")
+    cells = [(*row[:2], *row[3:6], row[8], row[7]) for row in rows]
+    fakes.sheet(tmp_path / "CASME2-coding-20140508.xlsx", "Sheet1", [header, *cells])
+    assert [s.action_units for s in read("casme2", tmp_path)] == [("4", "7")] * 2
+
+
+def test_of_several_sheets_the_known_one_is_read_and_others_are_refused(tmp_path: Path) -> None:
+    """A draft beside the final coding: which of them counts, only their owner knows."""
+    fakes.casme2(tmp_path, rows=[(1, "EP01_01", None, 9, 10, 12, None, "4", "disgust")])
+    path = tmp_path / "CASME2-coding-20140508.xlsx"
+    book = openpyxl.load_workbook(path)
+    draft = book.copy_worksheet(book["Sheet1"])
+    draft.title, draft["D2"] = "draft", 8
+    book.move_sheet(draft, 1 - len(book.sheetnames))
+    book.save(path)
+    assert [marks(s)[0] for s in read("casme2", tmp_path)] == [9]
+    book["Sheet1"].title = "final"
+    book.save(path)
+    with pytest.raises(InputError, match=r"several sheets .*: draft, final; keep one of them, or call it Sheet1"):
+        read("casme2", tmp_path)
+
+
 # Errors
 
 MAKE: dict[str, Callable[[Path], Path]] = {

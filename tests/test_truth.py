@@ -142,7 +142,7 @@ def test_an_older_export_with_lines_above_the_header(tmp_path: Path) -> None:
         (TABULAR, EVENTS[2:3], "line 2: a start and a stop of 'micro'"),
         (TABULAR, EVENTS[1:2], "point events only"),
         (AGGREGATED, STATES[2:], "point events only"),
-        (AGGREGATED, [[*STATES[0][:6], "NA", *STATES[0][7:]]], "line 2: stop .s. must be seconds, got 'NA'"),
+        (AGGREGATED, [[*STATES[0][:6], "NA", *STATES[0][7:]]], "line 2: .* is empty; fix unpaired events"),
         (AGGREGATED, [STATES[0], ["o2", *STATES[1][1:]]], "several observations"),
         (AGGREGATED, [STATES[0], [*STATES[1][:-1], "second.mp4"]], "several observations or media files"),
     ],
@@ -202,3 +202,47 @@ def test_score_warns_of_another_video_and_cuts_no_region(
     said = capsys.readouterr().out
     assert "warning: a.eaf annotates side.mp4, not talk.mp4" in said
     assert all(region in said for region in regions)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (
+            "00:00:01:15,00:00:02:00",
+            "must be seconds, got '00:00:01:15'; frames in a time code are not read",
+        ),  # a time code: 1 s and 15 frames
+        ("0:75:01,1:00:00", "must be seconds, got '0:75:01'"),
+        ('"1,368","1,500"', "1,368 may be 1.368 or 1368 seconds"),
+        ("NA,2", "onset_s or offset_s is empty"),
+    ],
+)
+def test_times_that_may_mean_two_things_are_refused(tmp_path: Path, cells: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(f"onset_s,offset_s\n{cells}\n")
+    with pytest.raises(InputError, match=said):
+        read_truth(tmp_path / "t.csv")
+
+
+def test_times_with_minutes_and_cells_without_a_value_are_read(tmp_path: Path) -> None:
+    rows = '00:01.5,,00:02.25\n1:00:00.5,NA,1:00:01\n"0,368",n/a,75:30\n'
+    (tmp_path / "t.csv").write_text(f"onset_s,apex_s,offset_s\n{rows}")
+    marks = [(i.onset_s, i.apex_s, i.offset_s) for i in read_truth(tmp_path / "t.csv")]
+    assert marks == [(0.368, None, 4530), (1.5, None, 2.25), (3600.5, None, 3601)]
+
+
+def test_a_formula_without_a_result_is_not_taken_for_an_empty_row(tmp_path: Path) -> None:
+    """A script that writes a workbook stores no results: there would be nothing annotated, in silence."""
+    sheet = pd.DataFrame({"onset_s": [1, "=41/29.97"], "offset_s": [2, "=45/29.97"]})
+    sheet.to_excel(tmp_path / "t.xlsx", index=False)
+    with pytest.raises(InputError, match=r"line 3: =41/29.97 has no result; open and save"):
+        read_truth(tmp_path / "t.xlsx")
+
+
+def test_events_of_several_subjects_are_told(tmp_path: Path) -> None:
+    rows = "".join(f"o,{who},talk.mp4,smile,STATE,{at},{at + 1}\n" for who, at in (("mother", 1), ("child", 4)))
+    header = "Observation id,Subject,Media file name,Behavior,Behavior type,Start (s),Stop (s)\n"
+    (tmp_path / "e.csv").write_text(header + rows)
+    truth = read_truth(tmp_path / "e.csv", video="talk.mp4")
+    assert [i.onset_s for i in truth] == [1, 4]
+    assert truth.provenance["warnings"] == [
+        "e.csv has events of several subjects, child, mother, which are taken together"
+    ]

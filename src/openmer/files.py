@@ -20,6 +20,7 @@ from openmer.errors import InputError, OutputError
 
 T = TypeVar("T")
 SEPARATORS = (",", ";", "\t")
+_STATED = re.compile(r"sep=(.)\s*")  # as spreadsheet programs write it above the header
 
 
 @contextmanager
@@ -227,13 +228,23 @@ def table_rows(path: Path, *needed: Sequence[str]) -> Iterator[tuple[int, dict[s
             yield number, dict(zip(header, [*cells, *[""] * (len(header) - len(cells))], strict=False))
 
 
+def text_separator(path: Path) -> str:
+    """What separates the columns of a text table.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    first = _decoded(path).partition("\n")[0]
+    stated = _STATED.fullmatch(first)
+    return stated[1] if stated else max(SEPARATORS, key=first.count)
+
+
 def _text_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     content = _decoded(path)
+    separator = text_separator(path)
     first, _, rest = content.partition("\n")
-    stated = re.fullmatch(r"sep=(.)\s*", first)  # as spreadsheet programs write it above the header
+    stated = _STATED.fullmatch(first)
     lines = io.StringIO(rest if stated else content, newline="")
-    header_line = first if not stated else rest.partition("\n")[0]
-    separator = stated[1] if stated else max(SEPARATORS, key=header_line.count)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         for row in reader:
@@ -243,14 +254,24 @@ def _text_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _sheet_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    import openpyxl  # type: ignore[import-untyped]
     import pandas as pd
 
     try:
         sheet = pd.read_excel(path, header=None, dtype=str, keep_default_na=False, engine="openpyxl")
+        written = openpyxl.load_workbook(path).worksheets[0].values  # formulas as such, not their results
     except Exception as error:  # whatever openpyxl meets in a damaged workbook
         raise InputError(f"cannot read {path} as a workbook: {error}") from error
-    for number, cells in enumerate(sheet.to_numpy().tolist(), start=1):
-        yield number, [str(cell).strip() for cell in cells]
+    read = sheet.to_numpy().tolist()
+    for number, cells in enumerate(written, start=1):
+        results = [str(cell).strip() for cell in read[number - 1]] if number <= len(read) else []
+        for place, cell in enumerate(cells):
+            if isinstance(cell, str) and cell.startswith("=") and not "".join(results[place : place + 1]):
+                raise InputError(
+                    f"{path}, line {number}: {cell[:60]} has no result; open and save the table in a spreadsheet "
+                    "program"
+                )
+        yield number, results
 
 
 def _decoded(path: Path) -> str:

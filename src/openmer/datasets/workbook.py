@@ -20,6 +20,7 @@ from openmer.errors import InputError
 DOCS = "docs/data.md"
 MAX_BYTES = 500_000_000  # unpacked; the annotations of all datasets together are far smaller
 MAX_CELLS = 5_000_000
+HEADER_ROWS = 40  # among which the header is looked for
 MAX_ROWS = 2**20  # of a sheet, by the format
 DEPTH = 5  # how many levels below the given folder trees and workbooks are searched for
 
@@ -140,9 +141,13 @@ def open_workbook(path: Path) -> dict[str, pd.DataFrame]:
             "the names that are known"
         ) from error
     for name, cells in book.items():
-        book[name] = cells.map(lambda value: _without_date(value, epoch))
+        places = [(row, column) for sheet, row, column in sums if sheet == name]
+        height = max([len(cells), *(row + 1 for row, _ in places)])  # a formula without a result may end a sheet
+        width = max([cells.shape[1], *(column + 1 for _, column in places)])
+        plain = cells.map(lambda value: _without_date(value, epoch)).astype(object)
+        book[name] = plain.reindex(index=range(height), columns=range(width))
     for (name, row, column), typed in sums.items():
-        result = parse_float(book[name].iat[row, column]) if row < len(book[name]) else None
+        result = parse_float(book[name].iat[row, column])
         book[name].iat[row, column] = Converted(result, typed)  # type: ignore[assignment]  # a cell holds any object
     return book
 
@@ -190,39 +195,55 @@ def _typed_sums(path: Path) -> tuple[_Places, datetime.datetime]:
 def read_table(
     path: Path, *, sheets: Sequence[str], columns: Mapping[str, Sequence[str]], needed: Sequence[str]
 ) -> Table:
-    """Read a sheet of a workbook, its header found by content among the first 40 rows.
+    """Read a sheet of a workbook, its header found by content among the first rows.
 
     Args:
         path: .xlsx or .xls.
-        sheets: preferred names; otherwise the first sheet that has the columns.
+        sheets: preferred names, where several sheets have the columns.
         columns: our name -> names in the workbook, ignoring spaces and case; of several, the first one present.
         needed: our names of the columns that must be there.
 
     Raises:
-        InputError: it cannot be opened, or no sheet has the columns.
+        InputError: it cannot be opened, no sheet has the columns, or several have and none has a preferred name.
     """
     book = open_workbook(path)
-    preferred = sorted(book, key=lambda s: s.strip().lower() not in {n.lower() for n in sheets})
-    headers = []
-    for sheet in preferred:
-        cells = book[sheet]
-        for number in range(min(40, len(cells))):
-            header = [_plain(v) for v in cells.iloc[number]]
-            places = {
-                ours: next((header.index(_plain(name)) for name in names if _plain(name) in header), None)
-                for ours, names in columns.items()
-            }
-            if all(places[name] is not None for name in needed):
-                return _table(path, cells, number, header, places)
-        if len(cells):
-            # The fullest row is the likeliest header; notes above it are short.
-            fullest = max((cells.iloc[k].dropna() for k in range(min(40, len(cells)))), key=len)
-            headers.append(f"{sheet}: {', '.join(map(str, fullest))[:200]}")
+    fitting = {name: place for name, cells in book.items() if (place := _header(cells, columns, needed)) is not None}
+    known = [name for wanted in sheets for name in fitting if name.strip().lower() == wanted.lower()]
+    if len(fitting) > 1 and not known:
+        raise InputError(
+            f"{path} has several sheets with the columns of an annotation: {', '.join(fitting)}; keep one of them, or "
+            f"call it {sheets[0]}"
+        )
+    for name in known or fitting:
+        return _table(path, book[name], *fitting[name])
+    # The fullest row is the likeliest header; notes above it are short.
+    fullest = {
+        name: max((cells.iloc[k].dropna() for k in range(min(HEADER_ROWS, len(cells)))), key=len)
+        for name, cells in book.items()
+        if len(cells)
+    }
+    headers = [f"{name}: {', '.join(map(str, row))[:200]}" for name, row in fullest.items()]
     wanted = ", ".join(columns[name][0] for name in needed)
     raise InputError(
         f"{path} has no sheet with the columns {wanted}; found were {'; '.join(headers) or 'empty sheets'}. Give the "
         f"workbook that came with the dataset with --workbook; {DOCS} has its name and columns"
     )
+
+
+_Header = tuple[int, list[str], Mapping[str, int | None]]  # its row, the names in it, and where ours are
+
+
+def _header(cells: pd.DataFrame, columns: Mapping[str, Sequence[str]], needed: Sequence[str]) -> _Header | None:
+    """The first row that has the needed columns."""
+    for number in range(min(HEADER_ROWS, len(cells))):
+        header = [_plain(value) for value in cells.iloc[number]]
+        places = {
+            ours: next((header.index(_plain(name)) for name in names if _plain(name) in header), None)
+            for ours, names in columns.items()
+        }
+        if all(places[name] is not None for name in needed):
+            return number, header, places
+    return None
 
 
 def _table(path: Path, cells: pd.DataFrame, number: int, header: list[str], places: Mapping[str, int | None]) -> Table:

@@ -1,17 +1,21 @@
 """Annotation in a table as a timeline: a plain one, by hand or from a script, or events that BORIS exported."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from openmer.errors import InputError
 from openmer.exchange.media import is_of, other_media
-from openmer.files import decimal, table_rows
+from openmer.files import decimal, table_rows, text_separator
 from openmer.timeline import Interval, Timeline
 
 NEEDED = ("onset_s", "offset_s")
 BORIS_NEEDED = ("behavior",)  # every table that BORIS exports has it
 LABEL = "annotated"  # if a table has no label column
+ABSENT = frozenset({"", "na", "n/a", "nan", "none"})  # cells that hold nothing, as BORIS and scripts write them
+_TIMES = ("onset_s", "apex_s", "offset_s", "start (s)", "stop (s)", "time", "time offset (s)")
+_CLOCK = re.compile(r"(?:\d+:[0-5]?\d:|\d+:)?[^:]+")  # seconds, or h:mm:ss with a fraction
 _MEDIA = ("media file name", "media file path", "media file")
 
 Row = tuple[int, Mapping[str, str]]
@@ -21,7 +25,8 @@ def read_table(path: Path | str, video: str | None = None) -> Timeline:
     """Read a table of intervals: .csv, .tsv or .xlsx.
 
     A plain table has the columns onset_s and offset_s, optionally apex_s and label; other columns are ignored. Numbers
-    have a decimal point or comma. Tables written by `Timeline.to_csv` can be read too.
+    have a decimal point or comma; `1,368` between commas, which may be a thousand, is refused. Tables written by
+    `Timeline.to_csv` can be read too.
 
     BORIS exports aggregated events, a row for each state, and tabular events, a row for each start and stop. Their
     behavior is the label; point events last no time and are left out. Where the observation has a time offset, it is
@@ -38,9 +43,16 @@ def read_table(path: Path | str, video: str | None = None) -> Timeline:
     path = Path(path)
     rows: list[Row] = []
     warnings: list[str] = []
+    commas = path.suffix.lower() == ".csv" and text_separator(path) == ","
     for number, row in table_rows(path, NEEDED, BORIS_NEEDED):
         if isinstance(row, str):
             raise InputError(f"{path}, line {number}: {row}")
+        doubtful = [row[name] for name in _TIMES if commas and re.fullmatch(r"[1-9]\d{0,2},\d{3}", row.get(name, ""))]
+        if doubtful:
+            raise InputError(
+                f"{path}, line {number}: {doubtful[0]} may be {doubtful[0].replace(',', '.')} or "
+                f"{doubtful[0].replace(',', '')} seconds; write it with a decimal point"
+            )
         rows.append((number, row))
     try:
         if rows and NEEDED[0] not in rows[0][1]:
@@ -86,6 +98,9 @@ def _of_one_file(rows: Sequence[Row], video: str | None, name: str) -> tuple[lis
     if video is not None and media and not own and Path(video).suffix:
         warnings.append(other_media(name, sorted(media), video))
     kept = [(n, row) for n, row in rows if not own or _media(row) in own | {""}]
+    people = sorted({row.get("subject", "") for _, row in kept})
+    if len(people) > 1:
+        warnings.append(f"{name} has events of several subjects, {', '.join(people)[:200]}, which are taken together")
     if len({_media(row) for _, row in kept} - {""}) > 1 or len({row.get("observation id", "") for _, row in kept}) > 1:
         raise InputError("it holds events of several observations or media files; export those of one video from BORIS")
     return kept, warnings
@@ -151,14 +166,17 @@ def _seconds(row: Mapping[str, str], column: str) -> float | None:
         InputError: it holds something else.
     """
     text = row.get(column, "")
-    if not text:
+    if text.lower() in ABSENT:
         return None
     value = 0.0
     try:
+        if not _CLOCK.fullmatch(text):
+            raise ValueError(text)
         for part in text.split(":"):
             value = 60 * value + float(decimal(part))
     except ValueError as error:
-        raise InputError(f"{column} must be seconds, got {text[:60]!r}") from error
+        code = "; frames in a time code are not read" if text.count(":") > 2 else ""
+        raise InputError(f"{column} must be seconds, got {text[:60]!r}{code}") from error
     if not math.isfinite(value):
         raise InputError(f"{column} must be seconds, got {text[:60]!r}")
     return value
