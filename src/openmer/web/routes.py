@@ -23,6 +23,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from openmer.errors import InputError, OpenMERError
+from openmer.media.find import VIDEO_SUFFIXES
 from openmer.page import render
 from openmer.web.gate import HEADERS, POLICY, Gate
 from openmer.web.jobs import Job, Jobs
@@ -36,26 +37,6 @@ MAX_LISTED = 5000
 NAME_BYTES = 150  # of a file's name
 STATIC = {"serve.css": "text/css", "serve.js": "text/javascript", "result.js": "text/javascript"}
 SHOWN = {".mp4", ".png", ".svg"}  # in the page; everything else is for download
-VIDEO_SUFFIXES = frozenset(
-    {
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".ogv",
-        ".wmv",
-        ".asf",
-        ".flv",
-    }
-    | {".3gp", ".3g2", ".mj2"}
-)
 # The drawings of a result place their marks by style attributes.
 PAGE_HEADERS = {
     **HEADERS,
