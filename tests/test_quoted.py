@@ -84,6 +84,7 @@ FILES = {
     "mol": "ablation-mol-2026-11-26",
     "cuda": "models-cuda-2026-11-26",
     "transfer": "transfer-2026-11-29",
+    "speech": "speech-2026-11-29",
 }
 MEASURED = ("uf1_of_three", "accuracy_of_four", "expression_or_none")
 CARRIED = ("films", "photographs", "second", "first")
@@ -247,6 +248,15 @@ EXACT = (
                 f"mol/figures/training, steps 701 to 810/{which}/cross_entropy"
                 for which in ("with closed-form motion", "whole")
             ),
+        ),
+    ),
+    Exact(
+        "docs/model.md",
+        "between the actors too",
+        "About emotion",
+        (
+            *(f"speech/figures/{kind}/{value}" for kind in ("f5c", "convolutions") for value in ("mean", "sd")),
+            "speech/figures/guessing/mean",
         ),
     ),
     Exact("docs/model.md", "clips takes 40 ms there", "(float32)", ("cuda/rows/0/figures/ms_a_clip_all",)),
