@@ -19,9 +19,12 @@ pytest.importorskip("playwright", reason="needs playwright")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from openmer.errors import InputError
-from openmer.review.document import read_review
+from openmer.review.annotations import Annotation, review_from
+from openmer.review.document import read_review, review_path
 from openmer.review.material import Material
 from openmer.review.picture import Gallery
+from openmer.review.saving import write_review
+from openmer.timeline import Interval
 from reviewing import APEXES, FPS, Desk, number_of, reviewing, write_result
 
 CHROMIUM = shutil.which("chromium")
@@ -168,6 +171,21 @@ def test_only_who_knows_the_address_and_comes_from_its_own_page_is_answered(resu
 
 
 # ---- in Chromium
+
+
+@browsing
+def test_looking_at_imported_words_does_not_change_them(result: Path, visit: Callable[[Desk], Page]) -> None:
+    given = Annotation(interval=Interval(label="", onset_s=0.6, offset_s=1.0), expression="Happiness", note="See 12")
+    write_review(review_path(result), review_from(result, [given]), replaces=None)
+    before = read_review(review_path(result))
+    with reviewing(result) as desk:
+        page = visit(desk)
+        for key in ("x", "Escape", "t", "Escape", "ArrowDown", "ArrowUp", "u"):
+            page.keyboard.press(key)
+        expect(page.locator("#saved")).to_have_attribute("data-revision", str(before.revision + 1))
+    after = read_review(review_path(result))
+    (line,) = after.history[before.revision :]
+    assert line.after == {"verdict": "unsure"}
 
 
 @browsing

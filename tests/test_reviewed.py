@@ -217,6 +217,14 @@ def test_what_overlaps_in_elan_is_read_again(result: Path, tmp_path: Path) -> No
     assert len(read_tier(tmp_path / "ada.eaf", "ada").intervals) == 2
 
 
+def test_a_coder_may_be_called_like_a_tier_of_ours(result: Path, tmp_path: Path) -> None:
+    for name in ("rejected", "moments"):
+        out = tmp_path / f"{name}.eaf"
+        export_reviewed(result, read_review(reviewed(result, name)), "elan", out, rejected=True)
+        assert [words for *_, words in spans_of(out, name)][1:] == ["", "Fear"]
+    assert spans_of(tmp_path / "rejected.eaf", "rejected'") == [(3000, 3400, "none")]
+
+
 def test_a_table_by_hand(result: Path, tmp_path: Path) -> None:
     review = read_review(reviewed(result))
     export_reviewed(result, review, "csv", tmp_path / "a.csv", rejected=True)

@@ -116,6 +116,8 @@ def to_elan(entries: Sequence[Entry], review: Review, media: str | None) -> byte
         said = {id(interval): text for interval, text in words}
         for number, lane in enumerate(apart(interval for interval, _ in words), start=1):
             tier = name if number == 1 else f"{name} {number}"
+            while tier in tiers:  # a coder may be called so
+                tier += "'"
             tiers[tier] = [(*milliseconds(i), said[id(i)]) for i in lane]
     return elan_document(tiers, _timeline([e for e in entries if e.verdict == "accepted"], review), media)
 
