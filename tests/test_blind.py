@@ -8,6 +8,7 @@ import pytest
 
 from openmer.errors import InputError
 from openmer.review.agreement import agreement_of
+from openmer.review.agreement_report import sentences
 from openmer.review.blind import blind_review, draw_controls
 from openmer.review.document import Add, Set, apply_change, read_review, review_path
 from openmer.review.frames import FrameTimes
@@ -137,6 +138,7 @@ def test_a_blind_review_is_saved_and_agreement_counts_its_controls(result: Path)
     found = agreement_of([(reviews[0], reviews[1])])
     assert [(c.accepted, c.judged) for c in found.controls] == [(4, 4), (0, 4)]
     assert found.presence.moments == 7
+    assert found.blind == (1, 1) and "blind: ada in 1, bob in 1 of 1" in sentences(found)
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:

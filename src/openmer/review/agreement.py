@@ -253,6 +253,7 @@ class Agreement:
         controls: of each coder.
         videos: how many there are.
         open: candidates and controls that each coder has not judged.
+        blind: in how many videos each coder saw nothing of the machine's opinion.
     """
 
     coders: tuple[str, str]
@@ -260,6 +261,7 @@ class Agreement:
     controls: tuple[Controls, Controls]
     videos: int
     open: tuple[int, int]
+    blind: tuple[int, int] = (0, 0)
 
     @cached_property
     def labels(self) -> tuple[tuple[str, str], ...]:
@@ -364,6 +366,7 @@ def agreement_of(
         moments=tuple(moments),
         controls=(controls(0), controls(1)),
         videos=len(pairs),
+        blind=(sum(first.blind for first, _ in pairs), sum(second.blind for _, second in pairs)),
         open=(count(0, lambda e: e.verdict == "none"), count(1, lambda e: e.verdict == "none")),
     )
 

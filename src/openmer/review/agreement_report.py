@@ -71,6 +71,9 @@ def sentences(found: Agreement) -> list[str]:
     for name, controls in zip(found.coders, found.controls, strict=True):
         if controls.judged:
             said.append(f"controls: {name} accepted {controls.accepted} of {controls.judged} ({controls.rate:.0%})")
+    if any(found.blind):
+        who = ", ".join(f"{name} in {count}" for name, count in zip(found.coders, found.blind, strict=True))
+        said.append(f"blind: {who} of {found.videos}")
     for name, count in zip(found.coders, found.open, strict=True):
         if count:
             said.append(f"not judged yet by {name}: {count}")
@@ -224,6 +227,7 @@ def to_json(found: Agreement) -> dict[str, Any]:
                 "action_units": {"agreed_twice": agreed, "given": given, "ratio": agreed / given if given else None},
                 "controls": [{"accepted": c.accepted, "judged": c.judged, "rate": c.rate} for c in found.controls],
                 "not_judged": found.open,
+                "blind": found.blind,
                 "moments": [_moment(m) for m in found.moments],
             }
         )
