@@ -93,6 +93,7 @@ def test_several_at_once_give_what_each_gives_alone_and_a_bad_one_is_named(
     assert {name for name, row in rows.items() if row["status"] == "done"} == {prefix + name for name in NAMES}
     (failed,) = [row for row in rows.values() if row["status"] == "failed"]
     assert failed["name"].endswith("bad") and "is it a video, and complete?" in failed["reason"]
+    assert str(tmp_path) not in failed["reason"], "names of folders can identify people"
     assert failed["minutes"] == failed["candidates"] == failed["report"] == ""
     for name in NAMES:
         for file in TABLES:

@@ -246,10 +246,16 @@ def _analyze(task: _Task) -> tuple[SummaryRow, ...]:
             run_analyses(task.video, task.out, task.settings, overwrite=task.overwrite, watch=_reported(task))
         return rows_of(task.out, task.name)
     except (OpenMERError, OSError) as error:
-        return (SummaryRow(name=task.name, status="failed", reason=str(error)),)
+        return _left_out(task, str(error))
     except Exception as error:  # a fault of ours, or of a library: the other videos have nothing to do with it
-        reason = f"{type(error).__name__}: {error}"
-        return (SummaryRow(name=task.name, status="failed", reason=reason),)
+        return _left_out(task, f"{type(error).__name__}: {error}")
+
+
+def _left_out(task: _Task, reason: str) -> tuple[SummaryRow, ...]:
+    """The row of a video that failed; without the folders, which can identify people."""
+    for folder in (task.video.parent, task.out.parent):
+        reason = reason.replace(f"{folder}{os.sep}", "")
+    return (SummaryRow(name=task.name, status="failed", reason=reason),)
 
 
 def _is_done(task: _Task) -> bool:
