@@ -45,7 +45,7 @@ def displaced(image: Image, centre: tuple[float, float], shift: tuple[float, flo
 
     The warp samples backwards, so the inverse of the displacement is found by fixed-point iteration.
     """
-    if shift == (0, 0):
+    if np.hypot(*shift) < 1e-9:  # also the sine of pi is not quite 0
         return image
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
     u = np.zeros((2, *x.shape), np.float32)
