@@ -8,10 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from openmer.media.clock import Notes, on_one_clock
 from openmer.media.reader import VideoReader
+from openmer.media.seek import FrameFinder
 from test_clock import shown, without, write
 
 
@@ -73,7 +75,23 @@ def test_pictures_before_the_first_that_stands_alone_count(tmp_path: Path) -> No
     assert any("the file does not hold: 7, from frame 0 on" in problem for problem in reader.problems)
 
 
-def test_frames_before_the_first_time_move_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sound", [False, True])
+@pytest.mark.parametrize("options", [{"crf": "1", "bf": "0"}, {"crf": "1", "bf": "2"}], ids=["in order", "reordered"])
+def test_pictures_before_0_are_left_out_and_the_others_found_again(
+    tmp_path: Path, sound: bool, options: dict[str, str]
+) -> None:
+    """Frame 3 is at 0, as mpv 0.35 and Chromium 150 show it; Matroska gives reordered ones before it no time."""
+    path = write(tmp_path / "v.mkv", codec="libx264", late_s=-0.1, sound=sound, sound_late_s=-0.1, options=options)
+    frames = list(VideoReader(path))
+    assert [f.index for f in frames] == [shown(f) for f in frames] == list(range(3, 20))
+    assert [f.time_s for f in frames] == pytest.approx([k / 30 for k in range(17)], abs=1e-3)
+    finder = FrameFinder(VideoReader(path), np.array([f.index for f in frames]), np.array([f.time_s for f in frames]))
+    for frame in (frames[0], frames[9], frames[1]):
+        *_, (number, image) = finder.up_to(frame.index)
+        assert number == frame.index and np.array_equal(image, frame.image)
+
+
+def test_frames_before_the_first_time_move_no_other() -> None:
     """They precede the file's 0, as pictures before 0 do in a Matroska file; mpv 0.35 and Chromium 150 show 0 there."""
     stamps = [None, None, Fraction(0), Fraction(1, 10), Fraction(2, 10)]
     notes = Notes()

@@ -144,9 +144,10 @@ def stamps_of(container: "av.container.InputContainer", stream: "av.VideoStream"
     }
     own = starts.pop(stream.index, Fraction(0))
     origin = min(own, *starts.values()) if starts else own
-    if origin < 0 <= own or "mp4" in container.format.name.split(","):
-        # Sound that only fills the decoder is not played. MP4 and MOV have a clock of their own, which starts at 0.
-        origin = min(own, Fraction(0))
+    rebased = bool(flags & TS_DISCONT)  # of a clock that may start anywhere, players show the first stamp as 0
+    if "mp4" in container.format.name.split(",") or (origin < 0 and not rebased):
+        # MP4 and MOV have a clock of their own, which starts at 0; elsewhere, too, what is before 0 is not played.
+        origin = Fraction(0)
     times = []
     for packet in islice(container.demux(stream), _MEASURED):
         stamp = packet.pts if packet.dts is None else packet.dts
@@ -157,9 +158,9 @@ def stamps_of(container: "av.container.InputContainer", stream: "av.VideoStream"
         step_s=typical_step(times) if timed else None,
         has_times=timed,
         slots=slots,
-        joins=bool(flags & TS_DISCONT),
+        joins=rebased,
         others_s=tuple(starts.values()),
-        end_s=_stated_end_s(container, stream) if timed and not flags & TS_DISCONT else None,
+        end_s=_stated_end_s(container, stream) if timed and not rebased else None,
     )
 
 

@@ -7,12 +7,14 @@ shows them, from the presentation timestamps, so a variable frame rate is preser
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 import av
+import av.error
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +45,7 @@ MIN_FPS, MAX_FPS = 0.1, 10_000
 MIN_LACK_S, MIN_LACK = 1.0, 0.02  # seconds and share that the pictures may end before the file's header says
 SAME_RATE = 0.02  # up to which a rate that is given and one that is measured are the same
 OVERFULL = "frames brighter than those by which 16-bit pixels are scaled (their bright parts are white)"
+BEFORE = "frames left out because they are before the 0 of the file's clock, where players begin"
 _HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
@@ -205,7 +208,8 @@ class VideoReader:
             stream.thread_type = "AUTO"
             assert stream.time_base is not None  # noqa: S101  (asked for by `can_seek`)
             stamp = (Fraction(max(0.0, time_s)) + self._stamps.origin_s) / stream.time_base
-            container.seek(round(stamp), stream=stream, backward=True)
+            with suppress(av.error.FFmpegError):  # it knows no place before: read from the beginning
+                container.seek(round(stamp), stream=stream, backward=True)
             notes = Notes()
             for at, number, picture in Deinterlacer(stream, notes)(decoded(container, stream, self._stamps, notes)):
                 if at is not None:
@@ -280,6 +284,9 @@ class VideoReader:
             origin = None
             step = stamps.step_s or 1 / (self._fps or Fraction(30))
             for at, number, picture in on_one_clock(pictures, step, self._notes, joins=stamps.joins):
+                if at < 0 and not stamps.joins:
+                    self._notes.add(BEFORE, number)
+                    continue
                 if origin is None:  # a wild first stamp is no origin
                     origin = min(at, stamps.without_it_s(at) if self._notes.count(WILD) else stamps.origin_s)
                 yield Frame(number, float(at - origin), self._upright(number, picture))
