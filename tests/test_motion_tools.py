@@ -11,7 +11,8 @@ from train_motion import PAIRS, Drawn, Recipe, measured
 from openmer.models.lucas_kanade import affine_part, middle_of
 from openmer.models.mol import create_model
 from openmer.models.motion_branch import CenteredMotionBranch
-from openmer.simulator.generate import SimulateSettings, draw_sample
+from openmer.simulator.generate import draw_sample
+from openmer.simulator.settings import SimulateSettings
 
 MIDDLE = middle_of(GRID)
 
