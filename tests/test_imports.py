@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -145,3 +146,13 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
 def test_the_options_of_training_are_made_without_torch() -> None:
     code = "import sys, openmer.cli; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_every_file_of_the_package_goes_into_the_wheel() -> None:
+    """A template that lies in the tree alone works at home and nowhere else."""
+    root = Path(__file__).parents[1]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["openmer"]
+    package = root / "src" / "openmer"
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+    ours = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert sorted(str(path.relative_to(package)) for path in ours - packed) == []
