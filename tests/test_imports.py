@@ -154,5 +154,6 @@ def test_every_file_of_the_package_goes_into_the_wheel() -> None:
     patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["openmer"]
     package = root / "src" / "openmer"
     packed = {path for pattern in patterns for path in package.glob(pattern)}
-    ours = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    ours = {path for path in package.rglob("*") if path.is_file() and path.suffix != ".py"}
+    ours = {path for path in ours if path.parent.name != "__pycache__"}
     assert sorted(str(path.relative_to(package)) for path in ours - packed) == []
