@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from openmer.errors import InputError
 from openmer.models.engine import threshold_for
 from openmer.models.mol import create_model
 from openmer.models.weights import read_record
@@ -84,6 +83,7 @@ FILES = {
     "mol": "ablation-mol-2026-11-26",
     "cuda": "models-cuda-2026-11-26",
     "transfer": "transfer-2026-11-29",
+    "implants": "implants-2026-11-29",
     "speech": "speech-2026-11-29",
 }
 MEASURED = ("uf1_of_three", "accuracy_of_four", "expression_or_none")
@@ -95,6 +95,8 @@ TRANSFER = (
 SCORES = "heads/figures/calm/recognition"
 BASE = "baselines/figures/calm"
 HOUR = "hour/figures/expression_threshold"
+ELSEWHERE = "implants/figures/reported/candidates/elsewhere_a_minute"
+CHOSEN, REPORTED = ("implants/figures/thresholds/" + half for half in ("chosen", "reported"))
 
 
 def _share(row: str) -> tuple[str, ...]:
@@ -123,6 +125,39 @@ _CARD = (
 
 
 EXACT = (
+    Exact(
+        "README.md",
+        "**Finding them in real video**",
+        "**Flow and landmarks**",
+        (
+            *(GIVEN,) * 3,
+            *(f"{ELSEWHERE}/{situation}" for situation in ("calm", "speech", "turning")),
+            GIVEN,
+            f"{REPORTED}/7/elsewhere_a_minute",
+            f"{ELSEWHERE}/all",
+        ),
+    ),
+    Exact(
+        "docs/models/mol-lite.md",
+        "opinion does there",
+        "## How backbone",
+        (
+            f"{REPORTED}/0/minutes",
+            f"{REPORTED}/0/elsewhere_a_minute",
+            f"{REPORTED}/4/elsewhere_a_minute",
+            GIVEN,
+            f"{REPORTED}/7/elsewhere_a_minute",
+            GIVEN,
+            f"{REPORTED}/8/elsewhere_a_minute",
+            f"{CHOSEN}/0/minutes",
+            f"{CHOSEN}/0/elsewhere_a_minute",
+            f"{CHOSEN}/4/elsewhere_a_minute",
+            GIVEN,
+            f"{CHOSEN}/6/elsewhere_a_minute",
+            *(GIVEN,) * 3,
+            f"{REPORTED}/6/elsewhere_a_minute",
+        ),
+    ),
     Exact(
         "README.md",
         "**Flow and landmarks**",
@@ -404,9 +439,13 @@ def test_result_files_that_are_named_exist(document: str) -> None:
     assert [name for name in named if not (RESULTS / name).is_file()] == []
 
 
-def test_the_record_of_the_weights_promises_no_alarms_that_were_not_measured() -> None:
-    with pytest.raises(InputError, match="has not been measured"):
-        threshold_for(read_record("mol-lite"), 1.0)
+def test_the_alarms_of_the_weights_are_those_of_the_people_on_whom_rules_may_be_chosen() -> None:
+    record, measured = read_record("mol-lite"), content_of("implants")
+    points = measured["figures"]["thresholds"]["chosen"]
+    assert "real video of 2 people" in record.scores["operating_points"]["on"]
+    rates = [p["alarms_per_minute"] for p in record.scores["operating_points"]["points"]]
+    assert rates == [p["elsewhere_a_minute"] for p in points] == [2.1, 2.1, 2.1, 2.1, 1.4, 1.4, 0.7, 0.0, 0.0]
+    assert [threshold_for(record, bound) for bound in (5, 2.0, 1.0, 0.5)] == [0.0, 0.5, 0.7, 0.8]
 
 
 def test_the_record_of_the_weights_carries_what_was_measured() -> None:
