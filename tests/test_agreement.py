@@ -278,6 +278,8 @@ def test_which_reviews_are_meant(
     assert "if it is one video, --same-video" in refused(two / "../one/review-eve.json", again)
     assert "has 3 reviews" in refused(one)
     assert "there is nothing to compare it with" in refused(one / "review-ada.json", two / "review-ada.json")
+    assert "give the other coder's too" in refused(one / "review-ada.json")
+    assert "there is no review at" in refused(one / "review-ada.json", one / "review-nobody.json")
     assert "between two coders" in refused(one, "--coders", "ada")
     assert "no result has two reviews of ada and zoe" in refused(one, "--coders", "ada", "zoe")
     assert "must end in" in refused(one, "--coders", "ada", "eve", "--out", tmp_path / "x.txt")

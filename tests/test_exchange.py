@@ -474,7 +474,10 @@ def test_an_edited_file_is_not_replaced_unasked(result: Path, tmp_path: Path) ->
 def test_a_wrong_request_is_explained(result: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must end in \.eaf for elan"):
         export(result, "elan", tmp_path / "talk.xml")
+    (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match=r"holds no timeline\.json"):
+        export(tmp_path / "none", "elan", tmp_path / "talk.eaf")
+    with pytest.raises(InputError, match=r"holds the results of several videos; give one of them, such as .*result"):
         export(tmp_path, "elan", tmp_path / "talk.eaf")
     with pytest.raises(InputError, match="there is no video"):
         export(result, "elan", tmp_path / "talk.eaf", video=tmp_path / "none.mp4")

@@ -166,6 +166,24 @@ def test_everybody_has_a_row(clips: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_the_summary_names_no_folder_of_a_video_that_is_left_out(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "anna", tmp_path / "study-of-anna"
+    folder.mkdir()
+    (folder / "bad.mp4").write_bytes(b"no video")
+    (folder / "good.mp4").write_bytes((clips / "one.mp4").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    for given in (folder, Path("anna")):
+        bad, good = analyze_many([given], out, QUICK)
+        assert bad.reason.startswith("cannot read bad.mp4 as a video") and good.status == "done"
+    (folder / "good.mp4").write_bytes((clips / "a" / "talk.mp4").read_bytes())
+    assert analyze_many([folder], out, QUICK)[1].reason.startswith("good holds a result with another content")
+    for name in ("summary.csv", "index.html"):
+        assert "anna" not in (out / name).read_text(), name
+
+
+@pytest.mark.usefixtures("here")
 def test_a_fault_in_one_video_does_not_end_the_others(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

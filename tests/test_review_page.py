@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ pytest.importorskip("playwright", reason="needs playwright")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from openmer.errors import InputError
+from openmer.media.identity import source_digest
 from openmer.review.annotations import Annotation, review_from
 from openmer.review.document import read_review, review_path
-from openmer.review.material import Material
+from openmer.review.material import Material, find_video
 from openmer.review.picture import Gallery
 from openmer.review.saving import write_review
-from openmer.timeline import Interval
+from openmer.timeline import Interval, read_timeline
 from reviewing import APEXES, FPS, Desk, number_of, reviewing, write_result
 
 CHROMIUM = shutil.which("chromium")
@@ -301,3 +304,50 @@ def test_dragging_playing_flicker_and_magnified_motion(result: Path, visit: Call
         with page.expect_download() as download:
             page.click("[data-kind=svg]")
         assert download.value.suggested_filename == "talk-e1.svg"
+
+
+@browsing
+def test_a_folder_of_results_opens_at_the_first_with_something_to_judge(
+    result: Path, visit: Callable[[Desk], Page]
+) -> None:
+    still = Path(shutil.copytree(result, result.parent / "still"))
+    timeline = read_timeline(result / "timeline.json")
+    (still / "timeline.json").write_text(replace(timeline, intervals=()).to_json())
+    still.rename(result.parent / "a-still")
+    with reviewing(result.parent) as desk:
+        page = visit(desk)
+        expect(page.locator("#result option")).to_have_text(["a-still", "talk"])
+        expect(page.locator("#list li")).to_have_count(10)
+        page.locator("#result").select_option("a-still")
+        expect(page.locator("#progress")).to_have_text("0 of 0 judged")
+        said = page.evaluate("() => getComputedStyle(document.getElementById('list'), '::before').content")
+        assert "Nothing was found here to judge" in said
+        page.keyboard.press("n"), page.keyboard.press("a")  # what is added is accepted, and stays so
+        saved(page, 1)
+        done = page.locator("#progress")
+        expect(done).to_have_text("1 of 1 judged")
+        page.keyboard.press("z")
+        expect(done).to_have_text("0 of 0 judged")
+        page.keyboard.press("Shift+Z")
+        expect(done).to_have_text("1 of 1 judged")
+        page.keyboard.press("Z")  # caps lock: still undo
+        expect(done).to_have_text("0 of 0 judged")
+        desk.process.send_signal(signal.SIGINT)
+        assert desk.process.wait(timeout=30) == 0
+    assert "stopped; every decision is saved" in (result.parent.parent / "review.log").read_text()
+
+
+def test_the_video_is_found_in_folders_below_the_one_that_is_named(result: Path) -> None:
+    known, timeline = result.parent / "talk.mp4", read_timeline(result / "timeline.json")
+    videos = result.parent / "videos"
+    for day, content in (("day1", b"another"), ("day2", known.read_bytes())):
+        (videos / day).mkdir(parents=True)
+        (videos / day / "talk.mp4").write_bytes(content)
+    analyzed = replace(timeline, provenance={**timeline.provenance, "source_digest": source_digest(known)})
+    assert find_video(result, analyzed, videos) == videos / "day2" / "talk.mp4"
+    assert find_video(result, analyzed, videos / "day1") == videos / "day1" / "talk.mp4", "named, and refused later"
+    with pytest.raises(InputError, match=r"talk\.mp4 of .* was not found in .*empty; say where with --video"):
+        (videos / "empty").mkdir()
+        find_video(result, analyzed, videos / "empty")
+    with pytest.raises(InputError, match="none does not exist"):
+        find_video(result, analyzed, videos / "none")

@@ -1,5 +1,8 @@
 """Errors that a user can fix. The command line prints them in one line, without a traceback."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 
 class OpenMERError(Exception):
     """Something the user can act on: the message says what was found, where, and what to do next."""
@@ -19,3 +22,13 @@ def to_install(extra: str, *packages: str) -> str:
         f"install the extra `{extra}`: in the repository `pip install -c constraints.txt -e '.[{extra}]'`, elsewhere "
         f"`pip install {' '.join(packages)}`"
     )
+
+
+def bare_names(message: str, names: Mapping[Path, str]) -> str:
+    """The message with each of these paths, however it is written, replaced by its name: folders can name people."""
+    forms = {
+        form: name for path, name in names.items() for form in {str(path), str(path.absolute()), str(path.resolve())}
+    }
+    for form in sorted(forms, key=len, reverse=True):  # the longest first: one path can begin with another
+        message = message.replace(form, forms[form])
+    return message

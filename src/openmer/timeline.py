@@ -338,7 +338,8 @@ def read_timeline(path: Path) -> Timeline:
     Raises:
         InputError: the file is missing or is not a timeline.
     """
+    content = read_bytes(path)
     try:
-        return Timeline.from_json(read_bytes(path))
+        return Timeline.from_json(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

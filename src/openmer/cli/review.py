@@ -62,7 +62,8 @@ def review(
 
     Args:
         results: Folders that openmer analyze wrote, or a folder that holds them.
-        video: The video, or the folder in which the videos are; by default they are looked for beside the results.
+        video: The video, or the folder in which the videos are, also in folders below; by default they are looked for
+            beside the results.
         coder: Your name: each coder has a file.
         port: Port to listen on; 0 takes any that is free.
         browser: Open the page in a browser.
@@ -245,7 +246,8 @@ def figure(
     material = Material(result, video)
     found = sorted(material.timeline.labelled(CANDIDATE), key=lambda i: i.onset_s)
     if not 1 <= candidate <= len(found):
-        raise InputError(f"{result} has {len(found)} candidates; there is no candidate {candidate}")
+        has = f"has {len(found)} candidate{'' if len(found) == 1 else 's'}" if found else "has no candidates"
+        raise InputError(f"{result} {has}, so there is no candidate {candidate} to draw")
     data = Gallery(material, found[candidate - 1]).drawn(out.suffix.lower().removeprefix("."), magnify)
     write_new_file(out, data, overwrite=overwrite)
     Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)

@@ -46,6 +46,8 @@ def read_result(path: Path | str) -> Result:
                 f"{'' if len(people) == 1 else f' to {people[-1]}'}"
             )
         if not (path / TIMELINE).is_file():
+            if below := sorted(part.parent for part in path.rglob(TIMELINE)):
+                raise InputError(f"{path} holds the results of several videos; give one of them, such as {below[0]}")
             raise InputError(f"{path} holds no {TIMELINE}; give a folder that openmer analyze wrote")
         path /= TIMELINE
     elif path.is_file() and path.suffix.lower() != ".json":

@@ -62,7 +62,8 @@ def sentences(found: Agreement) -> list[str]:
     if found.pairs:
         by_hand = sum(m.set_by_hand for m in found.pairs)
         said.append(
-            f"{len(found.pairs)} moments were accepted by both; in {len(found.pairs) - by_hand} of them neither coder "
+            f"{len(found.pairs)} moment{' was' if len(found.pairs) == 1 else 's were'} accepted by both; in "
+            f"{len(found.pairs) - by_hand} of them neither coder "
             "moved the onset, apex or offset of the analysis"
         )
     agreed, given = found.action_units

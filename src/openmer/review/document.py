@@ -295,6 +295,8 @@ def read_review(path: Path) -> Review:
         InputError: the file cannot be read, is damaged, is no review of this version, or is of another analysis. It is
             left as it is.
     """
+    if not path.exists():
+        raise InputError(f"there is no review at {path}; openmer review writes one beside a result")
     try:
         review = read_json(path, Review)
         if review.schema != SCHEMA:

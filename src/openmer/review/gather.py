@@ -150,12 +150,14 @@ def _apart(found: Sequence[Found], alone: Sequence[Found]) -> str:
     """Why reviews that were given have no partner."""
     lonely = alone[0]
     others = [one for one in found if one is not lonely]
+    if not others:
+        return f"{lonely.path} is one review; two are compared: give the other coder's too, or the result that has both"
     if any(one.review.source.video == lonely.review.source.video for one in others):
         return (
             f"{lonely.path} is of another analysis of {lonely.review.source.video} than the other review, or of "
             "another video of that name; if it is one video, --same-video compares by time"
         )
-    videos = ", ".join(dict.fromkeys(f"{one.path.name}: {one.review.source.video}" for one in others)) or "none"
+    videos = ", ".join(dict.fromkeys(f"{one.path.name}: {one.review.source.video}" for one in others))
     return (
         f"{lonely.path} is a review of {lonely.review.source.video}, and no other review that was given is ({videos}): "
         "there is nothing to compare it with"

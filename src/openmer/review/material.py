@@ -1,5 +1,6 @@
 """What a coder looks at: a result, its video's frames as JPEG by number, and its curves at any zoom."""
 
+import glob
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -202,11 +203,13 @@ def find_video(folder: Path, timeline: Timeline, given: Path | None = None) -> P
     name = Path(str(timeline.provenance.get("source", ""))).name
     if given is not None and (given.is_file() or (given.is_dir() and given.name == name)):
         return given
+    if given is not None and not given.exists():
+        raise InputError(f"--video {given} does not exist; it is the video {name}, or a folder in which that lies")
     places: Sequence[Path] = (given,) if given is not None else (folder, folder.parent, folder.parent.parent, Path())
     for place in places:
         if name and (place / name).exists() and (place / name).resolve() != folder.resolve():
             return place / name
-    if name and given is not None and (below := sorted(given.rglob(name))):
+    if name and given is not None and (below := sorted(given.rglob(glob.escape(name)))):
         return _analysed(below, timeline)
     looked = ", ".join(dict.fromkeys(str(place.absolute()) for place in places))
     raise InputError(f"the video {name or '(unnamed)'} of {folder} was not found in {looked}; say where with --video")

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.choices import CLASSICAL
-from openmer.errors import InputError, OpenMERError, OutputError, to_install
+from openmer.errors import InputError, OpenMERError, OutputError, bare_names, to_install
 from openmer.files import read_json
 from openmer.media.find import find_videos
 from openmer.media.identity import source_digest
@@ -253,9 +253,9 @@ def _analyze(task: _Task) -> tuple[SummaryRow, ...]:
 
 def _left_out(task: _Task, reason: str) -> tuple[SummaryRow, ...]:
     """The row of a video that failed; without the folders, which can identify people."""
-    for folder in (task.video.parent, task.out.parent):
-        reason = reason.replace(f"{folder}{os.sep}", "")
-    return (SummaryRow(name=task.name, status="failed", reason=reason),)
+    engine = Path(task.settings.engine)
+    names = {task.video: task.video.name, task.out: task.name, task.out.parent: "OUT", engine: engine.name}
+    return (SummaryRow(name=task.name, status="failed", reason=bare_names(reason, names)),)
 
 
 def _is_done(task: _Task) -> bool:

@@ -6,6 +6,7 @@ browser -> gate.py (token, host, origin) -> Starlette (this file) -> review/docu
 
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -295,4 +296,6 @@ def review(results: Sequence[Path], settings: ReviewSettings, console: Console, 
         console.print(f"open [bold]{escape(address)}[/] in a browser; stop with Ctrl-C", soft_wrap=True)
         if open_page:
             webbrowser.open(address)
-        server.run(sockets=[door])
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the intended way to stop
+            server.run(sockets=[door])
+        console.print("stopped; every decision is saved")

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from openmer.choices import Device, FaceModelName
-from openmer.errors import InputError, OpenMERError
+from openmer.errors import InputError, OpenMERError, bare_names
 
 RESULT = "result"  # the folder that `analyze` writes
 PAGE = "page.html"  # what the browser shows, beside it
@@ -164,7 +164,4 @@ def check(video: Path, max_seconds: float) -> None:
 
 def without_folders(message: str, order: Order) -> str:
     """The message with the server's paths replaced by bare names."""
-    for path, name in ((order.video, order.video.name), (order.folder / RESULT, "the result"), (order.folder, "")):
-        for form in {str(path), str(path.absolute()), str(path.resolve())}:
-            message = message.replace(form, name)
-    return message
+    return bare_names(message, {order.video: order.video.name, order.folder / RESULT: "the result", order.folder: ""})

@@ -67,7 +67,7 @@ function set(values) { if (selected) change({ do: "set", entry: selected, values
 
 function judge(verdict) {
   const e = entry();
-  if (!e) return;
+  if (!e || (e.origin === "added" && e.verdict === verdict)) return; // what is added is accepted; Del takes it back
   set({ verdict: e.verdict === verdict ? "none" : verdict });
   say(`${place(e)} ${e.verdict === verdict ? "open again" : VERDICTS[verdict]}`);
 }
@@ -326,7 +326,7 @@ const KEYS = {
   "[": () => mark("onset"), p: () => mark("apex"), "]": () => mark("offset"), 1: () => goTo("onset"), 2: () => goTo("apex"), 3: () => goTo("offset"),
   x: () => $("expression").focus(), c: () => $("unit-new").focus(), t: () => $("note").focus(),
   n: add, Delete: () => { const e = entry(); if (e && e.origin === "added") change({ do: "remove", entry: e.id }); },
-  z: () => change({ do: "undo" }), Z: () => change({ do: "redo" }),
+  z: (event) => change({ do: event.shiftKey ? "redo" : "undo" }),
   "+": () => line.zoom(0.5, line.now), "=": () => line.zoom(0.5, line.now), "-": () => line.zoom(2, line.now), e: zoomEntry, 0: () => line.show(line.start, line.end),
   "?": () => $("help").showModal(),
 };
@@ -344,7 +344,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (["BUTTON", "A"].includes(field.tagName) && [" ", "Enter"].includes(event.key)) return;
-  const name = event.key.length === 1 && event.key !== "Z" ? event.key.toLowerCase() : event.key;
+  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key; // caps lock changes nothing
   const action = KEYS[name];
   if (action) { event.preventDefault(); action(event); }
 });
@@ -391,4 +391,6 @@ async function open(number) {
 
 const { content: results } = await json("api/results");
 $("result").replaceChildren(...results.map((r, k) => el("option", { value: k, textContent: r.name })));
-await open(0);
+const begin = Math.max(0, results.findIndex((r) => r.judged < r.total)); // the first with something left to judge
+$("result").value = begin;
+await open(begin);
