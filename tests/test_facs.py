@@ -1,10 +1,14 @@
 """Action units as people write them: the right units and sides, or a reason."""
 
 import datetime
+from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
-from openmer.facs import parse_action_units, read_action_units
+import openmer
+from openmer.facs import UNIT_NAMES, parse_action_units, read_action_units
+from openmer.simulator.facial_motion import ACTION_UNITS
 
 
 @pytest.mark.parametrize(
@@ -78,3 +82,8 @@ def test_a_mark_of_absence_is_no_unit_and_a_doubt_stays_one() -> None:
     units, reason = read_action_units("-1")
     assert not units and "below 0" in reason
     assert [str(u) for u in read_action_units("maybe 12 + R14 marked")[0]] == ["12?", "R14"]
+
+
+def test_every_unit_that_is_simulated_or_explained_has_a_name() -> None:
+    signatures = load_file(Path(openmer.__file__).parent / "explain" / "signatures.safetensors")
+    assert {int(name.removeprefix("AU")) for name in signatures} | set(ACTION_UNITS) <= set(UNIT_NAMES)

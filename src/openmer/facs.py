@@ -30,6 +30,7 @@ UNIT_NAMES: Mapping[int, str] = {
     25: "lips part",
     26: "jaw drop",
     28: "lip suck",
+    43: "eyes closed",
     45: "blink",
 }
 _LIP_UNITS = frozenset({8, 18, 22, 23, 24, 25, 28})  # of these, B is the bottom lip; of all others, both sides
