@@ -171,8 +171,8 @@ def test_shares_and_units_are_told_in_words(smiling: tuple[np.ndarray, ...]) -> 
         "The twelve regions hold 17% of what mattered, most of it at inner brow left (9%), eye right (5%), chin (2%)."
     )
     assert where in said
-    other = replace(found, named={"AU12": 0.9, "AU43": 0.8}).sentence()
-    assert "AU12 lip corner puller (0.90), AU43 (0.80)." in other, "SAMM codes units that the simulator does not know"
+    other = replace(found, named={"AU12": 0.9, "AU39": 0.8}).sentence()
+    assert "AU12 lip corner puller (0.90), AU39 (0.80)." in other, "SAMM codes units that the simulator does not know"
 
 
 def test_the_report_and_a_json_explain_what_was_asked_for(

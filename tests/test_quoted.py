@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from openmer.errors import InputError
 from openmer.models.engine import threshold_for
 from openmer.models.mol import create_model
 from openmer.models.weights import read_record
@@ -156,6 +157,8 @@ EXACT = (
             f"{CHOSEN}/6/elsewhere_a_minute",
             *(GIVEN,) * 3,
             f"{REPORTED}/6/elsewhere_a_minute",
+            GIVEN,
+            f"{CHOSEN}/0/minutes",
         ),
     ),
     Exact(
@@ -445,7 +448,9 @@ def test_the_alarms_of_the_weights_are_those_of_the_people_on_whom_rules_may_be_
     assert "real video of 2 people" in record.scores["operating_points"]["on"]
     rates = [p["alarms_per_minute"] for p in record.scores["operating_points"]["points"]]
     assert rates == [p["elsewhere_a_minute"] for p in points] == [2.1, 2.1, 2.1, 2.1, 1.4, 1.4, 0.7, 0.0, 0.0]
-    assert [threshold_for(record, bound) for bound in (5, 2.0, 1.0, 0.5)] == [0.0, 0.5, 0.7, 0.8]
+    assert [threshold_for(record, bound) for bound in (5, 2.0, 1.0)] == [0.0, 0.5, 0.7]
+    with pytest.raises(InputError, match=r"counted over 1\.43 minutes .* cannot tell rates below 0\.7"):
+        threshold_for(record, 0.6)
 
 
 def test_the_record_of_the_weights_carries_what_was_measured() -> None:

@@ -239,7 +239,7 @@ def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Pat
     [
         (("--runtime", "onnx"), "leave out --runtime"),
         (("--alarms-per-minute", "2", "--engine", "classical"), "needs a network's opinion"),
-        (("--alarms-per-minute", "0.01"), "has not been measured"),
+        (("--alarms-per-minute", "0.01"), "cannot tell rates below"),
     ],
 )
 def test_what_watching_cannot_do_is_said_at_once(

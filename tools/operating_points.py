@@ -34,6 +34,7 @@ def main(measured: Path, /, record: Path = RECORD) -> None:
     content["scores"]["operating_points"] = {
         "on": f"{chosen[0]['minutes']:g} min of real video of {len(people)} people with implanted expressions "
         f"({measured.name}, commit {found['commit']})",
+        "minutes": chosen[0]["minutes"],
         "points": [
             {
                 "expression_threshold": point["expression_threshold"],

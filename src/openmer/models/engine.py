@@ -163,19 +163,26 @@ def threshold_for(record: ModelCard, alarms_per_minute: float) -> float:
     (`benchmarks/implants.py`); other people and cameras have other rates.
 
     Raises:
-        InputError: nothing was measured for these weights, or no threshold is strict enough.
+        InputError: nothing was measured for these weights, no threshold is strict enough, or the time over which alarms
+            were counted is too short to tell so low a rate.
     """
-    measured = record.scores.get("operating_points", {}).get("points", ())
+    operating = record.scores.get("operating_points", {})
+    measured, minutes = operating.get("points", ()), operating.get("minutes")
     if not measured:
         raise InputError(
             f"the rate of false alarms of {record.file} has not been measured; leave out --alarms-per-minute, or "
             "measure it with benchmarks/implants.py"
+        )
+    if minutes is not None and alarms_per_minute < 1 / minutes:
+        raise InputError(
+            f"{alarms_per_minute:g} false alarms a minute cannot be promised: they were counted over {minutes:g} "
+            f"minutes ({operating.get('on', 'unknown videos')}), which cannot tell rates below {1 / minutes:.2g}"
         )
     fitting = [p["expression_threshold"] for p in measured if p["alarms_per_minute"] <= alarms_per_minute]
     if not fitting:
         fewest = min(p["alarms_per_minute"] for p in measured)
         raise InputError(
             f"{alarms_per_minute:g} false alarms a minute cannot be promised: at its strictest, {record.file} gave "
-            f"{fewest:g} a minute on {record.scores['operating_points'].get('on', 'unknown videos')}"
+            f"{fewest:g} a minute on {operating.get('on', 'unknown videos')}"
         )
     return float(min(fitting))
