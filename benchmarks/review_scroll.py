@@ -47,7 +47,7 @@ def main(minutes: float = 60.0, rate: int = 200, seconds: float = 8.0) -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = _result(Path(folder), minutes * 60, rate)
         desk = Desk(result, ReviewSettings())
-        server = uvicorn.Server(uvicorn.Config(build([desk], "token", 7917), port=7917, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(build([desk], "token"), port=7917, log_level="warning"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         try:
