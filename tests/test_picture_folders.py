@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from openmer import InputError
+from openmer.media.container import MAYBE_MIRRORED
 from openmer.media.reader import VideoReader
 from test_clock import MATRIX, UPRIGHT, corners, level, lying, shown
 
@@ -82,15 +83,13 @@ def test_pictures_of_any_kind_show_their_light(tmp_path: Path, kind: str) -> Non
     assert (dark, bright) == pytest.approx((20, 200), abs=3)
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_exif_in_the_frames_of_a_video_is_no_hindrance(tmp_path: Path, orientation: int) -> None:
-    """Cameras write it into MJPEG; the turn is that of the file."""
+def with_exif(path: Path, orientation: int) -> Path:
+    """MJPEG with EXIF in its frames, as cameras write it, lying as the file's matrix says."""
     from PIL import Image
 
     exif, picture = Image.Exif(), io.BytesIO()
     exif[0x131] = "camera"
     Image.fromarray(lying(1)).save(picture, "JPEG", quality=95, exif=exif)
-    path = tmp_path / "v.mov"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=30)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
@@ -104,5 +103,18 @@ def test_exif_in_the_frames_of_a_video_is_no_hindrance(tmp_path: Path, orientati
     a, b, c, d = (value << 16 for value in MATRIX[orientation])
     data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(bytes(data))
-    frames = list(VideoReader(path))
+    return path
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_exif_in_the_frames_of_a_video_is_no_hindrance(tmp_path: Path, orientation: int) -> None:
+    reader = VideoReader(with_exif(tmp_path / "v.mov", orientation))
+    frames = list(reader)
     assert len(frames) == 3 and corners(frames[0].image) == corners(UPRIGHT[orientation](lying(orientation)))
+    assert [p for p in reader.problems if "mirrored" in p] == ([MAYBE_MIRRORED] if orientation != 1 else [])
+
+
+@pytest.mark.parametrize("orientation", [2, 5, 7])
+def test_where_a_mirror_cannot_be_read_it_is_told(tmp_path: Path, orientation: int) -> None:
+    """Left and right may be wrong there, which nobody must have to guess."""
+    assert MAYBE_MIRRORED in VideoReader(with_exif(tmp_path / "v.mov", orientation)).problems

@@ -255,18 +255,14 @@ def _cut(source: Path, plans: list[PlannedClip]) -> Iterator[tuple[PlannedClip, 
             return
 
 
-def _clip(
-    plan: PlannedClip,
-    actor: Actor,
-    pictures: list[Gray],
-    faces: list[Array],
-    subject: str,
-    still: np.random.Generator | None,
-) -> tuple[Clip, str]:
+_Shown = tuple[Actor, list[Gray], list[Array], str, np.random.Generator | None]  # as `_clip_of_size` takes them
+
+
+def _clip(plan: PlannedClip, *shown: *_Shown) -> tuple[Clip, str]:
     """As `_clip_of_size`; an expression that would fold the picture is made smaller, and named so."""
     for size in plan.peak_px * SHRINK ** np.arange(np.ceil(np.log(MIN_SIZE) / np.log(SHRINK))):
         try:
-            return _clip_of_size(replace(plan, peak_px=float(size)), actor, pictures, faces, subject, still)
+            return _clip_of_size(replace(plan, peak_px=float(size)), *shown)
         except FoldError:
             continue
     raise FoldError(f"{plan.emotion} would fold the picture even at {size:.2g} px; ask for smaller sizes")

@@ -74,7 +74,10 @@ def lent(owner: object, name: str, load: Callable[[], Any]) -> Any:
     Two owners never share one, since dlib's parts hold what they work on.
     """
     idle = _idle.setdefault(name, [])
-    part = idle.pop() if idle else load()
+    try:
+        part = idle.pop()
+    except IndexError:  # asked first, another thread might take the last one in between
+        part = load()
 
     def give_back() -> None:
         if not idle:

@@ -33,6 +33,10 @@ INTERLACED = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder -> which f
 _CAPTURE_RATE = re.compile(r"capture[._ ]?(fps|frame[._ ]?rate)$", re.IGNORECASE)
 _MEASURED = 300  # packets from which the usual step is measured
 _PROBES = 9  # pictures that tell how many of 16 bits are used
+MAYBE_MIRRORED = (
+    "the pictures are turned as the file says, but whether they are mirrored as well could not be read: if a player "
+    "shows them mirrored, left and right are exchanged in the results"
+)
 DAMAGED = "packets skipped because they could not be decoded"
 CUT_OFF = "frames left out because a part of them is missing in the file, which is damaged or cut off"
 EARLY = "frames left out at the beginning because they change pictures that the file does not hold"
@@ -344,11 +348,19 @@ class Deinterlacer:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a decoded picture is turned to be seen as players show it: transposed first, then flipped."""
+    """How a decoded picture is turned to be seen as players show it: transposed first, then flipped.
+
+    Attributes:
+        transposed: x and y are exchanged.
+        flipped_x: left and right are exchanged, then.
+        flipped_y: top and bottom likewise.
+        unsure: only the turn could be read; whether the picture is mirrored as well is not known.
+    """
 
     transposed: bool = False
     flipped_x: bool = False
     flipped_y: bool = False
+    unsure: bool = False
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> "Orientation":
@@ -356,9 +368,8 @@ class Orientation:
         try:
             matrix: Any = picture.side_data.get("DISPLAYMATRIX")
         except ValueError:  # PyAV does not know all kinds: not EXIF, as in cameras' MJPEG, nor several views
-            return (cls(), cls(True, False, True), cls(False, True, True), cls(True, True, False))[
-                round(picture.rotation / 90) % 4
-            ]
+            turns = (cls(), cls(True, False, True, True), cls(False, True, True, True), cls(True, True, False, True))
+            return turns[round(picture.rotation / 90) % 4]
         if matrix is None:
             return cls()
         a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])

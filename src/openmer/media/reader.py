@@ -23,6 +23,7 @@ from openmer.clip import Gray
 from openmer.errors import InputError
 from openmer.media.clock import WILD, Notes, on_one_clock
 from openmer.media.container import (
+    MAYBE_MIRRORED,
     Decoded,
     Deinterlacer,
     Orientation,
@@ -254,6 +255,7 @@ class VideoReader:
             if count is None and container.duration and fps:
                 count = round(Fraction(container.duration, 1_000_000) * fps)
         self._remarks += _scaled(self._pixels.bits)
+        self._remarks += [MAYBE_MIRRORED] if turn.unsure else []
         width, height = self._pixels.size[:: -1 if turn.transposed else 1]
         return VideoInfo(source, width, height, fps, count, clock)
 
