@@ -186,6 +186,7 @@ EXACT = (
             for domain in CARRIED
         ),
     ),
+    Exact("docs/limits.md", "where the head turns", "candidates a minute lie", (f"{ELSEWHERE}/all",)),
     Exact(
         "docs/limits.md",
         "- In an hour of simulated video",
