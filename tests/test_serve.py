@@ -1,5 +1,6 @@
 """The web page's parts without a browser: limits, the queue, what is kept and for how long, what can be reached."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from openmer.timeline import Window
 from openmer.web import jobs as queue
 from openmer.web.jobs import KILLED, MAX_WAITING, Job, Jobs
 from openmer.web.private import PREFIX, private_folder
-from openmer.web.routes import AWAY_S, _listed, _plain, _videos
+from openmer.web.routes import AWAY_S, Sessions, _listed, _plain, _videos
 from openmer.web.settings import Limits
 from openmer.web.view import lanes, probabilities, size, ticks
 from openmer.web.worker import Order, Progress, check, without_folders
@@ -517,6 +518,27 @@ def test_a_page_that_nobody_looks_at_is_forgotten_with_its_analysis(server: Serv
 )
 def test_names_become_plain(name: str, plain: str) -> None:
     assert _plain(name) == plain and len(_plain(name).encode()) <= 150
+
+
+def test_a_page_says_that_its_result_has_been_deleted(waiting_room: Jobs) -> None:
+    """Else it would turn into an empty form before its reader's eyes."""
+    sessions = Sessions(waiting_room)
+    name = sessions.begin()
+    job = waiting_room.submit(name, upload(waiting_room), "classical")
+    job.page.write_text("<h2>talk.mp4</h2>")
+    waiting_room._end(job, "done")
+
+    async def views() -> list[dict[str, str]]:
+        events = sessions.events(name)
+        first = await anext(events)
+        waiting_room._delete(job)
+        found = [first, await anext(events)]
+        await events.aclose()  # type: ignore[attr-defined]  # a generator
+        return [json.loads(event.removeprefix("data: ")) for event in found]
+
+    shown, gone = asyncio.run(views())
+    assert (shown["state"], shown["html"]) == ("done", "<h2>talk.mp4</h2>")
+    assert gone["state"] == "free" and "deleted, as all are after --keep-minutes 1;" in gone["html"]
 
 
 # The videos of a folder.

@@ -173,7 +173,7 @@ def threshold_for(record: ModelCard, alarms_per_minute: float) -> float:
             f"the rate of false alarms of {record.file} has not been measured; leave out --alarms-per-minute, or "
             "measure it with benchmarks/implants.py"
         )
-    if minutes is not None and alarms_per_minute < 1 / minutes:
+    if isinstance(minutes, int | float) and minutes > 0 and alarms_per_minute < 1 / minutes:
         raise InputError(
             f"{alarms_per_minute:g} false alarms a minute cannot be promised: they were counted over {minutes:g} "
             f"minutes ({operating.get('on', 'unknown videos')}), which cannot tell rates below {1 / minutes:.2g}"

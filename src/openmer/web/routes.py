@@ -102,7 +102,9 @@ class Sessions:
                 job = self._jobs.of(name)
                 now = None if job is None else (job.token, job.state, job.progress, self._jobs.ahead(job))
                 if last is None or now != last[0]:
-                    yield f"data: {msgspec.json.encode(_view(self._jobs, job)).decode()}\n\n"
+                    expired = job is None and last is not None and last[0] is not None and last[0][1] == "done"
+                    view = _deleted(self._jobs) if expired else _view(self._jobs, job)
+                    yield f"data: {msgspec.json.encode(view).decode()}\n\n"
                     last, told = (now,), time.monotonic()
                 elif time.monotonic() - told > ALIVE_S:
                     yield ": here\n\n"
@@ -111,6 +113,14 @@ class Sessions:
         finally:
             session.listeners -= 1
             session.away_since = time.monotonic()
+
+
+def _deleted(jobs: Jobs) -> dict[str, str]:
+    """What a page shows whose result is no longer kept; one that asked for that shows nothing of it."""
+    text = (
+        f"The result has been deleted, as all are after {jobs.limits.keep_minutes:g} minutes; analyse the video again."
+    )
+    return {"state": "free", "html": render("serve/said.html.j2", text=text, calm=False)}
 
 
 def _view(jobs: Jobs, job: Job | None) -> dict[str, str]:

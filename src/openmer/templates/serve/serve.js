@@ -5,13 +5,14 @@
 
   const $ = (id) => document.getElementById(id);
   const form = $("om-form"), preview = $("om-preview"), shown = preview.querySelector("video"), large = $("om-large");
-  let session = null, events = null, chosen = null, stream = null, recorder = null, sending = null, busy = false;
+  let session = null, events = null, chosen = null, stream = null, recorder = null, sending = null, busy = false, another = false;
 
   const api = (path) => `api/${path}`;
   const own = (path) => api(`sessions/${session}/${path}`);
 
   // What is shown: the form with a status, or a result.
   function show({ state, html }) {
+    if (another && state === "free") { another = false; html = ""; } // the result was given up, not lost
     const done = state === "done";
     busy = state === "busy" || sending !== null;
     form.hidden = done;
@@ -170,6 +171,7 @@
     if (sending) sending.abort(); else fetch(own("cancel"), { method: "POST" });
   });
   $("om-again").addEventListener("click", async () => {
+    another = true;
     await fetch(own("again"), { method: "POST" });
     choose(null);
   });
