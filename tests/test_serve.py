@@ -538,7 +538,7 @@ def test_a_page_says_that_its_result_has_been_deleted(waiting_room: Jobs) -> Non
 
     shown, gone = asyncio.run(views())
     assert (shown["state"], shown["html"]) == ("done", "<h2>talk.mp4</h2>")
-    assert gone["state"] == "free" and "deleted, as all are after --keep-minutes 1;" in gone["html"]
+    assert gone["state"] == "free" and "deleted, as all are after 1 minutes;" in gone["html"]
 
 
 # The videos of a folder.
