@@ -1,4 +1,4 @@
-"""Fuzz everything that reads other people's files: timelines, ELAN files, truth tables, samples.csv, weight records.
+"""Fuzz what reads other people's files: timelines, reviews, ELAN files, truth tables, samples.csv, weight records.
 
 Run: python benchmarks/fuzz.py [--seconds 60] [--only elan]
 
@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -18,9 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tyro
 
-TARGETS = ("timeline", "elan", "truth", "samples", "record")
+TARGETS = ("timeline", "review", "elan", "truth", "samples", "record")
 SEED_TIMELINE = {
     "schema": "openmer.timeline/1",
     "start_s": 0.0,
@@ -55,6 +57,9 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
     from openmer.exchange.boris import to_boris_csv
     from openmer.exchange.elan import read_elan, to_elan
     from openmer.exchange.table import read_table
+    from openmer.review.agreement import agreement_of
+    from openmer.review.document import read_review
+    from openmer.review.export import chosen
     from openmer.timeline import Timeline, read_timeline
 
     good = Timeline.from_json(json.dumps(SEED_TIMELINE))
@@ -72,12 +77,18 @@ def reader(target: str, folder: Path) -> tuple[Callable[[bytes], object], bytes]
         # Whatever is accepted must work for everything made from it.
         return found.to_json(), found.to_csv(), to_elan(found), to_boris_csv(found)
 
+    def reviewed(there: Path) -> object:
+        review = read_review(there)
+        return chosen(review, rejected=True), agreement_of([(review, review)])
+
     def samples(there: Path) -> object:
         there.rename(folder / "samples.csv")
         return FolderDataset(folder)
 
     if target == "timeline":
         return written(timeline), good.to_json().encode()
+    if target == "review":
+        return written(reviewed), _good_review()
     if target == "elan":
         return written(lambda there: read_elan(there, "candidate")), to_elan(good, "./talk.mp4")
     if target == "truth":
@@ -104,6 +115,26 @@ def _good_record() -> bytes:
 
     content: dict[str, Any] = json.loads(shipped()["mol-lite"].read_text())
     return json.dumps(content | {"scores": {}, "notes": ""}).encode()
+
+
+def _good_review() -> bytes:
+    """With one change of each kind in its history."""
+    from openmer.review.document import SCHEMA, Add, Redo, Remove, Review, Set, Source, Undo, apply_change
+
+    source = Source(video="talk.mp4", timeline_sha256="0", start_s=0.0, end_s=4.0)
+    review = Review(schema=SCHEMA, source=source, coder="Ann")
+    marked = {"onset_s": 0.5, "apex_s": 0.7, "offset_s": 0.9, "action_units": [{"number": 12, "side": "R"}]}
+    later = {"onset_s": 2.0, "offset_s": 2.5}
+    changes = (Add(values=marked), Add(values=later), Set(entry="e1", values={"verdict": "rejected"}))
+    for change in (*changes, Undo(), Redo(), Remove(entry="e2")):
+        review = apply_change(review, change)
+    return msgspec.json.encode(review)
+
+
+def _used() -> float:
+    """Seconds of processor time of the processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _once(read: Callable[[bytes], object], data: bytes) -> None:
@@ -179,6 +210,7 @@ def main(seconds: int = 60, only: str = "", target: str = "", kept: Path | None 
     figures: dict[str, Any] = {}
     for name in [only] if only else TARGETS:
         command = [sys.executable, __file__, "--target", name, "--seconds", str(seconds), "--kept", str(folder)]
+        before = _used()
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
         said = done.stdout + done.stderr
         runs = re.findall(r"Done (\d+) runs", said) or re.findall(r"#(\d+)\s", said) or ["0"]
@@ -186,6 +218,7 @@ def main(seconds: int = 60, only: str = "", target: str = "", kept: Path | None 
         figures[name] = {
             "runs": int(runs[-1]),
             "edges": int(covered[-1]) if covered else None,
+            "cpu_s": round(_used() - before),
             "found": done.returncode != 0,
         }
         print(name, figures[name], flush=True)
