@@ -217,6 +217,7 @@ def damaged(review: Review, result: Path) -> dict[str, bytes]:
         "an unknown field": msgspec.json.encode(plain | {"mood": 1}),
         "a wrong revision": msgspec.json.encode(plain | {"revision": 7}),
         "a bad time": whole.replace(b'"offset_s":1.4', b'"offset_s":0.4', 1),
+        "a clock that stands": whole.replace(b'"slowdown":1.0', b'"slowdown":0.0', 1),
         "the same id twice": whole.replace(b'"id":"e2"', b'"id":"e1"'),
         "another analysis": whole.replace(document.timeline_sha256(result).encode(), b"0" * 64),
     }

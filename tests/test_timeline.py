@@ -100,6 +100,14 @@ def test_an_impossible_interval_in_json_is_refused() -> None:
         Timeline.from_json(json.dumps(content))
 
 
+@pytest.mark.parametrize(("name", "value"), [("slowdown", 0), ("slowdown", -2), ("slowdown", 1e300), ("fps", -25)])
+def test_a_clock_that_nothing_can_be_divided_by_is_refused(name: str, value: float) -> None:
+    content = json.loads(whole_timeline().to_json())
+    content["clock"][name] = value
+    with pytest.raises(InputError, match="a clock's"):
+        Timeline.from_json(json.dumps(content))
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         read_timeline(tmp_path / "nowhere.json")

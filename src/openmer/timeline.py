@@ -37,6 +37,7 @@ FORMER_NAMES = {
     "astray": "max_return_error",
 }
 MAX_S = 1e9  # some thirty years; anything beyond is damage, and could not be converted to milliseconds
+MAX_FACTOR = 1e9  # no camera and no time lapse comes near
 
 _CSV_COLUMNS = (
     "schema",
@@ -65,11 +66,20 @@ class Clock:
         slowdown: seconds of the file that show one second of what was recorded; 1 but for slow motion (above 1) and
             time lapses (below). Durations are judged in real time: seconds of the file divided by this.
         real_fps_from: what says at which rate was recorded, `--fps` or the name of a tag; empty if there is one clock.
+
+    Raises:
+        InputError: a rate or the slowdown is not a positive number of a size that occurs.
     """
 
     fps: float | None = None
     slowdown: float = 1.0
     real_fps_from: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 / MAX_FACTOR <= self.slowdown <= MAX_FACTOR:
+            raise InputError(f"a clock's slowdown is a positive number, 1 but for slow motion, got {self.slowdown}")
+        if self.fps is not None and not 0 <= self.fps <= MAX_FACTOR:
+            raise InputError(f"a clock's frames a second are a positive number, got {self.fps}")
 
     @property
     def real_fps(self) -> float | None:

@@ -22,7 +22,7 @@ from openmer.errors import InputError
 from openmer.exchange.export import TIMELINE, read_result
 from openmer.facs import ActionUnit
 from openmer.files import read_bytes, read_json
-from openmer.timeline import CANDIDATE, SET_ASIDE, Interval
+from openmer.timeline import CANDIDATE, SET_ASIDE, Clock, Interval
 
 SCHEMA = "openmer.review/1"
 JUDGED = (CANDIDATE, SET_ASIDE)  # labels of the timeline that a coder is asked about
@@ -321,6 +321,7 @@ def _check_whole(review: Review) -> None:
     if len({e.id for e in review.entries}) < len(review.entries):
         raise InputError("two of its entries have the same id")
     _stacks(review.history)
+    _ = Clock(slowdown=review.source.slowdown)  # holds it to be one that durations can be divided by
     for entry in review.entries:
         check_entry(entry)
 
