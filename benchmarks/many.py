@@ -1,39 +1,42 @@
-"""Many videos: time beside one after another, memory, and whether runs that are killed lose or change anything.
+"""Many videos: whether runs that are killed lose or change anything; processor time and memory of one command.
 
-Run: python benchmarks/many.py [--videos 200] [--kills 10] [--workers 2] [--ray] [--engine classical]
+Run: python benchmarks/many.py [--videos 200] [--kills 10] [--rate 10] [--workers 2] [--ray] [--engine classical]
 
-Each video is the demo's real sequence (carphone), played there and back from another place of it, enlarged to 400x300,
-at 30 frames a second, a minute long. They are analysed one by one, each with all cores, as a loop in a shell would;
-then all by one command; then by one that is killed with SIGKILL K times, each time at a random moment after a new
-result was finished, and begun again. With --ray, the folder is analysed on a local Ray, whose worker processes are
-killed while it runs. All results must be the same.
+Each video is the demo's real sequence (carphone), played there and back from another place of it, at the given size and
+rate; the number of its frames decides what it costs. All are analysed by one command, which is killed with SIGKILL K
+times, each time at a random moment after some new results were finished, and begun again: in turn the whole group of
+processes, and its parent alone, whose workers must end by themselves. With --ray, all are analysed on a local Ray,
+whose worker processes are killed while it runs. The last run is watched: its memory, and its processor time a video.
+Some of the videos are also analysed one by one, as a loop in a shell would; all that are must give the same results.
 """
 
 import importlib.util
 import os
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import record
 import tyro
-from analyze import FPS
 
+from openmer.choices import CLASSICAL
 from openmer.cli.demo import demo_video
 from openmer.media.reader import VideoReader
 from openmer.media.writer import VideoWriter
 from openmer.threads import cores
 
-WIDTH, HEIGHT = 400, 300
 COMPARED = ("timeline.json", "timeline.csv", "frames.csv", "windows.csv")  # the last only of a network
 POLL_S = 0.2
+ENDS_S = 60.0  # within which workers must have ended after their parent was killed; the machine may be busy
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,43 @@ class Command:
         )
 
 
+@dataclass(frozen=True)
+class Videos:
+    """What is analysed.
+
+    Attributes:
+        videos: how many.
+        seconds: length of each.
+        rate: frames a second.
+        width: of a picture; height: likewise.
+    """
+
+    videos: int = 8
+    seconds: float = 60
+    rate: float = 30
+    width: int = 400
+    height: int = 300
+
+    def write(self, folder: Path) -> list[Path]:
+        """The sequence there and back, each video from another place of it, so that no two are the same."""
+        folder.mkdir()
+        pictures = [
+            np.asarray(cv2.resize(f.image, (self.width, self.height), interpolation=cv2.INTER_CUBIC), np.uint8)
+            for f in VideoReader(demo_video())
+        ]
+        round_trip, rate = pictures + pictures[-2:0:-1], Fraction(self.rate).limit_denominator(1001)
+        paths = [folder / f"v{number:03d}.mp4" for number in range(self.videos)]
+        for number, path in enumerate(paths):
+            with VideoWriter(path, self.width, self.height, rate) as writer:
+                for k in range(round(self.seconds * rate)):
+                    writer.write(round_trip[(k + number) % len(round_trip)], float(k / rate))
+        return paths
+
+
 def main(
-    videos: int = 8,
+    of: Annotated[Videos, tyro.conf.arg(name="")] = Videos(),
     kills: int = 2,
-    seconds: float = 60,
+    alone: int = 20,
     workers: int = 0,
     engine: str = "mol-lite",
     ray: bool = False,
@@ -64,10 +100,10 @@ def main(
     """Measure and write.
 
     Args:
-        videos: how many.
+        of: what is analysed.
         kills: how many times the run is killed.
-        seconds: length of each.
-        workers: cores to use; 0 means all.
+        alone: how many of the videos are also analysed one by one.
+        workers: videos at a time; 0 means one for each core.
         engine: of the analysis; the annotated video is not drawn.
         ray: analyse on a local Ray.
         seed: of the moments of the kills.
@@ -77,109 +113,126 @@ def main(
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        written = write_videos(root / "videos", videos, round(seconds * FPS))
-        workers = workers or cores()
+        written = of.write(root / "videos")
+        workers, alone = workers or cores(), min(alone, of.videos)
         arguments = ("--no-overlay", "--engine", engine, "--workers", str(workers))
         command = Command(root / "videos", arguments, ("--executor", "ray") if ray else ())
-        start = time.perf_counter()
-        for video in written:
-            one = [sys.executable, "-m", "openmer", "analyze", str(video), "--out", str(root / "alone" / video.stem)]
-            subprocess.run([*one, *arguments], check=True, stderr=subprocess.DEVNULL)
-        figures: dict[str, Any] = {"one_after_another_s": round(time.perf_counter() - start, 1)}
-        figures |= watched(command.start(root / "many"), root / "many", videos)
+        figures = one_by_one(
+            [written[k] for k in rng.choice(of.videos, alone, replace=False)], root / "alone", arguments
+        )
         killed = workers_killed if ray else run_killed
-        figures |= killed(command, root / "killed", rng, kills, figures["one_command_s"] / videos)
-        names = [video.stem for video in written]
-        figures["same_results"] = all(same(root, names, place) for place in ("many", "killed"))
+        figures |= killed(command, root / "many", rng, kills, of.videos)
+        names = sorted(path.name for path in (root / "alone").iterdir())
+        figures["finished"] = len(finished(root / "many"))
+        figures["compared"], figures["same_results"] = len(names), same(root, names)
     print(figures)
-    settings = {"videos": videos, "seconds": seconds, "workers": workers, "engine": engine, "overlay": False}
-    record.write("many-ray" if ray else "many", settings | {"executor": "ray" if ray else "processes"}, figures)
-    if not figures["same_results"] or figures["finished_results_made_again"]:
+    settings = asdict(of) | {"workers": workers, "engine": engine, "overlay": False}
+    name = f"many{'-ray' if ray else ''}{'' if engine == CLASSICAL else f'-{engine}'}"
+    record.write(name, settings | {"executor": "ray" if ray else "processes"}, figures)
+    if not figures["same_results"] or figures["finished_results_made_again"] or figures["finished"] < of.videos:
         sys.exit("results were lost or changed")
 
 
-def write_videos(folder: Path, count: int, frames: int) -> list[Path]:
-    """The sequence there and back, each video from another place of it, so that no two are the same."""
-    folder.mkdir()
-    pictures = [
-        np.asarray(cv2.resize(f.image, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.uint8)
-        for f in VideoReader(demo_video())
-    ]
-    round_trip = pictures + pictures[-2:0:-1]
-    paths = [folder / f"v{number:03d}.mp4" for number in range(count)]
-    for number, path in enumerate(paths):
-        with VideoWriter(path, WIDTH, HEIGHT, FPS) as writer:
-            for k in range(frames):
-                writer.write(round_trip[(k + number) % len(round_trip)], float(k / FPS))
-    return paths
+def one_by_one(videos: list[Path], out: Path, arguments: tuple[str, ...]) -> dict[str, Any]:
+    """A command for each video, with all cores."""
+    before = children_s()
+    for video in videos:
+        words = [sys.executable, "-m", "openmer", "analyze", str(video), "--out", str(out / video.stem)]
+        subprocess.run([*words, *arguments], check=True, stderr=subprocess.DEVNULL)
+    return {"alone_cpu_s_per_video": round((children_s() - before) / len(videos), 2)}
+
+
+def children_s() -> float:
+    """Processor seconds of all processes that were begun here or by those, and have ended and been waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run_killed(command: Command, out: Path, rng: np.random.Generator, kills: int, videos: int) -> dict[str, Any]:
+    """SIGKILL some time after results were finished; each run goes on where the last was killed, half of them to go."""
+    before, again, outlived = [], 0, 0
+    kept: dict[Path, int] = {}
+    for kill in range(kills):
+        process, start = command.start(out), time.monotonic()
+        until = max(len(kept) + 1, round((kill + 1) * videos / (2 * kills)))
+        while process.poll() is None and len(finished(out)) < until:
+            time.sleep(POLL_S)
+        took = (time.monotonic() - start) / max(1, len(finished(out)) - len(kept))
+        time.sleep(float(rng.uniform(0, took)))
+        group = [process.pid, *descendants(process.pid)]
+        if process.poll() is not None:  # all is done, and nothing left to kill
+            break
+        if kill % 2:
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        outlived += alive_after(group, ENDS_S)
+        again += changed(kept)
+        kept = finished(out)
+        before.append(len(kept))
+    last = watched(command.start(out), out, videos)
+    return {
+        "kills": len(before),
+        "finished_after_each_kill": before,
+        "finished_results_made_again": again + changed(kept),
+        "processes_that_outlived_a_kill": outlived,
+        "left_half_written": len(list(out.glob(".*"))),
+        **last,
+    }
 
 
 def watched(process: subprocess.Popen[bytes], out: Path, videos: int) -> dict[str, Any]:
-    """Time of the command, and the most memory that its parent, half way and in all, and a worker had."""
-    start, early, peak, worker = time.perf_counter(), 0.0, 0.0, 0.0
+    """Processor time of the command a video; the most memory of its parent, half way and in all, and of a worker."""
+    at_first, before, early, peak, worker = len(finished(out)), children_s(), 0.0, 0.0, 0.0
     while process.poll() is None:
         peak = max(peak, peak_mb(process.pid))
         worker = max([worker, *map(peak_mb, descendants(process.pid))])
-        if 2 * len(finished(out)) <= videos:
+        if 2 * len(finished(out)) <= at_first + videos:
             early = peak
         time.sleep(POLL_S)
     if process.returncode:
         raise RuntimeError(f"openmer analyze failed in {out}")
+    made = videos - at_first
     return {
-        "one_command_s": round(time.perf_counter() - start, 1),
+        "last_run_videos": made,
+        "last_run_cpu_s_per_video": round((children_s() - before) / made, 2) if made else None,
+        "parent_peak_mb_half_way": round(early, 1),
         "parent_peak_mb": round(peak, 1),
-        "parent_peak_mb_until_half_was_done": round(early, 1),
         "largest_worker_peak_mb": round(worker, 1),
     }
 
 
-def run_killed(command: Command, out: Path, rng: np.random.Generator, kills: int, a_video_s: float) -> dict[str, Any]:
-    """SIGKILL to the whole group some time after a result was finished; each run goes on where the last was killed."""
-    done, before, again, start = 0, [], 0, time.perf_counter()
+def workers_killed(command: Command, out: Path, rng: np.random.Generator, kills: int, videos: int) -> dict[str, Any]:
+    """SIGKILL to Ray's worker processes while they analyse; Ray starts others and gives them the videos anew."""
+    process, done, before = command.start(out), 0, []
     kept: dict[Path, int] = {}
-    while done < kills:
-        process = command.start(out)
-        while process.poll() is None and len(finished(out)) == len(kept):
-            time.sleep(POLL_S)
-        time.sleep(float(rng.uniform(0, a_video_s)))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+    while process.poll() is None:
+        until = round((done + 1) * videos / (kills + 1))
+        busy = [pid for pid in descendants(process.pid) if "ray::_analyze" in words_of(pid)]
+        kept = finished(out) | kept
+        if busy and done < kills and len(kept) >= until:
+            time.sleep(float(rng.uniform(0, 2)))
+            os.kill(int(rng.choice(busy)), signal.SIGKILL)
             done += 1
-        process.wait()
-        again += changed(kept)
-        kept = finished(out)
-        before.append(len(kept))
-        if process.returncode == 0:  # all is done, and nothing left to kill
-            break
-    if command.start(out).wait():
-        raise RuntimeError(f"openmer analyze failed in {out}")
-    again += changed(kept)
+            before.append(len(kept))
+        time.sleep(POLL_S)
+    if process.returncode:
+        raise RuntimeError("openmer analyze on Ray gave up")
     return {
         "kills": done,
-        "finished_after_each_kill": before,
-        "finished_results_made_again": again,
-        "with_kills_s": round(time.perf_counter() - start, 1),
+        "finished_before_each_kill": before,
+        "finished_results_made_again": changed(kept),
         "left_half_written": len(list(out.glob(".*"))),
     }
 
 
-def workers_killed(
-    command: Command, out: Path, rng: np.random.Generator, kills: int, a_video_s: float
-) -> dict[str, Any]:
-    """SIGKILL to Ray's worker processes while they analyse; Ray starts others and gives them the videos anew."""
-    process, done, start = command.start(out), 0, time.perf_counter()
-    kept: dict[Path, int] = {}
-    while done < kills and process.poll() is None:
-        time.sleep(float(rng.uniform(1, max(2, a_video_s))))
-        busy = [pid for pid in descendants(process.pid) if "ray::_analyze" in words_of(pid)]
-        kept |= {path: at for path, at in finished(out).items() if path not in kept}
-        if busy:
-            os.kill(int(rng.choice(busy)), signal.SIGKILL)
-            done += 1
-    if process.wait():
-        raise RuntimeError("openmer analyze on Ray gave up")
-    seconds = round(time.perf_counter() - start, 1)
-    return {"kills": done, "finished_results_made_again": changed(kept), "with_kills_s": seconds}
+def alive_after(pids: list[int], seconds: float) -> int:
+    """How many of these processes have not ended in this time."""
+    end = time.monotonic() + seconds
+    while (alive := sum(bool(words_of(pid)) for pid in pids)) and time.monotonic() < end:
+        time.sleep(POLL_S)
+    return alive
 
 
 def finished(out: Path) -> dict[Path, int]:
@@ -192,13 +245,13 @@ def changed(kept: dict[Path, int]) -> int:
     return sum(not path.exists() or path.stat().st_mtime_ns != before for path, before in kept.items())
 
 
-def same(root: Path, names: list[str], place: str) -> bool:
+def same(root: Path, names: list[str]) -> bool:
     """Whether the results are those of one by one, byte by byte."""
 
     def content(file: Path) -> bytes | None:
         return file.read_bytes() if file.exists() else None
 
-    pairs = [(root / place / n / f, root / "alone" / n / f) for n in names for f in COMPARED]
+    pairs = [(root / "many" / n / f, root / "alone" / n / f) for n in names for f in COMPARED]
     return all(content(here) == content(there) for here, there in pairs)
 
 
