@@ -35,7 +35,7 @@ $(VENV)/.docs: $(VENV)/.dev
 
 $(VENV)/.bench: $(VENV)/.dev
 	@echo "Installing what the benchmarks need into $(VENV) ..."
-	$(PIP_INSTALL) -e '.[dev,web,cluster]'
+	$(PIP_INSTALL) -e '.[dev,web,cluster]' playwright
 	@touch $@
 
 demo: $(VENV)/.core ## analyse a real talking-head video; prints where the report is
@@ -74,8 +74,12 @@ lint: $(VENV)/.dev ## ruff
 types: $(VENV)/.dev ## mypy, strict on src
 	$(BIN)/mypy
 
-bench-all: $(VENV)/.bench ## rerun every figure that the documents quote (most of a day), then compare
-	$(BIN)/python benchmarks/all.py
+bench-all: $(VENV)/.bench ## rerun the figures that the documents quote: the next part, or PART=NAME, within two hours
+	$(BIN)/python benchmarks/all.py $(if $(PART),--part $(PART))
+
+.PHONY: bench-list
+bench-list: $(VENV)/.bench ## the parts of bench-all, and which are done
+	$(BIN)/python benchmarks/all.py --list
 
 bench-trial: $(VENV)/.bench ## run every benchmark as small as can be, to see that it runs (some minutes)
 	$(BIN)/python benchmarks/all.py --trial

@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import ablation
 import pytest
 import tyro
-from all import BENCHMARKS, _command
+from all import BENCHMARKS, PARTS, Book, _command, run
 from spotting import judge
 
 from openmer import version
@@ -122,3 +124,33 @@ def test_a_result_that_is_replaced_changes_nothing_of_what_is_measured(tmp_path:
     assert elsewhere.commit() == clean
     module.write_text(module.read_text() + "# changed\n")
     assert elsewhere.commit() == f"{clean}+changes"
+
+
+def test_every_benchmark_has_one_part() -> None:
+    assert sum(len(part) for part in PARTS.values()) == len(BENCHMARKS)
+
+
+def test_a_script_whose_time_is_over_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    """The script and a process of its own would write for ever; nothing is written after both have been ended."""
+    written = tmp_path / "written"
+    writes = f"import time\nwhile True: open({str(written)!r}, 'a').write('x'); time.sleep(.01)"
+    starts = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {writes!r}]); time.sleep(99)"
+    assert run([sys.executable, "-c", starts], tmp_path, 1.5) == "stopped"
+    size = written.stat().st_size if written.exists() else 0
+    time.sleep(0.2)
+    assert (written.stat().st_size if written.exists() else 0) == size
+
+
+def test_a_script_that_ends_says_how(tmp_path: Path) -> None:
+    assert run([sys.executable, "-c", "raise SystemExit(0)"], tmp_path, None) == "done"
+    assert run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, None) == "failed (3)"
+
+
+def test_what_is_done_is_known_again_until_the_code_changes(tmp_path: Path) -> None:
+    book = Book(tmp_path / "runs/book.json", "abc1234")
+    book.write("units", 90.0, "done")
+    book.write("held_out", 6600.0, "stopped")
+    again = Book(book.path, "abc1234")
+    assert again.has("units") and not again.has("held_out") and not again.has("analyze")
+    assert again.done["held_out"].minutes == 110.0
+    assert not Book(book.path, "def5678").has("units")
