@@ -21,8 +21,9 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 
 from openmer.media.writer import VideoWriter
+from openmer.review.settings import ReviewSettings
 from openmer.timeline import Clock, Interval, Timeline
-from openmer.web.review import Desk, ReviewSettings, build
+from openmer.web.review import Desk, build
 
 SCROLL = """
 async ([seconds, span]) => {

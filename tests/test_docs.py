@@ -1,12 +1,15 @@
 """The documents do what they say: Python blocks run, commands exist, links lead somewhere, the reference is whole."""
 
 import functools
+import inspect
 import re
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import tyro
@@ -15,6 +18,7 @@ import openmer
 from footage import smirk, write_video
 from openmer import Interval, Timeline
 from openmer.cli import VERBS
+from openmer.cli.options import joined
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.exchange.elan import to_elan
 from terminal import run
@@ -114,6 +118,21 @@ def test_examples_in_the_help_are_understood() -> None:
     assert len(found) > 30
     for words in found:
         understood(words)
+
+
+def test_no_option_is_described_twice() -> None:
+    """Neither by two settings classes, nor by one and a verb; what verbs alone say of their own files may recur."""
+    hints = [hint for verb in VERBS for hint in get_type_hints(verb).values() if isinstance(hint, type)]
+    classes = {each for hint in hints for each in inspect.getmro(hint) if is_dataclass(each)}
+    every = [(words, each in classes) for each in (*classes, *VERBS) for words in described(each.__doc__ or "")]
+    of_settings = {words for words, is_setting in every if is_setting}
+    twice = {words: count for words, count in Counter(words for words, _ in every).items() if count > 1}
+    assert len(of_settings) > 50 and not of_settings & twice.keys()
+
+
+def described(docstring: str) -> set[tuple[str, str]]:
+    """(option, its description) of a docstring."""
+    return set(re.findall(r"^ +(\w+): (.+)$", joined(docstring), re.MULTILINE))
 
 
 def options_of(verb: str, capsys: pytest.CaptureFixture[str]) -> set[str]:

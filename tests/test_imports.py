@@ -1,6 +1,7 @@
 """Who may know whom: rooms import only what lies before them on the data's way; and the sizes of the house."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -115,6 +116,51 @@ def test_no_circle_of_files() -> None:
     graph = {name: imported(path, set(modules())) - {name} for name, path in modules().items()}
     assert circle(graph) == []
     assert set(circle(graph | {"errors": {"cli"}})) >= {"errors", "cli"}, "one that is planted is found"
+
+
+# Third-party modules whose names differ from those of their packages.
+PACKAGES = {
+    "av": "av",
+    "PIL": "pillow",
+    "cv2": "opencv-contrib-python-headless",
+    "dlib": "dlib-bin",
+    "face_recognition_models": "face-recognition-models",
+    "sklearn": "scikit-learn",
+    "skvideo": "scikit-video",
+}
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+
+
+def declared() -> set[str]:
+    """The packages that this one needs, itself or by an extra, but for those of its development."""
+    extras = PROJECT["optional-dependencies"]
+    lists = [PROJECT["dependencies"], *(packages for extra, packages in extras.items() if extra not in ("dev", "docs"))]
+    return {re.split(r"[^\w-]", requirement)[0] for requirements in lists for requirement in requirements}
+
+
+def foreign(path: Path) -> set[str]:
+    """The packages of others that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    tops = {name.partition(".")[0] for name in names} - {"openmer"} - sys.stdlib_module_names
+    return {PACKAGES.get(top, top) for top in tops}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """Also one that another brings along: it might no longer do so."""
+    undeclared = {name: foreign(path) - declared() for name, path in modules().items()}
+    assert {name: packages for name, packages in undeclared.items() if packages} == {}
+
+
+def test_an_undeclared_package_is_seen(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("import os.path, cv2\nfrom .near import x\ndef late():\n    import requests.adapters\n")
+    assert foreign(module) == {"opencv-contrib-python-headless", "requests"}
+    assert foreign(module) - declared() == {"requests"}
 
 
 def test_no_module_is_too_long() -> None:

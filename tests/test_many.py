@@ -20,10 +20,10 @@ import pytest
 from footage import smirk, write_video
 from openmer import AnalyzeSettings, InputError, Interval, OutputError, Timeline, analyze
 from openmer.media.find import find_videos, holds_videos
+from openmer.processes import Cluster
 from openmer.timeline import Clock
 from openmer.video import many
 from openmer.video.many import analyze_many
-from openmer.video.settings import Cluster
 from openmer.video.summary import COLUMNS, SummaryRow, index_page, row_of
 from terminal import run
 

@@ -9,10 +9,11 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from footage import face_closeup, noisy, photograph, write_video
-from openmer.cli.datasets import Reenacted, prepare_simulated
+from openmer.cli.datasets import prepare_simulated
 from openmer.clip import ALIGNED_PX, NONE, Array, Clip
 from openmer.clips.store import ClipStore
-from openmer.datasets.reenacted import MIN_SIZE, ReenactedClips, prepare_reenacted, reenacted_clips
+from openmer.datasets.reenacted import MIN_SIZE, prepare_reenacted, reenacted_clips
+from openmer.datasets.settings import ReenactedClips
 from openmer.errors import InputError
 from openmer.media.reader import VideoReader
 from openmer.simulator.facial_motion import Event, draw_expression
@@ -129,12 +130,12 @@ def test_what_gives_no_clips_is_refused(photo: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_line_says_what_does_not_go_together(photo: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the videos are the people"):
-        prepare_simulated(tmp_path / "store", {"subjects": 3}, Reenacted(reenact=(photo,)))
+    with pytest.raises(InputError, match="--subjects is not for --reenact"):
+        prepare_simulated(tmp_path / "store", {"subjects": 3}, (photo,))
     with pytest.raises(InputError, match="--head and --like are not for --reenact"):
-        prepare_simulated(tmp_path / "store", {"head": "lively", "like": "samm"}, Reenacted(reenact=(photo,)))
-    with pytest.raises(InputError, match="is for --reenact"):
-        prepare_simulated(tmp_path / "store", {}, Reenacted(size_px=(1.0, 2.0)))
+        prepare_simulated(tmp_path / "store", {"head": "lively", "like": "samm"}, (photo,))
+    with pytest.raises(InputError, match="--size-px is only for --reenact"):
+        prepare_simulated(tmp_path / "store", {"size_px": (1.0, 2.0)})
 
 
 # --- implants in a video ---

@@ -11,7 +11,6 @@ Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["torch", "onnx"]
 Attributor = Literal["integrated", "held"]
 Sampling = Literal["interleaved", "uniform"]
-Executor = Literal["processes", "ray"]
 Interpolation = Literal["none", "tim", "flow"]
 
 CLASSICAL = "classical"  # the engine without a network

@@ -9,15 +9,34 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, connection, get_context, parent_process
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from openmer.errors import InputError, OutputError, to_install
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+Executor = Literal["processes", "ray"]
+
 WATCH_S = 0.5  # between looks at how much is done
 RETRIES = 10  # of a task on Ray whose worker died
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where several tasks run.
+
+    Attributes:
+        executor: Processes on this machine, or a Ray cluster whose machines share the folders.
+        address: Address of the Ray cluster; a local one by default.
+    """
+
+    executor: Executor = "processes"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.executor != "ray":
+            raise InputError("--address is the address of a Ray cluster: add --executor ray")
 
 
 def mapped(

@@ -1,7 +1,7 @@
 """`openmer simulate`, `data check`, `prepare`, `prepare-simulated`: where clips come from."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,19 +10,21 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.cli.options import options_of
-from openmer.datasets.settings import CheckSettings, PrepareSettings, ReadSettings, SimulatedClips
+from openmer.datasets.settings import CheckSettings, PrepareSettings, ReadSettings, ReenactedClips, SimulatedClips
 from openmer.errors import InputError
 from openmer.progress import progress
 from openmer.simulator.settings import LONG, SimulateSettings, dataset_settings
+from openmer.threads import cores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from openmer.clip import Sample
     from openmer.datasets.base import Finding
     from openmer.datasets.prepare import Problem
 
 FIXED = ("frames", "fps", "emotions", "shortest_s", "longest_s", "windows", "compressed")  # of training clips
+CLIPS = {"": SimulatedClips(), "--reenact": ReenactedClips()}
 
 
 def simulate(
@@ -50,8 +52,6 @@ def simulate(
         processes: Worker processes; 0 means one per core.
         overwrite: Replace an existing dataset in OUT.
     """
-    import os
-
     from openmer.simulator.generate import generate
 
     if "minutes" in settings and not long:
@@ -67,7 +67,7 @@ def simulate(
     chosen = replace(base, **settings)
     console = Console(stderr=True)
     with progress(console, "Simulating", len(chosen.numbers), "recordings/s") as step:
-        count = generate(out, chosen, overwrite=overwrite, processes=processes or os.cpu_count() or 1, on_sample=step)
+        count = generate(out, chosen, overwrite=overwrite, processes=processes or cores(), on_sample=step)
     console.print(f"{count} recordings of {chosen.subjects} people in [bold]{escape(str(out))}[/]")
 
 
@@ -193,14 +193,12 @@ def prepare(
             programs read.
         processes: Worker processes; 0 means one per core.
     """
-    import os
-
     from openmer.datasets.prepare import not_asked_for
     from openmer.datasets.prepare import prepare as run
 
     console = Console(stderr=True)
     samples = _micro_expressions(name, root, label, read, console)
-    workers = processes or os.cpu_count() or 1
+    workers = processes or cores()
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
         store, problems = run(samples, out, settings, processes=workers, on_sample=step)
     _left_out(problems, console)
@@ -263,27 +261,10 @@ def _left_out(problems: "tuple[Problem, ...]", console: Console) -> None:
         console.print(f"[yellow]left out[/] {escape(where)}: {escape(problem.reason)}", highlight=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reenacted:
-    """Clips of real faces instead of simulated ones.
-
-    Attributes:
-        reenact: Videos or photographs, one person each, whose faces show the expressions.
-        size_px: With --reenact, the smallest and the largest motion, px of the 128 crop; by default as simulated.
-    """
-
-    reenact: tuple[Path, ...] = ()
-    size_px: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        if self.size_px is not None and not self.reenact:
-            raise InputError("--size-px is for --reenact; the sizes of simulated expressions are drawn")
-
-
 def prepare_simulated(
     out: Path,
-    settings: Annotated[dict[str, Any], options_of({"": SimulatedClips()}, *FIXED)] = {},  # noqa: B006
-    real: Annotated[Reenacted, tyro.conf.arg(name="")] = Reenacted(),
+    settings: Annotated[dict[str, Any], options_of(CLIPS, *FIXED)] = {},  # noqa: B006
+    reenact: tuple[Path, ...] = (),
     processes: int = 0,
 ) -> None:
     """Fill a store with clips straight from the simulator, without detection: the training data of the shipped weights.
@@ -300,17 +281,20 @@ def prepare_simulated(
     Args:
         out: The store to fill; an interrupted run continues.
         settings: How clips are simulated.
-        real: Clips of real faces instead.
+        reenact: Videos or photographs, one person each, whose faces show the expressions.
         processes: Worker processes; 0 means one per core.
     """
-    import os
-
     from openmer.datasets.simulated import prepare_simulated as run
 
-    workers = processes or os.cpu_count() or 1
+    workers = processes or cores()
     console = Console(stderr=True)
-    if real.reenact:
-        _reenact(out, real, settings, workers, console)
+    kind = type(CLIPS["--reenact" if reenact else ""])
+    foreign = [f"--{name.replace('_', '-')}" for name in settings if not hasattr(kind, name)]
+    if foreign:
+        verb = "is" if len(foreign) == 1 else "are"
+        raise InputError(f"{' and '.join(foreign)} {verb} {'not' if reenact else 'only'} for --reenact")
+    if reenact:
+        _reenact(out, reenact, ReenactedClips(**settings), workers, console)
         return
     chosen = SimulatedClips(**settings)
     with progress(console, "Simulating", chosen.subjects, "people/s") as step:
@@ -318,17 +302,11 @@ def prepare_simulated(
     console.print(f"{len(store)} clips of {chosen.subjects} people in [bold]{escape(str(out))}[/]")
 
 
-def _reenact(out: Path, real: Reenacted, given: "Mapping[str, Any]", workers: int, console: Console) -> None:
-    from openmer.datasets.reenacted import ReenactedClips, prepare_reenacted
+def _reenact(out: Path, sources: tuple[Path, ...], settings: ReenactedClips, workers: int, console: Console) -> None:
+    from openmer.datasets.reenacted import prepare_reenacted
 
-    if "subjects" in given:
-        raise InputError("--subjects is the number of simulated people; with --reenact, the videos are the people")
-    simulated = [f"--{name}" for name in given if name not in ("samples", "seed")]
-    if simulated:
-        raise InputError(f"{' and '.join(simulated)} {'is' if len(simulated) == 1 else 'are'} not for --reenact")
-    settings = ReenactedClips(**{"seed": SimulatedClips.seed, **given}, size_px=real.size_px)
-    with progress(console, "Re-enacting", len(real.reenact), "videos/s") as step:
-        store, left_out = prepare_reenacted(out, real.reenact, settings, processes=workers, on_source=step)
+    with progress(console, "Re-enacting", len(sources), "videos/s") as step:
+        store, left_out = prepare_reenacted(out, sources, settings, processes=workers, on_source=step)
     for left in left_out:
         console.print(f"[yellow]left out[/] {escape(left.source.name)}: {escape(left.reason)}", highlight=False)
     people = len({entry.person for entry in store})

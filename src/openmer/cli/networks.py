@@ -1,13 +1,14 @@
 """`openmer bench` and `import-authors`: the networks themselves."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import tyro
 from rich.console import Console
 
 from openmer.bench.settings import BenchSettings
 from openmer.errors import InputError, OutputError
+from openmer.models.config import PRESETS, Preset
 
 SCALED = (
     "the authors' code scales gray values by a subject's mean and largest value, OpenMER by each clip's mean and "
@@ -16,7 +17,7 @@ SCALED = (
 
 
 def bench(
-    presets: tuple[Literal["mol", "mol-authors", "mol-lite"], ...] = ("mol", "mol-authors", "mol-lite"),
+    presets: tuple[Preset, ...] = get_args(Preset),
     settings: Annotated[BenchSettings, tyro.conf.arg(name="")] = BenchSettings(),
     out: Path | None = None,
 ) -> None:
@@ -30,7 +31,7 @@ def bench(
       openmer bench --device cuda --dtype bfloat16 --batch 32 --train-batch 32 --out cuda.json
 
     Args:
-        presets: Networks to measure: mol, mol-authors, mol-lite.
+        presets: Networks to measure; all by default.
         settings: What is measured, and how.
         out: Write the figures as JSON, with hardware, versions and commit.
     """
@@ -45,7 +46,7 @@ def import_authors(
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")],
     out: Annotated[Path, tyro.conf.Positional],
     /,
-    neighbors: int = 4,
+    neighbors: int = PRESETS["mol-authors"].neighbors,
     classes: tuple[str, ...] = (),
     trained_on: str = "unknown: a converted checkpoint",
 ) -> None:

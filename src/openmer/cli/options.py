@@ -15,34 +15,32 @@ def joined(docstring: str) -> str:
 
 
 def options_of(bases: Mapping[str, Any], *without: str) -> Any:
-    """The fields of a settings class as options that are left out of the result unless they are given.
+    """The fields of settings classes as options that are left out of the result unless they are given.
 
-    So the same options can change one or another of several instances of the class.
+    So the same options can change one or another of several instances, of one class or of several.
 
     Args:
         bases: the option that chooses an instance -> the instance; the first one needs no option. The help says the
-            default of each.
+            default of each; a field of several classes has the description of the first.
         without: fields that are no options.
 
     Returns:
         For an argument of type `dict[str, Any]`: what tyro needs to fill it.
     """
-    first, *others = bases
-    kind = type(bases[first])
-    hints = get_type_hints(kind)
+    kinds = list(dict.fromkeys(map(type, bases.values())))
+    hints = {name: hint for kind in reversed(kinds) for name, hint in get_type_hints(kind).items()}
+    names = [f.name for kind in kinds for f in fields(kind) if f.name not in without]
 
     def default(name: str) -> str:
-        values = {option: getattr(base, name) for option, base in bases.items()}
+        values = {option: getattr(base, name) for option, base in bases.items() if hasattr(base, name)}
+        first, *others = values
         apart = [f"{_plain(values[o])} with {o}" for o in others if values[o] != values[first]]
         return f"(default: {', or '.join([_plain(values[first]), *apart])})"
 
-    options = {
-        f.name: Annotated[hints[f.name], tyro.conf.arg(help_behavior_hint=default(f.name))]
-        for f in fields(kind)
-        if f.name not in without
-    }
+    options = {n: Annotated[hints[n], tyro.conf.arg(help_behavior_hint=default(n))] for n in dict.fromkeys(names)}
     made = TypedDict("made", options, total=False)  # type: ignore[misc]
-    made.__doc__ = joined(kind.__doc__ or "")
+    described = [joined(kind.__doc__ or "").partition("Attributes:\n")[2] for kind in reversed(kinds)]
+    made.__doc__ = "Options.\n\nAttributes:\n" + "\n".join(described)  # of a field's descriptions, the last counts
     return tyro.conf.arg(name="", constructor=made)
 
 

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.errors import InputError
+from openmer.evaluation.settings import MEGC_IOU
+from openmer.models.config import Head
+from openmer.timeline import CANDIDATE, LABELS
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def export(
     to: Literal["elan", "boris", "csv", "parquet", "samples", "onnx"],
     out: Path,
     video: Path | None = None,
-    heads: tuple[Literal["mer", "flow", "landmarks", "units"], ...] = (),
+    heads: tuple[Head, ...] = (),
     overwrite: bool = False,
     review: Annotated[Reviewed, tyro.conf.arg(name="")] = ANALYSED,
 ) -> None:
@@ -132,14 +135,14 @@ def score(
     /,
     truth: Path,
     tier: str | None = None,
-    labels: tuple[str, ...] = ("candidate",),
-    iou: float = 0.5,
+    labels: tuple[str, ...] = (CANDIDATE,),
+    iou: float = MEGC_IOU,
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Compare what was found in a video with what people annotated in it, by MEGC's rule for spotting.
 
-    A candidate is a hit if its intersection over union with an annotated interval is at least 0.5; each counts once.
+    A candidate is a hit if its intersection over union with an annotated interval is at least --iou; each counts once.
 
     For example:
 
@@ -152,7 +155,7 @@ def score(
         truth: An ELAN .eaf, a table with onset_s and offset_s, events exported from BORIS, or a timeline .json.
         tier: Tier of the .eaf; for other files, the label that counts. Needed if there are several.
         labels: Labels in the result that count as found.
-        iou: Least intersection over union with a true interval that makes a hit (MEGC: 0.5).
+        iou: Least intersection over union with a true interval that makes a hit; by default MEGC's.
         out: Write counts, ratios and the table as JSON.
         overwrite: Replace an existing file at OUT.
     """
@@ -162,7 +165,6 @@ def score(
     from openmer.exchange.export import read_result
     from openmer.exchange.truth import read_truth
     from openmer.files import write_new_file
-    from openmer.timeline import LABELS
 
     timeline = read_result(result).timeline
     annotated = read_truth(truth, tier, timeline.provenance.get("source"))

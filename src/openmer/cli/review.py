@@ -10,10 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from openmer.errors import InputError, to_install
-from openmer.review.settings import BlindSettings
+from openmer.review.settings import MAGNIFIED, ReviewSettings
 from openmer.timeline import CANDIDATE
-
-MAGNIFIED = 4.0
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,14 @@ class Imported:
 
 
 NOTHING = Imported()
-SEEING = BlindSettings()
+DEFAULT = ReviewSettings()
 
 
 def review(
     results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RESULT...")],
     /,
     *,
-    video: Path | None = None,
-    coder: str = "",
-    port: int = 0,
-    browser: bool = True,
-    blinding: Annotated[BlindSettings, tyro.conf.arg(name="")] = SEEING,
+    settings: Annotated[ReviewSettings, tyro.conf.arg(name="")] = DEFAULT,
     imported: Annotated[Imported, tyro.conf.arg(name="")] = NOTHING,
 ) -> None:
     """Review candidates in the browser: accept, reject, relabel, move, add. Needs the extra `web`.
@@ -62,27 +56,21 @@ def review(
 
     Args:
         results: Folders that openmer analyze wrote, or a folder that holds them.
-        video: The video, or the folder in which the videos are, also in folders below; by default they are looked for
-            beside the results.
-        coder: Your name: each coder has a file.
-        port: Port to listen on; 0 takes any that is free.
-        browser: Open the page in a browser.
-        blinding: How blind the coder is.
+        settings: How results are reviewed.
         imported: Annotations from another program.
     """
     if imported != NOTHING:
-        _import(results, coder, imported)
+        _import(results, settings.coder, imported)
         return
     if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
         raise InputError(f"the page needs starlette and uvicorn; {to_install('web', 'starlette uvicorn')}")
     if not results:
         raise InputError("give a folder that openmer analyze wrote")
     from openmer.review.gather import results_at
-    from openmer.web.review import ReviewSettings
     from openmer.web.review import review as run
 
     results = tuple(result for place in results for result in results_at(place))
-    run(results, ReviewSettings(coder, blinding, video, port), Console(stderr=True), open_page=browser)
+    run(results, settings, Console(stderr=True))
 
 
 def _import(results: tuple[Path, ...], coder: str, imported: Imported) -> None:

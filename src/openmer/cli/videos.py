@@ -10,8 +10,9 @@ from rich.markup import escape
 
 from openmer.errors import InputError, to_install
 from openmer.explain.settings import ExplainSettings
+from openmer.processes import Cluster
 from openmer.timeline import Timeline
-from openmer.video.settings import AnalyzeSettings, Cluster, StreamSettings
+from openmer.video.settings import AnalyzeSettings, StreamSettings
 from openmer.web.settings import ServeSettings
 
 DEFAULT, DEFAULT_PLAIN, DEFAULT_EXPLAIN = AnalyzeSettings(), AnalyzeSettings(overlay=False), ExplainSettings()

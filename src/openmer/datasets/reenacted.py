@@ -22,7 +22,7 @@ from scipy.ndimage import map_coordinates
 from openmer.clip import ALIGNED_PX, NONE, REENACTED, Array, Clip, Gray, Times
 from openmer.clips.flow import optical_flow
 from openmer.clips.store import ClipStore, digest_of
-from openmer.datasets.simulated import BALANCED
+from openmer.datasets.settings import ReenactedClips
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align
 from openmer.face.registry import face_model
@@ -40,37 +40,6 @@ PHOTO_NOISE = (0.3, 2.0)  # gray levels of the crop, standard deviation
 SHRINK = 0.8  # of a motion that would fold the picture
 MIN_SIZE = 0.2  # of the size that was drawn; an expression that folds even then is an error
 SWAY = (1.0, 0.7, 0.008, 0.006)  # right and down px of the crop, turn in radians, growth, over a clip
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReenactedClips:
-    """What is made.
-
-    Attributes:
-        samples: clips of each video or photograph; four show each class once.
-        seed: everything drawn follows from it and from the video's name.
-        frames: of a clip.
-        emotions: taken in turn.
-        size_px: smallest and largest of the expressions, px of the 128 crop; by default as simulated ones.
-        shortest_s: shortest time between the first and the last frame.
-        longest_s: longest.
-    """
-
-    samples: int = 100
-    seed: int = 0
-    frames: int = 8
-    emotions: tuple[str, ...] = BALANCED
-    size_px: tuple[float, float] | None = None
-    shortest_s: float = 0.3
-    longest_s: float = 0.9
-
-    def __post_init__(self) -> None:
-        if self.samples < 1 or not 2 <= self.frames <= 64:
-            raise InputError(f"there must be clips of 2 to 64 frames, got {self.samples} clips of {self.frames}")
-        if not 0 < self.shortest_s <= self.longest_s:
-            raise InputError(f"the clip must last from {self.shortest_s} to {self.longest_s} s, which cannot be")
-        if self.size_px is not None and not 0 < self.size_px[0] <= self.size_px[1]:
-            raise InputError(f"sizes must go from a smaller to a larger one above 0 px, got {self.size_px}")
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class SimulatedClips:
 
     Attributes:
         subjects: Number of simulated people.
-        samples: Recordings per person, one clip of each; four show each class once.
+        samples: Clips per person, each of a recording of its own; four show each class once.
         seed: Determines everything random; another seed gives other people. mol-lite was trained on the people of
             seeds 0, 1, 1001 and 1002.
         frames: Frames of a clip.
@@ -145,3 +145,34 @@ class SimulatedClips:
             like=self.like,
             shares=self.shares,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReenactedClips:
+    """How expressions are added to real faces.
+
+    Attributes:
+        samples: Clips of each video or photograph; four show each class once.
+        seed: Determines everything random, with the video's name.
+        frames: Frames of a clip.
+        emotions: Taken in turn.
+        size_px: With --reenact, the smallest and the largest motion, px of the 128 crop; none draws sizes as simulated.
+        shortest_s: Shortest time between the first and the last frame.
+        longest_s: Longest.
+    """
+
+    samples: int = 100
+    seed: int = 10
+    frames: int = 8
+    emotions: tuple[str, ...] = BALANCED
+    size_px: tuple[float, float] | None = None
+    shortest_s: float = 0.3
+    longest_s: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or not 2 <= self.frames <= 64:
+            raise InputError(f"there must be clips of 2 to 64 frames, got {self.samples} clips of {self.frames}")
+        if not 0 < self.shortest_s <= self.longest_s:
+            raise InputError(f"the clip must last from {self.shortest_s} to {self.longest_s} s, which cannot be")
+        if self.size_px is not None and not 0 < self.size_px[0] <= self.size_px[1]:
+            raise InputError(f"sizes must go from a smaller to a larger one above 0 px, got {self.size_px}")

@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from openmer.errors import InputError
-from openmer.evaluation.spotting import MEGC_IOU, SpottingScore, match_intervals, score_spotting
+from openmer.evaluation.settings import MEGC_IOU
+from openmer.evaluation.spotting import SpottingScore, match_intervals, score_spotting
 from openmer.timeline import Interval, Timeline
 from openmer.version import __version__
 

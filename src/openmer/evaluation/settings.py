@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from openmer.choices import Executor
 from openmer.errors import InputError
 from openmer.evaluation.splits import Fold, leave_one_dataset_out, leave_one_subject_out, subject_kfold
+from openmer.processes import Cluster
 from openmer.training.settings import FITTED, TrainSettings
 
 if TYPE_CHECKING:
     from openmer.training.data import ClipData
+
+MEGC_IOU = 0.5  # intersection over union that makes a hit, by the rule of the Micro-Expression Grand Challenge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +73,16 @@ class LosoSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workers:
+class Workers(Cluster):
     """Where folds are trained.
 
     Attributes:
         workers: Trainings at once; 0 means one per GPU, or one on a CPU.
         device: Where the networks run; auto uses a GPU if there is one.
-        executor: Processes on this machine, or a Ray cluster.
-        address: Address of the Ray cluster; a local one by default.
     """
 
     workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    executor: Executor = "processes"
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.address is not None and self.executor != "ray":
-            raise InputError("--address is the address of a Ray cluster: add --executor ray")
 
 
 __all__ = ["LosoSettings", "Workers"]

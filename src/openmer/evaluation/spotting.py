@@ -12,9 +12,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from openmer.errors import InputError
+from openmer.evaluation.settings import MEGC_IOU
 from openmer.timeline import Interval
-
-MEGC_IOU = 0.5
 
 
 def match_intervals(

@@ -124,6 +124,7 @@ class MOLConfig:
         return tuple(f"AU{unit}" for unit in self.units)
 
 
+Preset = Literal["mol", "mol-authors", "mol-lite"]
 PRESETS: dict[str, MOLConfig] = {
     "mol": MOLConfig(preset="mol", centered=True),
     "mol-authors": MOLConfig(

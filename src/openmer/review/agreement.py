@@ -24,7 +24,8 @@ import numpy as np
 
 from openmer.clip import NONE
 from openmer.errors import InputError
-from openmer.evaluation.spotting import MEGC_IOU, match_intervals
+from openmer.evaluation.settings import MEGC_IOU
+from openmer.evaluation.spotting import match_intervals
 from openmer.facs import canonical_emotion
 from openmer.review.document import UNNAMED, Entry, Origin, Review
 from openmer.timeline import Interval

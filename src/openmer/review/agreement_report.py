@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from openmer.errors import InputError
-from openmer.evaluation.spotting import MEGC_IOU
+from openmer.evaluation.settings import MEGC_IOU
 from openmer.files import without_nan
 from openmer.page import render
 from openmer.review.agreement import Agreement, Kappa, Moment

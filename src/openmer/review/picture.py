@@ -7,12 +7,12 @@ import numpy as np
 
 from openmer.errors import InputError
 from openmer.review.material import Image, Material
+from openmer.review.settings import MAGNIFIED
 from openmer.timeline import Interval
 from openmer.video.figure import Scene, as_png, as_svg, candidate_figure, write_moving
 
 # Ending -> media type.
 KINDS = {"svg": "image/svg+xml", "png": "image/png", "mp4": "video/mp4", "gif": "image/gif"}
-MAGNIFIED = 4.0
 AROUND_S = 0.5  # of the curve, before and after the candidate, real seconds
 MAX_MOVING = 150  # pictures in one round
 

@@ -1,8 +1,14 @@
 """How results are reviewed: each setting stands here once; the command line is made from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from openmer.errors import InputError
+
+MAGNIFIED = 4.0  # how many times motion is enlarged in a moving picture, unless asked otherwise
 
 
 @dataclass(frozen=True)
@@ -25,3 +31,23 @@ class BlindSettings:
             raise InputError("--controls and --seed are for --blind")
         if (self.controls or 0) < 0 or self.seed < 0:
             raise InputError("--controls and --seed are whole numbers from 0")
+
+
+@dataclass(frozen=True)
+class ReviewSettings:
+    """How results are reviewed.
+
+    Attributes:
+        coder: Your name: each coder has a file.
+        blind: How blind the coder is.
+        video: The video, or the folder in which the videos are, also in folders below; by default they are looked for
+            beside the results.
+        port: Port to listen on; 0 takes any that is free.
+        browser: Open the page in a browser.
+    """
+
+    coder: str = ""
+    blind: Annotated[BlindSettings, tyro.conf.arg(name="")] = field(default_factory=BlindSettings)
+    video: Path | None = None
+    port: int = 0
+    browser: bool = True

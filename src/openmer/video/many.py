@@ -27,12 +27,12 @@ from openmer.errors import InputError, OpenMERError, OutputError, bare_names, to
 from openmer.files import read_json
 from openmer.media.find import find_videos
 from openmer.media.identity import source_digest
-from openmer.processes import completed, completed_on_ray, report
+from openmer.processes import Cluster, completed, completed_on_ray, report
 from openmer.progress import ProgressCallback, progress
 from openmer.threads import cores
 from openmer.version import __version__
 from openmer.video.files import FOLDER, MARKER, PEOPLE
-from openmer.video.settings import AnalyzeSettings, Cluster, plain_settings
+from openmer.video.settings import AnalyzeSettings, plain_settings
 from openmer.video.summary import SummaryRow, check_place, rows_of, write_summary
 
 WRITE_S = 10.0  # between summaries while videos are done

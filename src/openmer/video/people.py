@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from markupsafe import Markup
 
 from openmer.clip import Array
 from openmer.page import image_uri, render
@@ -158,7 +157,7 @@ def write_people_report(
             "folder": FOLDER.format(number),
             "timeline": timeline,
             "seen": measured.signals.times_s[measured.with_face],
-            "findings": Markup(render("findings.html.j2", **findings(measured, timeline, moments, overlay=False))),  # noqa: S704
+            "findings": render("findings.html.j2", **findings(measured, timeline, moments, overlay=False)),
         }
         for number, (measured, timeline, moments) in enumerate(people, start=1)
     ]

@@ -14,7 +14,6 @@ from openmer.choices import (
     DEFAULT_ENGINE,
     AlignMode,
     Device,
-    Executor,
     FaceModelName,
     Faces,
     FlowMethod,
@@ -137,23 +136,6 @@ class AnalyzeSettings(MeasureSettings):
             raise InputError(f"--workers is a number of processor cores, or 0 for all, got {self.workers}")
         if not 0 <= self.stay_s < float("inf"):
             raise InputError(f"--stay is a number of seconds, got {self.stay_s}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """Where several videos are analysed.
-
-    Attributes:
-        executor: Of several videos: processes on this machine, or a Ray cluster whose machines share the folders.
-        address: Address of the Ray cluster; a local one by default.
-    """
-
-    executor: Executor = "processes"
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.address is not None and self.executor != "ray":
-            raise InputError("--address is the address of a Ray cluster: add --executor ray")
 
 
 @dataclass(frozen=True, kw_only=True)

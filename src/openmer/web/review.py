@@ -7,7 +7,6 @@ browser -> gate.py (token, host, origin) -> Starlette (this file) -> review/docu
 import webbrowser
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -36,9 +35,9 @@ from openmer.review.document import (
     review_path,
 )
 from openmer.review.material import Material, as_jpeg, opinion
-from openmer.review.picture import KINDS, MAGNIFIED, Gallery
+from openmer.review.picture import KINDS, Gallery
 from openmer.review.saving import ConflictError, write_review
-from openmer.review.settings import BlindSettings
+from openmer.review.settings import MAGNIFIED, ReviewSettings
 from openmer.timeline import CANDIDATE, SET_ASIDE
 from openmer.web.gate import Gate, listen, new_token
 
@@ -46,23 +45,6 @@ STATIC = {"review.css": "text/css", "review.js": "text/javascript", "timeline.js
 PLAYED = {".mp4": "video/mp4", ".m4v": "video/mp4", ".webm": "video/webm"}  # by most browsers
 MAX_CHANGE = 100_000  # bytes
 MAX_WIDTH = 4096
-
-
-@dataclass(frozen=True)
-class ReviewSettings:
-    """How results are reviewed.
-
-    Attributes:
-        coder: the coder's name, or empty.
-        blind: whether the machine's opinion is hidden, and among which controls.
-        video: where the videos are; by default beside the results.
-        port: to listen on; 0 for any that is free.
-    """
-
-    coder: str = ""
-    blind: BlindSettings = field(default_factory=BlindSettings)
-    video: Path | None = None
-    port: int = 0
 
 
 class Desk:
@@ -279,7 +261,7 @@ def _times(request: Request) -> float:
     return min(20.0, max(1.0, _numbers(request, "times")[0]))
 
 
-def review(results: Sequence[Path], settings: ReviewSettings, console: Console, *, open_page: bool = True) -> None:
+def review(results: Sequence[Path], settings: ReviewSettings, console: Console) -> None:
     """Serve the page until interrupted.
 
     Raises:
@@ -294,7 +276,7 @@ def review(results: Sequence[Path], settings: ReviewSettings, console: Console, 
         for desk in desks:
             console.print(f"{escape(str(desk.path))}", highlight=False, soft_wrap=True)
         console.print(f"open [bold]{escape(address)}[/] in a browser; stop with Ctrl-C", soft_wrap=True)
-        if open_page:
+        if settings.browser:
             webbrowser.open(address)
         with suppress(KeyboardInterrupt):  # Ctrl-C is the intended way to stop
             server.run(sockets=[door])
