@@ -2,6 +2,7 @@
 
 Run: python benchmarks/ablation.py --out runs/ablation [--subjects 200] [--steps 300] [--seeds 0 1 2]
 On a GPU: ... --model mol --subjects 1000 --held-out 60 --device cuda --jobs 3
+Recognition from raw frames, on half of the pixels: ... --recipe mol --size 64 --learn STORE --judge STORE --seeds 0 1 2
 
 Every variant learns from the same simulated people and is judged on the same others. A finished variant is not
 repeated.
@@ -10,10 +11,12 @@ repeated.
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import record
 import torch
@@ -21,20 +24,22 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 from scoring import judge_flow, judge_landmarks
+from sklearn.metrics import f1_score
+from torch.nn.functional import avg_pool2d
 
 from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.errors import InputError
 from openmer.evaluation.evaluate import predict
-from openmer.evaluation.metrics import class_scores, detection_scores, spread
+from openmer.evaluation.metrics import Prediction, class_scores, detection_scores, spread
 from openmer.files import write_atomic
 from openmer.models.config import PRESETS
 from openmer.models.mol import MOL
 from openmer.processes import worker_pool
 from openmer.progress import progress
-from openmer.training.data import ClipData
+from openmer.training.data import Batch, ClipData
 from openmer.training.loop import Devices, train
-from openmer.training.settings import TrainSettings
+from openmer.training.settings import RECIPES, TrainSettings
 
 CLASSES = ("negative", "none", "positive", "surprise")
 # What is switched off or changed; the graph of `mol-authors` is the one over positions.
@@ -43,12 +48,23 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "without FCC": {"fcc": False},
     "without CCC": {"ccc": False},
     "without both": {"fcc": False, "ccc": False},
+    "not centered": {"centered": False},
+    "graph of positions": {"graph": "positions"},
     "without flow": {"flow": False},
     "without landmarks": {"landmarks": False},
     "without closed-form motion": {"motion": False},
     "with closed-form motion": {"motion": True},
     "graph of mol-authors": {"graph": "positions", "graph_itself": True, "graph_subtractions": 2, "graph_mix": False},
 }
+
+
+class HalvedClips(ClipData):
+    """Clips of half the width and height, for networks of 64 px: an eighth of the time."""
+
+    def _batch(self, *args: Any, **kwargs: Any) -> Batch:
+        batch = super()._batch(*args, **kwargs)
+        frames = avg_pool2d(batch.inputs.flatten(0, 1), 2).unflatten(0, batch.inputs.shape[:2])
+        return replace(batch, inputs=frames, landmarks=(batch.landmarks - 0.5) / 2, flow=None)
 
 
 def main(
@@ -65,6 +81,10 @@ def main(
     device: str = "auto",
     jobs: int = 1,
     name: str = "ablation",
+    recipe: str = "openmer",
+    size: Literal[64, 128] = 128,
+    learn: Path | None = None,
+    judge: tuple[Path, ...] = (),
 ) -> None:
     """Train, judge, write, print.
 
@@ -82,25 +102,31 @@ def main(
         device: auto, cpu or cuda.
         jobs: training runs at a time, each in its own process.
         name: of the results file.
+        recipe: of training, by name; model, steps, batch, lr and precision are those given here.
+        size: of the frames, px; 64 halves them, and no flow is learned then.
+        learn: a store to learn from, instead of simulating one.
+        judge: stores to judge on, instead of simulating one.
     """
     variants = variants or tuple(v for v in VARIANTS if v == "whole" or _differs(model, v))
     unknown = sorted(set(variants) - set(VARIANTS))
     if unknown or not seeds:
         sys.exit(f"there is no variant {', '.join(unknown) or '(none is given)'}; choose from {', '.join(VARIANTS)}")
     console = Console()
-    stores = []
-    for part, people, seed in (("train", subjects, 0), ("held-out", held_out, 77)):
+    stores = [*filter(None, [learn]), *judge]
+    for part, people, seed in (("train", subjects, 0), ("held-out", held_out, 77)) if learn is None else ():
         with progress(console, f"Simulating {part}", people, "people/s") as step:
             simulated = SimulatedClips(subjects=people, seed=seed)
             stores.append(prepare_simulated(out / part, simulated, processes=os.cpu_count() or 1, on_subject=step).root)
     often = max(50, steps // 4)  # a GPU does 50 steps a second, and each checkpoint is half a gigabyte
-    base = TrainSettings(model=model, steps=steps, batch=batch, lr=lr, precision=precision, checkpoint_every=often)
+    begun = replace(RECIPES[recipe], model=model, steps=steps, batch=batch, lr=lr, precision=precision)
+    base = replace(begun, checkpoint_every=often, warmup=min(begun.warmup, steps // 4))
     found: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     tasks = [(variant, seed) for seed in seeds for variant in variants]
     folders = [out / "runs" / f"{variant.replace(' ', '-')}-{seed}" for variant, seed in tasks]
     # Without F5C's features in recognition, FCC and CCC would have no part in what is compared.
     settings = [
-        replace(base, switches={"mer_features": True, **VARIANTS[variant]}, seed=seed) for variant, seed in tasks
+        replace(base, switches={**base.switches, "size": size, "mer_features": True, **VARIANTS[variant]}, seed=seed)
+        for variant, seed in tasks
     ]
     with progress(console, "Variants", len(tasks), "variants/s") as step, worker_pool(jobs) as pool:
         done = pool.map(_judged, settings, [stores] * len(tasks), folders, [device] * len(tasks))
@@ -108,7 +134,16 @@ def main(
             found[variant].append(scores)
             step(variant)
     rows = {variant: {key: spread([run[key] for run in runs]) for key in runs[0]} for variant, runs in found.items()}
-    settings_ = {"model": model, "subjects": subjects, "held_out": held_out, "steps": steps, "batch": batch, "lr": lr}
+    clips = {store.name: len(ClipStore(store).entries) for store in stores}
+    settings_ = {
+        "model": model,
+        "recipe": recipe,
+        "size": size,
+        "clips": clips,
+        "steps": steps,
+        "batch": batch,
+        "lr": lr,
+    }
     record.write(name, {**settings_, "seeds": list(seeds), "precision": precision, "jobs": jobs}, rows, device)
     console.print(_table(rows))
 
@@ -126,14 +161,24 @@ def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: s
             raise InputError(f"{folder} holds a training with other settings; choose another --out, or remove it")
         found: dict[str, float] = content["scores"]
         return found
-    learn, data = (ClipData(store, store.entries, CLASSES) for store in map(ClipStore, stores))
+    kind = HalvedClips if settings.switches["size"] == 64 else ClipData
+    learn, *judged = (_clips(kind, ClipStore(store)) for store in stores)
     model = train(settings, learn, folder / "run", on=Devices(device, 1))
     if not isinstance(model, MOL):
         raise TypeError("a MOL is judged here")
     model.to("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-    predictions = predict(model, data)
-    four, two = class_scores(predictions, len(CLASSES)), detection_scores(predictions, CLASSES.index("none"))
-    scores = {"accuracy": four.accuracy, "uf1": four.uf1, "detection": two.accuracy}
+    scores = {}
+    for k, data in enumerate(judged):
+        predictions = predict(model, data)
+        four, two = class_scores(predictions, len(CLASSES)), detection_scores(predictions, CLASSES.index("none"))
+        of_store = {
+            "accuracy": four.accuracy,
+            "uf1": four.uf1,
+            "detection": two.accuracy,
+            "uf1_of_three": _three(predictions),
+        }
+        scores |= {f"{key}{f' on {data.store.root.name}' * (k > 0)}": value for key, value in of_store.items()}
+    data = judged[0]
     log = pd.read_csv(folder / "run" / "log.csv")
     scores["cross_entropy_of_the_last_tenth"] = float(log["mer"][log["step"] > 0.9 * settings.steps].mean())
     if model.flow:
@@ -142,6 +187,19 @@ def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: s
         scores["nme"] = judge_landmarks(model, data)["nme_mean"]
     write_atomic(kept, json.dumps({"settings": settings.to_json(), "scores": scores}) + "\n")
     return scores
+
+
+def _clips(kind: type[ClipData], store: ClipStore) -> ClipData:
+    return kind(store, [entry for entry in store.entries if entry.label in CLASSES], CLASSES)
+
+
+def _three(predictions: Sequence[Prediction]) -> float:
+    """UF1 of the three expressions among themselves."""
+    none = CLASSES.index("none")
+    shown = [p for p in predictions if p.truth != none]
+    shares = np.array([p.probabilities for p in shown])
+    shares[:, none] = -1
+    return float(f1_score([p.truth for p in shown], shares.argmax(1), average="macro"))
 
 
 def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> Table:

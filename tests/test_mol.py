@@ -123,6 +123,8 @@ def test_other_lengths_and_sizes_work(preset: str, frames: int, size: int) -> No
         ({"fcc": "no"}, "fcc must be bool"),
         ({"neighbors": 2.5}, "neighbors must be int"),
         ({"fcc_length": 4}, "fcc_length must be"),
+        ({"dropout": 1.0}, "dropout must be a float from 0 to below 1"),
+        ({"dropout": 0}, "dropout must be a float from 0 to below 1"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_reason(switches: dict[str, Any], said: str) -> None:
@@ -165,6 +167,13 @@ def test_train_and_eval_modes_differ() -> None:
     assert not torch.equal(first, model(x, ["mer"]).logits), "dropout draws anew"
     model.eval()
     assert torch.equal(model(x, ["mer"]).logits, model(x, ["mer"]).logits)
+
+
+def test_features_are_dropped_as_often_as_the_config_says() -> None:
+    for dropout, equal in ((0.0, True), (0.1, False)):
+        model = create_model("mol", flow=False, landmarks=False, dropout=dropout).train()
+        x = clip(model, 2)
+        assert torch.equal(model(x, ["mer"]).logits, model(x, ["mer"]).logits) is equal
 
 
 def test_a_training_step_reaches_every_parameter() -> None:

@@ -17,7 +17,7 @@ from scoring import judge_flow, judge_landmarks
 from clipsets import CLASSES, shifting_store
 from openmer import InputError, OutputError
 from openmer.cli.training import ShortForms
-from openmer.clips.transforms import EVAL, STRONG
+from openmer.clips.transforms import CROP, EVAL, STRONG
 from openmer.evaluation.evaluate import predict
 from openmer.evaluation.metrics import class_scores
 from openmer.models.baselines import FlowSVM, STSTNet
@@ -88,6 +88,15 @@ def test_unknown_classes_and_class_weights() -> None:
     expected = (np.log(2) + 3 * np.log(4 / 3)) / 4
     assert parts["mer"].item() == pytest.approx(expected) and parts["loss"].item() == pytest.approx(2 * expected)
     assert set(parts) == {"loss", "mer"}
+
+
+def test_the_recipe_of_mol_learns_classes_and_units_from_frames_alone() -> None:
+    whole, other = (
+        ShortForms(recipe="mol", **given).applied({}) for given in ({}, {"units": (12,), "without": ("ccc",)})
+    )
+    assert whole.model == "mol" and not {"flow", "landmarks"} & {k for k, v in whole.switches.items() if v}
+    assert 12 in whole.switches["units"] and whole.transforms == CROP
+    assert other.switches == {**whole.switches, "units": (12,), "ccc": False}
 
 
 def test_the_papers_recipe() -> None:

@@ -32,25 +32,27 @@ class ShortForms:
     """Short forms of settings that hold more than a word.
 
     Attributes:
-        recipe: openmer (ours), paper (the authors': AdamW 1e-4, no schedule, their loss weights), or few (for some
-            hundred clips: only the recognition of mol-lite learns, with balanced classes).
+        recipe: openmer (ours), paper (the authors': AdamW 1e-4, no schedule, their loss weights), few (for some
+            hundred clips: only the recognition of mol-lite learns, with balanced classes), or mol (recognition and
+            action units of mol, from raw frames, for thousands of clips).
         without: Ablations: leave out fcc, ccc, flow, landmarks or motion. The recognition of mol-lite reads motion
             alone, so fcc and ccc change only its flow and landmarks.
         heads: Heads that have a loss.
         units: Action units that an additional head learns to name, such as 1 2 4 12; needs clips that say which they
             show.
-        augment: How clips are augmented: default crops, flips, adds noise; strong also turns, zooms, sways, blurs.
+        augment: How clips are augmented: the recipe's way; crop only crops and flips; noise also adds noise and
+            flicker; strong also turns, zooms, sways, blurs.
     """
 
-    recipe: Literal["openmer", "paper", "few"] = "openmer"
+    recipe: Literal["openmer", "paper", "few", "mol"] = "openmer"
     without: tuple[Literal["fcc", "ccc", "flow", "landmarks", "motion"], ...] = ()
     heads: tuple[Head, ...] = HEADS
     units: tuple[int, ...] = ()
-    augment: Literal["default", "strong"] = "default"
+    augment: Literal["default", "crop", "noise", "strong"] = "default"
 
     def applied(self, given: "Mapping[str, Any]") -> TrainSettings:
         """The settings of the recipe, with what was given on the command line."""
-        from openmer.clips.transforms import STRONG
+        from openmer.clips.transforms import CROP, STRONG, TRAIN
 
         base = RECIPES[self.recipe]
         model = given.get("model", base.model)
@@ -60,12 +62,16 @@ class ShortForms:
             raise InputError(f"{model} has no other head than mer; name it in --heads, or leave out --heads")
         if given.get("freeze") and not given.get("init"):
             raise InputError("--freeze keeps parts unchanged, and without --init they are random; add --init")
+        switches: dict[str, Any] = {**base.switches, **dict.fromkeys(self.without, False)}
+        if self.units:
+            switches["units"] = self.units
+        augmented = {"default": base.transforms, "crop": CROP, "noise": TRAIN, "strong": STRONG}
         silent: dict[str, Any] = {head: 0.0 for head in HEADS if head not in self.heads}
         short = {
-            "switches": dict.fromkeys(self.without, False) | ({"units": self.units} if self.units else {}),
+            "switches": switches,
             "warmup": min(base.warmup, given.get("steps", base.steps) // 4),
             "losses": replace(base.losses, **silent),
-            "transforms": STRONG if self.augment == "strong" else base.transforms,
+            "transforms": augmented[self.augment],
         }
         return replace(base, **{**short, **given})
 

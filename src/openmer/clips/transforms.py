@@ -76,6 +76,7 @@ class TransformSettings:
             raise InputError(f"factors are at least 1: {self}")
 
 
+CROP = TransformSettings(random_crop=True, flip=0.5)
 TRAIN = TransformSettings(random_crop=True, flip=0.5, contrast=0.2, flicker=0.01, noise=2.0)
 # Real faces fill the crop differently from simulated ones, heads move, cameras blur.
 STRONG = replace(

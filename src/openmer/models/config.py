@@ -49,6 +49,8 @@ class MOLConfig:
         mer_features: whether the classifier reads F(g); one of this and `motion` must be.
         centered: whether recognition reads what changes: features minus the clip's mean over time, and motion since the
             first frame, free of the head's and divided by its own size. Weights of the first edition are not centered.
+        dropout: share of F(g) that the classifier is without in each step of training. The released model's .5
+            keeps centered features from learning to begin with (docs/fidelity.md).
         units: FACS action units that an extra head reports, from what the classifier sees; none by default.
     """
 
@@ -72,6 +74,7 @@ class MOLConfig:
     motion: bool = False
     mer_features: bool = True
     centered: bool = False
+    dropout: float = 0.5
     units: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,6 +84,8 @@ class MOLConfig:
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
                 raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
+        if not (type(self.dropout) is float and 0 <= self.dropout < 1):
+            raise InputError(f"dropout must be a float from 0 to below 1, got {self.dropout!r:.40}")
         if not (self.motion or self.mer_features):
             raise InputError("the classifier must read something: motion, mer_features, or both")
         known = isinstance(self.units, tuple) and all(type(unit) is int and 0 < unit < 100 for unit in self.units)
@@ -126,7 +131,7 @@ class MOLConfig:
 
 Preset = Literal["mol", "mol-authors", "mol-lite"]
 PRESETS: dict[str, MOLConfig] = {
-    "mol": MOLConfig(preset="mol", centered=True),
+    "mol": MOLConfig(preset="mol", centered=True, dropout=0.1),
     "mol-authors": MOLConfig(
         preset="mol-authors",
         graph="positions",

@@ -81,7 +81,7 @@ class MERHead(nn.Module):
 
     def __init__(self, config: MOLConfig) -> None:
         super().__init__()
-        self.centered = config.centered
+        self.centered, self.dropout = config.centered, config.dropout
         if config.mer_features:
             self.norm = nn.BatchNorm3d(CHANNELS) if config.centered else None
             self.conv = nn.Conv3d(CHANNELS, 32, (2, 2, 5), (2, 2, 1))
@@ -109,13 +109,13 @@ class MERHead(nn.Module):
         x = torch.stack([first, second], 2).flatten(1, 2).permute(0, 2, 3, 4, 1)
         x = self.conv(x if self.norm is None else self.norm(x))
         x = F.max_pool3d(x, 2).flatten(1)
-        return F.relu(self.hidden(F.dropout(x, 0.5, self.training)))
+        return F.relu(self.hidden(F.dropout(x, self.dropout, self.training)))
 
     def forward(self, seen_BD: Tensor) -> Tensor:
         """Output of `look` -> (B, classes)."""
         opinions = []
         if self.classify is not None:
-            opinions.append(self.classify(F.dropout(seen_BD[:, :HIDDEN], 0.5, self.training)))
+            opinions.append(self.classify(F.dropout(seen_BD[:, :HIDDEN], self.dropout, self.training)))
         if self.motion is not None:
             opinions.append(self.motion.decide(seen_BD[:, -MOTION_HIDDEN:]))
         out: Tensor = sum(opinions[1:], opinions[0])
