@@ -7,7 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-web docs check format lint types bench-all bench-trial wheel-check test-lowest audit clean
+.PHONY: help demo test test-web docs check format lint types bench-all bench-trial wheel-check test-lowest audit sbom clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -97,5 +97,9 @@ audit: $(VENV)/.core ## known vulnerabilities of what is installed; asks a serve
 	@test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit)
 	.venv-audit/bin/pip-audit --skip-editable --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
+sbom: $(VENV)/.core ## what is installed, with versions and licences, as CycloneDX in sbom.json
+	@test -x .venv-sbom/bin/cyclonedx-py || ($(PYTHON) -m venv .venv-sbom && .venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom)
+	.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible -o sbom.json $(BIN)/python
+
 clean: ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .venv-lowest .venv-audit .mypy_cache .ruff_cache .pytest_cache build dist site openmer-demo
+	rm -rf $(VENV) .venv-lowest .venv-audit .venv-sbom sbom.json .mypy_cache .ruff_cache .pytest_cache build dist site openmer-demo

@@ -1,5 +1,6 @@
 """The documents do what they say: Python blocks run, commands exist, links lead somewhere, the reference is whole."""
 
+import fnmatch
 import functools
 import inspect
 import re
@@ -225,3 +226,18 @@ def test_pages_of_files_at_the_root_hold_those_files() -> None:
     for name in ("conventions", "contributing", "security", "changelog"):
         assert (ROOT / f"docs/{name}.md").read_text() == f'--8<-- "{name.upper()}.md"\n'
         assert (ROOT / f"{name.upper()}.md").is_file()
+
+
+def test_every_file_that_ships_has_a_row_with_its_licence() -> None:
+    package = ROOT / "src/openmer"
+    files = {str(p.relative_to(package)) for p in package.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/licences.md").read_text().partition("## Needed")[0], re.MULTILINE)
+    patterns = [pattern for row in rows for pattern in re.findall(r"`([^`]+)`", row)]
+    shipped = {f: [p for p in patterns if fnmatch.fnmatchcase(f, p)] for f in files}
+    assert [f for f, found in shipped.items() if not found] == []
+    assert [p for p in patterns if not any(p in found for found in shipped.values())] == []
+
+
+def test_what_is_said_of_a_version_is_of_this_one() -> None:
+    for page, words in (("CITATION.cff", "version: {}\n"), ("README.md", "version {}."), ("CHANGELOG.md", "## {}")):
+        assert words.format(openmer.__version__) in (ROOT / page).read_text(), page
