@@ -109,8 +109,8 @@ PARTS: dict[str, dict[str, Benchmark]] = {
         ),
     },
     "broken": {
-        "kill": _of("kill.py", "--kills 20", "--kills 1"),
-        "kill-ray": _of("kill.py", "--ray", "--ray --kills 1"),
+        "kill": _of("kill.py", "--kills 20", "--kills 1 --subjects 2 --steps 2"),
+        "kill-ray": _of("kill.py", "--ray", "--ray --kills 1 --subjects 2 --steps 2"),
         "damaged": _of("damaged.py", trial="--only results/predictions.csv"),
     },
     "networks": {
