@@ -82,7 +82,7 @@ def test_the_svm_is_saved_without_pickle_and_checked_when_read(tmp_path: Path) -
     torch.testing.assert_close(FlowSVM.read(path)(x).logits, svm(x).logits, rtol=0, atol=0)
     tensors = dict(svm.state_dict())
     save_file({**tensors, "bias_P": torch.zeros(5)}, path)
-    with pytest.raises(InputError, match="is no FlowSVM"):
+    with pytest.raises(InputError, match="is not a FlowSVM"):
         FlowSVM.read(path)
     save_file({"bias_P": torch.zeros(3)}, path)
     with pytest.raises(InputError, match=r"cannot read .*present_K"):

@@ -153,7 +153,7 @@ def test_initial_weights_that_have_seen_who_is_judged_are_refused(data: ClipData
     with pytest.raises(InputError, match="what differs: initial_weights; choose another"):
         run(clips, replace(tuned, split="3"), tmp_path / "out")
     page = write_evaluation(tmp_path / "out").read_text()
-    assert "trained on fog; going by names, nobody in their training data is judged here" in page
+    assert "trained on fog; by their names, none of the people judged here were in their training data" in page
 
 
 def test_the_report_shows_no_network_on_people_whom_it_has_seen(
@@ -206,7 +206,7 @@ def test_beside_the_scores_stands_what_one_answer_for_all_would_get(tmp_path: Pa
 
 def test_a_class_that_only_the_held_out_subject_shows_is_refused(data: ClipData, tmp_path: Path) -> None:
     left = [k for k, e in enumerate(data.entries) if e.label == "left" or e.subject == "s0"]
-    with pytest.raises(InputError, match="nobody on the training side shows right"):
+    with pytest.raises(InputError, match="no training subject shows right"):
         run(data.subset(left), LosoSettings(training=QUICK), tmp_path / "out")
 
 

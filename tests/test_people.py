@@ -163,7 +163,7 @@ def test_nobody_who_stays_is_told_with_the_option(tmp_path: Path) -> None:
     wall = np.full((180, 180, 3), 128, np.uint8)
     frames = [astronaut() if k < 10 else wall for k in range(60)]
     video = write_video(tmp_path / "short.mp4", frames, Fraction(FPS))
-    with pytest.raises(InputError, match=r"nobody stays for 1 s: of 1 people the longest is seen for 0\.3.*--stay"):
+    with pytest.raises(InputError, match=r"no person is in view for 1 s: of 1, the longest is seen for 0\.3.*--stay"):
         analyze(video, tmp_path / "out", QUICK, faces="all")
     with pytest.raises(InputError, match="--stay is a number of seconds"):
         AnalyzeSettings(stay_s=-1)

@@ -252,7 +252,7 @@ def test_tables_of_others(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no annotation labelled 'micro'; labels: joy"):
         read_annotations(path, "micro")
     path.write_text("onset_s,offset_s,verdict\n1,2,perhaps\n")
-    with pytest.raises(InputError, match="line 2: 'perhaps' is no verdict"):
+    with pytest.raises(InputError, match="line 2: 'perhaps' is not a verdict"):
         read_annotations(path)
     path.write_text("onset_s,offset_s,action_units\n1,2,4-7-2026\n")
     with pytest.raises(InputError, match="line 2:"):

@@ -94,8 +94,8 @@ def export(
         from openmer.review.export import export_reviewed
         from openmer.review.gather import review_in
 
-        said = review_in(result, review.coder)
-        export_reviewed(result, said, to, out, video=video, rejected=review.rejected, overwrite=overwrite)
+        opinions = review_in(result, review.coder)
+        export_reviewed(result, opinions, to, out, video=video, rejected=review.rejected, overwrite=overwrite)
     else:
         if review != ANALYSED:
             raise InputError("--coder and --rejected are for --reviewed")
@@ -105,28 +105,30 @@ def export(
     Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
 
 
-def _export_samples(results: tuple[Path, ...], out: Path, video: Path | None, said: Reviewed, overwrite: bool) -> None:
+def _export_samples(
+    results: tuple[Path, ...], out: Path, video: Path | None, review: Reviewed, overwrite: bool
+) -> None:
     """Write the reviews of several results as a dataset."""
     from openmer.review.document import reviews_of
     from openmer.review.gather import results_at, review_in
     from openmer.review.samples import read_subjects, write_samples
 
-    if not results or (said.subject is None) == (said.subjects is None):
+    if not results or (review.subject is None) == (review.subjects is None):
         raise InputError(
             "give results, and who is in them: --subject NAME for one person in all, or --subjects with a table of the "
-            "columns video and subject; nobody may be on both sides of a split"
+            "columns video and subject; a person must not be on both sides of a split"
         )
-    subjects = read_subjects(said.subjects) if said.subjects is not None else str(said.subject)
+    subjects = read_subjects(review.subjects) if review.subjects is not None else str(review.subject)
     every = [(place, each) for place in results for each in results_at(place)]
     chosen = [each for place, each in every if each == place or reviews_of(each)]
-    reviewed = [(result, review_in(result, said.coder)) for result in chosen]
-    found = write_samples(reviewed, out, subjects, video=video, rejected=said.rejected, overwrite=overwrite)
+    reviewed = [(result, review_in(result, review.coder)) for result in chosen]
+    samples = write_samples(reviewed, out, subjects, video=video, rejected=review.rejected, overwrite=overwrite)
     console = Console(stderr=True)
     if len(chosen) < len(every):
         console.print(f"[yellow]left out:[/] {len(every) - len(chosen)} results without a review", highlight=False)
-    if found.unnamed:
-        console.print(f"[yellow]left out:[/] {found.unnamed} accepted without an expression's name", highlight=False)
-    counts = ", ".join(f"{name} {count}" for name, count in found.labels.items())
+    if samples.unnamed:
+        console.print(f"[yellow]left out:[/] {samples.unnamed} accepted without an expression's name", highlight=False)
+    counts = ", ".join(f"{name} {count}" for name, count in samples.labels.items())
     console.print(f"{escape(counts)}\n[bold]{escape(str(out))}[/]", highlight=False)
 
 
@@ -174,13 +176,13 @@ def score(
         raise InputError(
             f"no result has the label {', '.join(unknown) or '(none is named)'}; choose {', '.join(known)}"
         )
-    judged = score_against(timeline, annotated, labels=labels, min_iou=iou)
+    comparison = score_against(timeline, annotated, labels=labels, min_iou=iou)
     if out is not None:
-        content = json.dumps(judged.to_json(timeline, annotated), indent=2, allow_nan=False) + "\n"
+        content = json.dumps(comparison.to_json(timeline, annotated), indent=2, allow_nan=False) + "\n"
         write_new_file(out, content.encode(), overwrite=overwrite)
     console = Console()
     for warning in annotated.provenance.get("warnings", ()):
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
-    if judged.rows:
-        console.print(judged.table())
-    console.print(judged.summary(), highlight=False, soft_wrap=True)
+    if comparison.rows:
+        console.print(comparison.table())
+    console.print(comparison.summary(), highlight=False, soft_wrap=True)

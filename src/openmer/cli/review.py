@@ -88,14 +88,14 @@ def _import(results: tuple[Path, ...], coder: str, imported: Imported) -> None:
     path = review_path(result.folder, coder)
     if path.exists():
         raise InputError(f"{path} exists, and is left as it is; choose another --coder, or move it away")
-    found = read_annotations(imported.annotations, imported.tier, result.timeline.provenance.get("source"))
-    review = review_from(result.folder, found.rows, coder, complete=imported.complete)
+    read = read_annotations(imported.annotations, imported.tier, result.timeline.provenance.get("source"))
+    review = review_from(result.folder, read.rows, coder, complete=imported.complete)
     write_review(path, review, replaces=None)
     console = Console(stderr=True)
-    for warning in found.warnings:
+    for warning in read.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
-    met = sum(e.origin == "candidate" and e.verdict == "accepted" for e in review.entries)
-    console.print(f"{len(found.rows)} annotations, {met} of them at candidates", highlight=False)
+    matched = sum(e.origin == "candidate" and e.verdict == "accepted" for e in review.entries)
+    console.print(f"{len(read.rows)} annotations, {matched} of them at candidates", highlight=False)
     console.print(f"[bold]{escape(str(path))}[/]", highlight=False)
 
 
@@ -136,15 +136,15 @@ def agree(
     if out is not None and out.suffix.lower() not in ENDINGS:
         raise InputError(f"--out must end in {', '.join(ENDINGS)}, got {out.name}")
     paired = pair_up(gather(reviews), coders, same_video=same_video)
-    found = agreement_of(paired.pairs, paired.coders, same_video=same_video)
+    agreement = agreement_of(paired.pairs, paired.coders, same_video=same_video)
     if out is not None:
-        write_new_file(out, written(found, out.suffix.lower()), overwrite=overwrite)
+        write_new_file(out, written(agreement, out.suffix.lower()), overwrite=overwrite)
     console = Console()
     for path in paired.left_out:
         console.print(f"[yellow]left out:[/] {escape(path)}, of one coder only", highlight=False, soft_wrap=True)
-    for sentence in sentences(found):
+    for sentence in sentences(agreement):
         console.print(escape(sentence), highlight=False, soft_wrap=True)
-    for table in tables(found):
+    for table in tables(agreement):
         console.print(table)
     if out is not None:
         Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
@@ -183,9 +183,9 @@ def tune(
 
     if not reviews:
         raise InputError("give reviewed results")
-    found = [one for one in gather(reviews) if coder is None or one.review.coder == coder]
-    check_enough(found)
-    recordings = [read_recording(one) for one in found]
+    reviewed = [one for one in gather(reviews) if coder is None or one.review.coder == coder]
+    check_enough(reviewed)
+    recordings = [read_recording(one) for one in reviewed]
     console = Console()
     with progress(Console(stderr=True), "Spotting", len(recordings), "recordings/s") as step:
         tuning = run(recordings, step)
@@ -232,10 +232,14 @@ def figure(
     from openmer.review.picture import Gallery
 
     material = Material(result, video)
-    found = sorted(material.timeline.labelled(CANDIDATE), key=lambda i: i.onset_s)
-    if not 1 <= candidate <= len(found):
-        has = f"has {len(found)} candidate{'' if len(found) == 1 else 's'}" if found else "has no candidates"
+    candidates = sorted(material.timeline.labelled(CANDIDATE), key=lambda i: i.onset_s)
+    if not 1 <= candidate <= len(candidates):
+        has = (
+            f"has {len(candidates)} candidate{'' if len(candidates) == 1 else 's'}"
+            if candidates
+            else "has no candidates"
+        )
         raise InputError(f"{result} {has}, so there is no candidate {candidate} to draw")
-    data = Gallery(material, found[candidate - 1]).drawn(out.suffix.lower().removeprefix("."), magnify)
+    data = Gallery(material, candidates[candidate - 1]).drawn(out.suffix.lower().removeprefix("."), magnify)
     write_new_file(out, data, overwrite=overwrite)
     Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)

@@ -85,8 +85,8 @@ def analyze(
         return
     from openmer.video.analyze import analyze as run
 
-    found = run(videos[0], out, settings, overwrite=overwrite, console=console)
-    timelines = (found,) if isinstance(found, Timeline) else found
+    result = run(videos[0], out, settings, overwrite=overwrite, console=console)
+    timelines = (result,) if isinstance(result, Timeline) else result
     for timeline in timelines:
         console.print(escape(_summary(timeline)), highlight=False)
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
@@ -105,16 +105,16 @@ def _analyze_many(
     console.print(f"{candidates} candidate{'' if candidates == 1 else 's'} in {len(done)} videos", highlight=False)
     console.print(f"[bold]{escape(str(out / PAGE))}[/]", highlight=False)
     if failed:
-        what = "1 video was" if len(failed) == 1 else f"{len(failed)} videos were"
-        raise InputError(f"{what} left out; {out / TABLE} says why")
+        which = "1 video was" if len(failed) == 1 else f"{len(failed)} videos were"
+        raise InputError(f"{which} left out; {out / TABLE} says why")
 
 
 def _summary(timeline: Timeline) -> str:
     """What was found, in a sentence."""
     count, rejected = len(timeline.labelled("candidate")), len(timeline.labelled("set_aside"))
     about = timeline.provenance
-    whose = f"person {about['person']}: " if "person" in about else ""
-    summary = f"{whose}{count} candidate{'' if count == 1 else 's'} in {about['frames_with_face']} frames with a face"
+    prefix = f"person {about['person']}: " if "person" in about else ""
+    summary = f"{prefix}{count} candidate{'' if count == 1 else 's'} in {about['frames_with_face']} frames with a face"
     if timeline.windows:
         summary += f", {rejected} more set aside by the network, which was trained on {about['trained_on']}"
     unsure = sum(i.unsure is True for i in timeline.labelled("candidate"))
@@ -171,15 +171,15 @@ def explain(
     from openmer.explain.run import explain as run
 
     console = Console(stderr=True)
-    found = run(video, out, settings, explanation, overwrite=overwrite, console=console)
-    for analysis in found:
+    analyses = run(video, out, settings, explanation, overwrite=overwrite, console=console)
+    for analysis in analyses:
         person = analysis.timeline.provenance.get("person")
-        whose = "" if person is None else f"person {person}, "
+        prefix = "" if person is None else f"person {person}, "
         for moment in analysis.moments:
             if moment.explained is not None:
-                when = f"[bold]{whose}{moment.interval.apex_s:.2f} s[/]"
+                when = f"[bold]{prefix}{moment.interval.apex_s:.2f} s[/]"
                 console.print(f"{when} {escape(moment.explained.sentence)}", highlight=False)
-    if not any(m.explained for analysis in found for m in analysis.moments):
+    if not any(m.explained for analysis in analyses for m in analysis.moments):
         console.print("nothing to explain: no event falls in a window of the network; choose a moment with --at")
     console.print(f"[bold]{escape(str(out / 'report.html'))}[/]", highlight=False)
 

@@ -19,7 +19,7 @@ from openmer.errors import InputError, OutputError
 from openmer.files import write_atomic
 
 TILE = (160, 120)  # px, width and height
-SHOWN = 40
+MAX_PICTURES = 40
 COLUMNS = 8
 
 
@@ -93,7 +93,9 @@ def chosen_protocol(checked: Check, protocol: Protocol) -> tuple[str, ...]:
 
 def contact_sheet(samples: Sequence[Sample]) -> npt.NDArray[np.uint8]:
     """(H, W, 3) BGR: apex frames of recordings spread over all of them, each with subject and label."""
-    chosen = [samples[k] for k in np.unique(np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).astype(int))]
+    chosen = [
+        samples[k] for k in np.unique(np.linspace(0, len(samples) - 1, min(MAX_PICTURES, len(samples))).astype(int))
+    ]
     tiles = [_tile(sample) for sample in chosen]
     columns = min(COLUMNS, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)

@@ -161,7 +161,7 @@ def _photograph(source: Path, model: FaceModel) -> tuple[Gray, Array]:
     """A picture and its largest face."""
     picture = cv2.imread(str(source), cv2.IMREAD_GRAYSCALE)
     if picture is None:
-        raise InputError(f"{source} is no picture that can be read")
+        raise InputError(f"{source} cannot be read as a picture")
     gray = np.asarray(picture, np.uint8)
     face = FaceTracker(model).update(gray)
     if face is None:
@@ -178,7 +178,7 @@ def _stretch(face: FollowedFace, settings: ReenactedClips, number: int, rng: np.
         inside = plan.times_s[-1] <= face.times_s[-1] and bool((np.diff(frames) > 0).all())
         if inside and face.usable(float(plan.times_s[0]) - step, float(plan.times_s[-1]) + step):
             return replace(plan, times_s=face.times_s[frames], frames=frames.astype(np.int64))
-    raise InputError(f"one face is nowhere to be found for {settings.shortest_s} to {settings.longest_s} s")
+    raise InputError(f"no face could be followed for {settings.shortest_s} to {settings.longest_s} s")
 
 
 def _planned(
@@ -224,10 +224,10 @@ def _cut(source: Path, plans: list[PlannedClip]) -> Iterator[tuple[PlannedClip, 
             return
 
 
-_Shown = tuple[Actor, list[Gray], list[Array], str, np.random.Generator | None]  # as `_clip_of_size` takes them
+_Pictures = tuple[Actor, list[Gray], list[Array], str, np.random.Generator | None]  # as `_clip_of_size` takes them
 
 
-def _clip(plan: PlannedClip, *shown: *_Shown) -> tuple[Clip, str]:
+def _clip(plan: PlannedClip, *shown: *_Pictures) -> tuple[Clip, str]:
     """As `_clip_of_size`; an expression that would fold the picture is made smaller, and named so."""
     for size in plan.peak_px * SHRINK ** np.arange(np.ceil(np.log(MIN_SIZE) / np.log(SHRINK))):
         try:

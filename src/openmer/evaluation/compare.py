@@ -15,12 +15,12 @@ from openmer.timeline import Interval, Timeline
 from openmer.version import __version__
 
 SCHEMA = "openmer.score/1"
-SAID = ("source", "engine", "trained_on", "caution")
+PROVENANCE_KEYS = ("source", "engine", "trained_on", "caution")
 Kind = Literal["hit", "miss", "false alarm"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ComparedRow:
     """A row of the table.
 
     Attributes:
@@ -42,7 +42,7 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Against:
+class Comparison:
     """How well a result agrees with an annotation.
 
     Attributes:
@@ -53,7 +53,7 @@ class Against:
     """
 
     score: SpottingScore
-    rows: tuple[Judged, ...]
+    rows: tuple[ComparedRow, ...]
     outside: int
     min_iou: float
 
@@ -61,10 +61,10 @@ class Against:
         """The ratios in one line, with the counts behind them."""
         s = self.score
         ratios = (
-            f"precision {_said(s.precision)} ({s.hits} of {s.hits + s.false_alarms}), "
-            f"recall {_said(s.recall)} ({s.hits} of {s.hits + s.misses}), "
-            f"F1 {_said(s.f1)} at IoU {self.min_iou:g}; "
-            f"{_said(s.false_alarms_per_minute)} false alarms a minute in {s.seconds:.1f} s"
+            f"precision {_ratio(s.precision)} ({s.hits} of {s.hits + s.false_alarms}), "
+            f"recall {_ratio(s.recall)} ({s.hits} of {s.hits + s.misses}), "
+            f"F1 {_ratio(s.f1)} at IoU {self.min_iou:g}; "
+            f"{_ratio(s.false_alarms_per_minute)} false alarms a minute in {s.seconds:.1f} s"
         )
         return ratios + (f"; {self.outside} annotated outside of it, not counted" if self.outside else "")
 
@@ -104,7 +104,7 @@ class Against:
                 }
                 for row in self.rows
             ],
-            "result": {key: result.provenance[key] for key in SAID if key in result.provenance},
+            "result": {key: result.provenance[key] for key in PROVENANCE_KEYS if key in result.provenance},
             "truth": {key: truth.provenance[key] for key in ("source", "tier") if key in truth.provenance},
             "openmer": __version__,
         }
@@ -112,7 +112,7 @@ class Against:
 
 def score_against(
     result: Timeline, truth: Timeline, *, labels: Sequence[str] = ("candidate",), min_iou: float = MEGC_IOU
-) -> Against:
+) -> Comparison:
     """Score the intervals of `result` that carry one of `labels` against all intervals of `truth`.
 
     Raises:
@@ -123,7 +123,7 @@ def score_against(
         raise InputError(f"the result lasts from {result.start_s} to {result.end_s} s, so there is nothing to score")
     spotted = [i for i in result if i.label in labels]
     inside = [i for i in truth if i.offset_s > result.start_s and i.onset_s < result.end_s]
-    return Against(
+    return Comparison(
         score=score_spotting(spotted, inside, seconds, min_iou=min_iou),
         rows=_rows(spotted, inside, min_iou),
         outside=len(truth) - len(inside),
@@ -131,17 +131,17 @@ def score_against(
     )
 
 
-def _rows(spotted: Sequence[Interval], truth: Sequence[Interval], min_iou: float) -> tuple[Judged, ...]:
+def _rows(spotted: Sequence[Interval], truth: Sequence[Interval], min_iou: float) -> tuple[ComparedRow, ...]:
     pairs = match_intervals(spotted, truth, min_iou=min_iou)
-    rows = [Judged(kind="hit", found=spotted[a], truth=truth[b], iou=spotted[a].iou(truth[b])) for a, b in pairs]
+    rows = [ComparedRow(kind="hit", found=spotted[a], truth=truth[b], iou=spotted[a].iou(truth[b])) for a, b in pairs]
     missed = [t for k, t in enumerate(truth) if k not in {b for _, b in pairs}]
     alarms = [f for k, f in enumerate(spotted) if k not in {a for a, _ in pairs}]
-    rows += [Judged(kind="miss", found=None, truth=t, iou=_best(t, spotted)) for t in missed]
-    rows += [Judged(kind="false alarm", found=f, truth=None, iou=_best(f, truth)) for f in alarms]
+    rows += [ComparedRow(kind="miss", found=None, truth=t, iou=_best(t, spotted)) for t in missed]
+    rows += [ComparedRow(kind="false alarm", found=f, truth=None, iou=_best(f, truth)) for f in alarms]
     return tuple(sorted(rows, key=lambda row: row.onset_s))
 
 
-def _said(ratio: float) -> str:
+def _ratio(ratio: float) -> str:
     """An undefined ratio is a dash."""
     return "-" if math.isnan(ratio) else f"{ratio:.2f}"
 

@@ -134,7 +134,7 @@ def _begun(init: str | None, metrics: Mapping[str, Any]) -> str:
         return "random"
     known = metrics.get("initial_weights", {})
     overlap = (
-        "going by names, nobody in their training data is judged here"
+        "by their names, none of the people judged here were in their training data"
         if known.get("people_are_recorded")
         else "their record does not name the people in their training data, who may be among those judged here"
     )

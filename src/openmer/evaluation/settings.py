@@ -68,7 +68,7 @@ class LosoSettings:
             absent = set(data.labels[labelled].tolist()) - set(data.labels[fold.train].tolist())
             if absent:
                 names = ", ".join(data.classes[k] for k in sorted(absent))
-                raise InputError(f"held out {fold.name}: nobody on the training side shows {names}; use other classes")
+                raise InputError(f"held out {fold.name}: no training subject shows {names}; choose other classes")
         return folds
 
 

@@ -28,7 +28,7 @@ SCHEMA_URL = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 MOMENTS = "moments"
 MOMENT_MS = 40  # ELAN has no point events: a key moment begins at its millisecond and lasts this long
 UNITS = "milliseconds"
-SAID = ("engine", "trained_on", "caution")  # the parts of the provenance that are included
+PROVENANCE_KEYS = ("engine", "trained_on", "caution")  # the parts of the provenance that are included
 
 Span = tuple[int, int, str]  # begin and end in milliseconds, and words
 
@@ -102,7 +102,7 @@ def _add_header(root: Element, provenance: Mapping[str, Any], media: str | None,
         kind = mimetypes.guess_type(media)[0] or "unknown"
         described_media = {"MEDIA_URL": media, "MIME_TYPE": kind, "RELATIVE_MEDIA_URL": media}
         SubElement(header, "MEDIA_DESCRIPTOR", {key: printable(value) for key, value in described_media.items()})
-    properties = {f"openmer {key}": provenance[key] for key in SAID if provenance.get(key)}
+    properties = {f"openmer {key}": provenance[key] for key in PROVENANCE_KEYS if provenance.get(key)}
     for key, value in {"lastUsedAnnotationId": annotations, **properties}.items():
         SubElement(header, "PROPERTY", {"NAME": key}).text = printable(str(value))
 
@@ -304,7 +304,7 @@ def _slots(root: Element, origin: int, path: Path) -> dict[str, int | None]:
             at = None if value is None else origin + int(value)
             if at is not None and abs(at) > 1000 * MAX_S:
                 raise ValueError(
-                    f"{at:.3g} ms is no time of a video" if abs(at) < 1e300 else "it is no time of a video"
+                    f"{at:.3g} ms cannot be a time in a video" if abs(at) < 1e300 else "it cannot be a time in a video"
                 )
             times[slot.attrib["TIME_SLOT_ID"]] = at
     except (KeyError, ValueError) as error:

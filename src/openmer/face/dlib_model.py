@@ -116,7 +116,7 @@ class DlibFaceModel:
             key = f"{path.resolve()} of {path.stat().st_mtime_ns}"
             self._predictor = lent(self, key, lambda: dlib.shape_predictor(str(path)))
         except RuntimeError as error:
-            raise InputError(f"{path} is no dlib shape predictor: {error}") from error
+            raise InputError(f"{path} is not a dlib shape predictor: {error}") from error
         count = self._predictor(np.zeros((8, 8), np.uint8), dlib.rectangle(0, 0, 7, 7)).num_parts
         if count != NUM_LANDMARKS:
             raise InputError(f"{path} predicts {count} points; a predictor of {NUM_LANDMARKS} is needed")

@@ -44,7 +44,7 @@ class _Person:
 
 
 @dataclass
-class _Found:
+class _Detection:
     """A face in the present frame, and whose it may be."""
 
     face: Located
@@ -79,7 +79,7 @@ class PeopleTracker:
         """The faces in the next frame, (H, W) uint8, by the number of the person; new people from left to right."""
         while self._forgotten:
             self._people.pop(self._forgotten.popleft(), None)
-        faces: list[_Found] = []
+        faces: list[_Detection] = []
         for person in self._people.values():
             person.claimed = None
             if not person.lost_for:
@@ -106,7 +106,7 @@ class PeopleTracker:
         """Forget a person from the next frame on, who would be a new one on return; from any thread."""
         self._forgotten.append(number)
 
-    def _follow(self, gray: Gray, person: _Person, faces: list[_Found]) -> None:
+    def _follow(self, gray: Gray, person: _Person, faces: list[_Detection]) -> None:
         face = self._model.follow(gray, person.last)
         if face is None:
             return
@@ -115,14 +115,14 @@ class PeopleTracker:
                 person.claimed = k
                 return
         person.claimed = len(faces)
-        faces.append(_Found(face, look(gray, face), searched=False))
+        faces.append(_Detection(face, look(gray, face), searched=False))
 
     def _looks_for_lost(self) -> bool:
         """Whether somebody has just been lost, or is still expected back soon."""
         gone = [p for p in self._people.values() if p.claimed is None and p.lost_for <= self._patience]
         return any(p.lost_for % self.often == 0 for p in gone)
 
-    def _search(self, gray: Gray, faces: list[_Found], *, fine: bool) -> None:
+    def _search(self, gray: Gray, faces: list[_Detection], *, fine: bool) -> None:
         self._since_search = -1
         detections = self._model.search(gray, fine=fine)
         for detection in sorted(detections, key=lambda d: d.box.left):
@@ -131,7 +131,7 @@ class PeopleTracker:
             face = self._model.locate(gray, detection)
             if face is None or any(face.box.iou(other.face.box) > ONE_FACE for other in faces):
                 continue
-            faces.append(_Found(face, look(gray, face), searched=True))
+            faces.append(_Detection(face, look(gray, face), searched=True))
 
     def _near(self) -> set[int]:
         """Numbers of people whose faces nearly touch, or did when one was last seen."""
@@ -139,14 +139,16 @@ class PeopleTracker:
         pairs = [(a, b) for a, b in combinations(boxes, 2) if boxes[a].iou(boxes[b]) > 0]
         return {number for pair in pairs for number in pair}
 
-    def _unchanged(self, person: _Person, faces: Sequence[_Found], near: set[int]) -> bool:
+    def _unchanged(self, person: _Person, faces: Sequence[_Detection], near: set[int]) -> bool:
         """Whether the face that is where the person was is theirs alone and looks as they last did."""
         if sum(p.claimed == person.claimed for p in self._people.values()) > 1 or person.claimed is None:
             return False
         least = LIKE_NEAR if person.number in near else LIKE
         return float(faces[person.claimed].look @ person.look) > least
 
-    def _recognized(self, gray: Gray, faces: Sequence[_Found], sure: dict[int, int], near: set[int]) -> dict[int, int]:
+    def _recognized(
+        self, gray: Gray, faces: Sequence[_Detection], sure: dict[int, int], near: set[int]
+    ) -> dict[int, int]:
         """Who has which of the other faces, by the recognizer: the most alike first."""
         free = [k for k in range(len(faces)) if k not in sure.values()]
         people = [p for p in self._people.values() if p.number not in sure]
@@ -164,7 +166,7 @@ class PeopleTracker:
                 taken[person.number] = k
         return taken
 
-    def _take(self, taken: dict[int, int], faces: Sequence[_Found], near: set[int]) -> None:
+    def _take(self, taken: dict[int, int], faces: Sequence[_Detection], near: set[int]) -> None:
         self._since_search += 1
         for person in self._people.values():
             if person.number not in taken:
@@ -180,7 +182,7 @@ class PeopleTracker:
                 if person.number not in near and person.distance(new.numbers) > NEW_VIEW:
                     person.views = [*person.views[-VIEWS + 1 :], new.numbers]
 
-    def _add_new(self, gray: Gray, faces: Sequence[_Found], taken: set[int]) -> None:
+    def _add_new(self, gray: Gray, faces: Sequence[_Detection], taken: set[int]) -> None:
         for k, new in enumerate(faces):
             if k in taken or not new.searched:
                 continue

@@ -45,8 +45,8 @@ def holds_videos(path: Path, *, pictures: bool) -> bool:
     """
     if not path.is_dir():
         return False
-    here = _entries(path)
-    if any(_is_video(entry) for entry in here):
+    entries = _entries(path)
+    if any(_is_video(entry) for entry in entries):
         return not (pictures and _is_series(path))
     return not _is_series(path)
 
@@ -76,11 +76,11 @@ def find_videos(
     for path in (Path(os.path.abspath(each)) for each in given):  # noqa: PTH100  (no `..`, but links keep their names)
         whole = holds_videos(path, pictures=pictures)
         roots.append(path if whole else path.parent)
-        for found in _below(path, pictures, leave_out) if whole else (path,):
-            if whole and found.is_dir() and not pictures:
-                apart.append(found)
+        for place in _below(path, pictures, leave_out) if whole else (path,):
+            if whole and place.is_dir() and not pictures:
+                apart.append(place)
             else:
-                paths.setdefault(found.resolve(), found)
+                paths.setdefault(place.resolve(), place)
     videos = list(paths.values())
     root = Path(os.path.commonpath(roots)) if roots else Path()
     below = [video.relative_to(root) for video in videos]

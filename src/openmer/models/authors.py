@@ -101,7 +101,7 @@ def load_authors_checkpoint(path: Path | str, neighbors: int = 4) -> MOL:
             state[ours] = torch.stack([theirs[n].flatten() for n in names]).view_as(wanted[ours]).to(wanted[ours].dtype)
     if problems:
         listed = "\n  ".join(problems[:40]) + (f"\n  and {len(problems) - 40} more" if len(problems) > 40 else "")
-        raise InputError(f"{path} is no checkpoint of the authors' MOL:\n  {listed}")
+        raise InputError(f"{path} is not a checkpoint of the authors' MOL:\n  {listed}")
     model.load_state_dict(state)
     return model.eval()
 
@@ -121,6 +121,6 @@ def _read(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     )
     if not tensors or not content:
-        raise InputError(f"{path} is no state dict: it must map names to tensors and hold nothing else")
+        raise InputError(f"{path} is not a state dict: it must map names to tensors and hold nothing else")
     state: dict[str, Tensor] = content
     return state

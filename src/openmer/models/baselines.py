@@ -186,7 +186,7 @@ class FlowSVM(nn.Module):
             shapes = {"support_VF": (vectors, 2 * SIDE * SIDE), "weights_PV": (pairs, vectors), "bias_P": (pairs,)}
             sound = {n: (t.dtype, shapes.get(n, tuple(t.shape))) for n, t in tensors.items()}
             if set(tensors) != set(names) or sound != {n: (names[n].dtype, tuple(t.shape)) for n, t in tensors.items()}:
-                raise InputError(f"{path} is no {cls.__name__}: it holds {', '.join(sorted(tensors))}")
+                raise InputError(f"{path} is not a {cls.__name__}: it holds {', '.join(sorted(tensors))}")
         except (OSError, KeyError, TypeError, SafetensorError) as error:
             raise InputError(f"cannot read {path}: {error}") from error
         for name, tensor in tensors.items():

@@ -9,7 +9,7 @@ A moment is a stretch of time with what both coders say of it:
    other's, one to one, where the intersection over union is at least 0.5: such a pair is one moment, and takes the
    place of the questions that it answers.
 3. Whatever a coder accepted and is left then is a moment in which the other, who saw the same video, marked nothing.
-   What only one coder was asked about and rejected is no moment.
+   What only one coder was asked about and rejected is not a moment.
 
 A coder's label of a moment is the expression of an accepted entry (`expression` if it has no name), or `none`. A moment
 of which a coder is unsure, or which one has not judged, has no label and does not count, but is listed.
@@ -138,8 +138,8 @@ def moments_of(first: Review, second: Review) -> tuple[Moment, ...]:
         alone = [e for e in review.entries if e.id not in known and _stands_alone(e)]
         others = (second, first)[side].entries
         together += [(e, _open(e, others)) if side == 0 else (_open(e, others), e) for e in alone]
-    found = (_moment(pair, first, asked) for pair in together)
-    return tuple(sorted(found, key=lambda moment: moment.onset_s))
+    moments = (_moment(pair, first, asked) for pair in together)
+    return tuple(sorted(moments, key=lambda moment: moment.onset_s))
 
 
 def _stands_alone(entry: Entry) -> bool:
@@ -156,12 +156,12 @@ def _open(entry: Entry, others: Iterable[Entry]) -> Entry | None:
 def _moment(
     pair: tuple[Entry | None, Entry | None], first: Review, asked: tuple[Mapping[str, Interval], Mapping[str, Interval]]
 ) -> Moment:
-    there = [e for e in pair if e is not None]
+    entries = [e for e in pair if e is not None]
     labels = tuple(NONE if e is None else label_of(e) for e in pair)
     moved = [e is not None and _times(asked[k].get(e.id)) != _times(e) for k, e in enumerate(pair)]
     return Moment(
         video=first.source.video,
-        origin=next((e.origin for e in there if e.origin != "added"), "added"),
+        origin=next((e.origin for e in entries if e.origin != "added"), "added"),
         entries=pair,
         labels=(labels[0], labels[1]),
         set_by_hand=any(moved),
@@ -201,13 +201,13 @@ def kappa_of(labels: Sequence[tuple[str, str]], label: str = "") -> Kappa:
 
     pairs = [(a == label, b == label) for a, b in labels] if label else list(labels)
     first, second = [a for a, _ in pairs], [b for _, b in pairs]
-    shown = pairs if label else [(a != NONE, b != NONE) for a, b in labels]
+    given_labels = pairs if label else [(a != NONE, b != NONE) for a, b in labels]
     return Kappa(
         label=label,
         moments=len(pairs),
         agreed=sum(a == b for a, b in pairs),
-        given=(sum(bool(a) for a, _ in shown), sum(bool(b) for _, b in shown)),
-        both=sum(bool(a and b) for a, b in shown),
+        given=(sum(bool(a) for a, _ in given_labels), sum(bool(b) for _, b in given_labels)),
+        both=sum(bool(a and b) for a, b in given_labels),
         kappa=float(cohen_kappa_score(first, second)) if len({*first, *second}) > 1 else float("nan"),
     )
 
@@ -322,15 +322,15 @@ class Agreement:
 
 
 def _difference(mark: str, pairs: Iterable[Moment]) -> Difference:
-    found = [d for d in (m.difference_ms(mark) for m in pairs) if d is not None]
-    if not found:
+    differences = [d for d in (m.difference_ms(mark) for m in pairs) if d is not None]
+    if not differences:
         return Difference(mark=mark, pairs=0, median_ms=np.nan, median_size_ms=np.nan, range_ms=(np.nan, np.nan))
     return Difference(
         mark=mark,
-        pairs=len(found),
-        median_ms=float(np.median(found)),
-        median_size_ms=float(np.median(np.abs(found))),
-        range_ms=(min(found), max(found)),
+        pairs=len(differences),
+        median_ms=float(np.median(differences)),
+        median_size_ms=float(np.median(np.abs(differences))),
+        range_ms=(min(differences), max(differences)),
     )
 
 

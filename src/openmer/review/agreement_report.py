@@ -27,18 +27,18 @@ DIFFERENCES = ("onset_difference_ms", "apex_difference_ms", "offset_difference_m
 Rows = list[tuple[str, ...]]
 
 
-def written(found: Agreement, ending: str) -> bytes:
+def written(agreement: Agreement, ending: str) -> bytes:
     """The content of a file.
 
     Raises:
         InputError: its ending is none of `ENDINGS`.
     """
     if ending == ".json":
-        return (json.dumps(to_json(found), indent=2, allow_nan=False) + "\n").encode()
+        return (json.dumps(to_json(agreement), indent=2, allow_nan=False) + "\n").encode()
     if ending == ".csv":
-        return to_csv(found).encode()
+        return to_csv(agreement).encode()
     if ending == ".html":
-        return to_html(found).encode()
+        return to_html(agreement).encode()
     raise InputError(f"--out must end in {', '.join(ENDINGS)}, got {ending or 'no ending'}")
 
 
@@ -47,56 +47,58 @@ def number(value: float, digits: int = 2) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def sentences(found: Agreement) -> list[str]:
+def sentences(agreement: Agreement) -> list[str]:
     """What stands above the tables."""
-    presence, everything = found.presence, found.kappas[0]
-    first, second, both = found.intervals
-    counted = sum(m.counts for m in found.moments)
-    said = [
-        f"{found.videos} video{'' if found.videos == 1 else 's'}, {len(found.moments)} moments, {counted} of them with "
-        "a label of both coders",
+    presence, everything = agreement.presence, agreement.kappas[0]
+    first, second, both = agreement.intervals
+    counted = sum(m.counts for m in agreement.moments)
+    lines = [
+        f"{agreement.videos} video{'' if agreement.videos == 1 else 's'}, {len(agreement.moments)} moments, "
+        f"{counted} of them with a label of both coders",
         f"expression or none: kappa {number(presence.kappa)}, the same in {presence.agreed} of {presence.moments}",
         f"all labels: kappa {number(everything.kappa)}, the same in {everything.agreed} of {everything.moments}",
-        f"intervals: {both} of {first} and {second} meet at IoU {MEGC_IOU:g}, F1 {number(found.interval_f1)}",
+        f"intervals: {both} of {first} and {second} meet at IoU {MEGC_IOU:g}, F1 {number(agreement.interval_f1)}",
     ]
-    if found.pairs:
-        by_hand = sum(m.set_by_hand for m in found.pairs)
-        said.append(
-            f"{len(found.pairs)} moment{' was' if len(found.pairs) == 1 else 's were'} accepted by both; in "
-            f"{len(found.pairs) - by_hand} of them neither coder "
+    if agreement.pairs:
+        by_hand = sum(m.set_by_hand for m in agreement.pairs)
+        lines.append(
+            f"{len(agreement.pairs)} moment{' was' if len(agreement.pairs) == 1 else 's were'} accepted by both; in "
+            f"{len(agreement.pairs) - by_hand} of them neither coder "
             "moved the onset, apex or offset of the analysis"
         )
-    agreed, given = found.action_units
+    agreed, given = agreement.action_units
     if given:
-        said.append(f"action units: {agreed / given:.2f} (twice the {agreed // 2} that both gave, of {given})")
-    for name, controls in zip(found.coders, found.controls, strict=True):
+        lines.append(f"action units: {agreed / given:.2f} (twice the {agreed // 2} that both gave, of {given})")
+    for name, controls in zip(agreement.coders, agreement.controls, strict=True):
         if controls.judged:
-            said.append(f"controls: {name} accepted {controls.accepted} of {controls.judged} ({controls.rate:.0%})")
-    if any(found.blind):
-        who = ", ".join(f"{name} in {count}" for name, count in zip(found.coders, found.blind, strict=True))
-        said.append(f"blind: {who} of {found.videos}")
-    for name, count in zip(found.coders, found.open, strict=True):
+            lines.append(f"controls: {name} accepted {controls.accepted} of {controls.judged} ({controls.rate:.0%})")
+    if any(agreement.blind):
+        blind_coders = ", ".join(
+            f"{name} in {count}" for name, count in zip(agreement.coders, agreement.blind, strict=True)
+        )
+        lines.append(f"blind: {blind_coders} of {agreement.videos}")
+    for name, count in zip(agreement.coders, agreement.open, strict=True):
         if count:
-            said.append(f"not judged yet by {name}: {count}")
-    if found.labels and not any(pair == ("none", "none") for pair in found.labels):
-        said.append("no moment is none for both, so kappa says little here; read the intervals")
-    return said
+            lines.append(f"not judged yet by {name}: {count}")
+    if agreement.labels and not any(pair == ("none", "none") for pair in agreement.labels):
+        lines.append("no moment is none for both, so kappa says little here; read the intervals")
+    return lines
 
 
-def kappa_rows(found: Agreement) -> Rows:
+def kappa_rows(agreement: Agreement) -> Rows:
     """Label, how often each coder gave it, how often both, kappa."""
 
     def row(k: Kappa) -> tuple[str, ...]:
         return (k.label or "all labels", str(k.given[0]), str(k.given[1]), str(k.both), number(k.kappa))
 
-    return [row(k) for k in found.kappas]
+    return [row(k) for k in agreement.kappas]
 
 
-def difference_rows(found: Agreement) -> Rows:
+def difference_rows(agreement: Agreement) -> Rows:
     """Mark, number of pairs, median, median size, range."""
     return [
         (d.mark, str(d.pairs), number(d.median_ms, 0), number(d.median_size_ms, 0), _range(d.range_ms))
-        for d in found.differences
+        for d in agreement.differences
     ]
 
 
@@ -104,9 +106,9 @@ def _range(ends: tuple[float, float]) -> str:
     return "-" if math.isnan(ends[0]) else f"{ends[0]:.0f} to {ends[1]:.0f}"
 
 
-def disagreement_rows(found: Agreement) -> Rows:
+def disagreement_rows(agreement: Agreement) -> Rows:
     """Video, when, what about, each coder's words."""
-    return [(m.video, f"{m.onset_s:.3f}", m.disagreement, _words(m, 0), _words(m, 1)) for m in found.disagreements]
+    return [(m.video, f"{m.onset_s:.3f}", m.disagreement, _words(m, 0), _words(m, 1)) for m in agreement.disagreements]
 
 
 def _words(moment: Moment, side: int) -> str:
@@ -116,19 +118,19 @@ def _words(moment: Moment, side: int) -> str:
         return "nothing marked"
     label = moment.labels[side] or ("unsure" if entry.verdict == "unsure" else "not judged")
     units = " ".join(map(str, entry.action_units))
-    said = f"{label} {entry.onset_s:.3f} to {entry.offset_s:.3f} s ({entry.id})"
-    return "; ".join(filter(None, (said, units, entry.note)))
+    marked = f"{label} {entry.onset_s:.3f} to {entry.offset_s:.3f} s ({entry.id})"
+    return "; ".join(filter(None, (marked, units, entry.note)))
 
 
-def tables(found: Agreement) -> Iterator[Table]:
+def tables(agreement: Agreement) -> Iterator[Table]:
     """For a terminal."""
-    first, second = map(escape, found.coders)
-    yield _table("labels", ("", first, second, "both", "kappa"), kappa_rows(found))
-    if found.pairs:
+    first, second = map(escape, agreement.coders)
+    yield _table("labels", ("", first, second, "both", "kappa"), kappa_rows(agreement))
+    if agreement.pairs:
         title = f"{second} minus {first}, ms"
-        yield _table(title, ("", "pairs", "median", "median size", "range"), difference_rows(found))
-    if found.disagreements:
-        yield _table("to settle together", ("video", "at, s", "about", first, second), disagreement_rows(found))
+        yield _table(title, ("", "pairs", "median", "median size", "range"), difference_rows(agreement))
+    if agreement.disagreements:
+        yield _table("to settle together", ("video", "at, s", "about", first, second), disagreement_rows(agreement))
 
 
 def _table(title: str, headings: tuple[str, ...], rows: Rows) -> Table:
@@ -140,27 +142,27 @@ def _table(title: str, headings: tuple[str, ...], rows: Rows) -> Table:
     return table
 
 
-def to_html(found: Agreement) -> str:
+def to_html(agreement: Agreement) -> str:
     """A page that needs nothing else."""
     return render(
         "agreement.html.j2",
-        coders=found.coders,
-        sentences=sentences(found),
-        kappas=kappa_rows(found),
-        differences=difference_rows(found) if found.pairs else [],
-        disagreements=disagreement_rows(found),
+        coders=agreement.coders,
+        sentences=sentences(agreement),
+        kappas=kappa_rows(agreement),
+        differences=difference_rows(agreement) if agreement.pairs else [],
+        disagreements=disagreement_rows(agreement),
         min_iou=MEGC_IOU,
         version=__version__,
     )
 
 
-def to_csv(found: Agreement) -> str:
+def to_csv(agreement: Agreement) -> str:
     """One row a moment; columns of the first coder end in `_1`, of the second in `_2`."""
     buffer = io.StringIO()
     names = [*COLUMNS, *DIFFERENCES, *(f"{name}_{side}" for side in (1, 2) for name in EACH)]
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_moment(m) for m in found.moments)
+    writer.writerows(_moment(m) for m in agreement.moments)
     return buffer.getvalue()
 
 
@@ -193,26 +195,26 @@ def _entry(entry: Entry | None, label: str | None) -> dict[str, Any]:
     }
 
 
-def to_json(found: Agreement) -> dict[str, Any]:
+def to_json(agreement: Agreement) -> dict[str, Any]:
     """Plain values; null where a figure is undefined."""
-    first, second, both = found.intervals
-    agreed, given = found.action_units
+    first, second, both = agreement.intervals
+    agreed, given = agreement.action_units
     return {
         **without_nan(
             {
                 "schema": SCHEMA,
                 "openmer": __version__,
-                "coders": found.coders,
-                "videos": found.videos,
-                "expression_or_none": _kappa(found.presence),
-                "all_labels": _kappa(found.kappas[0]),
-                "labels": [_kappa(k) for k in found.kappas[1:]],
+                "coders": agreement.coders,
+                "videos": agreement.videos,
+                "expression_or_none": _kappa(agreement.presence),
+                "all_labels": _kappa(agreement.kappas[0]),
+                "labels": [_kappa(k) for k in agreement.kappas[1:]],
                 "intervals": {
                     "min_iou": MEGC_IOU,
                     "first": first,
                     "second": second,
                     "both": both,
-                    "f1": found.interval_f1,
+                    "f1": agreement.interval_f1,
                 },
                 "differences_ms": {
                     d.mark: {
@@ -222,14 +224,14 @@ def to_json(found: Agreement) -> dict[str, Any]:
                         "min": d.range_ms[0],
                         "max": d.range_ms[1],
                     }
-                    for d in found.differences
+                    for d in agreement.differences
                 },
-                "pairs_set_by_hand": sum(m.set_by_hand for m in found.pairs),
+                "pairs_set_by_hand": sum(m.set_by_hand for m in agreement.pairs),
                 "action_units": {"agreed_twice": agreed, "given": given, "ratio": agreed / given if given else None},
-                "controls": [{"accepted": c.accepted, "judged": c.judged, "rate": c.rate} for c in found.controls],
-                "not_judged": found.open,
-                "blind": found.blind,
-                "moments": [_moment(m) for m in found.moments],
+                "controls": [{"accepted": c.accepted, "judged": c.judged, "rate": c.rate} for c in agreement.controls],
+                "not_judged": agreement.open,
+                "blind": agreement.blind,
+                "moments": [_moment(m) for m in agreement.moments],
             }
         )
     }

@@ -56,18 +56,18 @@ class Annotations:
 def worded(entry: Entry | Annotation) -> str:
     """An annotation's words, such as `happiness: L12C+6B; a note`; `none` if it was rejected without a name."""
     units = ADDED.join(map(str, entry.action_units))
-    said = "; ".join(filter(None, (units, entry.note)))
+    details = "; ".join(filter(None, (units, entry.note)))
     name = entry.expression or (NONE if entry.verdict == "rejected" else "")
-    return f"{name}: {said}" if said else name
+    return f"{name}: {details}" if details else name
 
 
 def understood(words: str, interval: Interval) -> Annotation:
-    """What `worded` has said; what is not in its form is the expression up to a colon, then a note."""
-    name, _, said = (part.strip() for part in words.partition(":"))
-    listed, _, rest = (part.strip() for part in said.partition(";"))
+    """An annotation from the words that `worded` gives; other words are the expression up to a colon, then a note."""
+    name, _, details = (part.strip() for part in words.partition(":"))
+    listed, _, rest = (part.strip() for part in details.partition(";"))
     units, unread = read_action_units(listed)
     if not units or unread or ADDED.join(map(str, units)) != listed:
-        units, rest = (), said
+        units, rest = (), details
     return Annotation(interval=interval, expression=name, action_units=units, note=rest)
 
 
@@ -115,7 +115,7 @@ def _table_rows(path: Path) -> Iterator[Annotation]:
         units, unread = read_action_units(row.get("action_units", ""))
         verdict = row.get("verdict", "") or "accepted"
         if unread or verdict not in get_args(Verdict):
-            raise InputError(f"{path}, line {number}: {unread or f'{verdict!r} is no verdict'}")
+            raise InputError(f"{path}, line {number}: {unread or f'{verdict!r} is not a verdict'}")
         yield Annotation(
             interval=plain_interval(row),
             expression=row.get("expression", row.get("label", "")),
@@ -149,14 +149,14 @@ def review_from(result: Path, annotations: Sequence[Annotation], coder: str = ""
                 f"the annotation from {i.onset_s:g} to {i.offset_s:g} s lies outside of what was analysed of "
                 f"{source.video}, {source.start_s:g} to {source.end_s:g} s; is it of another video?"
             )
-    asked = review.entries
-    met = dict(match_intervals([a.interval for a in annotations], [e.interval for e in asked]))
+    questions = review.entries
+    matched = dict(match_intervals([a.interval for a in annotations], [e.interval for e in questions]))
     for k, annotation in enumerate(annotations):
         values = _values(annotation, times)
-        change = Set(entry=asked[met[k]].id, values=values) if k in met else Add(values=values)
+        change = Set(entry=questions[matched[k]].id, values=values) if k in matched else Add(values=values)
         review = apply_change(review, change)
     if complete:
-        for entry in (e for k, e in enumerate(asked) if k not in met.values()):
+        for entry in (e for k, e in enumerate(questions) if k not in matched.values()):
             review = apply_change(review, Set(entry=entry.id, values={"verdict": "rejected"}))
     return review
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from openmer.exchange.export import read_result
-from openmer.review.document import JUDGED, Review, new_review
+from openmer.review.document import REVIEWED_LABELS, Review, new_review
 from openmer.review.frames import FrameTimes, read_frame_times
 from openmer.review.settings import BlindSettings
 from openmer.timeline import Interval, Timeline
@@ -30,7 +30,7 @@ def blind_review(result_folder: Path, coder: str, settings: BlindSettings) -> Re
         InputError: there is no result, it is damaged, or the coder's name cannot be used.
     """
     result = read_result(result_folder)
-    candidates = [i for i in result.timeline if i.label in JUDGED]
+    candidates = [i for i in result.timeline if i.label in REVIEWED_LABELS]
     count = -(-len(candidates) // 2) if settings.controls is None else settings.controls
     controls = draw_controls(result.timeline, read_frame_times(result.folder), count, settings.seed) if count else ()
     review = new_review(result.folder, coder, blind=True, controls=controls)
@@ -48,7 +48,7 @@ def draw_controls(timeline: Timeline, times: FrameTimes, count: int, seed: int) 
         count: how many; fewer are drawn where there is no room for more.
         seed: of the drawing.
     """
-    like = [i for i in timeline if i.label in JUDGED]
+    like = [i for i in timeline if i.label in REVIEWED_LABELS]
     rng = _generator(seed, str(timeline.provenance.get("source_digest", timeline.provenance.get("source"))))
     margin = MARGIN_S * timeline.clock.slowdown
     free = np.ones(len(times.times_s), bool)

@@ -25,7 +25,7 @@ from openmer.files import read_bytes, read_json
 from openmer.timeline import CANDIDATE, SET_ASIDE, Clock, Interval
 
 SCHEMA = "openmer.review/1"
-JUDGED = (CANDIDATE, SET_ASIDE)  # labels of the timeline that a coder is asked about
+REVIEWED_LABELS = (CANDIDATE, SET_ASIDE)  # labels of the timeline that a coder is asked about
 SIDES = ("", "L", "R", "T", "B", "A", "U")  # as in `facs.ActionUnit`; empty for both sides
 INTENSITIES = ("", "A", "B", "C", "D", "E")
 MAX_TEXT = 10_000  # characters of a note
@@ -210,10 +210,10 @@ class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Raises:
             InputError: there is none.
         """
-        found = next((e for e in self.entries if e.id == name), None)
-        if found is None:
+        match = next((e for e in self.entries if e.id == name), None)
+        if match is None:
             raise InputError(f"the review has no entry {name!r}; it may have been removed meanwhile")
-        return found
+        return match
 
 
 def review_path(result: Path, coder: str = "") -> Path:
@@ -249,8 +249,10 @@ def new_review(result: Path, coder: str = "", *, blind: bool = False, controls: 
     """
     review_path(result, coder)
     timeline = read_result(result).timeline
-    found = [(i, Machine(**_times(i), index=k, label=i.label)) for k, i in enumerate(timeline) if i.label in JUDGED]
-    rows: list[tuple[Interval, Machine | None]] = [*found, *((i, None) for i in controls)]
+    detected = [
+        (i, Machine(**_times(i), index=k, label=i.label)) for k, i in enumerate(timeline) if i.label in REVIEWED_LABELS
+    ]
+    rows: list[tuple[Interval, Machine | None]] = [*detected, *((i, None) for i in controls)]
     rows.sort(key=lambda row: (row[0].onset_s, row[0].offset_s))
     entries = tuple(
         Entry(

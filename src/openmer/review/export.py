@@ -37,14 +37,14 @@ def chosen(review: Review, *, rejected: bool = False) -> tuple[Entry, ...]:
         InputError: there is nothing.
     """
     verdicts = ("accepted", "rejected") if rejected else ("accepted",)
-    found = [e for e in review.entries if e.verdict in verdicts]
-    if not found:
+    entries = [e for e in review.entries if e.verdict in verdicts]
+    if not entries:
         judged = sum(e.verdict != "none" for e in review.entries)
         raise InputError(
             f"the review of {review.source.video} has nothing accepted{' or rejected' if rejected else ''}: "
             f"{judged} of {len(review.entries)} entries are judged"
         )
-    return tuple(sorted(found, key=lambda e: (e.onset_s, e.offset_s)))
+    return tuple(sorted(entries, key=lambda e: (e.onset_s, e.offset_s)))
 
 
 def name_of(entry: Entry) -> str:
@@ -113,12 +113,12 @@ def to_elan(entries: Sequence[Entry], review: Review, media: str | None) -> byte
     tiers: dict[str, list[tuple[int, int, str]]] = {}
     for name, verdict in ((review.coder or REVIEWED, "accepted"), (REJECTED, "rejected")):
         words = [(e.interval, worded(e)) for e in entries if e.verdict == verdict]
-        said = {id(interval): text for interval, text in words}
+        text_of = {id(interval): text for interval, text in words}
         for number, lane in enumerate(apart(interval for interval, _ in words), start=1):
             tier = name if number == 1 else f"{name} {number}"
             while tier in tiers:  # a coder may be called so
                 tier += "'"
-            tiers[tier] = [(*milliseconds(i), said[id(i)]) for i in lane]
+            tiers[tier] = [(*milliseconds(i), text_of[id(i)]) for i in lane]
     return elan_document(tiers, _timeline([e for e in entries if e.verdict == "accepted"], review), media)
 
 
@@ -155,9 +155,9 @@ def _parquet(rows: Sequence[dict[str, Any]], review: Review) -> bytes:
     fields += [pa.field(name, pa.float64(), metadata={"unit": "s"}) for name in _TIMES]
     fields += [pa.field(name, pa.int64()) for name in _FRAMES]
     source = {"video": review.source.video, "timeline_sha256": review.source.timeline_sha256}
-    said = {"schema": SCHEMA, "openmer": __version__, "coder": review.coder, **source}
+    metadata = {"schema": SCHEMA, "openmer": __version__, "coder": review.coder, **source}
     places = {field.name: field for field in fields}
-    schema = pa.schema([places[name] for name in COLUMNS], metadata={"openmer": json.dumps(said)})
+    schema = pa.schema([places[name] for name in COLUMNS], metadata={"openmer": json.dumps(metadata)})
     buffer = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
     return buffer.getvalue()

@@ -10,7 +10,7 @@ from openmer.review.document import Review, read_review, review_path, reviews_of
 
 
 @dataclass(frozen=True)
-class Found:
+class ReviewFile:
     """A review, where it was found, and whether the file itself was given."""
 
     path: Path
@@ -23,7 +23,7 @@ class Found:
         return self.review.coder or str(self.path)
 
 
-def gather(paths: Sequence[Path]) -> tuple[Found, ...]:
+def gather(paths: Sequence[Path]) -> tuple[ReviewFile, ...]:
     """The reviews at these places, each file once.
 
     Args:
@@ -32,11 +32,11 @@ def gather(paths: Sequence[Path]) -> tuple[Found, ...]:
     Raises:
         InputError: a place holds no review, or one that cannot be used.
     """
-    found: dict[Path, Found] = {}
+    reviews: dict[Path, ReviewFile] = {}
     for path in paths:
         for file in _files(path):
-            found.setdefault(file.resolve(), Found(file, read_review(file), file == path))
-    return tuple(found.values())
+            reviews.setdefault(file.resolve(), ReviewFile(file, read_review(file), file == path))
+    return tuple(reviews.values())
 
 
 def results_at(path: Path) -> tuple[Path, ...]:
@@ -71,14 +71,14 @@ def review_in(result: Path, coder: str | None = None) -> Review:
     """
     folder = read_result(result).folder
     files = reviews_of(folder)
-    there = ", ".join(path.name for path in files) or "none; openmer review writes them"
+    names = ", ".join(path.name for path in files) or "none; openmer review writes them"
     if coder is not None:
         path = review_path(folder, coder)
         if path not in files:
-            raise InputError(f"{folder} has no {path.name}; its reviews: {there}")
+            raise InputError(f"{folder} has no {path.name}; its reviews: {names}")
         return read_review(path)
     if len(files) != 1:
-        raise InputError(f"{folder} has {len(files)} reviews, so say whose with --coder; its reviews: {there}")
+        raise InputError(f"{folder} has {len(files)} reviews, so say whose with --coder; its reviews: {names}")
     return read_review(files[0])
 
 
@@ -91,11 +91,11 @@ class Paired:
     left_out: tuple[str, ...]
 
 
-def pair_up(found: Sequence[Found], coders: Sequence[str] = (), *, same_video: bool = False) -> Paired:
+def pair_up(reviews: Sequence[ReviewFile], coders: Sequence[str] = (), *, same_video: bool = False) -> Paired:
     """The two reviews of each analysis.
 
     Args:
-        found: reviews.
+        reviews: those of all coders.
         coders: the names of the two coders to compare, if there are more.
         same_video: pair by the video's name instead of the analysis.
 
@@ -107,14 +107,14 @@ def pair_up(found: Sequence[Found], coders: Sequence[str] = (), *, same_video: b
     """
     if coders and (len(coders) != 2 or coders[0] == coders[1]):
         raise InputError(f"agreement is between two coders, got {', '.join(coders)}")
-    groups: dict[str, list[Found]] = {}
-    for one in found:
+    groups: dict[str, list[ReviewFile]] = {}
+    for one in reviews:
         if not coders or one.review.coder in coders:
             source = one.review.source
             groups.setdefault(source.video if same_video else source.timeline_sha256, []).append(one)
     alone = [group[0] for group in groups.values() if len(group) == 1]
     if any(one.given for one in alone) or (len(alone) == len(groups) > 1):
-        raise InputError(_apart([one for one in found if not coders or one.review.coder in coders], alone))
+        raise InputError(_apart([one for one in reviews if not coders or one.review.coder in coders], alone))
     names: tuple[str, str] | None = None
     pairs = []
     for group in (group for group in groups.values() if len(group) > 1):
@@ -131,12 +131,12 @@ def pair_up(found: Sequence[Found], coders: Sequence[str] = (), *, same_video: b
         names = names or (one.coder, other.coder)
         pairs.append((one.review, other.review))
     if not pairs or names is None:
-        who = f" of {' and '.join(coders)}" if coders else ""
-        raise InputError(f"no result has two reviews{who}; each coder reviews with openmer review --coder NAME")
+        of_coders = f" of {' and '.join(coders)}" if coders else ""
+        raise InputError(f"no result has two reviews{of_coders}; each coder reviews with openmer review --coder NAME")
     return Paired(tuple(pairs), names, tuple(str(one.path) for one in alone))
 
 
-def _two(group: Sequence[Found]) -> tuple[Found, Found]:
+def _two(group: Sequence[ReviewFile]) -> tuple[ReviewFile, ReviewFile]:
     if len(group) > 2 or (group[0].review.coder == group[1].review.coder != ""):
         listed = ", ".join(str(one.path) for one in group)
         raise InputError(
@@ -146,10 +146,10 @@ def _two(group: Sequence[Found]) -> tuple[Found, Found]:
     return group[0], group[1]
 
 
-def _apart(found: Sequence[Found], alone: Sequence[Found]) -> str:
+def _apart(reviews: Sequence[ReviewFile], alone: Sequence[ReviewFile]) -> str:
     """Why reviews that were given have no partner."""
     lonely = alone[0]
-    others = [one for one in found if one is not lonely]
+    others = [one for one in reviews if one is not lonely]
     if not others:
         return f"{lonely.path} is one review; two are compared: give the other coder's too, or the result that has both"
     if any(one.review.source.video == lonely.review.source.video for one in others):

@@ -227,12 +227,12 @@ def _analysed(videos: Sequence[Path], timeline: Timeline) -> Path:
 
 def opinion(timeline: Timeline, index: int) -> Mapping[str, Any]:
     """What the machine says of one of its intervals, for a coder who is not blind."""
-    found = timeline.intervals[index]
+    interval = timeline.intervals[index]
     return {
-        "label": found.label,
-        "score": found.score,
-        "peak_px": found.peak_px,
-        "regions": list(found.regions),
-        "probabilities": dict(found.probabilities or {}),
-        "action_units": dict(found.action_units or {}),
+        "label": interval.label,
+        "score": interval.score,
+        "peak_px": interval.peak_px,
+        "regions": list(interval.regions),
+        "probabilities": dict(interval.probabilities or {}),
+        "action_units": dict(interval.action_units or {}),
     }

@@ -40,13 +40,13 @@ def read_subjects(path: Path) -> dict[str, str]:
     Raises:
         InputError: it cannot be read, or a row is wrong.
     """
-    found: dict[str, str] = {}
+    people: dict[str, str] = {}
     for number, row in table_rows(path, ("video", "subject")):
         if isinstance(row, str) or not (row["video"] and row["subject"]):
             raise InputError(f"{path}, line {number}: {row if isinstance(row, str) else 'video or subject is empty'}")
-        if found.setdefault(row["video"], row["subject"]) != row["subject"]:
+        if people.setdefault(row["video"], row["subject"]) != row["subject"]:
             raise InputError(f"{path}, line {number}: {row['video']} has two subjects")
-    return found
+    return people
 
 
 def write_samples(
@@ -108,10 +108,10 @@ def _subject(subjects: Mapping[str, str] | str, folder: Path, review: Review) ->
     if isinstance(subjects, str):
         return subjects
     name = folder.resolve().name
-    found = subjects.get(review.source.video, subjects.get(name))
-    if found is None:
+    subject = subjects.get(review.source.video, subjects.get(name))
+    if subject is None:
         raise InputError(f"the table of subjects has neither {review.source.video} nor {name}")
-    return found
+    return subject
 
 
 def _rows(

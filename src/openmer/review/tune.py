@@ -28,7 +28,7 @@ from openmer.evaluation.spotting import SpottingScore, match_intervals, score_sp
 from openmer.exchange.export import FRAMES, TIMELINE
 from openmer.files import without_nan
 from openmer.review.document import Review
-from openmer.review.gather import Found
+from openmer.review.gather import ReviewFile
 from openmer.timeline import CANDIDATE, Interval, Timeline, read_timeline
 from openmer.version import __version__
 from openmer.video.measurements import read_signals
@@ -88,8 +88,8 @@ class Recording:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Those of the analysis."""
-        found = self.timeline.provenance.get("settings")
-        return found if isinstance(found, dict) else {}
+        settings = self.timeline.provenance.get("settings")
+        return settings if isinstance(settings, dict) else {}
 
     @property
     def has_network(self) -> bool:
@@ -160,20 +160,20 @@ class Tuning:
         )
 
 
-def read_recording(found: Found) -> Recording:
+def read_recording(reviewed: ReviewFile) -> Recording:
     """A reviewed recording, from the review and the result beside it.
 
     Raises:
         InputError: there is no result beside it, it cannot be read, or candidates are not judged yet.
     """
-    folder, review = found.path.parent, found.review
+    folder, review = reviewed.path.parent, reviewed.review
     if not (folder / TIMELINE).is_file():
-        raise InputError(f"there is no {TIMELINE} beside {found.path}; give reviews where openmer review wrote them")
+        raise InputError(f"there is no {TIMELINE} beside {reviewed.path}; give reviews where openmer review wrote them")
     open_ = sum(e.verdict == "none" for e in review.entries)
     if open_:
         raise InputError(
-            f"{open_} of {len(review.entries)} entries of {found.path} are not judged yet, so what is found there is "
-            "neither right nor wrong; judge them first"
+            f"{open_} of {len(review.entries)} entries of {reviewed.path} have no verdict yet, so nothing found there "
+            "can count as right or wrong; judge them first"
         )
     return Recording(
         name=folder.resolve().name,
@@ -190,21 +190,21 @@ def _with(review: Review, verdict: str) -> tuple[Interval, ...]:
     return tuple(e.interval for e in review.entries if e.verdict == verdict)
 
 
-def check_enough(found: Sequence[Found]) -> None:
+def check_enough(reviews: Sequence[ReviewFile]) -> None:
     """Hold reviews to be enough to tune on, before anything is measured.
 
     Raises:
         InputError: two are of one analysis, or there are too few; says how many are needed.
     """
-    by_analysis: dict[str, Found] = {}
-    for one in found:
+    by_analysis: dict[str, ReviewFile] = {}
+    for one in reviews:
         other = by_analysis.setdefault(one.review.source.timeline_sha256, one)
         if other is not one:
             raise InputError(
                 f"{other.path} and {one.path} are of one recording, which would count twice; settle them (openmer "
                 "agree) and give one"
             )
-    accepted = [len(_with(one.review, "accepted")) for one in found]
+    accepted = [len(_with(one.review, "accepted")) for one in reviews]
     filled = sum(count > 0 for count in accepted)
     if filled < MIN_RECORDINGS or sum(accepted) < MIN_ACCEPTED:
         raise InputError(
@@ -251,10 +251,10 @@ def _in_use(recordings: Sequence[Recording]) -> Thresholds:
             raise InputError(f"the analysis of {recording.name} does not say its {lacking[0]}; analyse the video again")
         other = [name for name in names if recording.settings[name] != first.settings[name]]
         if other or recording.has_network != first.has_network:
-            what = other[0] if other else "network's opinion"
+            setting = other[0] if other else "network's opinion"
             raise InputError(
-                f"{first.name} and {recording.name} were analysed with different settings ({what}); analyse all alike, "
-                "review them, and tune then"
+                f"{first.name} and {recording.name} were analysed with different settings ({setting}); analyse all "
+                "with the same settings, review them, then tune"
             )
     spotting, threshold = first.settings["spotting"], first.settings["expression_threshold"]
     return Thresholds(spotting["contrast"], spotting["min_px"], threshold if first.has_network else None)
@@ -263,7 +263,7 @@ def _in_use(recordings: Sequence[Recording]) -> Thresholds:
 def scored(recording: Recording, in_use: Thresholds) -> dict[Thresholds, SpottingScore]:
     """The score of a recording with each of the grid's thresholds, and with those in use."""
     spotting = SpottingSettings(**recording.settings["spotting"])
-    found: dict[Thresholds, SpottingScore] = {}
+    scores: dict[Thresholds, SpottingScore] = {}
     pairs = dict.fromkeys([*product(CONTRASTS, MIN_PX), (in_use.contrast, in_use.min_px)])
     levels = dict.fromkeys([*EXPRESSION, in_use.expression]) if in_use.expression is not None else {None: None}
     for (contrast, min_px), spotted in zip(pairs, spot_with(recording.signals, spotting, pairs), strict=True):
@@ -273,8 +273,8 @@ def scored(recording: Recording, in_use: Thresholds) -> dict[Thresholds, Spottin
             kept = [i for i, share in candidates if level is None or share is None or share >= level]
             if len(kept) not in known:
                 known[len(kept)] = score_of(kept, recording)
-            found[Thresholds(contrast, min_px, level)] = known[len(kept)]
-    return found
+            scores[Thresholds(contrast, min_px, level)] = known[len(kept)]
+    return scores
 
 
 def _expression(interval: Interval, timeline: Timeline) -> float | None:
@@ -283,13 +283,13 @@ def _expression(interval: Interval, timeline: Timeline) -> float | None:
     return None if shares is None or NONE not in shares else 1 - shares[NONE]
 
 
-def score_of(found: Sequence[Interval], recording: Recording) -> SpottingScore:
+def score_of(spotted: Sequence[Interval], recording: Recording) -> SpottingScore:
     """What was found in a recording against the coder's opinion."""
     timeline = recording.timeline
-    hits = {a for a, _ in match_intervals(found, recording.truth)}
-    rest = [i for k, i in enumerate(found) if k not in hits]
+    hits = {a for a, _ in match_intervals(spotted, recording.truth)}
+    rest = [i for k, i in enumerate(spotted) if k not in hits]
     unsure = {a for a, _ in match_intervals(rest, recording.unsure)}
-    counted = [i for k, i in enumerate(found) if k in hits] + [i for k, i in enumerate(rest) if k not in unsure]
+    counted = [i for k, i in enumerate(spotted) if k in hits] + [i for k, i in enumerate(rest) if k not in unsure]
     return score_spotting(counted, recording.truth, timeline.end_s - timeline.start_s)
 
 
@@ -318,14 +318,14 @@ def tune_report(tuning: Tuning) -> Iterator[str | Table]:
         table.add_column(heading, overflow="fold")
     for row in (*tuning.rows, Row("all", tuning.before, tuning.after, tuning.chosen)):
         counts = [f"{getattr(row.before, n)} -> {getattr(row.after, n)}" for n in ("hits", "misses", "false_alarms")]
-        said = "" if row.name == "all" else _said(row.chosen)
-        table.add_row(escape(row.name), _ratio(row.before.f1), _ratio(row.after.f1), *counts, said)
+        thresholds = "" if row.name == "all" else _in_words(row.chosen)
+        table.add_row(escape(row.name), _ratio(row.before.f1), _ratio(row.after.f1), *counts, thresholds)
     yield table
-    yield f"in use: {_said(tuning.in_use)}"
-    yield f"chosen on all: {_said(tuning.chosen)}"
+    yield f"in use: {_in_words(tuning.in_use)}"
+    yield f"chosen on all: {_in_words(tuning.chosen)}"
 
 
-def _said(thresholds: Thresholds) -> str:
+def _in_words(thresholds: Thresholds) -> str:
     words = f"contrast {thresholds.contrast:g}, min_px {thresholds.min_px:g}"
     return words if thresholds.expression is None else f"{words}, expression_threshold {thresholds.expression:g}"
 

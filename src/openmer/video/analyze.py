@@ -49,7 +49,7 @@ from openmer.video.result import (
     RESULT_FILES,
     SourceNotes,
     build_timeline,
-    judged,
+    with_opinions,
     write_tables,
 )
 from openmer.video.settings import AnalyzeSettings
@@ -192,24 +192,30 @@ def run_analyses(
         portraits = Portraits([person.measured for person in people]) if several else None
         _second_pass(run, subjects, pictures, portraits, folder / "overlay.mp4")
         kept.close()  # the flows are drawn
-        what, total = "Key moments" if explainer is None else "Explaining", sum(map(len, pictures))
+        task, total = "Key moments" if explainer is None else "Explaining", sum(map(len, pictures))
         rows: list[tuple[MomentRow, ...]] = [() for _ in subjects]
         if total:
-            with run.progress(what, total, "moments/s") as step:
+            with run.progress(task, total, "moments/s") as step:
                 rows = [each.rows(step, threads=run.threads if explainer is None else 0) for each in pictures]
-        for k, (subject, shown) in enumerate(zip(subjects, rows, strict=True), start=1):
+        for k, (subject, moment_rows) in enumerate(zip(subjects, rows, strict=True), start=1):
             place = folder / FOLDER.format(k) if several else folder
             place.mkdir(exist_ok=True)
-            _write(place, subject, shown, overlay=run.settings.overlay and not several, explained=explainer is not None)
-        found = tuple(
-            Analysis(subject.timeline, subject.person.measured, shown)
-            for subject, shown in zip(subjects, rows, strict=True)
+            _write(
+                place,
+                subject,
+                moment_rows,
+                overlay=run.settings.overlay and not several,
+                explained=explainer is not None,
+            )
+        analyses = tuple(
+            Analysis(subject.timeline, subject.person.measured, moment_rows)
+            for subject, moment_rows in zip(subjects, rows, strict=True)
         )
         if portraits is not None:
-            write_people(folder, [f.timeline for f in found], [f.measured for f in found], note)
-            sections = [(f.measured, f.timeline, f.moments) for f in found]
+            write_people(folder, [f.timeline for f in analyses], [f.measured for f in analyses], note)
+            sections = [(f.measured, f.timeline, f.moments) for f in analyses]
             write_people_report(folder / "report.html", sections, portraits, overlay=run.settings.overlay, note=note)
-    return found
+    return analyses
 
 
 @contextmanager
@@ -239,7 +245,7 @@ class _Subject:
 
 def _judge(run: "_Run", engine: Engine | None, person: Person, number: int | None) -> _Subject:
     settings, measured, recognition = run.settings, person.measured, person.recognition
-    intervals = judged(spot(measured.signals, settings.spotting), recognition, settings.expression_threshold)
+    intervals = with_opinions(spot(measured.signals, settings.spotting), recognition, settings.expression_threshold)
     timeline = build_timeline(intervals, measured, recognition, _notes(run, number), asdict(settings))
     whose = "" if number is None else f" person {number}:"
     for warning in timeline.provenance["warnings"]:

@@ -24,7 +24,7 @@ from openmer.video.frame import FrameAnalyzer, FrameResult
 from openmer.video.measurements import FrameRow, measurements_of, row_of
 from openmer.video.recognition import Recognition, engine_of
 from openmer.video.regions import REGION_NAMES, FrameMotion, MotionMeter
-from openmer.video.result import judged
+from openmer.video.result import with_opinions
 from openmer.video.settings import SpottingSettings, StreamSettings
 from openmer.video.spotting import region_motion, spot
 from openmer.video.windows import IncrementalNetwork
@@ -123,7 +123,7 @@ class LiveAnalysis:
         return None if self._network is None else self._network.result.build()
 
     def _judged(self, intervals: Sequence[Interval]) -> tuple[Interval, ...]:
-        return judged(intervals, None if self._network is None else self._network.result, self.threshold)
+        return with_opinions(intervals, None if self._network is None else self._network.result, self.threshold)
 
 
 class RunningSpotter:

@@ -96,13 +96,13 @@ def analyze_many(
 
     videos, pictures = find_videos(given, pictures=settings.fps is not None, leave_out=is_result)
     if pictures:
-        there = (
+        folders = (
             f"{len(pictures)} folders of pictures, such as {pictures[0]}, are" if pictures[1:] else f"{pictures[0]} is"
         )
-        said = f"{there} left out: give the frame rate of pictures, for example --fps 200"
+        problem = f"{folders} left out: give the frame rate of pictures, for example --fps 200"
         if not videos:
-            raise InputError(said)
-        console.print(f"[yellow]warning:[/] {escape(said)}", highlight=False)
+            raise InputError(problem)
+        console.print(f"[yellow]warning:[/] {escape(problem)}", highlight=False)
     if not videos:
         where = ", ".join(map(str, given))
         raise InputError(f"no video was found in {where}: no file such as .mp4 or .mov, no numbered pictures")
@@ -124,24 +124,24 @@ def analyze_many(
 
 def _run(tasks: Sequence[_Task], out: Path, begin: _Begin, console: Console) -> tuple[SummaryRow, ...]:
     rows = {task.name: (SummaryRow(name=task.name),) for task in tasks} | _others(out, [task.name for task in tasks])
-    written, done, shown = time.monotonic(), 0, 0.0
+    written, done, reported = time.monotonic(), 0, 0.0
     try:
         with progress(console, "Videos", len(tasks), "videos/s") as step:
 
             def show(in_work: float, note: str = "") -> None:
-                nonlocal shown
-                step(note, done + in_work - shown)
-                shown = done + in_work
+                nonlocal reported
+                step(note, done + in_work - reported)
+                reported = done + in_work
 
             with closing(begin(tasks, show)) as results:
-                for k, found in results:
+                for k, result_rows in results:
                     name = tasks[k].name
-                    rows[name] = found or (SummaryRow(name=name, status="failed", reason=KILLED),)
+                    rows[name] = result_rows or (SummaryRow(name=name, status="failed", reason=KILLED),)
                     for row in rows[name]:
                         if row.status == "failed":
                             console.print(f"[yellow]left out:[/] {escape(name)}: {escape(row.reason)}", highlight=False)
                     done += 1
-                    show(max(0.0, shown - done), name)
+                    show(max(0.0, reported - done), name)
                     if time.monotonic() - written > WRITE_S:
                         write_summary(out, _in_order(rows))
                         written = time.monotonic()

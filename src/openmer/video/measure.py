@@ -201,7 +201,7 @@ class PeopleMeasuring:
         if not stayed:
             longest = max(p.seen_s for p in others)
             raise InputError(
-                f"nobody stays for {least:.3g} s: of {len(others)} people the longest is seen for {longest:.2g} s; "
+                f"no person is in view for {least:.3g} s: of {len(others)}, the longest is seen for {longest:.2g} s; "
                 "choose less with --stay"
             )
         return stayed, _left_out(others, self._too_many, least)

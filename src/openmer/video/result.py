@@ -45,7 +45,7 @@ class SourceNotes:
     digest: str | None = None
 
 
-def judged(
+def with_opinions(
     intervals: Sequence[Interval], recognition: Recognition | RecognitionBuilder | None, expression_threshold: float
 ) -> tuple[Interval, ...]:
     """The spotter's intervals, candidates with the network's opinion."""

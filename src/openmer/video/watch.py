@@ -30,7 +30,7 @@ from openmer.video.settings import StreamSettings
 
 BAR = 24  # characters
 FULL_PX = 2.0  # motion that fills a bar
-SHOWN = 8  # newest events on the screen
+MAX_EVENTS = 8  # newest events on the screen
 
 
 @dataclass
@@ -154,7 +154,7 @@ def _screen(source: LiveSource, state: _State, moment: Moment) -> Group:
         table.add_row(name, Text("█" * round(BAR * min(1.0, size / FULL_PX)), style="cyan"), f"{size:.2f} px")
     for name, share in (moment.probabilities or {}).items():
         table.add_row(Text(f"p({name})"), Text("█" * round(BAR * share), style="magenta"), f"{share:.2f}")
-    events = [_event_line(interval) for interval in state.intervals[-SHOWN:]]
+    events = [_event_line(interval) for interval in state.intervals[-MAX_EVENTS:]]
     return Group(Text.from_markup(head), table, *map(Text, events), Text("Ctrl-C ends and writes the result", "dim"))
 
 

@@ -38,7 +38,7 @@ def serve(settings: ServeSettings, console: Console) -> None:
         _check_folder(settings.files, local=local)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         choices = pool.submit(offered, settings.engine, settings.device).result()
-    with private_folder() as folder, listen(settings.host, settings.port) as door:
+    with private_folder() as folder, listen(settings.host, settings.port) as listener:
         jobs = Jobs(folder, settings.limits, settings.device, settings.face)
         tempfile.tempdir = str(jobs.uploads)  # nothing is written anywhere else
         token = "" if settings.files is None else new_token()
@@ -46,9 +46,9 @@ def serve(settings: ServeSettings, console: Console) -> None:
         config = uvicorn.Config(site, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACEFUL_S)
         jobs.start()
         try:
-            _greet(settings, door.getsockname()[1], token, console, local=local)
+            _greet(settings, listener.getsockname()[1], token, console, local=local)
             with suppress(KeyboardInterrupt):  # Ctrl-C is the intended way to stop
-                uvicorn.Server(config).run(sockets=[door])
+                uvicorn.Server(config).run(sockets=[listener])
         finally:
             jobs.stop()
 

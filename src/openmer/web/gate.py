@@ -40,17 +40,17 @@ def listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        door = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, kind, protocol)
     except (OSError, OverflowError) as error:
-        raise InputError(f"{host} is no address of this machine, or {port} no port ({error})") from error
+        raise InputError(f"{host} is not an address of this machine, or {port} is not a port ({error})") from error
     try:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-        door.listen()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
     except OSError as error:
-        door.close()
+        listener.close()
         raise InputError(f"port {port} of {host} cannot be used ({error.strerror}); choose another --port") from error
-    return door
+    return listener
 
 
 class Gate:

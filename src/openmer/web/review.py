@@ -83,7 +83,7 @@ class Desk:
             write_review(self.path, changed, replaces=review.revision)
         return changed
 
-    def seen(self, review: Review) -> dict[str, Any]:
+    def state(self, review: Review) -> dict[str, Any]:
         """What the page shows; nothing of the machine's opinion if the coder is blind."""
         timeline, info, material = self.material.timeline, self.material.reader.info, self.material
         entries = []
@@ -157,7 +157,7 @@ def build(desks: Sequence[Desk], token: str) -> Starlette:
 
     def state(request: Request) -> Response:
         desk = at(request)
-        return _said(desk.seen(read_review(desk.path)))
+        return _json(desk.state(read_review(desk.path)))
 
     def times(request: Request) -> Response:
         material = at(request).material
@@ -169,8 +169,8 @@ def build(desks: Sequence[Desk], token: str) -> Starlette:
         if desk.blind:
             return JSONResponse({"message": "not shown to a blind coder"}, 403)
         asked = _numbers(request, "from", "to", "bins")
-        found = desk.material.curve(asked[0], asked[1], int(asked[2]))
-        data = np.concatenate([found.low, found.high]).astype("<f4").tobytes()
+        bands = desk.material.curve(asked[0], asked[1], int(asked[2]))
+        data = np.concatenate([bands.low, bands.high]).astype("<f4").tobytes()
         return Response(data, media_type="application/octet-stream", headers={"cache-control": "max-age=3600"})
 
     def frame(request: Request) -> Response:
@@ -207,9 +207,9 @@ def build(desks: Sequence[Desk], token: str) -> Starlette:
         except msgspec.MsgspecError as error:
             raise InputError(f"this is not a change: {error}") from error
         try:  # not in a thread of its own: one change after another
-            return _said(desk.seen(desk.change(asked.revision, asked.change)))
+            return _json(desk.state(desk.change(asked.revision, asked.change)))
         except ConflictError as error:
-            return _said({"message": str(error), "state": desk.seen(error.current)}, 409)
+            return _json({"message": str(error), "state": desk.state(error.current)}, 409)
 
     def refused(request: Request, error: Exception) -> Response:
         return JSONResponse({"message": str(error)}, 507 if isinstance(error, OutputError) else 422)
@@ -237,7 +237,7 @@ def build(desks: Sequence[Desk], token: str) -> Starlette:
     )
 
 
-def _said(content: dict[str, Any], status: int = 200) -> Response:
+def _json(content: dict[str, Any], status: int = 200) -> Response:
     return Response(
         msgspec.json.encode(without_nan(content)), status, {"cache-control": "no-store"}, "application/json"
     )
@@ -269,8 +269,8 @@ def review(results: Sequence[Path], settings: ReviewSettings, console: Console) 
         OutputError: a review cannot be written beside its result.
     """
     desks = [Desk(folder, settings) for folder in results]
-    with listen("127.0.0.1", settings.port) as door:
-        port, token = door.getsockname()[1], new_token()
+    with listen("127.0.0.1", settings.port) as listener:
+        port, token = listener.getsockname()[1], new_token()
         address = f"http://127.0.0.1:{port}/{token}/"
         server = uvicorn.Server(uvicorn.Config(build(desks, token), log_level="warning", access_log=False))
         for desk in desks:
@@ -279,5 +279,5 @@ def review(results: Sequence[Path], settings: ReviewSettings, console: Console) 
         if settings.browser:
             webbrowser.open(address)
         with suppress(KeyboardInterrupt):  # Ctrl-C is the intended way to stop
-            server.run(sockets=[door])
+            server.run(sockets=[listener])
         console.print("stopped; every decision is saved")

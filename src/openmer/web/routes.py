@@ -36,7 +36,7 @@ MAX_SESSIONS = 1000
 MAX_LISTED = 5000
 NAME_BYTES = 150  # of a file's name
 STATIC = {"serve.css": "text/css", "serve.js": "text/javascript", "result.js": "text/javascript"}
-SHOWN = {".mp4", ".png", ".svg"}  # in the page; everything else is for download
+INLINE = {".mp4", ".png", ".svg"}  # in the page; everything else is for download
 # The drawings of a result place their marks by style attributes.
 PAGE_HEADERS = {
     **HEADERS,
@@ -120,7 +120,7 @@ def _deleted(jobs: Jobs) -> dict[str, str]:
     text = (
         f"The result has been deleted, as all are after {jobs.limits.keep_minutes:g} minutes; analyse the video again."
     )
-    return {"state": "free", "html": render("serve/said.html.j2", text=text, calm=False)}
+    return {"state": "free", "html": render("serve/message.html.j2", text=text, calm=False)}
 
 
 def _view(jobs: Jobs, job: Job | None) -> dict[str, str]:
@@ -138,7 +138,7 @@ def _view(jobs: Jobs, job: Job | None) -> dict[str, str]:
     calm = job.state == "cancelled"
     return {
         "state": "free",
-        "html": render("serve/said.html.j2", text="Cancelled." if calm else job.message, calm=calm),
+        "html": render("serve/message.html.j2", text="Cancelled." if calm else job.message, calm=calm),
     }
 
 
@@ -229,7 +229,7 @@ def build(
         path = jobs.file(request.path_params["token"], name)
         if path is None:
             return PlainTextResponse("This result has been deleted; analyse the video again.", 404)
-        kind = "inline" if path.suffix in SHOWN else "attachment"
+        kind = "inline" if path.suffix in INLINE else "attachment"
         return FileResponse(path, filename=name, content_disposition_type=kind, headers={"cache-control": "no-store"})
 
     @asynccontextmanager
@@ -300,13 +300,13 @@ def _plain(name: str) -> str:
 
 def _videos(folder: Path | None) -> list[dict[str, Any]]:
     """Name and size of the videos in a folder and those below it, hidden ones left out, by name."""
-    found: list[dict[str, Any]] = []
+    videos: list[dict[str, Any]] = []
     for path in sorted(() if folder is None else folder.rglob("*")):
         if folder is not None and _is_listed(path, folder):
-            found.append({"name": path.relative_to(folder).as_posix(), "mb": round(path.stat().st_size / 1e6, 1)})
-            if len(found) == MAX_LISTED:
+            videos.append({"name": path.relative_to(folder).as_posix(), "mb": round(path.stat().st_size / 1e6, 1)})
+            if len(videos) == MAX_LISTED:
                 break
-    return found
+    return videos
 
 
 def _is_listed(path: Path, folder: Path) -> bool:

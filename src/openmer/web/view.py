@@ -31,7 +31,7 @@ NAMES = {
 }
 # The overlay's colours are for dark pictures; on a white page two of them are too pale.
 ON_WHITE = COLORS | {SET_ASIDE: "#dba878", NO_FACE: "#c9c9c9"}
-WHAT = {
+DESCRIPTIONS = {
     "report.html": "the whole report on one page",
     "overlay.mp4": "the video with landmarks, flow colours and marks",
     "timeline.csv": "what was found, for a spreadsheet",
@@ -110,7 +110,7 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
         colours=ON_WHITE,
         moments=[_with_files(m, k, extras, links) for k, m in enumerate(whole.moments, 1)],
         links=links,
-        files=[(p.name, size(p.stat().st_size), WHAT.get(p.name, "")) for p in _in_order(result.iterdir())],
+        files=[(p.name, size(p.stat().st_size), DESCRIPTIONS.get(p.name, "")) for p in _in_order(result.iterdir())],
     )
     path.write_text(page, encoding="utf-8")
 
@@ -134,13 +134,13 @@ def _with_files(moment: MomentRow, number: int, folder: Path, links: str) -> Mom
 
 def lanes(timeline: Timeline, start: float, end: float) -> tuple[Lane, ...]:
     """A lane for each kind that occurs; candidates always, since their absence is also a result."""
-    found = []
+    shown_lanes = []
     for label, (_, many) in NAMES.items():
         intervals = timeline.gaps if label == NO_FACE else timeline.labelled(label)
         if intervals or label == CANDIDATE:
             bars = tuple(_bar(i, start, end) for i in intervals)
-            found.append(Lane(many, ON_WHITE[label], bars))
-    return tuple(found)
+            shown_lanes.append(Lane(many, ON_WHITE[label], bars))
+    return tuple(shown_lanes)
 
 
 def _bar(interval: Interval, start: float, end: float) -> Bar:
@@ -201,5 +201,5 @@ def size(count: int) -> str:
 
 
 def _in_order(paths: Iterable[Path]) -> Sequence[Path]:
-    names: Sequence[Any] = list(WHAT)
+    names: Sequence[Any] = list(DESCRIPTIONS)
     return sorted(paths, key=lambda p: names.index(p.name) if p.name in names else len(names))

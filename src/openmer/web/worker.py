@@ -146,7 +146,7 @@ def check(video: Path, max_seconds: float) -> None:
             for packet in container.demux(pictures) if math.isfinite(max_seconds) else ():
                 packets += 1
                 if packets > MAX_FPS * max_seconds:
-                    raise InputError(f"{video.name} has more than {MAX_FPS} pictures a second; that is no video")
+                    raise InputError(f"{video.name} has more than {MAX_FPS} pictures a second, too many for a video")
                 stamp = packet.dts if packet.pts is None else packet.pts
                 if stamp is None or not packet.time_base:
                     continue

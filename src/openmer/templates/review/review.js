@@ -99,8 +99,8 @@ function readUnits(text) {
 function addUnits() {
   const e = entry(), { units, bad } = readUnits($("unit-new").value);
   if (!e) return;
-  $("unit-new").setCustomValidity(bad.length ? `${bad[0]} is no action unit; such as L12C` : "");
-  if (bad.length) { $("unit-new").reportValidity(); trouble(`${bad[0]} is no action unit: side, number, intensity, such as L12C`); return; }
+  $("unit-new").setCustomValidity(bad.length ? `${bad[0]} is not an action unit; such as L12C` : "");
+  if (bad.length) { $("unit-new").reportValidity(); trouble(`${bad[0]} is not an action unit: side, number, intensity, such as L12C`); return; }
   const same = (a, b) => a.number === b.number && a.side === b.side;
   const kept = e.action_units.filter((old) => !units.some((u) => same(u, old)));
   $("unit-new").value = "";

@@ -30,11 +30,11 @@
     place.hidden = !html;
   }
   function say(text) {
-    const said = document.createElement("p");
-    said.className = "om-error";
-    said.setAttribute("role", "alert");
-    said.textContent = text;
-    $("om-status").replaceChildren(said);
+    const message = document.createElement("p");
+    message.className = "om-error";
+    message.setAttribute("role", "alert");
+    message.textContent = text;
+    $("om-status").replaceChildren(message);
     $("om-status").hidden = false;
   }
   function sent(share) {
@@ -156,7 +156,7 @@
     sending = new XMLHttpRequest();
     sending.open("POST", own(`analyse?${asked}`));
     sending.upload.onprogress = ({ loaded, total }) => { if (sending) sent(loaded / total); };
-    const over = (said) => { sending = null; show({ state: "free", html: "" }); if (said) say(said); };
+    const over = (problem) => { sending = null; show({ state: "free", html: "" }); if (problem) say(problem); };
     sending.onload = ({ target }) => {
       if (target.status >= 400) over(target.responseText);
       else sending = null; // what follows comes as events
