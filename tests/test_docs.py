@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 import shutil
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
@@ -196,6 +197,24 @@ def test_make_targets_and_scripts_that_pages_name_are_there() -> None:
             assert set(re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)) <= targets, name_of(page)
         for script in re.findall(r"python ((?:benchmarks|examples|tools)/\w+\.py)", page.read_text()):
             assert (ROOT / script).is_file(), f"{name_of(page)}: {script}"
+
+
+def test_what_is_installed_is_an_extra_of_a_checkout() -> None:
+    """OpenMER is on no package index: `pip install openmer` would install something else or nothing."""
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    for page in PAGES:
+        for _, block in blocks(page, "", "sh", "bash"):
+            for line in re.findall(r"pip install (.+)", block):
+                found = re.fullmatch(r"-c constraints\.txt -e '\.\[([a-z,]+)\]'", line)
+                assert found and set(found[1].split(",")) <= extras, f"{name_of(page)}: {line}"
+
+
+def test_every_block_is_python_or_a_terminal_or_shows_something() -> None:
+    """So none escapes the tests above: blocks in lists would not be seen by them, nor those in another language."""
+    for page in PAGES:
+        text = page.read_text()
+        assert not re.search(r"^[ \t]+```|^~~~", text, re.MULTILINE), name_of(page)
+        assert {match[1] for match in FENCE.finditer(text)} <= {"", "python", "sh"}, name_of(page)
 
 
 def test_the_reference_has_the_whole_short_list() -> None:

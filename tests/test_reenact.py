@@ -11,7 +11,7 @@ from openmer.face.align import align
 from openmer.simulator.facial_motion import Event, draw_expression
 from openmer.simulator.head import Identity, draw_identity
 from openmer.simulator.recording import Recording, draw_person, draw_recording
-from openmer.simulator.reenact import AddedMotion, Picture, added_flow, cast, reenact, steadied
+from openmer.simulator.reenact import AddedMotion, Picture, cast, reenact, steadied
 from openmer.simulator.settings import RecordingSettings
 
 SIDE = 60
@@ -130,15 +130,6 @@ def test_skin_may_be_stretched_to_two_and_a_half_times_its_length() -> None:
     added = AddedMotion(np.stack([sideways, 0 * sideways]).astype(np.float32), (0, 0))
     asked = np.array([[30.0, 20.0], [35.0, 20.0], [25.0, 20.0], [50.0, 20.0]])
     assert np.allclose(added.source(asked), [[30, 20], [32, 20], [28, 20], [44, 20]], atol=2e-3)
-
-
-def test_the_flow_between_two_versions_of_a_picture() -> None:
-    """From a shift by (1, 0) to one by (3, 2): (2, 2) everywhere; from a stretch by 1.1 to none: back by a tenth."""
-    flow = added_flow(_constant(1, 0), _constant(3, 2), _grid()[10:-10, 10:-10])
-    assert np.allclose(flow, (2, 2), atol=1e-4)
-    stretch = AddedMotion(np.moveaxis(0.1 * (_grid() - 30), -1, 0), (0, 0))
-    back = added_flow(stretch, _constant(0, 0), np.array([[41.0, 30.0]]))
-    assert np.allclose(back, [[-1.0, 0.0]], atol=1e-3)
 
 
 # --- an expression on a face ---

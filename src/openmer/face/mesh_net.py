@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 DETECTOR_PX, MESH_PX = 128, 192
 NUM_POINTS = 468
-ANCHORS = 896
 PATCH = 16  # side of the part of the features that a region's head looks at
 MAP_PX = 48  # side of the features that the regions are cut from
 REGION_GROWTH = 1.5

@@ -9,7 +9,6 @@ import numpy as np
 
 from openmer.clip import Array
 from openmer.simulator.facial_motion import Event, Part, named_weights, no_weights
-from openmer.simulator.head import head_model
 
 
 def draw_blink(rng: np.random.Generator, onset_s: float) -> Event:
@@ -170,11 +169,6 @@ def draw_others(rng: np.random.Generator, seconds: float, *, alone: bool) -> lis
     if rng.random() < (SPEAKS if alone else SPEAKS_BESIDE):
         events += draw_speech(rng, float(rng.uniform(-0.2, seconds / 2)), float(rng.uniform(0.3, 1.0)) * seconds)
     return events
-
-
-def eye_fields() -> tuple[str, ...]:
-    """Names of the fields that turn the eyeballs."""
-    return tuple(name for name in head_model().field_names if name.startswith("eyeLook"))
 
 
 __all__ = ["OTHERS", "draw_blink", "draw_gaze", "draw_others", "draw_speech", "no_weights"]

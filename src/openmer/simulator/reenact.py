@@ -193,21 +193,6 @@ def _trimmed(added: AddedMotion) -> AddedMotion:
     return AddedMotion(added.field[:, top : rows[-1] + 2, left : columns[-1] + 2], (int(x + left), int(y + top)))
 
 
-def added_flow(before: AddedMotion, after: AddedMotion, points: Points) -> Array:
-    """The flow between two re-enacted versions of one untouched picture, exact.
-
-    Args:
-        before: what was added to the first.
-        after: what was added to the second.
-        points: (..., 2) px of the first.
-
-    Returns:
-        (..., 2) px.
-    """
-    there = before.source(points)
-    return np.asarray(there + after.at(there) - points, np.float32)
-
-
 @dataclass(frozen=True)
 class Reenactment:
     """An expression that a face is made to show.
