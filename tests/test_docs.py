@@ -249,7 +249,8 @@ def test_pages_of_files_at_the_root_hold_those_files() -> None:
 
 def test_every_file_that_ships_has_a_row_with_its_licence() -> None:
     package = ROOT / "src/openmer"
-    files = {str(p.relative_to(package)) for p in package.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    paths = (p for p in package.rglob("*") if p.is_file() and p.suffix != ".py" and p.parent.name != "__pycache__")
+    files = {str(p.relative_to(package)) for p in paths}
     rows = re.findall(r"^\| (.+?) \|", (ROOT / "docs/licences.md").read_text().partition("## Needed")[0], re.MULTILINE)
     patterns = [pattern for row in rows for pattern in re.findall(r"`([^`]+)`", row)]
     shipped = {f: [p for p in patterns if fnmatch.fnmatchcase(f, p)] for f in files}
