@@ -36,7 +36,8 @@ THREE = ("negative", "positive", "surprise")
 SIZES = {"casme2": (24, 8), "samm": (28, 6), "smic": (16, 13)}
 SEEDS = {"casme2": 601, "samm": 602, "smic": 603}
 TRAINED = {
-    "mol-lite, tuned": RECIPES["few"],
+    "mol-lite, compared": RECIPES["few"],
+    "mol-lite, tuned": replace(RECIPES["few"], kernel=False, steps=300),
     "ststnet": TrainSettings(model="ststnet", lr=2e-3, batch=32, steps=500),
     "off-apexnet": TrainSettings(model="off-apexnet", lr=5e-4, batch=32, steps=500),
     "flow-svm": TrainSettings(model="flow-svm"),
@@ -83,7 +84,8 @@ def _judged(
     found: dict[str, Any] = {"clips": {c: sum(e.label == c for e in entries) for c in THREE}}
     found["mol-lite, as it ships"] = {"uf1": _zero_shot(ClipData(store, entries, THREE))}
     for model, recipe in TRAINED.items():
-        training = recipe if steps is None else replace(recipe, steps=steps, warmup=min(recipe.warmup, steps // 4))
+        shorter = steps is not None and not recipe.kernel
+        training = replace(recipe, steps=steps, warmup=min(recipe.warmup, steps // 4)) if shorter else recipe
         data = ClipData(store, entries, THREE, training.kind)
         settings = LosoSettings(training=training, split=str(groups), seeds=seeds)
         with progress(console, f"{model} on {name}", groups * len(seeds), "folds/s") as step:

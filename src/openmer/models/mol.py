@@ -21,8 +21,9 @@ from openmer.errors import InputError
 from openmer.models.config import CHANNELS, CLIP_HEADS, HEADS, PRESETS, Head, MOLConfig
 from openmer.models.f5c import CCC, F5C, FCC
 from openmer.models.flow_head import FlowNetHead, LiteFlowHead
+from openmer.models.kernel import KernelClassifier, comparable
 from openmer.models.lucas_kanade import FramePairs, LucasKanade, Pairs, affine_part, middle_of, warp
-from openmer.models.motion_branch import CenteredMotionBranch
+from openmer.models.motion_branch import MOVED, CenteredMotionBranch
 
 MOTION_CHANNELS = 6  # dx, dy and a confidence from windows of two sizes
 HIDDEN, MOTION_HIDDEN = 256, 128  # features that the class is read from: F(g), closed-form motion
@@ -92,6 +93,8 @@ class MERHead(nn.Module):
         if config.motion:
             centered = config.centered
             self.motion = CenteredMotionBranch(config, MOTION_HIDDEN) if centered else MotionBranch(config)
+        values, classes = MOVED * config.side**2, config.num_classes
+        self.kernel = KernelClassifier(config.kernel, values, classes) if config.kernel else None
 
     def look(self, first_BPCSS: Tensor, second_BPCSS: Tensor, moved_BPMSS: Tensor | None = None) -> Tensor:
         """What the class is read from: features of both frames of each pair, (B, P, C, S, S), and motion -> (B, D)."""
@@ -100,7 +103,19 @@ class MERHead(nn.Module):
             parts.append(self._of_features(first_BPCSS, second_BPCSS))
         if self.motion is not None:
             parts.append(self.motion(moved_BPMSS, second_BPCSS))
+        if self.kernel is not None:
+            parts.append(self.kernel(self.comparable(moved_BPMSS)))
         return torch.cat(parts, 1)
+
+    def comparable(self, moved_BPESS: Tensor | None) -> Tensor:
+        """What `KernelClassifier` compares, of the output of the centered branch's `estimate`: (B, D).
+
+        Raises:
+            InputError: the network reads no centered motion.
+        """
+        if moved_BPESS is None or not isinstance(self.motion, CenteredMotionBranch):
+            raise InputError("clips are compared by their centered motion, which this network does not read")
+        return comparable(self.motion.displacement(moved_BPESS), self.motion.middle)
 
     def _of_features(self, first: Tensor, second: Tensor) -> Tensor:
         if self.centered:
@@ -113,13 +128,15 @@ class MERHead(nn.Module):
 
     def forward(self, seen_BD: Tensor) -> Tensor:
         """Output of `look` -> (B, classes)."""
-        opinions = []
+        opinions, scores = [], seen_BD.new_empty(0)
+        if self.kernel is not None:
+            seen_BD, scores = seen_BD[:, : -self.kernel.weights.shape[1]], seen_BD[:, -self.kernel.weights.shape[1] :]
         if self.classify is not None:
             opinions.append(self.classify(F.dropout(seen_BD[:, :HIDDEN], self.dropout, self.training)))
         if self.motion is not None:
             opinions.append(self.motion.decide(seen_BD[:, -MOTION_HIDDEN:]))
         out: Tensor = sum(opinions[1:], opinions[0])
-        return out
+        return out if self.kernel is None else self.kernel.join(scores, out)
 
 
 class MotionBranch(nn.Module):
@@ -202,7 +219,7 @@ class UnitsHead(nn.Module):
 
     def forward(self, seen_BD: Tensor) -> Tensor:
         """Output of the recognition head's `look` -> (B, U)."""
-        out: Tensor = self.read(seen_BD)
+        out: Tensor = self.read(seen_BD[:, : self.read.in_features])  # what a kernel adds is of classes
         return out
 
 

@@ -19,6 +19,7 @@ from openmer.models.lucas_kanade import Pairs, gaussian_matrix, gradient_product
 
 # Of the windows: lids and lips move in few px, cheeks have little texture and need wide ones.
 SIGMAS_PX = (2.5, 5.0, 10.0)
+MOVED = 2 * len(SIGMAS_PX)  # M
 GRID = 32  # the brightness equation is solved on a grid of this side
 DAMPING = 2e-3  # gray levels squared, of frames of standard deviation 1
 POWER_STEPS = 6  # of the iteration that finds the clip's own course
@@ -134,9 +135,8 @@ class CenteredMotionBranch(nn.Module):
 
     def forward(self, moved_BPESS: Tensor, _: Tensor | None = None) -> Tensor:
         """Output of `estimate`, (B, P, E, S, S) -> (B, features), which `decide` reads."""
-        channels = 2 * len(SIGMAS_PX)
-        moved, confidence = moved_BPESS[:, :, :channels].float(), moved_BPESS[:, :, channels:].float().mean(1)
-        maps, scalars = self.summary(*self.perturb(self.displacement(moved), confidence))
+        confidence = moved_BPESS[:, :, MOVED:].float().mean(1)
+        maps, scalars = self.summary(*self.perturb(self.displacement(moved_BPESS), confidence))
         kind = self.hidden.weight.dtype
         x = F.dropout(self.trunk(maps.to(kind)).flatten(1), 0.4, self.training)
         return torch.cat([F.gelu(self.hidden(x)), scalars.to(kind)], 1)
@@ -147,9 +147,9 @@ class CenteredMotionBranch(nn.Module):
         out: Tensor = self.classify(torch.cat([F.dropout(features, 0.5, self.training), scalars], 1))
         return out
 
-    def displacement(self, moved_BPMSS: Tensor) -> Tensor:
-        """(B, P, M, S, S) px since the first frame, relative to the head."""
-        total = moved_BPMSS.cumsum(1)
+    def displacement(self, moved_BPESS: Tensor) -> Tensor:
+        """Output of `estimate` -> (B, P, M, S, S) px since the first frame, relative to the head."""
+        total = moved_BPESS[:, :, :MOVED].float().cumsum(1)
         windows = total.reshape(-1, 2, *total.shape[3:])
         head: Tensor = self.head_part(windows)
         return (windows - head).view_as(total)

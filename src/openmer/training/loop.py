@@ -34,6 +34,7 @@ from openmer.models.weights import read_record
 from openmer.progress import progress
 from openmer.training.data import Batch, ClipData
 from openmer.training.encoded import EncodedClips, FeatureHeads
+from openmer.training.kernel import with_kernel
 from openmer.training.losses import total_loss
 from openmer.training.network import make_model
 from openmer.training.run import Run, Validate
@@ -103,6 +104,10 @@ def train(
     )
     if isinstance(model, ConstantGuesser | FlowSVM):
         return _fitted(model, data, out)
+    if settings.kernel:
+        return _compared(
+            model, settings, data, Run(out, settings, data, _digest(settings, data), main=True), trained_on
+        )
     fabric = _fabric(settings, data, on)
     learner = _Learner(model, settings, data, fabric)
     run = Run(out, settings, data, _digest(settings, data), main=fabric.is_global_zero)
@@ -146,6 +151,14 @@ def _fitted(model: ConstantGuesser | FlowSVM, data: ClipData, out: Path | None) 
         except OSError as error:
             raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
     return model.eval()
+
+
+def _compared(model: nn.Module, settings: TrainSettings, data: ClipData, run: Run, trained_on: str) -> nn.Module:
+    """The network with a classifier that compares clips; it is fitted at once."""
+    if not isinstance(model, MOL) or settings.init is None:
+        raise TypeError("a classifier that compares clips belongs to MOL, with weights")
+    knows = set(data.classes) <= set(read_record(settings.init).classes)
+    return run.close(with_kernel(model, data, knows=knows), trained_on, finished=True)
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:

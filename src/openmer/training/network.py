@@ -50,9 +50,11 @@ def make_model(
     torch.manual_seed(settings.seed)
     if settings.model in BASELINES:
         return BASELINES[settings.model](len(classes))
-    model = create_model(settings.model, **{**settings.switches, "num_classes": len(classes)})
-    if settings.init is not None:
-        names = (classes, read_record(settings.init).classes)
+    begun = None if settings.init is None else read_record(settings.init)
+    kept = {"units": begun.config.units} if begun is not None and settings.kernel else {}  # nothing in it changes
+    model = create_model(settings.model, **{**kept, **settings.switches, "num_classes": len(classes)})
+    if begun is not None and settings.init is not None:
+        names = (classes, begun.classes)
         fresh = initialise(model, load_model(settings.init), settings.init_parts, names)
         _check_frozen(model, settings, fresh)
         if fresh:

@@ -77,6 +77,8 @@ class TrainSettings:
         freeze: Parts that stay unchanged: all, backbone, mer, flow, landmarks, units.
         views: With a frozen backbone: encode this many augmented views of each clip once (1 MB each, in the store;
             shared by folds and seeds) and learn from those, which is faster; 0 encodes the clips anew in every step.
+        kernel: In place of steps, which must be 0: fit a classifier in closed form that compares a clip's motion with
+            that of each of the clips. For some hundred clips, in seconds.
         pairs: When only flow and landmarks are learned: use this many pairs of each clip per step, drawn at random, so
             that more clips are seen in the same time (the pairs of a clip hardly differ); 0 uses all.
         precision: Arithmetic precision, in Lightning's terms: 32-true, or bf16-mixed on newer GPUs and CPUs.
@@ -102,6 +104,7 @@ class TrainSettings:
     init_parts: tuple[str, ...] = ("all",)
     freeze: tuple[str, ...] = ()
     views: int = 0
+    kernel: bool = False
     pairs: int = 0
     precision: str = "32-true"
     checkpoint_every: int = 100
@@ -111,7 +114,18 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise InputError(f"there is no model {self.model!r}; choose {', '.join(MODELS)}")
-        if self.steps < 1 or self.batch < 1 or self.lr <= 0 or self.checkpoint_every < 1 or self.log_every < 1:
+        if self.kernel and (self.steps or self.init is None or self.kind == "motion"):
+            raise InputError(
+                "a classifier that compares clips is fitted without steps, to the motion that the weights of init "
+                "measure: set steps to 0 and give init (--init mol-lite), or leave kernel out (--no-kernel --steps 300)"
+            )
+        if (
+            (self.steps < 1 and not self.kernel)
+            or self.batch < 1
+            or self.lr <= 0
+            or self.checkpoint_every < 1
+            or self.log_every < 1
+        ):
             raise InputError("steps, batch, lr, checkpoint_every and log_every must be above 0")
         if self.warmup < 0:
             raise InputError(f"warmup must not be negative, got {self.warmup}")
@@ -163,9 +177,11 @@ PAPER = TrainSettings(
     losses=LOSSES["paper"],
     transforms=TransformSettings(random_crop=True),
 )
-# For some hundred clips: only recognition learns, from the weights that ship; its motion branch bends motion by itself.
+# For some hundred clips: a classifier that compares them by the motion that the shipped weights measure. The other
+# settings are for steps in its place (--no-kernel --steps 300): recognition alone learns; its branch bends motion.
 FEW = TrainSettings(
-    steps=300,
+    steps=0,
+    kernel=True,
     batch=32,
     lr=1e-3,
     weight_decay=1e-2,
