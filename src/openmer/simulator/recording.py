@@ -17,7 +17,6 @@ from scipy.special import expit
 from openmer.clip import ALIGNED_PX, NONE, Array, Times
 from openmer.simulator.camera import Camera, Pose, Surface, exact_flow, rasterize
 from openmer.simulator.facial_motion import (
-    EMOTIONS,
     Event,
     Habits,
     draw_expression,
@@ -378,14 +377,3 @@ def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:
     if distractors and rng.random() < 0.15:  # a lamp on 50 Hz mains
         light += rng.uniform(0.005, 0.03) * np.sin(2 * np.pi * 100 * times + rng.uniform(0, 6))
     return light.astype(np.float32)
-
-
-__all__ = [
-    "EMOTIONS",
-    "Person",
-    "Recording",
-    "draw_long",
-    "draw_person",
-    "draw_recording",
-    "unit_curves",
-]
