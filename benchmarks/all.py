@@ -227,6 +227,7 @@ def main(
         show: Print the commands and stop.
         trial: Run as little as possible of each.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, as after Ctrl-C
     console = Console()
     for given, known in (((part,) if part else (), PARTS), (only, BENCHMARKS)):
         if unknown := sorted(set(given) - set(known)):

@@ -88,6 +88,8 @@ def test_scores_of_another_ablation_are_not_taken_for_these(tmp_path: Path) -> N
 @pytest.mark.parametrize("trial", [False, True])
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_takes_the_arguments_that_it_is_given(name: str, trial: bool, tmp_path: Path) -> None:
+    if name == "review_scroll":
+        pytest.importorskip("playwright", reason="only benchmarks and the page's tests need it")
     given = _command(BENCHMARKS[name], tmp_path / "runs", tmp_path / "results", trial)
     if given[0] == "-m":
         from openmer.cli.networks import bench
