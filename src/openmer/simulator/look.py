@@ -129,7 +129,8 @@ def hair_volume(style: HairStyle, rng: np.random.Generator) -> Array:
         1 + 0.25 * _tile("tufts")[np.clip(places[:, 1], 0, 511).astype(int), np.clip(places[:, 0], 0, 511).astype(int)]
     )
     near = np.abs(model.mean[:, 0]) * ((model.mean[:, 1] > -60) & (model.mean[:, 2] < 70))
-    free = np.clip((70 - near) / 8, 0, 1)  # ears stay where they are
+    free = np.clip((70 - near) / 8, 0, 1)  # ears stay where they are, and so do brows
+    free = free * np.where(model.mean[:, 1] < -45, np.clip((model.mean[:, 2] - 38) / 8, 0, 1), 1)
     height = (
         style.thick_mm
         * np.maximum(np.sqrt(deep), back * (deep > 0))
