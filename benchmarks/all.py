@@ -76,11 +76,15 @@ PARTS: dict[str, dict[str, Benchmark]] = {
         "interpolation": _of("interpolation.py", trial="--trial"),
         "tune": _of("tune.py", trial="--recordings 3 --minutes 1.2 --seeds 0"),
         "simulator": _of("simulator.py", trial="--faces 3 --clips 1 --timed 1"),
+        "draws": _of("draws.py", trial="--draws 20"),
         "prepare": _of("prepare.py", trial="--clips 2 --theirs 1"),
         "speech": _of("speech.py", trial="--actors 4 --steps 2 --seeds 1", program=SYNTHESIZER),
     },
     "real": {
         "real_video": _of("real_video.py", "--more {runs}/real", "--seconds 1.2"),
+        "camera_statistics": _of(
+            "camera_statistics.py", "--videos {runs}/real", "--videos {runs}/real --seconds 0.5 --people 2"
+        ),
         "face_models": _of("face_models.py", "--folder {runs}/real", "--folder {runs}/real --seconds 0.4"),
         "implants": _of(
             "implants.py", "--out {runs}/implants", "--out {runs}/implants --trial --engine classical", keeps=True
@@ -227,6 +231,7 @@ def main(
         show: Print the commands and stop.
         trial: Run as little as possible of each.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, as after Ctrl-C
     console = Console()
     for given, known in (((part,) if part else (), PARTS), (only, BENCHMARKS)):
         if unknown := sorted(set(given) - set(known)):

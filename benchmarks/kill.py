@@ -2,6 +2,9 @@
 
 Run: python benchmarks/kill.py [--kills 20] [--ray]
 
+A run is killed only after it has written something new, so each kill costs work, however long it takes to
+start.
+
 With --ray, the folds run on a local Ray with two workers, and one worker process at a time is killed while Ray keeps
 running.
 """
@@ -15,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +47,7 @@ def main(
         ray: Whether workers of a local Ray are killed instead.
         subjects: Simulated people, a fold for each.
         steps: Of each training.
-        longest_s: How long a run may work at most before it is killed; by default a third of the undisturbed one.
+        longest_s: How long after that it may work at most; by default a tenth of the undisturbed run.
     """
     if ray and importlib.util.find_spec("ray") is None:
         sys.exit("Ray is not installed; run `pip install 'openmer[cluster]'`")
@@ -55,9 +59,9 @@ def main(
         training = (*TRAINING, "--steps", str(steps))
         whole = _metrics(_start(root, "whole", training, ray=ray), root / "whole")
         seconds = time.perf_counter() - start
-        longest_s = longest_s or max(4, seconds / (6 if ray else 3))
+        longest_s = longest_s or max(2, seconds / 10)
         kill = _with_workers_killed if ray else _killed
-        killed = kill(root, training, rng.uniform(2, longest_s, kills))
+        killed = kill(root, training, rng.uniform(0, longest_s, kills))
         metrics = _metrics(_start(root, "killed", training, ray=ray), root / "killed")
         same = metrics == whole and _table(root / "killed") == _table(root / "whole")
     figures = {"kills": killed, "same_metrics_and_predictions": same, "undisturbed_s": round(seconds, 1)}
@@ -100,6 +104,7 @@ def _killed(root: Path, training: Sequence[str], moments: Sequence[float]) -> in
     done = 0
     for moment in moments:
         process = _start(root, "killed", training, ray=False)
+        _goes_on(process, root / "killed")
         time.sleep(moment)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -109,20 +114,34 @@ def _killed(root: Path, training: Sequence[str], moments: Sequence[float]) -> in
 
 
 def _with_workers_killed(root: Path, training: Sequence[str], moments: Sequence[float]) -> int:
-    """SIGKILL to one of Ray's workers after each of these times; Ray starts others and reassigns the folds."""
+    """SIGKILL to one of Ray's workers at these moments; Ray starts others and reassigns the folds."""
     process = _start(root, "killed", training, ray=True)
     done = 0
     for k, moment in enumerate(moments):
-        if process.poll() is not None:
-            break
+        _goes_on(process, root / "killed")
         time.sleep(moment)
         workers = subprocess.run(["pgrep", "-f", "ray::_run_task"], capture_output=True, text=True).stdout.split()
-        if workers:
+        if workers and process.poll() is None:
             os.kill(int(workers[k % len(workers)]), signal.SIGKILL)
             done += 1
     if process.wait():
         raise RuntimeError("openmer loso on Ray gave up")
     return done
+
+
+def _goes_on(process: subprocess.Popen[bytes], out: Path) -> None:
+    """Wait until a training writes a checkpoint or a fold its predictions, or the process ends."""
+    before = _written(out)
+    while process.poll() is None and _written(out) == before:
+        time.sleep(0.05)
+
+
+def _written(out: Path) -> set[tuple[Path, int]]:
+    found = set()
+    for path in (p for name in ("checkpoint.pt", "predictions.json") for p in out.glob(f"folds/**/{name}")):
+        with suppress(FileNotFoundError):  # a fold that ends takes its checkpoint away
+            found.add((path, path.stat().st_mtime_ns))
+    return found
 
 
 if __name__ == "__main__":

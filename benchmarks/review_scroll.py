@@ -2,8 +2,7 @@
 
 Run: python benchmarks/review_scroll.py [--minutes 60] [--rate 200] [--seconds 8]
 
-The result is made up: noise with a bump every twenty seconds, which is a candidate. Needs playwright and chromium, so
-`all.py` leaves it out.
+The result is made up: noise with a bump every twenty seconds, which is a candidate. Needs playwright and chromium.
 """
 
 import os

@@ -1,11 +1,17 @@
 """Simulated faces: does dlib find them, how do flow methods do on them, how fast are they made.
 
-Run: python benchmarks/simulator.py
+Run: python benchmarks/simulator.py --first FOLDER
+
+FOLDER is a checkout of the first edition (2085f60); speeds are CPU time, of both in turn.
 """
 
+import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -80,15 +86,46 @@ def throughput(clips: int) -> dict[str, float]:
     return {"clips_per_s_1_process": round(one, 2), "clips_per_s_2_processes": round(two, 2)}
 
 
-def main(faces: int = 500, clips: int = 24, timed: int = 40) -> None:
+CPU_SECONDS = """
+import sys, time
+from openmer.simulator import generate
+try:
+    from openmer.simulator.settings import SimulateSettings
+except ImportError:
+    SimulateSettings = generate.SimulateSettings
+next(generate.clip_stream(SimulateSettings(seed=0)))
+clips, start = generate.clip_stream(SimulateSettings(seed=0), first_subject=100), time.process_time()
+for _ in range(int(sys.argv[1])):
+    next(clips)
+print((time.process_time() - start) / int(sys.argv[1]))
+"""
+
+
+def cpu_seconds(clips: int, first: Path | None, rounds: int = 3) -> dict[str, float]:
+    """CPU seconds of a clip with flow and landmarks, of this edition and of the first in turn; the median round."""
+    sources = {"now": Path(__file__).parents[1]} | ({} if first is None else {"first": first})
+    spent: dict[str, list[float]] = {name: [] for name in sources}
+    for _ in range(rounds):
+        for name, folder in sources.items():
+            where = os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+            command = [sys.executable, "-c", CPU_SECONDS, str(clips)]
+            spent[name].append(float(subprocess.run(command, env=where, check=True, stdout=subprocess.PIPE).stdout))
+    middle = {f"cpu_s_a_clip_{name}": round(float(np.median(values)), 4) for name, values in spent.items()}
+    if first is not None:
+        middle["times_as_fast"] = round(float(np.median(spent["first"]) / np.median(spent["now"])), 2)
+    return middle
+
+
+def main(faces: int = 500, clips: int = 24, timed: int = 40, first: Path | None = None) -> None:
     """Measure and write.
 
     Args:
         faces: faces that dlib looks for.
         clips: recordings per row of flow errors.
         timed: clips per process, for the speed.
+        first: a checkout of the first edition.
     """
-    figures = {"throughput": throughput(timed), "detection": detection(faces)}
+    figures = {"cpu": cpu_seconds(timed, first), "throughput": throughput(timed), "detection": detection(faces)}
     print(figures)
     figures |= {"epe_clean": flow_errors(clips, False), "epe_noisy": flow_errors(clips, True)}
     record.write("simulator", {"size": 144, "clips_a_row": clips, "timed": timed}, figures)

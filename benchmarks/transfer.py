@@ -3,7 +3,7 @@
 Run: python benchmarks/transfer.py --stores second runs/second-held first runs/first-held photographs runs/photographs
        --learn runs/second runs/first --networks mol-lite runs/first-edition/mol-lite.safetensors
 
-`flow-svm` learns from the clips of `--learn`: the three expressions, flow to an estimated apex.
+`flow-svm` learns from the clips of `--learn`, of each store and of all: the three expressions, flow to a guessed apex.
 The networks are judged by the same three (`none` left out of their answers), by all four, by expression or none, and by
 the action unit that they find likeliest.
 """
@@ -36,7 +36,7 @@ def main(stores: dict[str, Path], learn: tuple[Path, ...], networks: tuple[str, 
     Args:
         stores: of clips to judge on, by the name that the result has.
         learn: stores of clips for `flow-svm`.
-        networks: weights by name or file.
+        networks: weights by name or file; may be none.
     """
     console = Console(stderr=True)
     figures: dict[str, Any] = {}
@@ -44,18 +44,22 @@ def main(stores: dict[str, Path], learn: tuple[Path, ...], networks: tuple[str, 
         figures[Path(name).parent.name if "/" in name else name] = {
             label: _judged(name, root, console) for label, root in stores.items()
         }
-    motions = [_motion(root, console) for root in learn]
-    svm = FlowSVM(len(THREE)).fit(*(torch.cat(part) for part in zip(*motions, strict=True)))
-    figures["flow-svm"] = {}
-    for label, root in stores.items():
-        motion, truth = _motion(root, console)
-        with torch.inference_mode():
-            answer = svm(motion).logits.argmax(1)
-        uf1 = f1_score(truth, answer, average="macro", labels=range(len(THREE)))
-        figures["flow-svm"][label] = {"clips": len(truth), "uf1_of_three": round(float(uf1), 4)}
+    judged = {label: _motion(root, console) for label, root in stores.items()}
+    motions = {root.name: _motion(root, console) for root in learn}
+    taught = {f"flow-svm of {name}": (motion,) for name, motion in motions.items()} if len(motions) > 1 else {}
+    for name, parts in (taught | {"flow-svm": tuple(motions.values())}).items():
+        svm = FlowSVM(len(THREE)).fit(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        figures[name] = {label: _uf1(svm, *judge) for label, judge in judged.items()}
     counts = {root.name: len(ClipStore(root).entries) for root in (*learn, *stores.values())}
     named = ["/".join(Path(name).parts[-2:]) for name in networks]
-    write("transfer", {"clips": counts, "networks": named}, figures)
+    write("transfer" if networks else "transfer_flow", {"clips": counts, "networks": named}, figures)
+
+
+def _uf1(svm: FlowSVM, motion: torch.Tensor, truth: torch.Tensor) -> dict[str, Any]:
+    with torch.inference_mode():
+        answer = svm(motion).logits.argmax(1)
+    uf1 = f1_score(truth, answer, average="macro", labels=range(len(THREE)))
+    return {"clips": len(truth), "uf1_of_three": round(float(uf1), 4)}
 
 
 def _motion(root: Path, console: Console) -> tuple[torch.Tensor, torch.Tensor]:

@@ -256,6 +256,13 @@ def test_agree_from_the_command_line(
     assert content["differences_ms"]["onset"] == {"pairs": 2, "median": 0, "median_size": 0, "min": 0, "max": 0}
     table = pd.read_csv(tmp_path / "a.csv")
     assert len(table) == 8 and list(table.loc[table["disagreement"].notna(), "onset_s_1"]) == [3.0, 3.0]
+    # The same by a shell's *, beside the page over all and a result that nobody has reviewed.
+    write_result(tmp_path / "results" / "three", 2, video="three.mp4")
+    (tmp_path / "results" / "index.html").write_text("a page over all, as analyze writes it")
+    capsys.readouterr()
+    assert run(monkeypatch, "agree", *sorted((tmp_path / "results").iterdir())) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "three, not reviewed" in told and "the same in 6 of 8" in told
     page = (tmp_path / "a.html").read_text()
     assert page.count("<td>expression or none</td>") == 2 and "http" not in page
 
@@ -270,6 +277,7 @@ def test_which_reviews_are_meant(
     one, two = (write_result(tmp_path / "r" / n, 2, video=f"{n}.mp4") for n in ("one", "two"))
     assert "give two reviews" in refused()
     assert "no review.json or review-NAME.json" in refused(one)
+    assert "no review.json or review-NAME.json beside any of 2 timeline.json" in refused(one, two)
     save(one, judged(one, "ada", {"e1": YES}), judged(one, "bob", {"e1": NO}), judged(one, "eve", {"e1": YES}))
     save(two, judged(two, "ada", {"e1": YES}))
     again = write_result(tmp_path / "again", 2, video="one.mp4")
@@ -277,6 +285,13 @@ def test_which_reviews_are_meant(
     save(again, judged(again, "bob", {"e1": YES}))
     assert "if it is one video, --same-video" in refused(two / "../one/review-eve.json", again)
     assert "has 3 reviews" in refused(one)
+    copied = again / "review-copy.json"
+    copied.write_bytes((again / "review-bob.json").read_bytes())
+    assert "both reviews of one.mp4 name the coder bob" in refused(again)
+    copied.unlink()
+    copied.symlink_to(copied)
+    assert "there is no review at" in refused(again)
+    copied.unlink()
     assert "there is nothing to compare it with" in refused(one / "review-ada.json", two / "review-ada.json")
     assert "give the other coder's too" in refused(one / "review-ada.json")
     assert "there is no review at" in refused(one / "review-ada.json", one / "review-nobody.json")

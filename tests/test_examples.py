@@ -51,7 +51,7 @@ def test_every_example_is_tested_short_and_says_how_to_run_it() -> None:
 
 def test_a_video_is_analysed_and_handed_to_elan(run: Callable[..., str], tmp_path: Path) -> None:
     said = run("01_analyse_a_video.py", tmp_path)
-    assert "simulated: a smile from 0.29 to 0.63 s" in said
+    assert "simulated: a smile from 0.29 to 0.71 s" in said
     (found,) = read_timeline(tmp_path / "result" / "timeline.json").labelled("candidate")
     assert found.onset_s < 0.45 < found.offset_s, "its apex is about there"
     assert any("mouth" in region for region in found.regions)

@@ -199,11 +199,13 @@ def test_a_video_that_kills_its_process_is_named(clips: Path, tmp_path: Path, mo
     """What `completed` says of such a task is tested in test_processes.py."""
 
     def killed(_: Any, tasks: Sequence[Any], *__: Any, **___: Any) -> Iterator[tuple[int, None]]:
+        tasks[0].out.with_name(".talk.12345678.partial").mkdir()
         yield from ((place, None) for place in range(len(tasks)))
 
     monkeypatch.setattr(many, "completed", killed)
     (row,) = analyze_many([clips / "a"], tmp_path / "out", QUICK)
     assert row.status == "failed" and "was killed" in row.reason
+    assert not list((tmp_path / "out").glob(".*")), "nothing half written is left"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of folders")
@@ -369,3 +371,18 @@ def test_ray_gives_the_same_as_processes(clips: Path, alone: Path, tmp_path: Pat
     assert again == rows and (out / "one" / "timeline.json").stat().st_mtime_ns == made
     (bad,) = analyze_many([tmp_path / "bad.mp4"], tmp_path / "other", settings, on=on)
     assert bad.status == "failed" and "is it a video" in bad.reason
+
+
+@pytest.mark.usefixtures("here")
+def test_one_video_goes_into_a_collection_that_is_there_and_a_result_is_no_collection(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, alone = tmp_path / "study", tmp_path / "alone"
+    assert run(monkeypatch, "analyze", clips / "a", "--out", study, *OPTIONS) == 0
+    assert run(monkeypatch, "analyze", clips / "one.mp4", "--out", study, *OPTIONS) == 0
+    assert set(table(study)) == {"one", "talk"} and (study / "one" / "timeline.json").is_file()
+    assert run(monkeypatch, "analyze", clips / "one.mp4", "--out", alone, *OPTIONS) == 0
+    assert (alone / "timeline.json").is_file()
+    capsys.readouterr()
+    assert run(monkeypatch, "analyze", clips / "a", "--out", alone, *OPTIONS) == 1
+    assert "is the result of one video; many go into a folder of their own" in " ".join(capsys.readouterr().err.split())

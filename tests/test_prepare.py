@@ -24,7 +24,7 @@ from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simula
 from openmer.face.align import align
 from openmer.face.dlib_model import DlibFaceModel
 from openmer.face.track import FaceTracker
-from openmer.facs import parse_action_units
+from openmer.facs import read_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.simulator.generate import generate
 from openmer.simulator.settings import SimulateSettings
@@ -216,7 +216,7 @@ def test_of_a_video_only_what_is_annotated_is_kept(dataset: FolderDataset, tmp_p
 
 
 def test_units_of_which_the_coder_was_not_certain_are_not_learned(dataset: FolderDataset) -> None:
-    sample = replace(dataset.samples[0], action_units=tuple(map(str, parse_action_units("(R6 or R12)+R15"))))
+    sample = replace(dataset.samples[0], action_units=tuple(map(str, read_action_units("(R6 or R12)+R15")[0])))
     assert sample_clips(sample, DIS)[0].units == (15,)
 
 

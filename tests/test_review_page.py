@@ -272,6 +272,25 @@ def test_two_windows_do_not_overwrite_each_other(result: Path, visit: Callable[[
 
 
 @browsing
+def test_undo_after_a_mark_that_was_refused_takes_nothing_else_back(
+    result: Path, visit: Callable[[Desk], Page]
+) -> None:
+    with reviewing(result) as desk:
+        page = visit(desk)
+        keys, trouble = page.keyboard, page.locator("#trouble")
+        keys.press("a")
+        saved(page, 1)
+        keys.press("1"), keys.press("j"), keys.press("]")  # an offset before the onset
+        expect(trouble).to_contain_text("Not saved")
+        keys.press("z")
+        expect(trouble).to_contain_text("nothing of it to undo")
+        assert read_review(result / "review.json").entry("e1").verdict == "accepted"
+        keys.press("]"), keys.press("z"), keys.press("z")  # however fast: only the second takes the verdict back
+        saved(page, 2)
+        assert read_review(result / "review.json").entry("e1").verdict == "none"
+
+
+@browsing
 def test_dragging_playing_flicker_and_magnified_motion(result: Path, visit: Callable[[Desk], Page]) -> None:
     with reviewing(result) as desk:
         page = visit(desk)

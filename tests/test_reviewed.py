@@ -353,6 +353,11 @@ def test_samples_of_several_people(
     assert run(monkeypatch, "export", *results, *options) == 0
     assert "left out: 2 accepted without" in capsys.readouterr().err
     write_result(shelf / "results" / "new" / "sit", "sit.mp4")
+    (shelf / "results" / "index.html").write_text("a page over all, as analyze writes it")
+    by_star = sorted((shelf / "results").iterdir())
+    assert run(monkeypatch, "export", *by_star, *options, "--overwrite") == 0
+    assert "left out: 1 results without a review" in capsys.readouterr().err
+    assert "no such file" in refused(*results, shelf / "results" / "wlak", *options).lower()
     assert run(monkeypatch, "export", shelf / "results", *options, "--overwrite") == 0
     assert "left out: 1 results without a review" in capsys.readouterr().err
     assert sorted({(s.subject, s.name) for s in FolderDataset(shelf / "videos")}) == [
@@ -364,7 +369,7 @@ def test_samples_of_several_people(
     assert "--subject NAME" in refused(*results, *options[:4])
     assert "is not below" in refused(*results, "--to", "samples", "--out", shelf / "results/samples.csv", *options[4:])
     assert "called samples.csv" in refused(*results, "--to", "samples", "--out", shelf / "videos/x.csv", *options[4:])
-    assert "give one RESULT, got 2" in refused(*results, "--reviewed", "--to", "csv", "--out", shelf / "x.csv")
+    assert "--out is a folder" in refused(*results, "--reviewed", "--to", "csv", "--out", shelf / "x.csv")
     assert "--coder and --rejected are for" in refused(
         results[0], "--rejected", "--to", "csv", "--out", shelf / "x.csv"
     )
@@ -396,3 +401,26 @@ def test_an_import_never_replaces_a_review(
     other.write_text(given.read_text().replace("talk.mp4", "walk.mp4"))
     assert run(monkeypatch, "review", result, "--coder", "kim", "--import", other) == 0
     assert "is it the annotation of another video?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_file_for_each_of_several_results(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a folder or a shell's *; results without a review are named, and the .eaf has its own video."""
+    write_result(shelf / "results" / "panel" / "person-1", "sit.mp4")
+    (shelf / "results" / "summary.csv").write_text("a table over all, as analyze writes it")
+    videos = ("--video", shelf / "videos")
+    for number, given in enumerate(([shelf / "results"], sorted((shelf / "results").iterdir()))):
+        out = shelf / f"out{number}"
+        assert run(monkeypatch, "export", *given, "--reviewed", "--to", "elan", "--out", out, *videos) == 0
+        assert "left out: panel__person-1: " in capsys.readouterr().err
+        assert sorted(path.name for path in out.iterdir()) == ["talk.eaf", "walk.eaf"]
+        assert "../videos/one/talk.mp4" in (out / "talk.eaf").read_text()
+        assert spans_of(out / "walk.eaf", "reviewed")[0][2].startswith("happiness")
+    out = shelf / "all"
+    assert run(monkeypatch, "export", shelf / "results", "--to", "csv", "--out", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["panel__person-1.csv", "talk.csv", "walk.csv"]
+    assert (
+        run(monkeypatch, "export", shelf / "results", "--reviewed", "--coder", "eve", "--to", "csv", "--out", out) == 1
+    )
+    assert "nothing was written of 3 results" in capsys.readouterr().err

@@ -560,11 +560,30 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_folders_videos_are_listed_and_nothing_else(shelf: Path, tmp_path: Path) -> None:
     assert [row["name"] for row in _videos(shelf)] == ["anna.mp4", "day 2/ben.MKV"]
-    for name in ("notes.txt", "../secret.mp4", "link.mp4", ".hidden.mp4", "/etc/passwd", "day 2", ""):
+    strange = (
+        "x" * 100_000 + ".mp4",
+        "anna.mp4/" * 3000,
+        "anna\0.mp4",
+        "\udce9.mp4",
+        "day 2/../anna.mp4",
+    )
+    for name in ("notes.txt", "../secret.mp4", "link.mp4", ".hidden.mp4", "/etc/passwd", "day 2", "", *strange):
         with pytest.raises(InputError, match="no such video"):
             _listed(shelf, name)
     assert _listed(shelf, "day 2/ben.MKV") == shelf / "day 2" / "ben.MKV"
     assert _videos(None) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are text")
+def test_a_name_that_is_no_text_does_not_hide_the_other_videos(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for name in (os.fsdecode(b"ren\xe9.mp4"), "anna.mp4"):
+        (folder / name).write_bytes(b"x")
+    (folder / "loop").symlink_to(folder)
+    (folder / "up").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.mp4")
+    assert [row["name"] for row in _videos(folder)] == ["anna.mp4"]
 
 
 def test_a_shown_folder_is_for_those_who_have_the_address(shelf: Path, tmp_path: Path) -> None:
@@ -587,6 +606,21 @@ def test_a_folder_is_not_shown_to_others(
     assert "others must not see" in " ".join(capsys.readouterr().err.split())
     assert run(monkeypatch, "--files", str(shelf / "none")) == 1
     assert "No such file" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_killed_server_leaves_no_process_and_the_next_one_clears_its_folder(shelf: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, "--files", str(shelf)) as server:
+        server.prefix = server.address().removeprefix(server.url).rstrip("/")
+        assert server.post(f"{begun(server)}/analyse?file=anna.mp4&engine=classical")[0] == 202
+        wait_for(server.workers, 30)
+        workers = server.workers()
+        server.process.kill()
+        server.process.wait()
+        wait_for(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers), 60)
+        assert len(list(tmp_path.glob(f"{PREFIX}*"))) == 1
+    with serving(tmp_path) as again:
+        assert len(list(tmp_path.glob(f"{PREFIX}*"))) == 1 and not again.kept()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])

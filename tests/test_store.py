@@ -10,7 +10,7 @@ import pytest
 from clipsets import shifting_clip, shifting_store
 from openmer import InputError, OutputError
 from openmer.cli.training import train
-from openmer.clips.store import ClipStore, relabelled
+from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 
 
@@ -109,12 +109,6 @@ def test_a_full_disk_leaves_no_half_clip(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OutputError, match="No space left"):
         store.add("k", [clip], dataset="d", samples=["one"])
     assert not store.has("k")
-
-
-def test_labels_can_be_mapped(tmp_path: Path) -> None:
-    store = shifting_store(tmp_path / "store", subjects=1)
-    kept = relabelled(store.entries, {"left": "negative"})
-    assert len(kept) == 2 and {e.label for e in kept} == {"negative"}
 
 
 def test_a_store_whose_filling_was_interrupted_is_not_learned_from(tmp_path: Path) -> None:

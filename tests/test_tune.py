@@ -15,7 +15,7 @@ from openmer.evaluation.spotting import SpottingScore
 from openmer.review.document import Add, Set, apply_change, new_review, review_path
 from openmer.review.gather import gather
 from openmer.review.saving import write_review
-from openmer.review.tune import Recording, Thresholds, Tuning, read_recording, score_of, scored, tune
+from openmer.review.tune import Recording, Row, Thresholds, Tuning, read_recording, score_of, scored, tune
 from openmer.timeline import Interval, Timeline, Window
 from openmer.video.regions import REGION_NAMES
 from openmer.video.settings import AnalyzeSettings, SpottingSettings
@@ -84,9 +84,40 @@ def test_small_movements_that_are_rejected_raise_the_threshold() -> None:
     tuning = tune([recording([0.8, 0.35, 0.8, 0.35, 0.8], [0, 2, 4], name) for name in "abc"])
     assert tuning.in_use == Thresholds(5.0, 0.2)
     assert (tuning.before.hits, tuning.before.misses, tuning.before.false_alarms) == (9, 0, 6)
-    assert tuning.before.f1 == pytest.approx(0.75) and tuning.after.f1 == 1 and tuning.helps
+    assert tuning.before.f1 == pytest.approx(0.75) and tuning.after.f1 == 1
+    assert tuning.chance == 1 / 8 and not tuning.helps, "of the 8 ways to exchange three, none but this gains as much"
     assert tuning.chosen == Thresholds(5.0, 0.4), "the smallest change of the grid that leaves .35 px out"
     assert [row.chosen for row in tuning.rows] == [tuning.chosen] * 3
+
+
+def test_one_that_loses_makes_a_gain_of_five_likelier_to_be_chance() -> None:
+    """Hits and alarms of each 5 and 2, then 5 and 0; of the last the reverse. F1 50/58, then 50/52.
+
+    As much is gained where the second set has alarms in one of the five, and more where in none: 5 + 1 of 32 ways.
+    """
+    few, many = SpottingScore(hits=5, seconds=60), SpottingScore(hits=5, false_alarms=2, seconds=60)
+    t = Thresholds(5, 0.2)
+    better = [Row(name, many, few, t) for name in "abcd"]
+    tuning = Tuning(t, t, (*better, Row("e", few, many, t)))
+    assert tuning.before.f1 == pytest.approx(50 / 58) and tuning.after.f1 == pytest.approx(50 / 52)
+    assert tuning.chance == 6 / 32 and not tuning.helps
+    every = Tuning(t, t, (*better, Row("e", many, few, t)))
+    assert every.chance == 1 / 32 and every.helps
+
+
+def test_a_person_is_left_out_with_all_recordings() -> None:
+    """Of p1 small ones are true in both recordings; the thresholds of p2 and p3, .4 px, miss all of them."""
+    others = [
+        replace(recording([0.8, 0.35, 0.8, 0.35, 0.8], [0, 2, 4], name), subject=person)
+        for name, person in (("a", "p2"), ("b", "p3"), ("c", "p3"))
+    ]
+    own = [replace(recording([0.35] * 3, [0, 1, 2], name), subject="p1") for name in "de"]
+    tuning = tune([*others, *own])
+    assert [row.name for row in tuning.rows] == ["p2", "p3", "p1"]
+    last = tuning.rows[2]
+    assert last.chosen == Thresholds(5.0, 0.4) and (last.before.hits, last.after.hits, last.after.misses) == (6, 0, 6)
+    with pytest.raises(InputError, match="of 2 people; at least 3 are needed"):
+        tune([*others[:2], others[2]])
 
 
 def test_small_movements_that_are_added_lower_it() -> None:
@@ -168,20 +199,22 @@ def write_lab(folder: Path, heights: Sequence[float], true: Sequence[int], coder
 def test_tune_and_analyze_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """7 accepted, 3 rejected of .35 px in each of three: F1 2 x 21 / (2 x 21 + 9) = 42/51 before."""
-    heights = [0.8, 0.35, 0.8, 0.8, 0.35, 0.8, 0.8, 0.35, 0.8, 0.8]
-    for name in "abc":
-        write_lab(tmp_path / "results" / name, heights, [0, 2, 3, 5, 6, 8])
+    """5 accepted, 2 rejected of .35 px in each of five: F1 2 x 25 / (2 x 25 + 10) = 50/60 before; chance 1 in 2^5."""
+    heights = [0.8, 0.35, 0.8, 0.8, 0.35, 0.8, 0.8]
+    for name in "abcde":
+        write_lab(tmp_path / "results" / name, heights, [0, 2, 3, 5])
     out = tmp_path / "lab.json"
     assert run(monkeypatch, "tune", tmp_path / "results", "--out", out) == 0
     said = capsys.readouterr().out
-    assert "0.82" in said and "1.00" in said and "chosen on all: contrast 5, min_px 0.4" in said
+    assert "0.83" in said and "1.00" in said and "chosen on all: contrast 5, min_px 0.4" in said
+    assert "F1 of those left out: 0.83 before, 1.00 after" in said and "with probability 0.031" in said
     content = json.loads(out.read_text())
     assert (content["contrast"], content["min_px"], content["expression_threshold"]) == (5.0, 0.4, None)
     assert content["measured_with"] == HOW
-    assert content["tuned_on"] == {"recordings": 3, "accepted": 21, "rejected": 9, "coders": [""]}
+    assert content["tuned_on"] == {"recordings": 5, "accepted": 25, "rejected": 10, "coders": [""]}
+    assert (content["left_out"]["people"], content["left_out"]["chance"]) == (5, 1 / 32)
     before, after = content["left_out"]["before"], content["left_out"]["after"]
-    assert (before["hits"], before["false_alarms"], before["f1"]) == (21, 9, pytest.approx(42 / 51))
+    assert (before["hits"], before["false_alarms"], before["f1"]) == (25, 10, pytest.approx(50 / 60))
     assert after["f1"] == 1
     assert run(monkeypatch, "tune", tmp_path / "results", "--out", out) == 1
     assert "--overwrite" in capsys.readouterr().err
@@ -197,6 +230,27 @@ def test_tune_and_analyze_from_the_command_line(
     out.write_text(json.dumps({**content, "contrast": -1}))
     with pytest.raises(InputError, match="out of range"):
         read_tuned(out)
+
+
+def test_a_gain_that_may_be_chance_is_not_written_unless_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As above, but of five recordings two are of one person: four people, of whom chance gains in 1 of 16."""
+    for name in "abcde":
+        write_lab(tmp_path / "results" / name, [0.8, 0.35, 0.8, 0.8, 0.35, 0.8, 0.8], [0, 2, 3, 5])
+    (tmp_path / "results" / "index.html").write_text("a page over all, as analyze writes it")
+    (tmp_path / "people.csv").write_text("video,subject\na,p1\nb,p1\nc,p2\nd,p3\ne,p4\n")
+    out = tmp_path / "lab.json"
+    given = ("tune", *sorted((tmp_path / "results").iterdir()), "--subjects", tmp_path / "people.csv", "--out", out)
+    assert run(monkeypatch, *given) == 1
+    assert "by chance with probability 0.062, above 0.05" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+    assert run(monkeypatch, *given, "--write-anyway") == 0
+    assert "each person, left out" in capsys.readouterr().out
+    assert json.loads(out.read_text())["left_out"]["chance"] == 1 / 16
+    (tmp_path / "people.csv").write_text("video,subject\na,p1\n")
+    assert run(monkeypatch, *given, "--overwrite") == 1
+    assert "the table of subjects has neither b nor b" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_cannot_be_tuned_on_is_refused(

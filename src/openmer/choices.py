@@ -12,6 +12,7 @@ Runtime = Literal["torch", "onnx"]
 Attributor = Literal["integrated", "held"]
 Sampling = Literal["interleaved", "uniform"]
 Interpolation = Literal["none", "tim", "flow"]
+ExportFormat = Literal["elan", "boris", "csv", "parquet"]
 
 CLASSICAL = "classical"  # the engine without a network
 DEFAULT_ENGINE = "mol-lite"

@@ -159,11 +159,3 @@ def _unit(match: re.Match[str], *, certain: bool) -> ActionUnit:
     if side == "B" and number not in _LIP_UNITS:
         side = ""
     return ActionUnit(number, side, (match[3] or "")[:1], certain)
-
-
-def parse_action_units(cell: object) -> tuple[ActionUnit, ...]:
-    """The units in a table's cell, such as `4+7`, `L12`, `AU12`, `15A+17`, `(R6 or R12)+R15`, or 12.
-
-    `read_action_units` also says what could not be read.
-    """
-    return read_action_units(cell)[0]

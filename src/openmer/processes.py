@@ -233,10 +233,15 @@ def _begin(one_thread: bool, shares: Any) -> None:
         import cv2  # imported only here: not every worker needs it
 
         cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, name="openmer-parent", daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """To be called by a process that `multiprocessing` began: it ends when its parent has died, even by SIGKILL."""
+    threading.Thread(target=_wait_for_parent, name="openmer-parent", daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -1,5 +1,7 @@
 """`openmer export` and `score`: results for other programs, and against other people's annotation."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +10,8 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from openmer.errors import InputError
+from openmer.choices import ExportFormat
+from openmer.errors import InputError, OutputError
 from openmer.evaluation.settings import MEGC_IOU
 from openmer.models.config import Head
 from openmer.timeline import CANDIDATE, LABELS
@@ -39,7 +42,7 @@ ANALYSED = Reviewed()
 def export(
     results: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RESULT...")],
     /,
-    to: Literal["elan", "boris", "csv", "parquet", "samples", "onnx"],
+    to: Literal[ExportFormat, "samples", "onnx"],
     out: Path,
     video: Path | None = None,
     heads: tuple[Head, ...] = (),
@@ -58,17 +61,18 @@ def export(
       openmer export results/talk --to csv --out talk.csv
       openmer export results/talk --to parquet --out talk.parquet
       openmer export results/talk --reviewed --coder ada --to elan --out ada.eaf --video talk.mp4
+      openmer export results --reviewed --coder ada --to elan --out annotations --video videos
       openmer export results/talk results/walk --to samples --out videos/samples.csv --subjects people.csv --rejected
       openmer export mol-lite --to onnx --out mol-lite.onnx --heads mer
 
     Args:
-        results: The folder that `openmer analyze` wrote, or a timeline.json; for samples several, or a folder of them;
-            for ONNX, weights as in --engine.
+        results: The folder that `openmer analyze` wrote, or a timeline.json; several, or a folder of them; for ONNX,
+            weights as in --engine.
         to: Tiers for ELAN, events for BORIS, one row per interval (csv), or the signals of every frame (parquet; one
             row per interval with --reviewed); recordings to learn from (samples).
-        out: The file to write; its ending must fit the format.
-        video: For ELAN: where the video is; by default beside the .eaf, under the name it was analysed by. For samples:
-            the folder in which the videos are; by default anywhere below that of samples.csv.
+        out: The file to write; its ending must fit the format. Of several results, the folder for a file of each.
+        video: For ELAN: the video, or the folder in which it is; by default beside the .eaf, under the name it was
+            analysed by. For samples: the folder in which the videos are; by default anywhere below that of samples.csv.
         heads: For ONNX: which of the network's heads; all by default.
         overwrite: Replace an existing file at OUT.
         review: What of a coder's review is exported.
@@ -80,37 +84,85 @@ def export(
     if to == "samples":
         _export_samples(results, out, video, review, overwrite)
         return
-    if len(results) != 1:
-        raise InputError(f"give one RESULT, got {len(results)}; only --to samples takes several")
-    (result,) = results
     if to == "onnx":
         if video is not None:
             raise InputError("--video is for --to elan")
+        if len(results) != 1:
+            raise InputError(f"give the weights of one network, got {len(results)}")
         from openmer.models.onnx import export_onnx
         from openmer.models.weights import load_model, read_record
 
-        export_onnx(load_model(result), read_record(result), out, heads=heads or None, overwrite=overwrite)
-    elif review.reviewed:
-        from openmer.review.export import export_reviewed
-        from openmer.review.gather import review_in
+        export_onnx(load_model(results[0]), read_record(results[0]), out, heads=heads or None, overwrite=overwrite)
+    else:
+        if not results:
+            raise InputError("give a folder that openmer analyze wrote")
+        if not review.reviewed and review != ANALYSED:
+            raise InputError("--coder and --rejected are for --reviewed")
+        from openmer.review.gather import named_results
 
+        places = named_results(results)
+        if places == results[:1]:
+            _export_one(places[0], to, out, video, review, overwrite)
+        else:
+            _export_each(places, to, out, video, review, overwrite)
+    Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+
+
+def _export_one(
+    result: Path, to: ExportFormat, out: Path, video: Path | None, review: Reviewed, overwrite: bool
+) -> None:
+    from openmer.exchange.export import export as run
+    from openmer.exchange.export import read_result
+    from openmer.review.export import export_reviewed
+    from openmer.review.gather import review_in
+
+    if video is not None and video.is_dir():
+        from openmer.review.material import find_video
+
+        analyzed = read_result(result)
+        video = find_video(analyzed.folder, analyzed.timeline, video)
+    if review.reviewed:
         opinions = review_in(result, review.coder)
         export_reviewed(result, opinions, to, out, video=video, rejected=review.rejected, overwrite=overwrite)
     else:
-        if review != ANALYSED:
-            raise InputError("--coder and --rejected are for --reviewed")
-        from openmer.exchange.export import export as run
-
         run(result, to, out, video=video, overwrite=overwrite)
-    Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)
+
+
+def _export_each(
+    results: Sequence[Path], to: ExportFormat, out: Path, video: Path | None, review: Reviewed, overwrite: bool
+) -> None:
+    """Write a file for each result into a folder; results of which nothing can be written are named and left out."""
+    from openmer.exchange.export import ENDINGS
+    from openmer.media.find import BETWEEN
+
+    if out.suffix or (out.exists() and not out.is_dir()):
+        raise InputError(f"of {len(results)} results each has a file, so --out is a folder, got {out}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
+    common = Path(os.path.commonpath([result.resolve().parent for result in results]))
+    written = 0
+    for result in results:
+        name = BETWEEN.join(result.resolve().relative_to(common).parts)
+        try:
+            _export_one(result, to, out / f"{name}{ENDINGS[to][0]}", video, review, overwrite)
+            written += 1
+        except InputError as error:
+            Console(stderr=True).print(
+                f"[yellow]left out:[/] {escape(name)}: {escape(str(error))}", highlight=False, soft_wrap=True
+            )
+    if not written:
+        raise InputError(f"nothing was written of {len(results)} results")
 
 
 def _export_samples(
     results: tuple[Path, ...], out: Path, video: Path | None, review: Reviewed, overwrite: bool
 ) -> None:
     """Write the reviews of several results as a dataset."""
+    from openmer.exchange.export import TIMELINE
     from openmer.review.document import reviews_of
-    from openmer.review.gather import results_at, review_in
+    from openmer.review.gather import named_results, review_in
     from openmer.review.samples import read_subjects, write_samples
 
     if not results or (review.subject is None) == (review.subjects is None):
@@ -119,13 +171,14 @@ def _export_samples(
             "columns video and subject; a person must not be on both sides of a split"
         )
     subjects = read_subjects(review.subjects) if review.subjects is not None else str(review.subject)
-    every = [(place, each) for place in results for each in results_at(place)]
-    chosen = [each for place, each in every if each == place or reviews_of(each)]
+    every = named_results(results)
+    open_ = [each for each in every if len(every) > 1 and (each / TIMELINE).is_file() and not reviews_of(each)]
+    chosen = [each for each in every if each not in open_]
     reviewed = [(result, review_in(result, review.coder)) for result in chosen]
     samples = write_samples(reviewed, out, subjects, video=video, rejected=review.rejected, overwrite=overwrite)
     console = Console(stderr=True)
-    if len(chosen) < len(every):
-        console.print(f"[yellow]left out:[/] {len(every) - len(chosen)} results without a review", highlight=False)
+    if open_:
+        console.print(f"[yellow]left out:[/] {len(open_)} results without a review", highlight=False)
     if samples.unnamed:
         console.print(f"[yellow]left out:[/] {samples.unnamed} accepted without an expression's name", highlight=False)
     counts = ", ".join(f"{name} {count}" for name, count in samples.labels.items())

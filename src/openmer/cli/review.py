@@ -66,11 +66,10 @@ def review(
         raise InputError(f"the page needs starlette and uvicorn; {to_install('web', 'starlette uvicorn')}")
     if not results:
         raise InputError("give a folder that openmer analyze wrote")
-    from openmer.review.gather import results_at
+    from openmer.review.gather import named_results
     from openmer.web.review import review as run
 
-    results = tuple(result for place in results for result in results_at(place))
-    run(results, settings, Console(stderr=True))
+    run(named_results(results), settings, Console(stderr=True))
 
 
 def _import(results: tuple[Path, ...], coder: str, imported: Imported) -> None:
@@ -129,19 +128,22 @@ def agree(
     from openmer.files import write_new_file
     from openmer.review.agreement import agreement_of
     from openmer.review.agreement_report import ENDINGS, sentences, tables, written
-    from openmer.review.gather import gather, pair_up
+    from openmer.review.gather import gather, pair_up, without_review
 
     if not reviews:
         raise InputError("give two reviews, or results with two reviews each")
     if out is not None and out.suffix.lower() not in ENDINGS:
         raise InputError(f"--out must end in {', '.join(ENDINGS)}, got {out.name}")
-    paired = pair_up(gather(reviews), coders, same_video=same_video)
+    reviewed = gather(reviews)
+    paired = pair_up(reviewed, coders, same_video=same_video)
     agreement = agreement_of(paired.pairs, paired.coders, same_video=same_video)
     if out is not None:
         write_new_file(out, written(agreement, out.suffix.lower()), overwrite=overwrite)
     console = Console()
     for path in paired.left_out:
         console.print(f"[yellow]left out:[/] {escape(path)}, of one coder only", highlight=False, soft_wrap=True)
+    for place in without_review(reviews, reviewed):
+        console.print(f"[yellow]left out:[/] {escape(str(place))}, not reviewed", highlight=False, soft_wrap=True)
     for sentence in sentences(agreement):
         console.print(escape(sentence), highlight=False, soft_wrap=True)
     for table in tables(agreement):
@@ -156,44 +158,54 @@ def tune(
     *,
     out: Path,
     coder: str | None = None,
+    subjects: Path | None = None,
+    write_anyway: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Set the spotter's thresholds for your own recordings, from what coders accepted, rejected and added.
 
     REVIEW is a review.json beside its result, a result, or a folder of results, all analysed with the same settings.
-    Recordings are spotted again, not measured again. F1 before and after is of recordings that were left out while the
-    thresholds were chosen, each once; if it is not better, nothing is written. openmer analyze --tuned takes the file.
+    Recordings are spotted again, not measured again. F1 before and after is of people who were left out while the
+    thresholds were chosen, each once; if it is not better, or chance may have made it so, nothing is written. openmer
+    analyze --tuned takes the file.
 
     For example:
 
       openmer tune results --out lab.json
-      openmer tune results/talk results/walk results/interview --coder ada --out lab.json
+      openmer tune results/study/* --coder ada --subjects people.csv --out lab.json
 
     Args:
         reviews: Review files beside their results, results, or folders of results.
         out: The file to write.
         coder: Whose reviews, if results have several.
+        subjects: A table with the columns video and subject, so that people are left out with all of their recordings;
+            without it, each recording is taken to be of another person.
+        write_anyway: Write the file even if it is not better on those left out.
         overwrite: Replace an existing file at OUT.
     """
     from openmer.files import write_new_file
     from openmer.progress import progress
     from openmer.review.gather import gather
-    from openmer.review.tune import check_enough, read_recording, tune_report, written
+    from openmer.review.samples import read_subjects
+    from openmer.review.tune import MAX_CHANCE, check_enough, read_recording, tune_report, written
     from openmer.review.tune import tune as run
 
     if not reviews:
         raise InputError("give reviewed results")
     reviewed = [one for one in gather(reviews) if coder is None or one.review.coder == coder]
     check_enough(reviewed)
-    recordings = [read_recording(one) for one in reviewed]
+    people = None if subjects is None else read_subjects(subjects)
+    recordings = [read_recording(one, people) for one in reviewed]
     console = Console()
     with progress(Console(stderr=True), "Spotting", len(recordings), "recordings/s") as step:
         tuning = run(recordings, step)
     for line in tune_report(tuning):
         console.print(line, highlight=False, soft_wrap=isinstance(line, str))
-    if not tuning.helps:
+    if not (tuning.helps or write_anyway):
+        why = f"better, but by chance with probability {tuning.chance:.2g}, above {MAX_CHANCE:g}"
         raise InputError(
-            "on recordings left out, F1 is not better than before: keep the thresholds; nothing is written"
+            f"on those left out, F1 is {why if tuning.after.f1 > tuning.before.f1 else 'not better than before'}: keep "
+            "the thresholds, or review more people; nothing is written (--write-anyway does it)"
         )
     write_new_file(out, written(tuning), overwrite=overwrite)
     Console(stderr=True).print(f"[bold]{escape(str(out))}[/]", highlight=False)

@@ -37,7 +37,8 @@ def analyze(
     With --faces all, OUT has a folder with these for each person (person-1, ...), one report.html, one overlay.mp4.
 
     Of several videos, or of a folder of videos and its folders, each has a folder in OUT, beside index.html and
-    summary.csv over all. Run again after an interruption, it goes on; a video that cannot be analysed is left out.
+    summary.csv over all; so has one video if OUT holds such results already. Run again after an interruption, it goes
+    on; a video that cannot be analysed is left out.
 
     For example:
 
@@ -68,9 +69,11 @@ def analyze(
 
         settings = apply_tuned(settings, read_tuned(tuned))
     from openmer.media.find import holds_videos
+    from openmer.video.summary import holds_many
 
     console = Console(stderr=True)
     many = len(videos) > 1 or any(holds_videos(video, pictures=settings.fps is not None) for video in videos)
+    many = many or (live is None and holds_many(out))
     if on != Cluster() and not many:
         raise InputError("--executor is for several videos, or a folder of them: leave it out")
     if live is not None:

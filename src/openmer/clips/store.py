@@ -308,11 +308,6 @@ def _check(clip: StoredClip, path: Path) -> None:
         )
 
 
-def relabelled(entries: Sequence[Entry], mapping: Mapping[str, str]) -> tuple[Entry, ...]:
-    """The entries whose label is in the mapping, with their new label; the others are left out."""
-    return tuple(replace(e, label=mapping[e.label]) for e in entries if e.label is not None and e.label in mapping)
-
-
 def _in_current_words(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that the first edition wrote, in the words of today, with its only ways of what can be chosen now."""
     renamed = {"phases": "interleaved", "cover": "uniform"}
@@ -324,6 +319,3 @@ def _in_current_words(settings: Mapping[str, Any]) -> dict[str, Any]:
         **settings,
         "sampling": renamed.get(str(settings["sampling"]), settings["sampling"]),
     }
-
-
-__all__ = ["ClipStore", "Entry", "StoredClip", "digest_of", "relabelled"]

@@ -27,7 +27,7 @@ from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
 from openmer.face.registry import face_model
 from openmer.face.track import Face, FaceModel, FaceTracker
-from openmer.facs import parse_action_units
+from openmer.facs import read_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped
 
@@ -176,7 +176,7 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
 
 def _units(sample: Sample) -> tuple[int, ...] | None:
     """Action units of which the coder was certain; if there are none, only the label `none` says that none is shown."""
-    certain = {u.number for u in parse_action_units("+".join(sample.action_units)) if u.certain}
+    certain = {u.number for u in read_action_units("+".join(sample.action_units))[0] if u.certain}
     return tuple(sorted(certain)) if certain or sample.label == NONE else None
 
 

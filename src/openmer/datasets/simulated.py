@@ -23,7 +23,7 @@ from openmer.simulator.recording import Recording
 from openmer.simulator.streams import stream
 
 CUT = 0.5  # share of mixed clips that are cut by onset and apex
-VERSION = 3  # of how clips are chosen; a store made differently is a different store
+VERSION = 4  # of how clips are chosen; a store made differently is a different store
 
 
 def choose_frames(

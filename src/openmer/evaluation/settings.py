@@ -83,6 +83,3 @@ class Workers(Cluster):
 
     workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-__all__ = ["LosoSettings", "Workers"]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
+from openmer.choices import ExportFormat
 from openmer.errors import InputError
 from openmer.exchange.boris import to_boris, to_boris_csv
 from openmer.exchange.elan import media_path, to_elan
@@ -11,10 +11,8 @@ from openmer.exchange.parquet import to_parquet
 from openmer.files import write_new_file
 from openmer.timeline import Timeline, read_timeline
 
-Format = Literal["elan", "boris", "csv", "parquet"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 # File name endings, the usual one first; the target program would not open others.
-ENDINGS: dict[Format, tuple[str, ...]] = {
+ENDINGS: dict[ExportFormat, tuple[str, ...]] = {
     "elan": (".eaf",),
     "boris": (".xlsx", ".csv"),
     "csv": (".csv",),
@@ -56,7 +54,7 @@ def read_result(path: Path | str) -> Result:
 
 
 def export(
-    result: Path | str, to: Format, out: Path | str, *, video: Path | None = None, overwrite: bool = False
+    result: Path | str, to: ExportFormat, out: Path | str, *, video: Path | None = None, overwrite: bool = False
 ) -> None:
     """Write a result for another program.
 
@@ -80,7 +78,7 @@ def export(
     write_new_file(out, _content(read_result(result), to, out, video), overwrite=overwrite)
 
 
-def _content(result: Result, to: Format, out: Path, video: Path | None) -> bytes:
+def _content(result: Result, to: ExportFormat, out: Path, video: Path | None) -> bytes:
     if to == "elan":
         return to_elan(result.timeline, media_of(result.timeline, out, video))
     if to == "boris":

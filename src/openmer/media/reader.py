@@ -39,7 +39,6 @@ from openmer.media.container import (
 )
 from openmer.media.folder import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from openmer.media.folder import Pictures, numbered_pictures, refuse_stack, told_of_steps
-from openmer.media.folder import frame_number as frame_number
 from openmer.timeline import Clock
 
 MIN_FPS, MAX_FPS = 0.1, 10_000

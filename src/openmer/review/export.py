@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from openmer.choices import ExportFormat
 from openmer.clip import NONE
 from openmer.errors import InputError, to_install
 from openmer.exchange.boris import to_boris, to_boris_csv
 from openmer.exchange.elan import elan_document
 from openmer.exchange.events import apart, milliseconds
-from openmer.exchange.export import ENDINGS, Format, media_of, read_result
+from openmer.exchange.export import ENDINGS, media_of, read_result
 from openmer.files import table_text, write_new_file
 from openmer.review.annotations import ADDED, worded
 from openmer.review.document import UNNAMED, Entry, Review
@@ -55,7 +56,7 @@ def name_of(entry: Entry) -> str:
 def export_reviewed(
     result: Path,
     review: Review,
-    to: Format,
+    to: ExportFormat,
     out: Path,
     *,
     video: Path | None = None,

@@ -1,5 +1,6 @@
 """Which reviews are meant: files, results, or folders of results; and which two of them are of one analysis."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from openmer.errors import InputError
 from openmer.exchange.export import TIMELINE, read_result
 from openmer.review.document import Review, read_review, review_path, reviews_of
+from openmer.video.files import SUMMARY_FILES
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,26 @@ def gather(paths: Sequence[Path]) -> tuple[ReviewFile, ...]:
         paths: review files, folders that `openmer analyze` wrote, or folders that hold such folders.
 
     Raises:
-        InputError: a place holds no review, or one that cannot be used.
+        InputError: no place holds a review, or one holds what is no result, or a review that cannot be used.
     """
     reviews: dict[Path, ReviewFile] = {}
+    paths = without_summaries(paths)
     for path in paths:
         for file in _files(path):
-            reviews.setdefault(file.resolve(), ReviewFile(file, read_review(file), file == path))
+            reviews.setdefault(Path(os.path.realpath(file)), ReviewFile(file, read_review(file), file == path))
+    if not reviews:
+        results = sum(len(results_at(path)) for path in paths)
+        raise InputError(
+            f"there is no review in {', '.join(map(str, paths))}: no review.json or review-NAME.json beside any of "
+            f"{results} {TIMELINE}; openmer review writes them"
+        )
     return tuple(reviews.values())
+
+
+def without_review(paths: Sequence[Path], reviews: Sequence[ReviewFile]) -> tuple[Path, ...]:
+    """The places that were given and hold no review."""
+    files = [one.path.absolute() for one in reviews]
+    return tuple(p for p in without_summaries(paths) if not any(file.is_relative_to(p.absolute()) for file in files))
 
 
 def results_at(path: Path) -> tuple[Path, ...]:
@@ -46,17 +61,24 @@ def results_at(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(p.parent for p in path.rglob(TIMELINE))) or (path,)
 
 
+def named_results(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The results at several places; of a folder's `*`, what is a table or page over all results is passed over."""
+    return tuple(result for path in without_summaries(paths) for result in results_at(path))
+
+
+def without_summaries(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The places but for the tables and the page that `openmer analyze` writes over many results."""
+    kept = tuple(path for path in paths if path.name not in SUMMARY_FILES or not path.is_file())
+    return kept or tuple(paths)
+
+
 def _files(path: Path) -> tuple[Path, ...]:
     if not path.is_dir():
         return (path,)
     results = results_at(path)
-    files = tuple(file for result in results for file in reviews_of(result))
-    if not files:
-        raise InputError(
-            f"there is no review in {path}: no review.json or review-NAME.json beside any of its {len(results)} "
-            f"{TIMELINE}; openmer review writes them"
-        )
-    return files
+    if not any((result / TIMELINE).is_file() for result in results):
+        raise InputError(f"{path} holds no {TIMELINE}; give results that openmer analyze wrote, or reviews")
+    return tuple(file for result in results for file in reviews_of(result))
 
 
 def review_in(result: Path, coder: str | None = None) -> Review:
@@ -139,6 +161,11 @@ def pair_up(reviews: Sequence[ReviewFile], coders: Sequence[str] = (), *, same_v
 def _two(group: Sequence[ReviewFile]) -> tuple[ReviewFile, ReviewFile]:
     if len(group) > 2 or (group[0].review.coder == group[1].review.coder != ""):
         listed = ", ".join(str(one.path) for one in group)
+        if len(group) == 2:
+            raise InputError(
+                f"both reviews of {group[0].review.source.video} name the coder {group[0].review.coder} ({listed}), so "
+                "they cannot be told apart; each coder reviews with another --coder"
+            )
         raise InputError(
             f"{group[0].review.source.video} has {len(group)} reviews ({listed}); say which two coders with --coders, "
             "or give two files"

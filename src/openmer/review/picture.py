@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from openmer.errors import InputError
+from openmer.page import figure_svg
 from openmer.review.material import Image, Material
 from openmer.review.settings import MAGNIFIED
 from openmer.timeline import Interval
-from openmer.video.figure import Scene, as_png, as_svg, candidate_figure, write_moving
+from openmer.video.figure import Scene, as_png, candidate_figure, write_moving
 
 # Ending -> media type.
 KINDS = {"svg": "image/svg+xml", "png": "image/png", "mp4": "video/mp4", "gif": "image/gif"}
@@ -75,7 +76,7 @@ class Gallery:
             material.motion[near],
             slowdown,
         )
-        return as_svg(figure) if kind == "svg" else as_png(figure)
+        return figure_svg(figure) if kind == "svg" else as_png(figure)
 
     def _moving(self, kind: str, times: float) -> bytes:
         interval, material = self.interval, self._material

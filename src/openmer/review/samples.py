@@ -86,7 +86,7 @@ def write_samples(
     rows: list[dict[str, Any]] = []
     for folder, review, entries in each:
         kept = [e for e in entries if e.verdict == "rejected" or e.expression or not named]
-        rows += _rows(folder, review, kept, out, _subject(subjects, folder, review), video)
+        rows += _rows(folder, review, kept, out, subject_of(subjects, folder, review), video)
     names = [(row["subject"], row["sample"]) for row in rows]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -104,7 +104,12 @@ def _chosen(review: Review, *, rejected: bool) -> tuple[Entry, ...]:
     return chosen(review, rejected=True) if rejected else tuple(e for e in review.entries if e.verdict == "accepted")
 
 
-def _subject(subjects: Mapping[str, str] | str, folder: Path, review: Review) -> str:
+def subject_of(subjects: Mapping[str, str] | str, folder: Path, review: Review) -> str:
+    """The person in a result: by the name of its video, or by its own.
+
+    Raises:
+        InputError: the table has neither.
+    """
     if isinstance(subjects, str):
         return subjects
     name = folder.resolve().name

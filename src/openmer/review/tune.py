@@ -8,19 +8,27 @@ added, by MEGC's rule (`openmer.evaluation.spotting`): anything else that is fou
 seen the video. What a coder is unsure of counts neither way. The thresholds with the largest F1 are taken; of equals,
 those nearest to the ones in use.
 
-The scores that are reported are of recordings that had no part in choosing the thresholds that they are spotted with:
-each recording is left out once.
+The scores that are reported are of people who had no part in choosing the thresholds that their recordings are spotted
+with: each person is left out once, with all recordings. Where nobody is named, each recording counts as a person. A
+gain counts if chance would hardly make one as large: if the two sets of thresholds were worth the same, it would be as
+likely in each person that the scores were exchanged, so F1's gain is compared with those of all such exchanges (a
+permutation test of pairs, one-sided).
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from rich.markup import escape
 from rich.table import Table
+from scipy.stats import permutation_test
 
 from openmer.clip import NONE
 from openmer.errors import InputError
@@ -29,6 +37,7 @@ from openmer.exchange.export import FRAMES, TIMELINE
 from openmer.files import without_nan
 from openmer.review.document import Review
 from openmer.review.gather import ReviewFile
+from openmer.review.samples import subject_of
 from openmer.timeline import CANDIDATE, Interval, Timeline, read_timeline
 from openmer.version import __version__
 from openmer.video.measurements import read_signals
@@ -40,7 +49,9 @@ from openmer.video.tuned import MEASURED_WITH, SCHEMA, Tuned
 CONTRASTS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0, 16.0)
 MIN_PX = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
 EXPRESSION = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-MIN_RECORDINGS = 3  # with something accepted
+MIN_RECORDINGS = 3  # with something accepted; likewise people
+MAX_CHANCE = 0.05  # of a gain as large, where there is none
+RESAMPLES = 10_000  # all exchanges, up to 13 people
 MIN_ACCEPTED = 20  # in all: the F1 of fewer moves by .03 or more with a single one
 
 
@@ -75,6 +86,7 @@ class Recording:
         unsure: what counts neither way.
         rejected: how many entries the coder rejected.
         coder: the coder's name.
+        subject: the person in it; empty if nobody is named.
     """
 
     name: str
@@ -84,6 +96,7 @@ class Recording:
     unsure: tuple[Interval, ...] = ()
     rejected: int = 0
     coder: str = ""
+    subject: str = ""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -99,7 +112,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Row:
-    """What one recording is worth when it is left out: with the thresholds in use, and with those of the others."""
+    """What a person's recordings are worth when left out: with the thresholds in use, and with those of the others."""
 
     name: str
     before: SpottingScore
@@ -109,12 +122,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Thresholds for all recordings, and how such a choice does on recordings that were left out.
+    """Thresholds for all recordings, and how such a choice does on people who were left out.
 
     Attributes:
         in_use: the thresholds of the analyses.
         chosen: the best on all recordings.
-        rows: a recording each.
+        rows: a person each, or a recording if nobody is named.
     """
 
     in_use: Thresholds
@@ -129,13 +142,40 @@ class Tuning:
 
     @property
     def after(self) -> SpottingScore:
-        """Each recording with the thresholds that the others chose."""
+        """Each with the thresholds that the others chose."""
         return total_score(row.after for row in self.rows)
 
     @property
     def helps(self) -> bool:
-        """Whether F1 on recordings left out is larger than before."""
-        return self.after.f1 > self.before.f1
+        """Whether F1 on those left out is larger than before, and not by chance."""
+        return self.after.f1 > self.before.f1 and self.chance <= MAX_CHANCE
+
+    @cached_property
+    def chance(self) -> float:
+        """The probability of such a gain or a larger one if before and after were exchanged at random in each row."""
+        pairs = [
+            [_counts(score) for score in scores]
+            for scores in ((r.after for r in self.rows), (r.before for r in self.rows))
+        ]
+        if len(self.rows) < 2 or pairs[0] == pairs[1]:
+            return 1.0
+        after, before = np.array(pairs)
+        numbers = np.arange(len(self.rows)), np.arange(len(self.rows)) + len(self.rows)
+        both = np.concatenate([after, before])
+
+        def gain(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], axis: int) -> npt.NDArray[np.float64]:
+            return _f1(both[first].sum(axis=axis - 1)) - _f1(both[second].sum(axis=axis - 1))
+
+        test = permutation_test(
+            numbers,
+            gain,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            alternative="greater",
+            random_state=0,
+        )
+        return float(test.pvalue)
 
     def to_tuned(self) -> Tuned:
         """The content of the file."""
@@ -156,15 +196,31 @@ class Tuning:
             left_out={
                 name: asdict(score) | {"f1": score.f1}
                 for name, score in (("before", self.before), ("after", self.after))
-            },
+            }
+            | {"people": len(self.rows), "chance": self.chance},
         )
 
 
-def read_recording(reviewed: ReviewFile) -> Recording:
+def _counts(score: SpottingScore) -> list[int]:
+    return [score.hits, score.misses, score.false_alarms]
+
+
+def _f1(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """As `SpottingScore.f1`, along the last axis; 0 where there is nothing."""
+    hits, misses, alarms = np.moveaxis(counts, -1, 0)
+    return np.asarray(2 * hits / np.maximum(1, 2 * hits + misses + alarms))
+
+
+def read_recording(reviewed: ReviewFile, subjects: Mapping[str, str] | None = None) -> Recording:
     """A reviewed recording, from the review and the result beside it.
 
+    Args:
+        reviewed: the review.
+        subjects: who is in the videos, if that is known.
+
     Raises:
-        InputError: there is no result beside it, it cannot be read, or candidates are not judged yet.
+        InputError: there is no result beside it, it cannot be read, candidates are not judged yet, or who
+            is in it is not known.
     """
     folder, review = reviewed.path.parent, reviewed.review
     if not (folder / TIMELINE).is_file():
@@ -183,6 +239,7 @@ def read_recording(reviewed: ReviewFile) -> Recording:
         unsure=_with(review, "unsure"),
         rejected=len(_with(review, "rejected")),
         coder=review.coder,
+        subject="" if subjects is None else subject_of(subjects, folder, review),
     )
 
 
@@ -221,19 +278,23 @@ def tune(recordings: Sequence[Recording], step: Callable[[], None] = lambda: Non
         step: is called after each recording.
 
     Raises:
-        InputError: the analyses have different settings.
+        InputError: the analyses have different settings, or they are of too few people.
     """
     in_use = _in_use(recordings)
+    groups: dict[str, list[int]] = defaultdict(list)
+    for k, recording in enumerate(recordings):
+        groups[recording.subject or f"{k}"].append(k)
+    if len(groups) < MIN_RECORDINGS:
+        raise InputError(f"the recordings are of {len(groups)} people; at least {MIN_RECORDINGS} are needed")
     scores = []
     for recording in recordings:
         scores.append(scored(recording, in_use))
         step()
-    indices = range(len(recordings))
     rows = []
-    for left_out in indices:
-        chosen = _best([scores[k] for k in indices if k != left_out], in_use)
-        mine = scores[left_out]
-        rows.append(Row(recordings[left_out].name, mine[in_use], mine[chosen], chosen))
+    for members in groups.values():
+        chosen = _best([score for k, score in enumerate(scores) if k not in members], in_use)
+        before, after = (total_score(scores[k][key] for k in members) for key in (in_use, chosen))
+        rows.append(Row(recordings[members[0]].subject or recordings[members[0]].name, before, after, chosen))
     return Tuning(in_use, _best(scores, in_use), tuple(rows), tuple(recordings))
 
 
@@ -313,7 +374,8 @@ def written(tuning: Tuning) -> bytes:
 
 def tune_report(tuning: Tuning) -> Iterator[str | Table]:
     """A row a recording, then the sums and the thresholds, for a terminal."""
-    table = Table(title="each recording, left out", title_justify="left")
+    named = any(recording.subject for recording in tuning.recordings)
+    table = Table(title=f"each {'person' if named else 'recording'}, left out", title_justify="left")
     for heading in ("", "F1 before", "F1 after", "hits", "misses", "false alarms", "thresholds of the others"):
         table.add_column(heading, overflow="fold")
     for row in (*tuning.rows, Row("all", tuning.before, tuning.after, tuning.chosen)):
@@ -323,6 +385,12 @@ def tune_report(tuning: Tuning) -> Iterator[str | Table]:
     yield table
     yield f"in use: {_in_words(tuning.in_use)}"
     yield f"chosen on all: {_in_words(tuning.chosen)}"
+    yield (
+        f"F1 of those left out: {_ratio(tuning.before.f1)} before, {_ratio(tuning.after.f1)} after; if the thresholds "
+        f"made no difference, a gain as large would come by chance with probability {tuning.chance:.2g}"
+    )
+    if not named:
+        yield "each recording was taken to be of another person; if it is not so, name them with --subjects"
 
 
 def _in_words(thresholds: Thresholds) -> str:

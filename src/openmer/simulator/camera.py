@@ -109,47 +109,86 @@ def _interpolate(triangle, weights, faces, attribute, out):  # type: ignore[no-u
                     out[y, x, d] = value
 
 
-@numba.njit(cache=True)
-def _rasterize(points, faces, triangle, weights, nearest):  # type: ignore[no-untyped-def]
+EDGE = 1e-9  # px: a pixel on the edge of two triangles must not be missed by both
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _rasterize(points, faces, closed, triangle, weights, nearest):  # type: ignore[no-untyped-def]
     height, width = triangle.shape
     for t in range(len(faces)):
-        ax, ay, az = points[faces[t, 0]]
-        bx, by, bz = points[faces[t, 1]]
-        cx, cy, cz = points[faces[t, 2]]
+        a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
+        ax, ay, az = points[a, 0], points[a, 1], points[a, 2]
+        bx, by, bz = points[b, 0], points[b, 1], points[b, 2]
+        cx, cy, cz = points[c, 0], points[c, 1], points[c, 2]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == 0 or min(az, bz, cz) <= 1:
+        if area == 0 or (area > 0 and t < closed) or min(az, bz, cz) <= 1:
             continue
         x0, x1 = max(0, int(np.ceil(min(ax, bx, cx)))), min(width - 1, int(np.floor(max(ax, bx, cx))))
         y0, y1 = max(0, int(np.ceil(min(ay, by, cy)))), min(height - 1, int(np.floor(max(ay, by, cy))))
+        if x0 > x1 or y0 > y1:
+            continue
         ia, ib, ic = 1 / az, 1 / bz, 1 / cz
         # Weights are linear along a row.
-        along_a, along_b = (by - cy) / area, (cy - ay) / area
+        over = 1 / area
+        along_a, along_b = (by - cy) * over, (cy - ay) * over
+        along_c = -along_a - along_b
+        per_a = 1 / along_a if along_a != 0 else 0.0
+        per_b = 1 / along_b if along_b != 0 else 0.0
+        per_c = 1 / along_c if along_c != 0 else 0.0
         for y in range(y0, y1 + 1):
-            row_a = (bx * (cy - y) - (by - y) * cx) / area
-            row_b = (cx * (ay - y) - (cy - y) * ax) / area
-            for x in range(x0, x1 + 1):
+            row_a = (bx * (cy - y) - (by - y) * cx) * over
+            row_b = (cx * (ay - y) - (cy - y) * ax) * over
+            left, right = float(x0), float(x1)
+            for start, along, per in (
+                (row_a, along_a, per_a),
+                (row_b, along_b, per_b),
+                (1 - row_a - row_b, along_c, per_c),
+            ):
+                if along > 0:
+                    left = max(left, -start * per - EDGE)
+                elif along < 0:
+                    right = min(right, -start * per + EDGE)
+                elif start < 0:
+                    right = -1.0
+            for x in range(int(np.ceil(left)), int(np.floor(right)) + 1):
                 wa = row_a + along_a * x
                 wb = row_b + along_b * x
                 wc = 1 - wa - wb
-                if wa < 0 or wb < 0 or wc < 0:
-                    continue
                 inverse = wa * ia + wb * ib + wc * ic  # of the depth: no division if something nearer is there
                 if inverse > nearest[y, x]:
                     nearest[y, x] = inverse
                     triangle[y, x] = t
-                    weights[y, x, 0] = wa * ia / inverse
-                    weights[y, x, 1] = wb * ib / inverse
-                    weights[y, x, 2] = wc * ic / inverse
+                    weights[y, x, 0] = wa
+                    weights[y, x, 1] = wb
+    for y in range(height):  # perspective is undone once, for what is seen
+        for x in range(width):
+            t = triangle[y, x]
+            if t >= 0:
+                depth = 1 / nearest[y, x]
+                wa, wb = weights[y, x, 0], weights[y, x, 1]
+                weights[y, x, 2] = (1 - wa - wb) * depth / points[faces[t, 2], 2]
+                weights[y, x, 0] = wa * depth / points[faces[t, 0], 2]
+                weights[y, x, 1] = wb * depth / points[faces[t, 1], 2]
+                nearest[y, x] = depth
+            else:
+                nearest[y, x] = np.inf
 
 
-def rasterize(projected: Array, faces: npt.NDArray[np.int32], height: int, width: int) -> Surface:
-    """What a pinhole sees: (V, 3) projected vertices -> the nearest surface at each pixel's centre."""
+def rasterize(projected: Array, faces: npt.NDArray[np.int32], height: int, width: int, *, closed: int = 0) -> Surface:
+    """What a pinhole sees: the nearest surface at each pixel's center.
+
+    Args:
+        projected: (V, 3) vertices.
+        faces: (F, 3) triangles.
+        height: of the picture, px.
+        width: of the picture, px.
+        closed: so many of the first triangles bound a body, and are seen from outside only.
+    """
     triangle = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 3), np.float32)
-    nearest = np.zeros((height, width))  # 1 / mm
-    _rasterize(projected.astype(np.float64), faces, triangle, weights, nearest)
-    with np.errstate(divide="ignore"):
-        return Surface(triangle, weights, (1 / nearest).astype(np.float32))
+    nearest = np.zeros((height, width))  # 1 / mm, then mm
+    _rasterize(projected.astype(np.float64), faces, closed, triangle, weights, nearest)
+    return Surface(triangle, weights, nearest.astype(np.float32))
 
 
 def exact_flow(

@@ -13,8 +13,9 @@ from av.codec.context import Flags
 
 from openmer.clip import Gray
 
-MPEG4_SHARE = 0.25  # older cameras; the others are H.264, as phones and web cameras write
-H264_CRF, MPEG4_QSCALE = (18, 34), (3, 14)
+# MPEG-4 as older cameras, VP8 as calls in a browser; the others are H.264, as phones and web cameras write.
+MPEG4_SHARE, VP8_SHARE = 0.15, 0.2
+H264_CRF, MPEG4_QSCALE, VP8_QUANTIZER = (18, 34), (3, 14), (8, 50)
 FULL_RANGE = np.clip(np.rint((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)  # of a video's luma
 
 
@@ -28,14 +29,19 @@ class Codec:
         options: of the encoder.
     """
 
-    name: Literal["libx264", "mpeg4"]
-    decoder: Literal["h264", "mpeg4"]
+    name: Literal["libx264", "mpeg4", "libvpx"]
+    decoder: Literal["h264", "mpeg4", "vp8"]
     options: tuple[tuple[str, str], ...]
 
 
 def draw_codec(rng: np.random.Generator) -> Codec:
     """A codec at a rate from hardly visible to poor."""
-    if rng.random() < MPEG4_SHARE or "libx264" not in av.codecs_available:
+    which = rng.random()
+    if which < VP8_SHARE and "libvpx" in av.codecs_available:
+        quantizer = str(int(rng.integers(*VP8_QUANTIZER)))
+        options = (("deadline", "realtime"), ("cpu-used", "8"), ("b", "1M"), ("qmin", quantizer), ("qmax", quantizer))
+        return Codec("libvpx", "vp8", options)
+    if which > 1 - MPEG4_SHARE or "libx264" not in av.codecs_available:
         scale = int(rng.integers(*MPEG4_QSCALE))
         return Codec("mpeg4", "mpeg4", (("qmin", str(scale)), ("qmax", str(scale))))
     preset = str(rng.choice(("ultrafast", "veryfast", "medium")))

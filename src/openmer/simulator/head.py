@@ -139,6 +139,12 @@ class Identity:
         moved[: -glasses.VERTICES] += np.tensordot(coefficients[active], head_model().fields[active], 1)
         return moved
 
+    def thicker(self, hair: Array) -> "Identity":
+        """The same face with hair: (V, 3) mm by which it stands off the head."""
+        vertices = self.vertices.copy()
+        vertices[: -glasses.VERTICES] += hair
+        return Identity(vertices)
+
 
 def draw_identity(rng: np.random.Generator) -> Identity:
     """A new person: components near those of a sampled one, small, nearly symmetric local changes, maybe glasses."""

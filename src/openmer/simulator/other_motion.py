@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from openmer.clip import Array
-from openmer.simulator.facial_motion import Event, Part, named_weights, no_weights
+from openmer.simulator.facial_motion import Event, Part, named_weights
 
 
 def draw_blink(rng: np.random.Generator, onset_s: float) -> Event:
@@ -169,6 +169,3 @@ def draw_others(rng: np.random.Generator, seconds: float, *, alone: bool) -> lis
     if rng.random() < (SPEAKS if alone else SPEAKS_BESIDE):
         events += draw_speech(rng, float(rng.uniform(-0.2, seconds / 2)), float(rng.uniform(0.3, 1.0)) * seconds)
     return events
-
-
-__all__ = ["OTHERS", "draw_blink", "draw_gaze", "draw_others", "draw_speech", "no_weights"]

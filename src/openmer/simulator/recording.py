@@ -12,12 +12,12 @@ import cv2
 import numba
 import numpy as np
 import numpy.typing as npt
+from scipy.signal import lfilter
 from scipy.special import expit
 
 from openmer.clip import ALIGNED_PX, NONE, Array, Times
 from openmer.simulator.camera import Camera, Pose, Surface, exact_flow, rasterize
 from openmer.simulator.facial_motion import (
-    EMOTIONS,
     Event,
     Habits,
     draw_expression,
@@ -25,15 +25,18 @@ from openmer.simulator.facial_motion import (
     draw_micro_px,
     total_coefficients,
 )
+from openmer.simulator.folds import folded
 from openmer.simulator.head import Identity, draw_identity, front_skin, head_model, landmarks, seen_landmarks
 from openmer.simulator.head_motion import Gesture, HeadMotion, draw_gesture, draw_head_motion, with_gestures
+from openmer.simulator.look import Look, draw_hair_style, draw_look, hair_volume, infrared
 from openmer.simulator.other_motion import OTHERS, draw_others, draw_speech
-from openmer.simulator.render import Image, Look, Scene, crop_camera, draw_look, draw_scene, expose, infrared, shade
+from openmer.simulator.render import Image, Scene, crop_camera, draw_scene, expose, shade
 from openmer.simulator.settings import RecordingSettings
 from openmer.simulator.streams import stream
 
 SUPERSAMPLING = 2  # 1 is clearly worse, 4 barely better
-FACE_LIGHT = (0.12, 0.32)  # gray levels 97 to 152
+METER = 3  # times as coarse
+FACE_LIGHT = (0.1, 0.3)  # gray levels 90 to 147
 LONG_MARGIN = 1.25  # a long video shows more than the aligned square
 STRONGEST = 1.1  # of a unit, where 1 is a full expression
 MACRO_RANGE_PX = (3.2, 10.0)
@@ -56,8 +59,11 @@ class Person:
 @lru_cache(maxsize=4)
 def draw_person(seed: tuple[int, ...]) -> Person:
     """The person with this seed; painted once, however many recordings show them."""
-    rng = stream("person", seed)
-    return Person(draw_identity(rng), draw_look(rng), draw_habits(rng))
+    identity = draw_identity(stream("person", seed))
+    rng = stream("look", seed)
+    style = draw_hair_style(rng)
+    haired = identity.thicker(hair_volume(style, rng))
+    return Person(haired, draw_look(rng, style), draw_habits(stream("habits", seed)))
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,14 @@ class Recording:
     def image(self, frame: int) -> Image:
         """(H, W, 3) uint8 RGB."""
         scene = self.scene if self.backdrop_px is None else _moved_behind(self.scene, self.backdrop_px[frame])
-        linear = shade(self._surface(frame), self.vertices(frame), self.person.look, scene, float(self.light[frame]))
         rng = stream("noise", (*self.noise_seed, frame))
-        return expose(linear, self.scene, rng, times=SUPERSAMPLING)
+        rows = scene.mains.rows(float(self.times_s[frame]), self.camera.height) if scene.mains else None
+        return expose(self._light_of(frame, self._surface(frame), scene), scene, rng, times=SUPERSAMPLING, rows=rows)
+
+    def _light_of(self, frame: int, surface: Surface, scene: Scene) -> Array:
+        """(H, W, 3) linear light."""
+        folds = folded(self.coefficients[frame])
+        return shade(surface, self.vertices(frame), folds, self.person.look, scene, float(self.light[frame]))
 
     def landmarks(self, frame: int) -> Array:
         """(68, 2) px of the picture; the jaw's on the visible contour."""
@@ -135,9 +146,10 @@ class Recording:
         Args:
             brightness: mean over the face, linear light; 0.18 is gray level 117.
         """
-        camera = self.camera  # a light meter needs no fine picture
-        surface = rasterize(camera.project(self.vertices(0)), head_model().mesh_faces, camera.height, camera.width)
-        linear = shade(surface, self.vertices(0), self.person.look, self.scene, float(self.light[0]))
+        wide, high = self.camera.width // METER, self.camera.height // METER  # a light meter needs no fine picture
+        camera = Camera(wide, high, self.camera.distance, self.camera.focal / METER)
+        surface = _seen(camera, self.vertices(0))
+        linear = self._light_of(0, surface, self.scene)
         exposure = brightness / max(float(linear[surface.covered].mean()), 1e-4)
         return replace(self, scene=replace(self.scene, exposure=exposure))
 
@@ -150,10 +162,15 @@ class Recording:
         """Frame -> what it shows; the last few are cached, since a frame is needed for a picture and two flows."""
 
         def surface(frame: int) -> Surface:
-            points = self._fine.project(self.vertices(frame))
-            return rasterize(points, head_model().mesh_faces, self._fine.height, self._fine.width)
+            return _seen(self._fine, self.vertices(frame))
 
         return lru_cache(maxsize=16)(surface)
+
+
+def _seen(camera: Camera, vertices: Array) -> Surface:
+    """The head and what it wears."""
+    model = head_model()
+    return rasterize(camera.project(vertices), model.mesh_faces, camera.height, camera.width, closed=len(model.faces))
 
 
 def _moved_behind(scene: Scene, by_px: Array) -> Scene:
@@ -283,8 +300,10 @@ def draw_recording(
         if rng.random() < often:
             motion = with_gestures(motion, [draw_gesture(rng, float(rng.uniform(-0.5, end)), extent)])
     times = np.arange(max(8, round(seconds * settings.fps))) / settings.fps
-    scene = draw_scene(rng, settings.size, settings.size)
-    if distractors and rng.random() < INFRARED:
+    scene = draw_scene(stream("scene", seed), settings.size, settings.size)
+    if not distractors:
+        scene = replace(scene, mains=None)
+    elif rng.random() < INFRARED:
         person = replace(person, look=infrared(person.look))
     recording = Recording(
         person,
@@ -341,7 +360,7 @@ def draw_long(
     recording = Recording(
         person,
         camera,
-        draw_scene(rng, settings.size, settings.size),
+        draw_scene(stream("scene", seed), settings.size, settings.size),
         times,
         tuple(motion.poses(times)),
         tuple(sorted(events, key=lambda e: e.onset_s)),
@@ -372,20 +391,22 @@ def _backdrop(rng: np.random.Generator, times: Times, size: int) -> Array:
 
 
 def _light(rng: np.random.Generator, times: Times, distractors: bool) -> Array:
+    """(T,) factor: what changes in the room, and the camera's own exposure, which follows or hunts."""
     light = np.ones(len(times), np.float32)
-    if distractors and rng.random() < 0.15:  # somebody opens a door, or a cloud passes
+    if not distractors:
+        return light
+    if rng.random() < 0.15:  # somebody opens a door, or a cloud passes
         light += rng.uniform(-0.15, 0.15) * expit((times - rng.uniform(0, times[-1])) / rng.choice((0.02, 0.05, 0.3)))
-    if distractors and rng.random() < 0.15:  # a lamp on 50 Hz mains
-        light += rng.uniform(0.005, 0.03) * np.sin(2 * np.pi * 100 * times + rng.uniform(0, 6))
+    if rng.random() < 0.3:
+        light *= _auto_exposure(light, times, float(rng.uniform(0.1, 1.0)), float(rng.uniform(0.3, 0.9)))
+    if rng.random() < 0.2:  # it hunts for the right one
+        light *= 1 + rng.uniform(0.003, 0.02) * np.sin(2 * np.pi * rng.uniform(0.3, 3) * times + rng.uniform(0, 6))
     return light.astype(np.float32)
 
 
-__all__ = [
-    "EMOTIONS",
-    "Person",
-    "Recording",
-    "draw_long",
-    "draw_person",
-    "draw_recording",
-    "unit_curves",
-]
+def _auto_exposure(light: Array, times: Times, seconds: float, share: float) -> Array:
+    """(T,) what a camera does about a changing light: it undoes a share of it, some time later."""
+    step = float(times[1] - times[0]) if len(times) > 1 else 1.0
+    keep = float(np.exp(-step / seconds))
+    (seen, _) = lfilter([1 - keep], [1, -keep], light, zi=[keep * float(light[0])])
+    return np.asarray(np.clip(seen, 0.1, None) ** -share, np.float32)

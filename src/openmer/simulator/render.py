@@ -1,14 +1,13 @@
-"""How a simulated face looks: skin, brows, lips, eyes, hair, light, background, camera.
+"""How a simulated face is filmed: light, what is behind it, and the camera.
 
-Skin is painted once per person, in a cylindrical atlas of the mean head, so that it sticks to the surface and moves
-with it. Colours and sizes are our choice.
+What the surface looks like is painted by `look`. Sizes are our choice, fitted to cameras where a source stands.
 
-Shape legend: V vertices, H rows, W columns of the picture; the atlas has its own rows and columns.
+Shape legend: V vertices, F triangles, H rows, W columns of the picture.
 """
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
 import cv2
 import numba
@@ -19,194 +18,43 @@ from openmer.clip import Array
 from openmer.face.align import BOX_FACTOR, five_points
 from openmer.simulator.camera import Camera, Surface
 from openmer.simulator.head import GLASSES_PART, head_model, landmarks
+from openmer.simulator.look import Look, vertex_places
 
 Image = npt.NDArray[np.uint8]
 
-ATLAS_H, ATLAS_W = 512, 768
 SKIN, CAVITY, EYE_LEFT, EYE_RIGHT = range(4)
-WHITE_RGB = (np.float32(0.42), np.float32(0.38), np.float32(0.35))  # of an eye, shaded by the lids
+WHITE_RGB = (np.float32(0.32), np.float32(0.285), np.float32(0.26))  # of an eye, shaded by the lids
 CAVITY_RGB = (np.float32(0.05), np.float32(0.015), np.float32(0.012))
-
-
-def atlas_places(template: Array) -> Array:
-    """(..., 3) mm on the mean head -> (..., 2) column, row of the atlas. The seam is at the back."""
-    mean = head_model().mean
-    low, high = mean[:, 2].min(), mean[:, 2].max()
-    column = (np.arctan2(template[..., 0], -template[..., 1]) / (2 * np.pi) + 0.5) * (ATLAS_W - 1)
-    row = (high - template[..., 2]) / (high - low) * (ATLAS_H - 1)
-    return np.stack([column, row], -1).astype(np.float32)
+TABLE = 8192  # steps of linear light for which the camera's curve is stored
+GAMMA = 1 / 2.2
+LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Look:
-    """A person's surface.
+class Mains:
+    """A lamp on mains, seen by a camera that reads one row after the other: bands that roll over the picture.
 
     Attributes:
-        albedo: (ATLAS_H, ATLAS_W, 3) RGB, 0 to 1, linear light.
-        iris: (3,) RGB.
-        frame: (3,) RGB of the glasses' frame, if any is worn.
-        shine: strength of highlights.
+        depth: of the flicker, share of the light.
+        hertz: of the light, twice that of the mains.
+        readout_s: from the first to the last row.
+        phase: radians.
     """
 
-    albedo: Array
-    iris: Array
-    frame: Array
-    shine: float
+    depth: float
+    hertz: float
+    readout_s: float
+    phase: float
 
-
-def draw_look(rng: np.random.Generator) -> Look:
-    """Paint a new person's skin, brows, lips, hair and perhaps a beard."""
-    tone = np.array([0.62, 0.40, 0.30]) * np.exp(-rng.uniform(0, 1.6) * np.array([0.75, 1.0, 1.15]))
-    albedo = np.broadcast_to(tone.astype(np.float32), (ATLAS_H, ATLAS_W, 3)).copy()
-    points = atlas_places(landmarks(head_model().mean))
-    albedo *= 1 + _mottling(rng)[..., None] * np.array([0.7, 1.0, 1.0], np.float32)
-    redness = (
-        0.25 * rng.random() * (_spot(points[[31, 35]].mean(0), 18) + _spot(points[1:3].mean(0) + np.array([22, 0]), 30))
-    )
-    albedo *= 1 + redness[..., None] * np.array([0.4, -0.3, -0.3], np.float32)
-    _paint_moles(albedo, rng)
-    albedo *= 1 - _shadows(points, rng)[..., None] * np.array([0.85, 1.0, 1.0], np.float32)
-    hair = np.minimum(np.array([0.22, 0.15, 0.09]) * rng.uniform(0.15, 1.8) ** 1.5, 0.45 * tone)
-    _blend(albedo, _lips(points), tone * np.array([0.95, 0.62, 0.62]), 0.75)
-    _blend(albedo, _brows(points, rng), hair, rng.uniform(0.7, 1.0))
-    if rng.random() < 0.35:
-        _blend(albedo, _beard(points, rng), hair, rng.uniform(0.15, 0.6))
-    _blend(albedo, _lashes(points, rng), 0.4 * hair, rng.uniform(0.6, 1.0))
-    _blend(albedo, _hair(points, rng), hair, 0.97)
-    frame = np.array([[0.01, 0.01, 0.01], [0.06, 0.03, 0.015], [0.25, 0.22, 0.2], [0.12, 0.02, 0.02]])[rng.integers(4)]
-    irises = np.array([[0.03, 0.015, 0.008], [0.06, 0.03, 0.015], [0.06, 0.11, 0.17], [0.08, 0.11, 0.06]])
-    iris = irises[rng.integers(4 if tone[0] > 0.35 else 2)]  # dark skin goes with dark eyes
-    return Look(
-        np.clip(albedo, 0.003, 0.95).astype(np.float32),
-        iris.astype(np.float32),
-        frame.astype(np.float32),
-        float(rng.uniform(0.05, 0.2) * tone[0]),
-    )
-
-
-def infrared(look: Look) -> Look:
-    """The same person to a near-infrared camera: all skin is bright and smooth, lips and moles fade, hair gains.
-
-    Sizes are our choice, by the eye.
-    """
-    gray = look.albedo @ np.array([0.7, 0.2, 0.1], np.float32)
-    bright = 0.75 * cv2.pow(gray, 0.45)[..., None]
-    return Look(
-        np.repeat(bright, 3, 2),
-        np.full(3, 0.12, np.float32),
-        look.frame,
-        1.5 * look.shine,
-    )
-
-
-def _shadows(points: Array, rng: np.random.Generator) -> Array:
-    """Where little light reaches: eye sockets, nostrils, below the lower lip, and beside the nose."""
-    total = np.zeros((ATLAS_H, ATLAS_W), np.float32)
-    for eye, brow in ((points[36:42], points[17:22]), (points[42:48], points[22:27])):
-        total += rng.uniform(0.25, 0.5) * _spot((eye.mean(0) + brow.mean(0)) / 2, 9)
-        inner = eye[3] if eye[3, 0] < points[27, 0] else eye[0]
-        total += rng.uniform(0.1, 0.35) * _spot((inner + points[27]) / 2, 5)
-        total += rng.uniform(0.0, 0.25) * _spot(eye.mean(0) + np.array([0, 12]), 6)
-    for nostril in (points[32], points[34]):
-        total += rng.uniform(0.4, 0.8) * _spot(nostril + np.array([0, 1.0]), 2.2)
-    total += rng.uniform(0.15, 0.4) * _spot(points[57] + np.array([0, 7]), 5)
-    return np.clip(total, 0, 0.85)
-
-
-def _lashes(points: Array, rng: np.random.Generator) -> Array:
-    """A dark line along the lids, darker along the upper ones."""
-    mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
-    for eye in (points[36:42], points[42:48]):
-        for lid, dark in ((eye[:4], 255), (eye[[3, 4, 5, 0]], int(rng.integers(40, 120)))):
-            line = np.round(lid * 16).astype(np.int32)
-            cv2.polylines(mask, [line], False, dark, 3, cv2.LINE_AA, 4)
-    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.7), np.float32)
-
-
-def _mottling(rng: np.random.Generator) -> Array:
-    total = np.zeros((ATLAS_H, ATLAS_W), np.float32)
-    for sigma, strength in ((0.7, 0.10), (1.6, 0.06), (4, 0.04), (12, 0.05), (40, 0.08)):
-        coarse = max(int(sigma / 3), 1)  # wide spots need no fine grid
-        drawn = rng.standard_normal((ATLAS_H // coarse + 1, ATLAS_W // coarse + 1), np.float32)
-        noise = cv2.GaussianBlur(drawn, (0, 0), sigma / coarse)
-        noise = cv2.resize(noise, (ATLAS_W, ATLAS_H), interpolation=cv2.INTER_CUBIC)
-        total += np.float32(strength * rng.uniform(0.3, 1.1) / noise.std()) * noise
-    return np.asarray(np.clip(total, -0.5, 0.5), np.float32)
-
-
-def _spot(centre: Array, sigma: float) -> Array:
-    across = np.exp(-((np.arange(ATLAS_W) - centre[0]) ** 2) / (2 * sigma**2)).astype(np.float32)
-    down = np.exp(-((np.arange(ATLAS_H) - centre[1]) ** 2) / (2 * sigma**2)).astype(np.float32)
-    return np.asarray(np.outer(down, across))
-
-
-def _paint_moles(albedo: Array, rng: np.random.Generator) -> None:
-    for _ in range(rng.integers(0, 14)):
-        place = (rng.uniform(0.3, 0.7) * ATLAS_W, rng.uniform(0.35, 0.95) * ATLAS_H)
-        spot = _spot(np.array(place, np.float32), rng.uniform(0.7, 1.8))
-        rows, columns = (slice(max(int(p) - 12, 0), int(p) + 13) for p in (place[1], place[0]))
-        albedo[rows, columns] *= 1 - spot[rows, columns, None] * rng.uniform(0.3, 0.7)
-
-
-def _blend(albedo: Array, mask: Array, colour: Array, strength: float) -> None:
-    amount = np.float32(strength) * mask[..., None]
-    albedo += amount * (np.asarray(colour, np.float32) - albedo)
-
-
-def _polygon(points: Array, soften: float) -> Array:
-    mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
-    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
-    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), soften), np.float32)
-
-
-def _lips(points: Array) -> Array:
-    return _polygon(points[48:60], 1.2)
-
-
-def _brows(points: Array, rng: np.random.Generator) -> Array:
-    """Strokes along each brow's curve, thicker at the inner end, leaning outwards."""
-    mask = np.zeros((ATLAS_H, ATLAS_W), np.uint8)
-    thick = rng.uniform(4, 9)
-    for start, outwards in ((17, -1), (22, 1)):
-        curve = points[start : start + 5] if outwards > 0 else points[start : start + 5][::-1]
-        for _ in range(rng.integers(220, 420)):
-            t = rng.beta(1.1, 1.4) * 3.98
-            k = int(t)
-            place = curve[k] + (t - k) * (curve[k + 1] - curve[k])
-            place = place + np.array([0, rng.normal(0, thick / 3 * (1 - 0.14 * t)) + 1])
-            tip = place + np.array([outwards * rng.uniform(3, 8), rng.uniform(-3.5, 0.5)])
-            ends = [[int(v * 16) for v in end] for end in (place, tip)]
-            cv2.line(mask, ends[0], ends[1], 170, 1, cv2.LINE_AA, 4)
-    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 0.8), np.float32)
-
-
-def _beard(points: Array, rng: np.random.Generator) -> Array:
-    outline = np.concatenate([points[2:15], points[[35, 33, 31]] + np.array([0, 8])])
-    area = _polygon(outline, 6) * (1 - _polygon(points[48:60], 2))
-    grain = cv2.GaussianBlur(rng.random((ATLAS_H, ATLAS_W)).astype(np.float32), (0, 0), 0.6)
-    return np.asarray(np.clip(area * (0.3 + 1.4 * grain), 0, 1), np.float32)
-
-
-def _hair(points: Array, rng: np.random.Generator) -> Array:
-    """A cap above a hairline that drops at the temples."""
-    row, column = np.mgrid[:ATLAS_H, :ATLAS_W]
-    side = np.abs(column / (ATLAS_W - 1) - 0.5) * 2  # 0 in front, 1 at the back
-    brow = points[17:27, 1].min()
-    fringe = rng.random() < 0.3
-    top = brow - (rng.uniform(18, 45) if fringe else rng.uniform(55, 85))
-    wobble = cv2.GaussianBlur(rng.standard_normal((1, ATLAS_W)).astype(np.float32), (0, 0), 6)
-    temples = 1 / (1 + np.exp(-(side - rng.uniform(0.28, 0.34)) / 0.02))
-    line = top + 25 * wobble + temples * rng.uniform(90, 240)
-    strands = cv2.GaussianBlur(rng.random((ATLAS_H, ATLAS_W)).astype(np.float32), (1, 0), sigmaX=0.8, sigmaY=6)
-    if fringe:  # strands of different lengths
-        line += 22 * (cv2.GaussianBlur(rng.random((1, ATLAS_W)).astype(np.float32), (0, 0), 1.5) - 0.5)
-    edge = 1 / (1 + np.exp((row - line) / 3))
-    return np.asarray(np.clip(edge * (0.75 + 0.5 * strands), 0, 1), np.float32)
+    def rows(self, time_s: float, height: int) -> Array:
+        """(H,) factor on each row's light."""
+        moments = time_s + self.readout_s * np.arange(height) / height
+        return np.asarray(1 + self.depth * np.sin(2 * np.pi * self.hertz * moments + self.phase), np.float32)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Light, background and camera noise of one recording.
+    """Light, background and camera of one recording.
 
     Attributes:
         lights: (L, 3) directions towards the lights, unit length.
@@ -218,6 +66,12 @@ class Scene:
         noise: standard deviation of the sensor's noise at mid gray, levels.
         jpeg: quality at which the camera stores a frame, or None if it does not compress.
         grain: sigma of what neighboring pixels share of the noise, px; 0 if every pixel has its own.
+        shot: share of the noise at mid gray that comes from the light itself; the rest, the sensor's, is as strong in
+            the dark, where the camera's curve makes more of it.
+        sharpened: how much the camera's own sharpening adds.
+        contrast: 0 is a plain gamma; above, the camera's curve is steeper in the middle.
+        mains: a lamp whose flicker rolls over the rows.
+        gray: whether the camera has no colors.
     """
 
     lights: Array
@@ -229,6 +83,11 @@ class Scene:
     noise: float
     jpeg: int | None = None
     grain: float = 0.0
+    shot: float = 0.7
+    sharpened: float = 0.0
+    contrast: float = 0.0
+    mains: Mains | None = None
+    gray: bool = False
 
     @property
     def clean(self) -> "Scene":
@@ -237,59 +96,96 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
-    """One to three lights from the front half, a plain or mottled wall."""
+    """One to three lights from the front half, something behind, a camera."""
     count = int(rng.integers(1, 4))
     lights = np.stack([rng.normal(0, 0.6, count), -np.abs(rng.normal(1, 0.3, count)), rng.normal(0.7, 0.35, count)], 1)
     lights /= np.linalg.norm(lights, axis=1, keepdims=True)
-    wall = rng.uniform(0.05, 0.6) * rng.uniform(0.85, 1.1, 3)
-    pattern = cv2.GaussianBlur(rng.standard_normal((height, width)).astype(np.float32), (0, 0), rng.uniform(8, 40))
-    background = wall * (1 + rng.uniform(0, 0.15) * pattern / (pattern.std() + 1e-6))[..., None]
     strengths = rng.dirichlet(np.ones(count)) * rng.uniform(0.6, 0.9)
+    dim = float(rng.random())  # in a dim room a camera's gain and noise are higher
     return Scene(
         lights.astype(np.float32),
         strengths.astype(np.float32),
         float(rng.uniform(0.12, 0.3)),
-        np.clip(background, 0.01, 0.9).astype(np.float32),
+        _background(rng, height, width),
         1.0,
         float(rng.uniform(0.3, 0.7) if rng.random() < 0.8 else rng.uniform(0.7, 1.4)),  # one in five out of focus
-        float(rng.uniform(0.8, 2.5)),
+        float(0.4 + 2.1 * dim**1.5),
         int(rng.integers(70, 98)) if rng.random() < 0.3 else None,
-        float(rng.uniform(0.4, 0.9)) if rng.random() < 0.5 else 0.0,  # what a camera's own filters leave
+        float(rng.uniform(0.5, 1.4)) if rng.random() < 0.85 else 0.0,  # what a camera's own filters leave
+        float(rng.uniform(0.0, 0.9)),
+        float(rng.uniform(0.2, 1.0)) if rng.random() < 0.4 else 0.0,
+        float(rng.uniform(0, 0.6)),
+        _draw_mains(rng) if rng.random() < 0.35 else None,
+        bool(rng.random() < 0.1),
     )
+
+
+def _draw_mains(rng: np.random.Generator) -> Mains:
+    hertz = 100.0 if rng.random() < 0.6 else 120.0
+    return Mains(float(rng.uniform(0.004, 0.05)), hertz, float(rng.uniform(0.004, 0.03)), float(rng.uniform(0, 6.3)))
+
+
+def _background(rng: np.random.Generator, height: int, width: int) -> Array:
+    """(H, W, 3) RGB: a mottled wall; in half of the scenes furniture, windows and lamps before it, out of focus."""
+    small = 36
+    wall = rng.uniform(0.03, 0.45) * rng.uniform(0.85, 1.1, 3)
+    pattern = cv2.GaussianBlur(rng.standard_normal((small, small), np.float32), (0, 0), rng.uniform(2, 9))
+    picture = wall * (1 + rng.uniform(0, 0.15) * pattern / (pattern.std() + 1e-6))[..., None]
+    picture = picture.astype(np.float32)
+    if rng.random() < 0.5:
+        for _ in range(rng.integers(2, 9)):
+            color = (rng.uniform(0.01, 0.5) * rng.uniform(0.6, 1.1, 3)).tolist()
+            x, y = int(rng.integers(-8, small)), int(rng.integers(-8, small))
+            cv2.rectangle(picture, (x, y), (x + int(rng.integers(2, 22)), y + int(rng.integers(4, 30))), color, -1)
+        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.6))
+    large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(large, 0.005, 0.9), np.float32)
+
+
+@numba.njit(cache=True)
+def _vertex_normals(vertices, faces):  # type: ignore[no-untyped-def]
+    out = np.zeros_like(vertices)
+    for t in range(faces.shape[0]):
+        i, j, k = faces[t, 0], faces[t, 1], faces[t, 2]
+        ux, uy, uz = vertices[j, 0] - vertices[i, 0], vertices[j, 1] - vertices[i, 1], vertices[j, 2] - vertices[i, 2]
+        vx, vy, vz = vertices[k, 0] - vertices[i, 0], vertices[k, 1] - vertices[i, 1], vertices[k, 2] - vertices[i, 2]
+        x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        for v in (i, j, k):
+            out[v, 0] += x
+            out[v, 1] += y
+            out[v, 2] += z
+    for v in range(out.shape[0]):
+        size = np.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2) + np.float32(1e-9)
+        for axis in range(3):
+            out[v, axis] /= size
+    return out
 
 
 def vertex_normals(vertices: Array) -> Array:
     """(V, 3) unit normals, outwards."""
-    faces = head_model().mesh_faces
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    of_faces = np.cross(b - a, c - a)
-    sums = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(of_faces[:, axis], 3), minlength=len(vertices)) for axis in range(3)],
-        1,
-    )
-    return np.asarray(sums / (np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9), np.float32)
+    return np.asarray(_vertex_normals(np.ascontiguousarray(vertices, np.float32), head_model().mesh_faces), np.float32)
 
 
 class _Mesh(NamedTuple):
-    """What each pixel shows of the surface (H, W), and the surface itself."""
+    """What each pixel shows of the surface (H, W), and the surface itself: (F,) kinds, (V, ...) the others."""
 
     triangle: npt.NDArray[np.int32]
     weights: Array
     faces: npt.NDArray[np.int32]
-    parts: npt.NDArray[Any]
+    kinds: npt.NDArray[np.uint8]
     normals: Array
-    template: Array
+    places: Array
+    folded: Array
+    across_up: Array
 
 
 class _Paint(NamedTuple):
-    """Colors, and where on the mean head they lie, mm."""
+    """Colors; the eyes' middles on the mean head, mm."""
 
-    extent: tuple[float, float]
     eyes: Array
     atlas: Array
     iris: Array
     frame: Array
-    shine: np.float32
 
 
 class _Lamps(NamedTuple):
@@ -302,17 +198,44 @@ class _Lamps(NamedTuple):
     factor: np.float32
 
 
-def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: float = 1.0) -> Array:
+@cache
+def triangle_kinds() -> npt.NDArray[np.uint8]:
+    """(F,) what a triangle belongs to.
+
+    The mouth's cavity is narrower than the mouth; beside it, the neck's skin would show between the lips, so it counts
+    as cavity.
+    """
+    model = head_model()
+    kinds = model.mesh_part[model.mesh_faces[:, 0]].copy()
+    x, y, z = model.mesh_template[model.mesh_faces].mean(1).T
+    kinds[(kinds == SKIN) & (np.abs(x) < 46) & (y > -45) & (z > -80) & (z < -50)] = CAVITY
+    return np.asarray(kinds, np.uint8)
+
+
+@cache
+def _across_up() -> Array:
+    return np.ascontiguousarray(head_model().mesh_template[:, [0, 2]], np.float32)
+
+
+@cache
+def eye_middles() -> Array:
+    """(2, 2) x and z in mm of the centers of the left and right eyeballs, on the mean head."""
+    model = head_model()
+    balls = [model.mean[model.part == eye] for eye in (EYE_LEFT, EYE_RIGHT)]
+    return np.array([[(ball[:, k].min() + ball[:, k].max()) / 2 for k in (0, 2)] for ball in balls], np.float32)
+
+
+def shade(surface: Surface, vertices: Array, folded: Array, look: Look, scene: Scene, light: float = 1.0) -> Array:
     """The picture in linear light, before the camera: (H, W, 3), at the surface's resolution.
 
     Args:
         surface: what each pixel shows.
         vertices: (V, 3) mm, posed.
+        folded: (V,) 0 to 1: how deep the skin's folds are.
         look: of the person.
         scene: of the recording; its background is scaled up to the surface's resolution.
         light: factor on all lights, for changes and flicker.
     """
-    model = head_model()
     height, width = surface.triangle.shape
     behind = cv2.resize(scene.background, (width, height), interpolation=cv2.INTER_LINEAR)
     out = np.asarray(behind * np.float32(light), np.float32)
@@ -321,37 +244,28 @@ def shade(surface: Surface, vertices: Array, look: Look, scene: Scene, light: fl
     mesh = _Mesh(
         surface.triangle,
         surface.weights,
-        model.mesh_faces,
-        model.mesh_part,
+        head_model().mesh_faces,
+        triangle_kinds(),
         vertex_normals(vertices),
-        model.mesh_template.astype(np.float32),
+        vertex_places(),
+        folded,
+        _across_up(),
     )
-    extent = (float(model.mean[:, 2].min()), float(model.mean[:, 2].max()))
-    paint = _Paint(extent, _eye_middles(), look.albedo, look.iris, look.frame, np.float32(look.shine))
+    paint = _Paint(eye_middles(), look.atlas, look.iris, look.frame)
     ambient, factor = np.float32(scene.ambient), np.float32(light)
     _shade(mesh, paint, _Lamps(scene.lights, half.astype(np.float32), scene.strengths, ambient, factor), out)
     return out
 
 
-@lru_cache(maxsize=1)
-def _eye_middles() -> Array:
-    """(2, 2) x and z in mm of the centres of the left and right eyeballs, on the mean head."""
-    model = head_model()
-    balls = [model.mean[model.part == eye] for eye in (EYE_LEFT, EYE_RIGHT)]
-    return np.array([[(ball[:, k].min() + ball[:, k].max()) / 2 for k in (0, 2)] for ball in balls], np.float32)
-
-
 @numba.njit(cache=True, fastmath=True, error_model="numpy")
 def _shade(mesh, paint, lamps, out):  # type: ignore[no-untyped-def]
     """Shade pixel by pixel, where there is a surface; `tests/shading.py` has the same in plain numpy."""
-    triangle, weights, faces, parts, normals, template = mesh
-    extent, eyes, atlas, iris, frame, shine = paint
+    triangle, weights, faces, kinds, normals, places, folded, across_up = mesh
+    eyes, atlas, iris, frame = paint
     lights, halves, strengths, ambient, light = lamps
     one, zero = np.float32(1), np.float32(0)
     columns, rows = atlas.shape[1], atlas.shape[0]
-    a_turn, a_height = np.float32((columns - 1) / (2 * np.pi)), np.float32((rows - 1) / (extent[1] - extent[0]))
-    front, top = np.float32((columns - 1) / 2), np.float32(extent[1])
-    wrap, spread, power = np.float32(0.3), np.float32(1 / 1.3), np.float32(1.3)
+    wrap, spread = np.float32(0.3), np.float32(1 / 1.3)
     for v in range(triangle.shape[0]):
         for u in range(triangle.shape[1]):
             t = triangle[v, u]
@@ -362,28 +276,15 @@ def _shade(mesh, paint, lamps, out):  # type: ignore[no-untyped-def]
             nx = wi * normals[i, 0] + wj * normals[j, 0] + wk * normals[k, 0]
             ny = wi * normals[i, 1] + wj * normals[j, 1] + wk * normals[k, 1]
             nz = wi * normals[i, 2] + wj * normals[j, 2] + wk * normals[k, 2]
-            unit = one / (np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-9))
-            x = wi * template[i, 0] + wj * template[j, 0] + wk * template[k, 0]
-            y = wi * template[i, 1] + wj * template[j, 1] + wk * template[k, 1]
-            z = wi * template[i, 2] + wj * template[j, 2] + wk * template[k, 2]
-            part = parts[i]
-            # The mouth's cavity is narrower than the mouth; beside it, the neck's skin would show between the lips.
-            inside = part == CAVITY or (part == SKIN and abs(x) < 46 and y > -45 and -80 < z < -50)
-            if part == GLASSES_PART:
-                red, green, blue = frame[0], frame[1], frame[2]
-            elif inside:
-                red, green, blue = CAVITY_RGB
-            elif part in (EYE_LEFT, EYE_RIGHT):
-                radius = np.hypot(x - eyes[part - EYE_LEFT, 0], z - eyes[part - EYE_LEFT, 1])
-                ring = min(max((6 - radius) / np.float32(0.8), zero), one)
-                pupil = min(max((np.float32(2.3) - radius) / np.float32(0.6), zero), one)
-                black = np.float32(0.005) * pupil
-                red = (WHITE_RGB[0] * (one - ring) + iris[0] * ring) * (one - pupil) + black
-                green = (WHITE_RGB[1] * (one - ring) + iris[1] * ring) * (one - pupil) + black
-                blue = (WHITE_RGB[2] * (one - ring) + iris[2] * ring) * (one - pupil) + black
-            else:
-                column, row = np.arctan2(x, -y) * a_turn + front, (top - z) * a_height
-                c, r = min(max(int(column), 0), columns - 2), min(max(int(row), 0), rows - 2)
+            kind = kinds[t]
+            seen = one
+            if kind == SKIN:
+                column = wi * places[i, 0] + wj * places[j, 0] + wk * places[k, 0]
+                row = wi * places[i, 1] + wj * places[j, 1] + wk * places[k, 1]
+                deep = wi * folded[i] + wj * folded[j] + wk * folded[k]
+                column = min(max(column, zero), np.float32(columns - 1.001))
+                row = min(max(row, zero), np.float32(rows - 1.001))
+                c, r = int(column), int(row)
                 right, down = column - np.float32(c), row - np.float32(r)
                 a, b = (one - right) * (one - down), right * (one - down)
                 d, e = (one - right) * down, right * down
@@ -392,37 +293,154 @@ def _shade(mesh, paint, lamps, out):  # type: ignore[no-untyped-def]
                     a * atlas[r, c, 1] + b * atlas[r, c + 1, 1] + d * atlas[r + 1, c, 1] + e * atlas[r + 1, c + 1, 1]
                 )
                 blue = a * atlas[r, c, 2] + b * atlas[r, c + 1, 2] + d * atlas[r + 1, c, 2] + e * atlas[r + 1, c + 1, 2]
+                shine = (
+                    a * atlas[r, c, 3] + b * atlas[r, c + 1, 3] + d * atlas[r + 1, c, 3] + e * atlas[r + 1, c + 1, 3]
+                )
+                slope = (
+                    a * atlas[r, c, 4] + b * atlas[r, c + 1, 4] + d * atlas[r + 1, c, 4] + e * atlas[r + 1, c + 1, 4]
+                )
+                fall = a * atlas[r, c, 5] + b * atlas[r, c + 1, 5] + d * atlas[r + 1, c, 5] + e * atlas[r + 1, c + 1, 5]
+                if deep > np.float32(1e-3):
+                    slope += deep * (
+                        a * atlas[r, c, 6]
+                        + b * atlas[r, c + 1, 6]
+                        + d * atlas[r + 1, c, 6]
+                        + e * atlas[r + 1, c + 1, 6]
+                    )
+                    fall += deep * (
+                        a * atlas[r, c, 7]
+                        + b * atlas[r, c + 1, 7]
+                        + d * atlas[r + 1, c, 7]
+                        + e * atlas[r + 1, c + 1, 7]
+                    )
+                    seen -= deep * (
+                        a * atlas[r, c, 8]
+                        + b * atlas[r, c + 1, 8]
+                        + d * atlas[r + 1, c, 8]
+                        + e * atlas[r + 1, c + 1, 8]
+                    )
+                # A slope leans the normal away: across along the horizontal of the surface, down along its own down.
+                flat = one / (np.sqrt(nx * nx + ny * ny) + np.float32(1e-6))
+                tx, ty = -ny * flat, nx * flat
+                lx, ly, lz = ty * nz, -tx * nz, tx * ny - ty * nx
+                nx, ny, nz = nx - slope * tx - fall * lx, ny - slope * ty - fall * ly, nz - fall * lz
+            elif kind == GLASSES_PART:
+                red, green, blue = frame[0], frame[1], frame[2]
+                shine = np.float32(0.2)
+            elif kind == CAVITY:
+                red, green, blue = CAVITY_RGB
+                shine = zero
+            else:
+                x = wi * across_up[i, 0] + wj * across_up[j, 0] + wk * across_up[k, 0]
+                z = wi * across_up[i, 1] + wj * across_up[j, 1] + wk * across_up[k, 1]
+                radius = np.hypot(x - eyes[kind - EYE_LEFT, 0], z - eyes[kind - EYE_LEFT, 1])
+                ring = min(max((6 - radius) / np.float32(0.8), zero), one)
+                pupil = min(max((np.float32(2.3) - radius) / np.float32(0.6), zero), one)
+                black = np.float32(0.005) * pupil
+                red = (WHITE_RGB[0] * (one - ring) + iris[0] * ring) * (one - pupil) + black
+                green = (WHITE_RGB[1] * (one - ring) + iris[1] * ring) * (one - pupil) + black
+                blue = (WHITE_RGB[2] * (one - ring) + iris[2] * ring) * (one - pupil) + black
+                shine = np.float32(0.2)
+            unit = one / (np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-9))
             # Wrapped diffuse light, softer than Lambert's as on skin, and a small highlight.
             diffuse = highlight = zero
             for n in range(len(strengths)):
                 toward = ((nx * lights[n, 0] + ny * lights[n, 1] + nz * lights[n, 2]) * unit + wrap) * spread
                 if toward > 0:
-                    diffuse += strengths[n] * np.exp(power * np.log(min(toward, one)))
+                    toward = min(toward, one)
+                    diffuse += strengths[n] * toward * (np.float32(0.6) + np.float32(0.4) * toward)
                 facing = (nx * halves[n, 0] + ny * halves[n, 1] + nz * halves[n, 2]) * unit
-                if facing > 0:
-                    highlight += strengths[n] * min(facing, one) ** 30
-            lit = light * (diffuse + ambient)
-            glow = light * highlight * (np.float32(0.2) if part >= EYE_LEFT else zero if inside else shine)
+                if facing > np.float32(0.7):
+                    facing = min(facing, one)
+                    twice = facing * facing
+                    four = twice * twice
+                    eight = four * four
+                    highlight += strengths[n] * eight * eight * eight * four * twice
+            lit = light * (diffuse + ambient) * seen
+            glow = light * highlight * shine
             out[v, u, 0] = red * lit + glow
             out[v, u, 1] = green * lit + glow
             out[v, u, 2] = blue * lit + glow
 
 
-def expose(linear: Array, scene: Scene, rng: np.random.Generator, *, times: int) -> Image:
-    """Simulate the camera: downsampled by `times`, blurred, exposed, with gamma and noise -> (H, W, 3) uint8."""
+@cache
+def _curve(contrast: float) -> Array:
+    """(TABLE + 2,) gray levels for linear light from 0 to 1."""
+    levels = np.linspace(0, 1, TABLE + 1) ** GAMMA
+    steep = levels * levels * (3 - 2 * levels)
+    curve = 255 * (levels + contrast * (steep - levels))
+    return np.append(curve, 255).astype(np.float32)
+
+
+def expose(linear: Array, scene: Scene, rng: np.random.Generator, *, times: int, rows: Array | None = None) -> Image:
+    """Simulate the camera -> (H, W, 3) uint8: lens, exposure, sharpening, noise, compression.
+
+    Args:
+        linear: (H, W, 3) light, `times` times as fine as the picture.
+        scene: whose camera.
+        rng: of the noise.
+        times: supersampling.
+        rows: (H,) factor on each row's light.
+    """
     height, width = linear.shape[0] // times, linear.shape[1] // times
     small = cv2.resize(linear, (width, height), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), scene.blur)
-    levels = 255 * np.clip(small * scene.exposure, 0, 1) ** (1 / 2.2)
+    gain = np.full(height, scene.exposure, np.float32) if rows is None else np.float32(scene.exposure) * rows
+    levels = _developed(small, gain, _curve(round(scene.contrast, 2)))
+    if scene.gray:
+        levels = np.repeat(levels @ np.array(LUMA, np.float32)[:, None], 3, 2)
+    if scene.sharpened > 0:
+        levels += np.float32(scene.sharpened) * (levels - cv2.GaussianBlur(levels, (0, 0), 1.0))
     if scene.noise > 0:
-        sigma = scene.noise * np.sqrt(0.3 + 0.7 * levels / 128)
-        noise = rng.standard_normal(levels.shape)
-        if scene.grain > 0:
-            noise = cv2.GaussianBlur(noise, (0, 0), scene.grain)
-            noise /= noise.std()
-        levels = levels + sigma * noise
+        _add_noise(levels, scene, rng)
     picture = np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
     return picture if scene.jpeg is None else _compressed(picture, scene.jpeg)
+
+
+def _add_noise(levels: Array, scene: Scene, rng: np.random.Generator) -> None:
+    """Add noise of the brightness, and coarser noise of the colors, as sensors with a mosaic of colors have."""
+    height, width = levels.shape[:2]
+    noise = rng.standard_normal((height, width), np.float32)
+    if scene.grain > 0:
+        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), scene.grain), np.float32)
+        noise /= noise.std()
+    if not scene.gray:
+        colors = rng.standard_normal(((height + 1) // 2, (width + 1) // 2, 3), np.float32)
+        colors -= (colors @ np.array(LUMA, np.float32))[..., None]
+        colors = np.asarray(cv2.resize(colors, (width, height), interpolation=cv2.INTER_NEAREST), np.float32)
+    else:
+        colors = np.zeros((height, width, 3), np.float32)
+    _noisy(levels, noise, colors, np.float32(scene.noise) * _noise_sizes(round(scene.shot, 2)))
+
+
+@cache
+def _noise_sizes(shot: float) -> Array:
+    """(256,) noise at each gray level, as a share of that at mid gray."""
+    light = np.maximum(np.arange(256) / 128, 0.2) ** (1 / GAMMA)
+    return np.asarray(np.sqrt(1 - shot + shot * light) * light ** (GAMMA - 1), np.float32)
+
+
+@numba.njit(cache=True)
+def _noisy(levels, noise, colors, sizes):  # type: ignore[no-untyped-def]
+    for y in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            size = sizes[int(min(max(levels[y, x, 1], np.float32(0)), np.float32(255)))]
+            for k in range(3):
+                levels[y, x, k] += size * (noise[y, x] + np.float32(0.6) * colors[y, x, k])
+
+
+@numba.njit(cache=True)
+def _developed(small, gain, curve):  # type: ignore[no-untyped-def]
+    out = np.empty_like(small)
+    last = np.float32(curve.shape[0] - 2)
+    for y in range(small.shape[0]):
+        for x in range(small.shape[1]):
+            for k in range(3):
+                place = min(max(small[y, x, k] * gain[y], np.float32(0)), np.float32(1)) * last
+                step = int(place)
+                rest = place - np.float32(step)
+                out[y, x, k] = curve[step] + rest * (curve[step + 1] - curve[step])
+    return out
 
 
 def _compressed(picture: Image, quality: int) -> Image:

@@ -5,12 +5,12 @@ edition a person and their first recording did. Here the purpose and the count o
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-Purpose = Literal["person", "recording", "noise", "clip", "emotion", "head"]
-_PURPOSES: tuple[Purpose, ...] = ("person", "recording", "noise", "clip", "emotion", "head")
+Purpose = Literal["person", "recording", "noise", "clip", "emotion", "head", "look", "habits", "scene"]
+_PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 def stream(purpose: Purpose, numbers: Sequence[int]) -> np.random.Generator:

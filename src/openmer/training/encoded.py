@@ -203,6 +203,3 @@ def _digest(model: MOL, settings: TransformSettings, views: int) -> str:
             total.update(name.encode() + value.detach().cpu().numpy().tobytes())
     made_of = {name: value for name, value in asdict(model.config).items() if name not in OF_HEADS}
     return digest_of([VERSION, total.hexdigest(), made_of, asdict(settings), views])
-
-
-__all__ = ["EncodedClips", "FeatureHeads", "encode", "packed"]

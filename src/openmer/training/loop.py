@@ -328,6 +328,3 @@ def _heads(model: nn.Module, losses: LossSettings) -> tuple[Head, ...] | None:
     if not heads:
         raise InputError("no head of the network has a loss of weight above 0, so there is nothing to learn")
     return heads
-
-
-__all__ = ["Devices", "train"]

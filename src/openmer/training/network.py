@@ -80,6 +80,3 @@ def _check_frozen(model: nn.Module, settings: TrainSettings, fresh: Sequence[str
 def _parts_of(names: Sequence[str]) -> str:
     """The `PARTS` that these weights belong to."""
     return ", ".join(part for part in PARTS[1:] if any(belongs_to(name, (part,)) for name in names))
-
-
-__all__ = ["make_model"]

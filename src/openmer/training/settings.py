@@ -204,21 +204,3 @@ FROM_FRAMES = TrainSettings(
     transforms=CROP,
 )
 RECIPES = {"openmer": TrainSettings(), "paper": PAPER, "few": FEW, "mol": FROM_FRAMES}
-
-
-__all__ = [
-    "BASELINES",
-    "ENCODED_HEADS",
-    "FEW",
-    "FITTED",
-    "FROM_FRAMES",
-    "LOSSES",
-    "MODELS",
-    "PAPER",
-    "RECIPES",
-    "Balance",
-    "FlowLoss",
-    "Kind",
-    "LossSettings",
-    "TrainSettings",
-]

@@ -20,7 +20,6 @@ from openmer.clips.flow import optical_flow
 from openmer.errors import InputError
 from openmer.face.align import Alignment, align
 from openmer.media.writer import VideoWriter
-from openmer.page import figure_svg
 from openmer.timeline import Interval
 from openmer.video.overlay import COLORS
 from openmer.video.report import KeyMoment, colored, magnified, on_face, reach_of
@@ -138,11 +137,6 @@ def as_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def as_svg(figure: Figure) -> bytes:
-    """With real text."""
-    return figure_svg(figure)
 
 
 def write_moving(path: Path, pictures: Sequence[Image], fps: float) -> None:

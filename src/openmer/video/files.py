@@ -14,6 +14,8 @@ RESULT_FILES = (
     REPORT,
     "overlay.mp4",
 )
+# Of many results: the tables and the page over all.
+SUMMARY_FILES = ("summary.csv", "summary.parquet", "index.html")
 # Of an analysis of everybody: who is who, and the folder of each person's own result.
 PEOPLE = "people.json"
 FOLDER = "person-{}"

@@ -179,7 +179,7 @@ def _reported(task: _Task) -> ProgressCallback:
 
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
-    """Nobody else writes to the folder meanwhile; what a killed run left half written is cleared away.
+    """Nobody else writes to the folder meanwhile; what was left half written is cleared away, before and after.
 
     Raises:
         OutputError: somebody does, or the folder cannot be made.
@@ -190,12 +190,20 @@ def _writing(out: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
     try:
-        if _locked(handle, out):
-            for left in out.glob(".*.????????.partial"):
-                shutil.rmtree(left, ignore_errors=True)
+        alone = _locked(handle, out)
+        if alone:
+            _clear(out)
         yield
+        if alone:
+            _clear(out)
     finally:
         os.close(handle)
+
+
+def _clear(out: Path) -> None:
+    """Remove what killed processes left half written: those of an earlier run, or workers of this one."""
+    for left in out.glob(".*.????????.partial"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _locked(handle: int, out: Path) -> bool:

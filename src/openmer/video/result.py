@@ -14,7 +14,7 @@ from openmer.media.clock import stretches
 from openmer.models.engine import provenance_of
 from openmer.timeline import Clock, Interval, Timeline
 from openmer.version import __version__
-from openmer.video.files import CAUTION as CAUTION
+from openmer.video.files import CAUTION
 from openmer.video.files import EXPLANATIONS as EXPLANATIONS
 from openmer.video.files import MARKER as MARKER
 from openmer.video.files import RESULT_FILES as RESULT_FILES

@@ -13,10 +13,10 @@ from openmer.files import read_json, table_text, write_atomic
 from openmer.page import render
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, SET_ASIDE, Timeline, read_timeline
 from openmer.version import __version__
-from openmer.video.files import CAUTION, FOLDER, MARKER, PEOPLE, REPORT
+from openmer.video.files import CAUTION, FOLDER, MARKER, PEOPLE, REPORT, SUMMARY_FILES
 
 SCHEMA = "openmer.summary/1"
-TABLE, PARQUET, PAGE = "summary.csv", "summary.parquet", "index.html"
+TABLE, PARQUET, PAGE = SUMMARY_FILES
 WHOLE = ("person", "candidates", "set_aside", "blinks", "large_motions", "warnings")
 
 Status = Literal["done", "failed", "waiting"]
@@ -117,6 +117,14 @@ def row_of(timeline: Timeline, name: str) -> SummaryRow:
     )
 
 
+def holds_many(out: Path) -> bool:
+    """Whether the results of many videos are here: a summary over them, which begins with their first one."""
+    try:
+        return SCHEMA in (out / TABLE).read_bytes()[:100_000].decode(errors="replace")
+    except OSError:
+        return False
+
+
 def check_place(out: Path) -> None:
     """See that a summary can be written here without replacing somebody else's files.
 
@@ -126,7 +134,7 @@ def check_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} exists and is not a folder; choose another --out")
     if any((out / marker).exists() for marker in (MARKER, PEOPLE)):
-        raise OutputError(f"{out} is the result of one video; choose another --out for many")
+        raise OutputError(f"{out} is the result of one video; many go into a folder of their own: choose another --out")
     for name in (TABLE, PAGE):
         path = out / name
         if path.exists() and SCHEMA not in path.read_bytes()[:100_000].decode(errors="replace"):

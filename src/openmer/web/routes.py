@@ -157,7 +157,7 @@ def build(
     sessions = Sessions(jobs)
 
     def page(_: Request) -> Response:
-        name = None if folder is None else folder.absolute().name or str(folder)
+        name = None if folder is None else (folder.absolute().name or str(folder)).encode(errors="replace").decode()
         html = render("serve/page.html.j2", choices=choices, limits=jobs.limits, folder=name)
         return Response(html, media_type="text/html", headers={"cache-control": "no-cache"})
 
@@ -313,7 +313,9 @@ def _is_listed(path: Path, folder: Path) -> bool:
     """Whether a path is a video inside a folder, wherever links lead, and nothing on the way is hidden."""
     try:
         inside = path.resolve().relative_to(folder.resolve())
-        hidden = any(part.startswith(".") for part in (*inside.parts, *path.relative_to(folder).parts))
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in (*inside.parts, *name.parts))
+        name.as_posix().encode()  # a name that is no text cannot be shown, and must not hide the others
         return path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file()
     except (OSError, ValueError):
         return False

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from openmer.choices import Device, FaceModelName
 from openmer.errors import InputError, OpenMERError, bare_names
+from openmer.processes import end_with_parent
 
 RESULT = "result"  # the folder that `analyze` writes
 PAGE = "page.html"  # what the browser shows, beside it
@@ -79,6 +80,7 @@ def run(order: Order, pipe: Connection) -> None:
     """Carry out one order; the entry point of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the server ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()  # also between two reports, which may be long
     try:
         _analyse(order, pipe.send)
         pipe.send(Done())

@@ -9,7 +9,7 @@ const VERDICTS = { accepted: "accepted", rejected: "rejected", unsure: "unsure",
 const SIGNS = { accepted: "✓", rejected: "✗", unsure: "?", none: "·" };
 const UNIT = /^([LRTBAU]?)(\d{1,2})([A-E]?)(\?)?$/i;
 let desk = 0, state = null, selected = null, row = 0, frames = new Float64Array(), times = new Float64Array();
-let timer = 0, loop = null, flickering = 0, magnifying = false, count = 0, waiting = 0, queue = Promise.resolve();
+let timer = 0, loop = null, flickering = 0, magnifying = false, count = 0, waiting = 0, refused = false, queue = Promise.resolve();
 
 const api = (path) => `api/${desk}/${path}`;
 const entry = () => (state ? state.entries.find((e) => e.id === selected) || null : null);
@@ -33,19 +33,27 @@ function change(what) {
 
 async function send(what, to) {
   if (to !== desk) return;
+  if (what.do === "undo" && refused) { // what a coder takes back is the last thing done, and that was not made
+    refused = false;
+    trouble("The last change was not made, so there is nothing of it to undo; once more undoes the one before.");
+    return;
+  }
+  refused = false;
+  const own = !["undo", "redo"].includes(what.do);
   for (;;) {
     let answer;
     try {
       const body = JSON.stringify({ revision: state.revision, change: what });
       answer = await json(`api/${to}/change`, { method: "POST", headers: { "content-type": "application/json" }, body });
     } catch (error) {
-      if (error.told) { trouble(`Not saved: ${error.message}`); await reload(); return; }
+      if (error.told) { refused = own; trouble(`Not saved: ${error.message}`); await reload(); return; }
       trouble("Not saved yet: the server does not answer. Keep this window open; it is tried again.");
       await new Promise((done) => setTimeout(done, 1500));
       continue;
     }
     if (answer.status === 409) {
       show(answer.content.state);
+      refused = own;
       trouble("Changed in another window meanwhile: this window now shows what is saved. Your last change was not made; make it again if it is still right.");
       return;
     }
@@ -374,7 +382,7 @@ async function open(number) {
   leave();
   await queue;
   pause(); stopFlicker();
-  desk = number; selected = null; shown = -1;
+  desk = number; selected = null; shown = -1; refused = false;
   const { content } = await json(api("state"));
   const numbers = new Float64Array(await (await fetch(api("times"))).arrayBuffer());
   frames = numbers.subarray(0, numbers.length / 2); times = numbers.subarray(numbers.length / 2);
