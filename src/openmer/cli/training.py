@@ -33,7 +33,7 @@ class ShortForms:
 
     Attributes:
         recipe: openmer (ours), paper (the authors': AdamW 1e-4, no schedule, their loss weights), few (for some
-            hundred clips: only the recognition of mol-lite learns, with balanced classes), or mol (recognition and
+            hundred clips: compares their motion, as mol-lite measures it, in closed form), or mol (recognition and
             action units of mol, from raw frames, for thousands of clips).
         without: Ablations: leave out fcc, ccc, flow, landmarks or motion. The recognition of mol-lite reads motion
             alone, so fcc and ccc change only its flow and landmarks.
@@ -158,7 +158,7 @@ def loso(
 
     For example:
 
-      openmer loso my-store --out results/few --recipe few --seeds 0 1 2
+      openmer loso my-store --out results/few --recipe few
       openmer loso my-store --out results/lite --steps 300 --seeds 0 1 2
       openmer loso casme2-store --out results/casme2 --protocol casme2-3 --init mol-lite --steps 200
       openmer loso my-store --out results/head --init mol-lite --freeze backbone --views 4 --heads mer --steps 300
