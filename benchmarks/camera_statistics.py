@@ -52,6 +52,13 @@ def spectrum(picture: Picture) -> list[float]:
     return np.mean(rows, 0).tolist()
 
 
+def _beside(noise: Picture) -> float:
+    """Correlation of each pixel's noise with that of the next; NaN where nothing changes."""
+    if min(noise[:, 1:].std(), noise[:, :-1].std()) == 0:
+        return float("nan")
+    return float(np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1])
+
+
 def statistics(pairs: list[tuple[Picture, Picture]]) -> dict[str, float]:
     """What is compared, of the stillest pairs."""
     pairs = [(a, b) for a, b in pairs if (a != b).mean() > REPEATED]
@@ -64,8 +71,7 @@ def statistics(pairs: list[tuple[Picture, Picture]]) -> dict[str, float]:
         skin = np.concatenate([(second - first)[t:b, le:r].ravel() for t, b, le, r in PATCHES.values()])
         level = np.concatenate([first[t:b, le:r].ravel() for t, b, le, r in PATCHES.values()])
         dark, bright = level < np.percentile(level, 30), level > np.percentile(level, 70)
-        rough = [(second - first)[t:b, le:r] for t, b, le, r in PATCHES.values()]
-        beside = np.mean([np.corrcoef(d[:, 1:].ravel(), d[:, :-1].ravel())[0, 1] for d in rough])
+        beside = [_beside((second - first)[t:b, le:r]) for t, b, le, r in PATCHES.values()]
         motion = sizes[k][FACE]
         bands = dict(zip((f"texture {low}-{high}" for low, high in BANDS), spectrum(first), strict=True))
         rows.append(
@@ -75,15 +81,21 @@ def statistics(pairs: list[tuple[Picture, Picture]]) -> dict[str, float]:
                 "contrast": float(first.std()),
                 "sharpness": float(np.percentile(np.abs(cv2.Laplacian(first, cv2.CV_32F)), 95)),
                 "noise": float(skin.std() / np.sqrt(2)),
-                "noise, dark over bright": float(skin[dark].std() / max(skin[bright].std(), 1e-6)),
-                "noise, share of beside": float(beside),
+                "noise, dark over bright": float(skin[dark].std() / skin[bright].std())
+                if skin[bright].std() > 0
+                else np.nan,
+                "noise, share of beside": float(np.nanmean(beside)) if np.isfinite(beside).any() else np.nan,
                 "brightness": float(abs(skin.mean())),
                 "flow median": float(np.median(motion)),
                 "flow 95th": float(np.percentile(motion, 95)),
                 "flow 99th": float(np.percentile(motion, 99)),
             }
         )
-    return {name: float(np.nanmedian([row[name] for row in rows])) for name in rows[0]}
+    middle = {}
+    for name in rows[0]:
+        known = [row[name] for row in rows if np.isfinite(row[name])]
+        middle[name] = float(np.median(known)) if known else float("nan")
+    return middle
 
 
 def real_pairs(video: Path, seconds: float) -> Iterator[tuple[Picture, Picture]]:
@@ -128,7 +140,7 @@ def main(videos: Path, people: int = 100, seed: int = 300, seconds: float = 20.0
     }
     simulated = [statistics(simulated_pairs(seed, k, k % 3 == 0)) for k in range(people)]
     names = list(simulated[0])
-    spread = {n: np.percentile([row[n] for row in simulated], (5, 25, 50, 75, 95)).round(4).tolist() for n in names}
+    spread = {n: np.nanpercentile([row[n] for row in simulated], (5, 25, 50, 75, 95)).round(4).tolist() for n in names}
     figures = {"real": {k: {n: round(v, 4) for n, v in row.items()} for k, row in real.items()}, "simulated": spread}
     for name in names:
         print(
@@ -143,7 +155,7 @@ def _draw(path: Path, real: dict[str, dict[str, float]], simulated: list[dict[st
     names = list(simulated[0])
     figure = Figure(figsize=(12, 8), layout="constrained")
     for axis, name in zip(figure.subplots(4, 4).ravel(), names, strict=False):
-        values = [row[name] for row in simulated]
+        values = [row[name] for row in simulated if np.isfinite(row[name])]
         axis.hist(values, 25, color="#bbbbbb")
         for person, row in real.items():
             axis.axvline(row[name], color="#d55e00" if " reported " in person else "#0072b2", linewidth=1.5)

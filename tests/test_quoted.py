@@ -71,6 +71,7 @@ class Tables(Part):
 
 
 FILES = {
+    "draws": "draws-2026-11-29",
     "heads": "held_out-2026-11-26",
     "real": "real_video-2026-11-26",
     "hour": "spotting-100-2026-11-26",
@@ -276,6 +277,7 @@ TABLES = (
         },
     ),
     Tables("docs/models/mol-lite.md", "| seconds, frames a second |", "## Recognition", ("real",)),
+    Tables("docs/simulator.md", "Of 5,000 draws of each class", "`--shares balanced` takes", ("draws",)),
 )
 
 
