@@ -214,7 +214,7 @@ EXACT = (
     Exact(
         "docs/model.md",
         "| `mol`, mean of 2 seeds",
-        "This says nothing",
+        "That is the network as",
         (
             "mol/figures/whole/accuracy/mean",
             "mol/figures/whole/accuracy/sd",
@@ -246,7 +246,7 @@ EXACT = (
             "speech/figures/guessing/mean",
         ),
     ),
-    Exact("docs/model.md", "clips takes 40 ms there", "(float32)", ("cuda/rows/0/figures/ms_a_clip_all",)),
+    Exact("docs/model.md", "clips takes 40 ms", "(float32)", ("cuda/rows/0/figures/ms_a_clip_all",)),
 )
 # TV-L1 depends on no weights, and was measured on the same pairs.
 FLOW = {
