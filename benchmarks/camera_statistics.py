@@ -3,8 +3,8 @@
 Run: python benchmarks/camera_statistics.py --videos FOLDER
 
 All is measured in the aligned square, as the network sees it. Of each real video and each simulated recording the
-stillest fifth of the pairs of neighboring frames is taken. The simulator may be fitted to the people named `chosen`
-(see face_videos.py); what is reported rests on the others.
+stillest fifth of the pairs of neighboring frames is taken. People are named `chosen` or `reported` as in
+face_videos.py: only the former may be looked at when the simulator is changed.
 """
 
 from collections.abc import Iterator
@@ -154,7 +154,10 @@ def main(videos: Path, people: int = 100, seed: int = 300, seconds: float = 20.0
 def _draw(path: Path, real: dict[str, dict[str, float]], simulated: list[dict[str, float]]) -> None:
     names = list(simulated[0])
     figure = Figure(figsize=(12, 8), layout="constrained")
-    for axis, name in zip(figure.subplots(4, 4).ravel(), names, strict=False):
+    axes = figure.subplots(4, 4).ravel()
+    for axis in axes[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes, names, strict=False):
         values = [row[name] for row in simulated if np.isfinite(row[name])]
         axis.hist(values, 25, color="#bbbbbb")
         for person, row in real.items():

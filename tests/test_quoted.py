@@ -72,6 +72,7 @@ class Tables(Part):
 
 FILES = {
     "draws": "draws-2026-11-29",
+    "transfer_flow": "transfer_flow-2026-11-29",
     "heads": "held_out-2026-11-26",
     "real": "real_video-2026-11-26",
     "hour": "spotting-100-2026-11-26",
@@ -277,6 +278,7 @@ TABLES = (
         },
     ),
     Tables("docs/models/mol-lite.md", "| seconds, frames a second |", "## Recognition", ("real",)),
+    Tables("docs/simulator.md", "| learned from |", "The second generation carries over", ("transfer_flow",)),
     Tables("docs/simulator.md", "Of 5,000 draws of each class", "`--shares balanced` takes", ("draws",)),
 )
 
