@@ -70,7 +70,9 @@ class Tables(Part):
     given: dict[str, str] = field(default_factory=dict)
 
 
+SETS = ("casme2", "samm", "smic")  # as benchmarks/few_data.py simulates them
 FILES = {
+    "few": "few_data-2026-11-29",
     "draws": "draws-2026-11-29",
     "transfer_flow": "transfer_flow-2026-11-29",
     "heads": "held_out-2026-11-26",
@@ -245,6 +247,20 @@ EXACT = (
         (
             *(f"speech/figures/{kind}/{value}" for kind in ("f5c", "convolutions") for value in ("mean", "sd")),
             "speech/figures/guessing/mean",
+        ),
+    ),
+    Exact(
+        "docs/train.md",
+        "| **`--recipe few`** |",
+        "These clips are of the simulator",
+        (
+            *(f"few/figures/{name}/mol-lite, compared/uf1/mean" for name in SETS),
+            *(f"few/figures/{name}/mol-lite, as it ships/uf1" for name in SETS),
+            *(
+                f"few/figures/{name}/{model}/uf1/mean"
+                for model in ("mol-lite, tuned", "ststnet", "off-apexnet", "flow-svm")
+                for name in SETS
+            ),
         ),
     ),
     Exact("docs/model.md", "clips takes 40 ms", "(float32)", ("cuda/rows/0/figures/ms_a_clip_all",)),
