@@ -121,7 +121,7 @@ def test_a_missing_or_wrong_predictor_is_explained(tmp_path: Path) -> None:
         DlibFaceModel(tmp_path / "none.dat")
     wrong = tmp_path / "wrong.dat"
     wrong.write_bytes(b"not a predictor")
-    with pytest.raises(InputError, match="no dlib shape predictor"):
+    with pytest.raises(InputError, match="is not a dlib shape predictor"):
         DlibFaceModel(wrong)
     with pytest.raises(InputError, match="predicts 5 points"):
         DlibFaceModel(find_predictor().with_name("shape_predictor_5_face_landmarks.dat"))

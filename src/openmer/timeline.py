@@ -37,7 +37,7 @@ FORMER_NAMES = {
     "astray": "max_return_error",
 }
 MAX_S = 1e9  # some thirty years; anything beyond is damage, and could not be converted to milliseconds
-MAX_FACTOR = 1e9  # no camera and no time lapse comes near
+MAX_FACTOR = 1e12  # beyond what 32 bits of a container can state; what no camera has is told where frames are measured
 
 _CSV_COLUMNS = (
     "schema",
