@@ -70,8 +70,10 @@ class Tables(Part):
     given: dict[str, str] = field(default_factory=dict)
 
 
+PARTS_OF_F5C = ("whole", "not centered", "without FCC", "without CCC", "without both", "graph of positions")
 SETS = ("casme2", "samm", "smic")  # as benchmarks/few_data.py simulates them
 FILES = {
+    "f5c": "ablation-f5c-2026-11-29",
     "few": "few_data-2026-11-29",
     "draws": "draws-2026-11-29",
     "transfer_flow": "transfer_flow-2026-11-29",
@@ -261,6 +263,17 @@ EXACT = (
                 for model in ("mol-lite, tuned", "ststnet", "off-apexnet", "flow-svm")
                 for name in SETS
             ),
+        ),
+    ),
+    Exact(
+        "docs/model.md",
+        "| | four classes, accuracy | class of three",
+        "**Centering decides",
+        tuple(
+            f"f5c/figures/{part}/{key}/{value}"
+            for part in PARTS_OF_F5C
+            for key in ("accuracy", "uf1_of_three", "uf1_of_three on second-held", "uf1_of_three on photographs")
+            for value in ("mean", "sd")
         ),
     ),
     Exact("docs/model.md", "clips takes 40 ms", "(float32)", ("cuda/rows/0/figures/ms_a_clip_all",)),
