@@ -15,10 +15,14 @@ from openmer.evaluation.metrics import class_scores
 from openmer.models.incremental import Incremental
 from openmer.models.kernel import KernelClassifier, alike, comparable
 from openmer.models.mol import MOL
+from openmer.models.weights import read_record
 from openmer.training.data import ClipData
 from openmer.training.kernel import fitted, solved
 from openmer.training.loop import train
+from openmer.training.network import make_model
 from openmer.training.settings import FEW, RECIPES
+
+UNITS = read_record("mol-lite").config.units
 
 
 def test_clips_are_as_alike_as_their_cosine_says() -> None:
@@ -77,6 +81,16 @@ def test_what_cannot_be_compared_is_refused() -> None:
         create_model("mol", kernel=3)
 
 
+def test_what_would_stay_random_is_refused() -> None:
+    """Nothing is learned beside the comparison, so an action unit that the weights do not know would be a guess."""
+    known = make_model(replace(FEW, switches={"units": (4, 12)}), ("left", "right"))
+    assert isinstance(known, MOL)
+    torch.testing.assert_close(known.units.read.weight[1], load_model("mol-lite").units.read.weight[UNITS.index(12)])
+    for changes in ({"switches": {"units": (12, 18)}}, {"init_parts": ("backbone", "flow", "landmarks")}):
+        with pytest.raises(InputError, match="the rest would stay random"):
+            make_model(replace(FEW, **changes), ("left", "right"))
+
+
 def test_scores_and_opinion_are_joined_as_shares() -> None:
     kernel = KernelClassifier(1, 2, 2)
     kernel.scale.fill_(2.0)
@@ -94,6 +108,7 @@ def test_weights_with_a_kernel_are_written_and_judge_as_they_did(tmp_path: Path)
     assert float(again.mer.kernel.trust) == 0.0, "the shipped weights have not learned these classes"
     answers = predict(again, data)
     assert answers == predict(model, data)
+    assert "compares 16 clips" in read_record(tmp_path / "run" / "model.safetensors").notes
     assert class_scores(answers, len(data.classes)).accuracy > 0.9
     x = data.evaluation_batch([0, 1]).inputs
     with torch.inference_mode():

@@ -107,8 +107,8 @@ def solved(
     return weights, left_out
 
 
-def with_kernel(model: MOL, data: ClipData, *, knows: bool, step: Callable[[], None] = lambda: None) -> MOL:
-    """The network with a classifier that is fitted to these clips.
+def with_kernel(model: MOL, data: ClipData, *, knows: bool, step: Callable[[], None] = lambda: None) -> tuple[MOL, Fit]:
+    """The network with a classifier that is fitted to these clips, and what was chosen.
 
     Args:
         model: with centered motion; nothing in it changes.
@@ -137,7 +137,4 @@ def with_kernel(model: MOL, data: ClipData, *, knows: bool, step: Callable[[], N
     joined = MOL(replace(model.config, kernel=len(labels)))
     mine = {"vectors": compared, "weights": fit.weights, "scale": fit.scale, "trust": fit.trust}
     joined.load_state_dict({**model.state_dict(), **{f"mer.kernel.{k}": torch.as_tensor(v) for k, v in mine.items()}})
-    return joined.eval()
-
-
-__all__ = ["fitted", "solved", "with_kernel"]
+    return joined.eval(), fit

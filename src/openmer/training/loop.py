@@ -105,9 +105,8 @@ def train(
     if isinstance(model, ConstantGuesser | FlowSVM):
         return _fitted(model, data, out)
     if settings.kernel:
-        return _compared(
-            model, settings, data, Run(out, settings, data, _digest(settings, data), main=True), trained_on
-        )
+        run = Run(out, settings, data, _digest(settings, data), main=True)
+        return run.close(_compared(model, settings, data, console), trained_on, finished=True)
     fabric = _fabric(settings, data, on)
     learner = _Learner(model, settings, data, fabric)
     run = Run(out, settings, data, _digest(settings, data), main=fabric.is_global_zero)
@@ -153,12 +152,19 @@ def _fitted(model: ConstantGuesser | FlowSVM, data: ClipData, out: Path | None) 
     return model.eval()
 
 
-def _compared(model: nn.Module, settings: TrainSettings, data: ClipData, run: Run, trained_on: str) -> nn.Module:
+def _compared(model: nn.Module, settings: TrainSettings, data: ClipData, console: Console) -> MOL:
     """The network with a classifier that compares clips; it is fitted at once."""
     if not isinstance(model, MOL) or settings.init is None:
         raise TypeError("a classifier that compares clips belongs to MOL, with weights")
     knows = set(data.classes) <= set(read_record(settings.init).classes)
-    return run.close(with_kernel(model, data, knows=knows), trained_on, finished=True)
+    with progress(console, "Measuring clips", int((data.labels >= 0).sum()), "clips/s") as step:
+        joined, fit = with_kernel(model, data, knows=knows, step=step)
+    console.print(
+        f"UF1 of people left out while fitting: {fit.uf1:.2f}; the opinion of {escape(settings.init)} counts "
+        f"{fit.trust:g} beside the comparison",
+        highlight=False,
+    )
+    return joined
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:

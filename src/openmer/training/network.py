@@ -57,7 +57,7 @@ def make_model(
         names = (classes, begun.classes)
         fresh = initialise(model, load_model(settings.init), settings.init_parts, names)
         _check_frozen(model, settings, fresh)
-        if fresh:
+        if fresh and not settings.kernel:
             say(f"not taken over from {settings.init}, so trained from scratch: {_parts_of(fresh)}")
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not belongs_to(name, settings.freeze))
@@ -66,13 +66,14 @@ def make_model(
 
 def _check_frozen(model: nn.Module, settings: TrainSettings, fresh: Sequence[str]) -> None:
     """Check that what would be frozen comes from the initial weights."""
-    random = [n for n in model.state_dict() if belongs_to(n, settings.freeze)]
+    unchanged = ("all",) if settings.kernel else settings.freeze
+    random = [n for n in model.state_dict() if belongs_to(n, unchanged)]
     random = [n for n in random if n in fresh or not belongs_to(n, settings.init_parts)]
-    if not settings.losses.mer:  # without a loss on classes, the classifier may stay random
+    if settings.kernel or not settings.losses.mer:  # nobody asks what the classifier says of new classes
         random = [n for n in random if ".classify." not in n]
     if random:
         raise InputError(
-            f"{settings.init} does not provide everything to be frozen, and the rest would stay random: "
+            f"{settings.init} does not provide everything that stays unchanged, and the rest would stay random: "
             f"{_parts_of(random)} ({', '.join(random[:3])}); do not freeze that, or name it in init_parts"
         )
 

@@ -172,6 +172,7 @@ class Run:
         clips = f"{data.store.settings.get('kind', 'clips')} ({len(data)} clips)"
         if begun is not None:
             clips += f"; begun from weights trained on {begun.trained_on}"
+        how = f"compares {model.config.kernel} clips" if self._settings.kernel else f"{self._settings.steps} steps"
         save_model(
             model,
             path,
@@ -179,7 +180,7 @@ class Run:
                 classes=data.classes,
                 trained_on=trained_on or clips,
                 preprocessing=PREPROCESSING,
-                notes=f"openmer {__version__}, {commit() or 'no commit known'}, {self._settings.steps} steps",
+                notes=f"openmer {__version__}, {commit() or 'no commit known'}, {how}",
                 people=_people(data, begun),
             ),
         )

@@ -119,13 +119,8 @@ class TrainSettings:
                 "a classifier that compares clips is fitted without steps, to the motion that the weights of init "
                 "measure: set steps to 0 and give init (--init mol-lite), or leave kernel out (--no-kernel --steps 300)"
             )
-        if (
-            (self.steps < 1 and not self.kernel)
-            or self.batch < 1
-            or self.lr <= 0
-            or self.checkpoint_every < 1
-            or self.log_every < 1
-        ):
+        steps = 1 if self.kernel else self.steps
+        if min(steps, self.batch, self.checkpoint_every, self.log_every) < 1 or self.lr <= 0:
             raise InputError("steps, batch, lr, checkpoint_every and log_every must be above 0")
         if self.warmup < 0:
             raise InputError(f"warmup must not be negative, got {self.warmup}")
@@ -193,7 +188,7 @@ FEW = TrainSettings(
     views=4,
 )
 # Recognition of `mol` from raw frames. Strong augmentation, and more of dropout, keep it from beginning to learn
-# (docs/LOG.md); action units say more of a clip than its class does. Landmarks are learned afterwards (docs/train.md).
+# (docs/LOG.md); action units say more of a clip than its class does. Flow and landmarks are left out.
 FROM_FRAMES = TrainSettings(
     model="mol",
     switches={"flow": False, "landmarks": False, "units": (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24)},
