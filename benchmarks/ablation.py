@@ -3,6 +3,7 @@
 Run: python benchmarks/ablation.py --out runs/ablation [--subjects 200] [--steps 300] [--seeds 0 1 2]
 On a GPU: ... --model mol --subjects 1000 --held-out 60 --device cuda --jobs 3
 Recognition from raw frames, on half of the pixels: ... --recipe mol --size 64 --learn STORE --judge STORE --seeds 0 1 2
+Beside the other tasks, with few clips and many: ... --variants whole "with flow" --clips 60 240 1000 4000
 
 Every variant learns from the same simulated people and is judged on the same others. A finished variant is not
 repeated.
@@ -52,6 +53,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "graph of positions": {"graph": "positions"},
     "without flow": {"flow": False},
     "without landmarks": {"landmarks": False},
+    # With a recipe that learns recognition alone: the side tasks beside it.
+    "with flow": {"flow": True, "flow_head": "lite"},
+    "with landmarks": {"landmarks": True, "landmark_head": "heatmap"},
+    "with both": {"flow": True, "flow_head": "lite", "landmarks": True, "landmark_head": "heatmap"},
     "without closed-form motion": {"motion": False},
     "with closed-form motion": {"motion": True},
     "graph of mol-authors": {"graph": "positions", "graph_itself": True, "graph_subtractions": 2, "graph_mix": False},
@@ -64,7 +69,10 @@ class HalvedClips(ClipData):
     def _batch(self, *args: Any, **kwargs: Any) -> Batch:
         batch = super()._batch(*args, **kwargs)
         frames = avg_pool2d(batch.inputs.flatten(0, 1), 2).unflatten(0, batch.inputs.shape[:2])
-        return replace(batch, inputs=frames, landmarks=(batch.landmarks - 0.5) / 2, flow=None)
+        flow = batch.flow
+        if flow is not None:
+            flow = avg_pool2d(flow.flatten(0, 1), 2).unflatten(0, flow.shape[:2]) / 2
+        return replace(batch, inputs=frames, landmarks=(batch.landmarks - 0.5) / 2, flow=flow)
 
 
 def main(
@@ -85,6 +93,7 @@ def main(
     size: Literal[64, 128] = 128,
     learn: Path | None = None,
     judge: tuple[Path, ...] = (),
+    clips: tuple[int, ...] = (),
 ) -> None:
     """Train, judge, write, print.
 
@@ -103,9 +112,10 @@ def main(
         jobs: training runs at a time, each in its own process.
         name: of the results file.
         recipe: of training, by name; model, steps, batch, lr and precision are those given here.
-        size: of the frames, px; 64 halves them, and no flow is learned then.
+        size: of the frames, px; 64 halves them.
         learn: a store to learn from, instead of simulating one.
         judge: stores to judge on, instead of simulating one.
+        clips: learn from so many of the first clips, each number in turn; by default from all.
     """
     variants = variants or tuple(v for v in VARIANTS if v == "whole" or _differs(model, v))
     unknown = sorted(set(variants) - set(VARIANTS))
@@ -120,26 +130,30 @@ def main(
     often = max(50, steps // 4)  # a GPU does 50 steps a second, and each checkpoint is half a gigabyte
     begun = replace(RECIPES[recipe], model=model, steps=steps, batch=batch, lr=lr, precision=precision)
     base = replace(begun, checkpoint_every=often, warmup=min(begun.warmup, steps // 4))
-    found: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
-    tasks = [(variant, seed) for seed in seeds for variant in variants]
-    folders = [out / "runs" / f"{variant.replace(' ', '-')}-{seed}" for variant, seed in tasks]
+    counts: tuple[int | None, ...] = clips or (None,)
+    rows_of = {(v, n): v if n is None else f"{v}, {n} clips" for n in counts for v in variants}
+    found: dict[str, list[dict[str, float]]] = {row: [] for row in rows_of.values()}
+    tasks = [(variant, count, seed) for seed in seeds for variant, count in rows_of]
+    folders = [out / "runs" / f"{rows_of[v, n].replace(',', '').replace(' ', '-')}-{seed}" for v, n, seed in tasks]
     # Without F5C's features in recognition, FCC and CCC would have no part in what is compared.
     settings = [
         replace(base, switches={**base.switches, "size": size, "mer_features": True, **VARIANTS[variant]}, seed=seed)
-        for variant, seed in tasks
+        for variant, _, seed in tasks
     ]
+    few = [count for _, count, _ in tasks]
     with progress(console, "Variants", len(tasks), "variants/s") as step, worker_pool(jobs) as pool:
-        done = pool.map(_judged, settings, [stores] * len(tasks), folders, [device] * len(tasks))
-        for (variant, _), scores in zip(tasks, done, strict=True):
-            found[variant].append(scores)
-            step(variant)
-    rows = {variant: {key: spread([run[key] for run in runs]) for key in runs[0]} for variant, runs in found.items()}
-    clips = {store.name: len(ClipStore(store).entries) for store in stores}
+        done = pool.map(_judged, settings, [stores] * len(tasks), folders, [device] * len(tasks), few)
+        for (variant, count, _), scores in zip(tasks, done, strict=True):
+            found[rows_of[variant, count]].append(scores)
+            step(rows_of[variant, count])
+    rows = {row: {key: spread([run[key] for run in runs]) for key in runs[0]} for row, runs in found.items()}
+    sizes = {store.name: len(ClipStore(store).entries) for store in stores}
     settings_ = {
         "model": model,
         "recipe": recipe,
         "size": size,
-        "clips": clips,
+        "clips": sizes,
+        "learned_from": list(clips),
         "steps": steps,
         "batch": batch,
         "lr": lr,
@@ -152,8 +166,10 @@ def _differs(model: str, variant: str) -> bool:
     return any(getattr(PRESETS[model], switch) != value for switch, value in VARIANTS[variant].items())
 
 
-def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: str) -> dict[str, float]:
-    """Train and judge one variant, unless already done."""
+def _judged(
+    settings: TrainSettings, stores: list[Path], folder: Path, device: str, count: int | None = None
+) -> dict[str, float]:
+    """Train on all or the first clips and judge one variant, unless already done."""
     kept = folder / "scores.json"
     if kept.exists():
         content = json.loads(kept.read_text())
@@ -163,6 +179,7 @@ def _judged(settings: TrainSettings, stores: list[Path], folder: Path, device: s
         return found
     kind = HalvedClips if settings.switches["size"] == 64 else ClipData
     learn, *judged = (_clips(kind, ClipStore(store)) for store in stores)
+    learn = learn if count is None else learn.subset(range(count))
     model = train(settings, learn, folder / "run", on=Devices(device, 1))
     if not isinstance(model, MOL):
         raise TypeError("a MOL is judged here")

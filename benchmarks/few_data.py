@@ -1,11 +1,13 @@
 """Few data: simulated stores of the size and mixture of licensed datasets, networks and baselines on the same folds.
 
 Run: python benchmarks/few_data.py --out runs/few [--datasets casme2 samm smic] [--seeds 0 1 2]
+     python benchmarks/few_data.py --out runs/few --stores photographs runs/photographs videos runs/videos
 
 People, and one clip of each recording, as many as the dataset's three classes have; units, sides and timing as counted
 in it, every clip through a codec; no person of the weights' own training. Five groups of people are held out in turn.
 The stores' motion is the same simulator's as that which the weights learned from: how a real dataset fares is not
-measured here.
+measured here. With `--stores`, clips that are there already instead, such as re-enacted pictures of real people
+(docs/real-pictures.md), each person held out in turn.
 
     OUT/DATASET                 the store
     OUT/DATASET-MODEL           an evaluation, which a stopped run continues
@@ -52,6 +54,7 @@ def main(
     steps: int | None = None,
     size: tuple[int, int] | None = None,
     processes: int = 1,
+    stores: dict[str, Path] | None = None,
 ) -> None:
     """Simulate, evaluate, write.
 
@@ -63,9 +66,15 @@ def main(
         steps: of each training, for a trial.
         size: people and clips of each, for a trial.
         processes: to simulate with.
+        stores: of clips to take instead, by the name that the result has.
     """
     console = Console(stderr=True)
     figures: dict[str, Any] = {}
+    if stores:
+        for name, root in stores.items():
+            figures[name] = _judged(ClipStore(root), out, name, seeds, "subject", steps, console)
+        write("few_real", {"stores": list(stores), "seeds": seeds}, figures)
+        return
     for name in datasets:
         people, samples = size or SIZES[name]
         with progress(console, f"Simulating {name}", people, "people/s") as step:
@@ -73,12 +82,12 @@ def main(
                 subjects=people, samples=samples, seed=SEEDS[name], like=name, shares="natural", compressed=1.0
             )
             store = prepare_simulated(out / name, settings, processes=processes, on_subject=step)
-        figures[name] = _judged(store, out, name, seeds, groups, steps, console)
+        figures[name] = _judged(store, out, name, seeds, str(groups), steps, console)
     write("few_data", {"sizes": {n: size or SIZES[n] for n in datasets}, "seeds": seeds, "groups": groups}, figures)
 
 
 def _judged(
-    store: ClipStore, out: Path, name: str, seeds: tuple[int, ...], groups: int, steps: int | None, console: Console
+    store: ClipStore, out: Path, name: str, seeds: tuple[int, ...], split: str, steps: int | None, console: Console
 ) -> dict[str, Any]:
     entries = [entry for entry in store if entry.label in THREE]
     found: dict[str, Any] = {"clips": {c: sum(e.label == c for e in entries) for c in THREE}}
@@ -87,8 +96,9 @@ def _judged(
         shorter = steps is not None and not recipe.kernel
         training = replace(recipe, steps=steps, warmup=min(recipe.warmup, steps // 4)) if shorter else recipe
         data = ClipData(store, entries, THREE, training.kind)
-        settings = LosoSettings(training=training, split=str(groups), seeds=seeds)
-        with progress(console, f"{model} on {name}", groups * len(seeds), "folds/s") as step:
+        settings = LosoSettings(training=training, split=split, seeds=seeds)
+        count = len(settings.folds(data)) * len(seeds)
+        with progress(console, f"{model} on {name}", count, "folds/s") as step:
             metrics = run_loso(data, settings, out / f"{name}-{model.replace(', ', '-')}", on_fold=step)
         found[model] = metrics["scores"]
     return found

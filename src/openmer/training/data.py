@@ -81,7 +81,7 @@ class ClipData:
 
     def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> "ClipData":
         """Some of the clips, by their index."""
-        return ClipData(self.store, [self.entries[int(k)] for k in indices], self.classes, self.kind)
+        return type(self)(self.store, [self.entries[int(k)] for k in indices], self.classes, self.kind)
 
     def counts(self) -> dict[str, int]:
         """Clips of each class, in the order of the classes."""
