@@ -24,6 +24,7 @@ from openmer.files import new_directory
 from openmer.media.identity import source_digest
 from openmer.media.reader import Frame, VideoReader
 from openmer.media.writer import VideoWriter
+from openmer.memory import given_back
 from openmer.models.engine import Engine
 from openmer.progress import ProgressCallback, progress
 from openmer.threads import ahead, cores, read_ahead
@@ -306,7 +307,7 @@ class _Run:
     @property
     def frames(self) -> Iterator[Frame]:
         """The frames of the video, read ahead in a thread of their own."""
-        return read_ahead(self.reader, threads=min(1, self.threads))
+        return given_back(read_ahead(self.reader, threads=min(1, self.threads)))
 
     def progress(
         self, what: str, total: int | None, unit: str = "frames/s"

@@ -19,6 +19,7 @@ from openmer.errors import InputError
 from openmer.face.registry import face_model
 from openmer.face.track import Face, FaceTracker
 from openmer.media.reader import Frame
+from openmer.memory import given_back
 from openmer.timeline import Interval, Window
 from openmer.video.frame import FrameAnalyzer, FrameResult
 from openmer.video.measurements import FrameRow, measurements_of, row_of
@@ -195,7 +196,7 @@ def moments_of(
 ) -> Iterator[Moment]:
     """What is known after each frame; see `stream`."""
     last_s, moment = -np.inf, None
-    for number, item in enumerate(frames):
+    for number, item in enumerate(given_back(frames)):
         frame = item if isinstance(item, Frame) else _frame(number, item)
         if frame.time_s <= last_s:
             raise InputError(f"times of a stream must rise: {frame.time_s} s follows {last_s} s")
