@@ -2,6 +2,7 @@
 
 Run: python benchmarks/implants.py [--out runs/implants] [--engine classical] [--people chosen]
      python benchmarks/implants.py --again runs/implants/found-...     (today's rules on an earlier run's tables)
+     python benchmarks/implants.py --face mesh --name implants-mesh; ... --flat --name implants-flat  (parts exchanged)
 
 Expressions drawn as the simulator draws them are warped into real videos (`openmer.simulator.reenact`), one every few
 seconds, while the person sits calm, speaks or makes faces, or turns; which of them is measured on the untouched video.
@@ -19,10 +20,12 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
 import cv2
 import face_videos
@@ -37,7 +40,7 @@ from rich.table import Table
 from spotting import THRESHOLDS, spotted_anew
 
 from openmer.choices import CLASSICAL, FaceModelName
-from openmer.clip import Array
+from openmer.clip import CROP_PX, Array
 from openmer.evaluation.spotting import match_intervals
 from openmer.face.align import align, five_points
 from openmer.face.pose import head_pose
@@ -50,6 +53,7 @@ from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
 from openmer.simulator.reenact import steadied
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Timeline, read_timeline
+from openmer.video import regions
 from openmer.video.analyze import analyze
 from openmer.video.measurements import read_signals
 from openmer.video.settings import AnalyzeSettings
@@ -111,6 +115,8 @@ def main(
     again: Path | None = None,
     rule: Literal["classical", "matched"] = "classical",
     videos: Path | None = None,
+    flat: bool = False,
+    name: str = "implants",
     trial: bool = False,
 ) -> None:
     """Implant, analyse, compare, write.
@@ -125,6 +131,8 @@ def main(
         again: an earlier run's timelines and tables, to spot anew with today's rules.
         rule: with AGAIN, how to spot: as the analysis does, or by `matched_filter`, which is on trial and not named.
         videos: folder of the packages' videos, fetched if missing; by default one in OUT.
+        flat: analyse as if all places of a head were equally far away, so that its motion is a similarity.
+        name: of the results file.
         trial: only the demo's video, which needs no network.
     """
     if rule == "matched" and again is None:
@@ -140,18 +148,18 @@ def main(
                 each.result()
                 step()
         network = None if engine == CLASSICAL else load_engine(engine, "cpu")
-        name = CLASSICAL if network is None else f"{network.name}-{network.record.sha256[:8]}"
-        results = again or out / f"found-{name}-{face}-{record.COMMIT}"
+        by = CLASSICAL if network is None else f"{network.name}-{network.record.sha256[:8]}"
+        results = again or out / f"found-{by}-{face}{'-flat' * flat}-{record.COMMIT}"
         if again is None:
             if record.COMMIT.endswith("changes"):  # an older timeline must not pass for one of this code
                 shutil.rmtree(results, ignore_errors=True)
             with progress(Console(stderr=True), "Analysing", len(jobs), "videos/s") as step:
-                for each in as_completed(pool.submit(_analyze, job, results, engine, face) for job in jobs):
+                for each in as_completed(pool.submit(_analyze, job, results, engine, face, flat) for job in jobs):
                     each.result()
                     step()
     timelines = {job: _timeline(results, job, network, None if again is None else rule) for job in jobs}
-    for name, table in zip(("implants.csv", "elsewhere.csv"), outcomes(timelines, (CANDIDATE, SET_ASIDE)), strict=True):
-        table.to_csv(results / name, index=False)
+    for file, table in zip(("implants.csv", "elsewhere.csv"), outcomes(timelines, (CANDIDATE, SET_ASIDE)), strict=True):
+        table.to_csv(results / file, index=False)
     figures = {"all": judge(timelines)} | {
         half: judge({j: t for j, t in timelines.items() if j.video.half == half})
         for half in sorted({v.half for v in chosen})
@@ -170,11 +178,12 @@ def main(
         settings = {
             "engine": engine,
             "face": face,
+            "flat": flat,
             "takes": takes,
             "people": people,
             "videos": [asdict(v) for v in chosen],
         }
-        record.write("implants", settings, figures)
+        record.write(name, settings, figures)
 
 
 def _make(take: Take, source: Path) -> None:
@@ -310,10 +319,15 @@ def _emotion(rng: np.random.Generator) -> str:
     return str(rng.choice([e for e in EMOTIONS if THREE_CLASS[e] == label]))
 
 
-def _analyze(take: Take, results: Path, engine: str, face: FaceModelName) -> None:
+def _analyze(take: Take, results: Path, engine: str, face: FaceModelName, flat: bool) -> None:
     torch.set_num_threads(1)
     if not (results / take.name).is_dir():
-        analyze(take.path, results / take.name, AnalyzeSettings(overlay=False, engine=engine, face=face))
+        with patch.object(regions, "head_depth", _flat) if flat else nullcontext():
+            analyze(take.path, results / take.name, AnalyzeSettings(overlay=False, engine=engine, face=face))
+
+
+def _flat(_: Array) -> Array:
+    return np.zeros((CROP_PX, CROP_PX), np.float32)
 
 
 def _timeline(results: Path, take: Take, network: Engine | None, rule: str | None) -> Timeline:
