@@ -42,7 +42,7 @@ CLASSES = ("negative", "none", "positive", "surprise")
 UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 24)
 TRAINED_ON = "simulated faces; not validated on real micro-expressions"
 # Seeds of `tools/train_mol_lite.py` (backbone, flow, landmarks) and of the files and stores that docs/models names.
-SEEN = tuple(f"simulated/p{seed}-*" for seed in (0, 1, 1001, 1002, 1003))
+SEEN = tuple(f"simulated/p{seed}-*" for seed in (0, 1, 1001, 1002))
 PAIRS = 7
 NOISE, NOISE_SPREAD = 0.04, 0.8  # of a frame, in units of the frames' standard deviation; log-normal
 NOISE_PIXELS = 6.0  # of the 16 in a cell, so many are independent after smoothing
@@ -227,7 +227,7 @@ def main(
         judge: stores to judge on.
         recipe: of training.
         every: so many steps, the head is judged and saved.
-        init: a `head.safetensors` to continue from, or `mol-lite` for the weights that ship.
+        init: a `head.safetensors` to continue from.
         pack: only write what `out` holds into the package.
     """
     console = Console(stderr=True)
@@ -237,8 +237,7 @@ def main(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(("mer.", "units.")))
     if init is not None:
-        begun = load_model("mol-lite").state_dict() if str(init) == "mol-lite" else safetensors.torch.load_file(init)
-        model.load_state_dict(begun)
+        model.load_state_dict(safetensors.torch.load_file(init))
     if pack:
         model.load_state_dict(safetensors.torch.load_file(out / "head.safetensors"))
         _pack(model, json.loads((out / "judged.json").read_text()))
