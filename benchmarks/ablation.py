@@ -94,6 +94,7 @@ def main(
     learn: Path | None = None,
     judge: tuple[Path, ...] = (),
     clips: tuple[int, ...] = (),
+    units: tuple[int, ...] | None = None,
 ) -> None:
     """Train, judge, write, print.
 
@@ -116,6 +117,7 @@ def main(
         learn: a store to learn from, instead of simulating one.
         judge: stores to judge on, instead of simulating one.
         clips: learn from so many of the first clips, each number in turn; by default from all.
+        units: action units to learn beside, all of them shown in the clips; by default those of the recipe.
     """
     variants = variants or tuple(v for v in VARIANTS if v == "whole" or _differs(model, v))
     unknown = sorted(set(variants) - set(VARIANTS))
@@ -129,6 +131,8 @@ def main(
             stores.append(prepare_simulated(out / part, simulated, processes=os.cpu_count() or 1, on_subject=step).root)
     often = max(50, steps // 4)  # a GPU does 50 steps a second, and each checkpoint is half a gigabyte
     begun = replace(RECIPES[recipe], model=model, steps=steps, batch=batch, lr=lr, precision=precision)
+    if units is not None:
+        begun = replace(begun, switches={**begun.switches, "units": units})
     base = replace(begun, checkpoint_every=often, warmup=min(begun.warmup, steps // 4))
     counts: tuple[int | None, ...] = clips or (None,)
     rows_of = {(v, n): v if n is None else f"{v}, {n} clips" for n in counts for v in variants}
@@ -154,6 +158,7 @@ def main(
         "size": size,
         "clips": sizes,
         "learned_from": list(clips),
+        "units": list(base.switches.get("units", ())),
         "steps": steps,
         "batch": batch,
         "lr": lr,
