@@ -113,7 +113,7 @@ PARTS: dict[str, dict[str, Benchmark]] = {
         ),
     },
     "broken": {
-        "kill": _of("kill.py", "--kills 20", "--kills 1 --subjects 2 --steps 2"),
+        "kill": _of("kill.py", "--kills 20 --longest-s 1", "--kills 1 --subjects 2 --steps 2"),
         "kill-ray": _of("kill.py", "--ray", "--ray --kills 1 --subjects 2 --steps 2"),
         "damaged": _of("damaged.py", trial="--only results/predictions.csv"),
     },

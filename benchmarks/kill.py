@@ -66,7 +66,12 @@ def main(
         same = metrics == whole and _table(root / "killed") == _table(root / "whole")
     figures = {"kills": killed, "same_metrics_and_predictions": same, "undisturbed_s": round(seconds, 1)}
     print(figures)
-    settings = {"subjects": subjects, "training": " ".join(training), "executor": "ray" if ray else "processes"}
+    settings = {
+        "subjects": subjects,
+        "longest_s": longest_s,
+        "training": " ".join(training),
+        "executor": "ray" if ray else "processes",
+    }
     record.write("kill-ray" if ray else "kill", settings, figures)
     if not same:
         sys.exit("the metrics differ")
