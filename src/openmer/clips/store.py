@@ -178,6 +178,11 @@ class ClipStore:
     def _mark(self) -> Path:
         return self.root / "unfinished"
 
+    @property
+    def interleaved(self) -> bool:
+        """Whether the clips of a recording are the phases of one: together they hold its frames, each once."""
+        return self.settings.get("kind") == "recordings" and self.settings.get("sampling") == "interleaved"
+
     def has(self, key: str) -> bool:
         """Whether this source is already in the store."""
         return self._path(key).is_file()

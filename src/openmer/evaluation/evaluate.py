@@ -1,6 +1,6 @@
 """Run a network on clips that it has not seen: one prediction for each video."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -24,24 +24,31 @@ def predict(
 ) -> list[Prediction]:
     """One prediction per video: the mean probabilities of its clips, centre-cropped, in eval mode.
 
-    Clips without a label are left out. The model's mode is restored.
+    A network that judges by centered motion reads the mean of a recording's interleaved clips instead, frame by frame
+    (`ClipData.mean_inputs`): noise hides small motion, and a mean of frames has less of it. Clips without a label are
+    left out. The model's mode is restored.
     """
-    labelled = np.flatnonzero(data.labels >= 0)
     probabilities: dict[tuple[str, str, str], list[Array]] = defaultdict(list)
     truth: dict[tuple[str, str, str], int] = {}
     device = device_of(model)
     was_training = model.training
     model.eval()
+    # Whether what is judged are recordings or clips.
+    whole = isinstance(model, MOL) and model.reads_motion
+    groups = data.recordings() if whole else list(np.flatnonzero(data.labels >= 0)[:, None])
+    clips: Counter[tuple[str, str, str]] = Counter()
     with torch.inference_mode():
-        for start in range(0, len(labelled), batch):
-            places = labelled[start : start + batch]
-            inputs = data.evaluation_batch(places).inputs.to(device)
-            answer = model(inputs, ("mer",)) if isinstance(model, MOL) else model(inputs)
-            for place, row in zip(places, answer.logits.float().softmax(1).cpu().numpy(), strict=True):
-                entry = data.entries[int(place)]
-                probabilities[entry.video].append(row)
-                truth[entry.video] = int(data.labels[place])
-                on_clip()
+        for start in range(0, len(groups), batch):
+            some = groups[start : start + batch]
+            inputs = data.mean_inputs(some) if whole else data.evaluation_batch(np.concatenate(some)).inputs
+            answer = model(inputs.to(device), ("mer",)) if isinstance(model, MOL) else model(inputs.to(device))
+            for places, row in zip(some, answer.logits.float().softmax(1).cpu().numpy(), strict=True):
+                video = data.entries[int(places[0])].video
+                probabilities[video].append(row)
+                truth[video] = int(data.labels[places[0]])
+                clips[video] += len(places)
+                for _ in places:
+                    on_clip()
     model.train(was_training)
     return [
         Prediction(
@@ -50,7 +57,7 @@ def predict(
             sample=video[2],
             truth=truth[video],
             probabilities=tuple(float(v) for v in np.mean(rows, 0)),
-            clips=len(rows),
+            clips=clips[video],
             fold=fold,
             seed=seed,
         )

@@ -315,6 +315,11 @@ class MOL(nn.Module):
         present = {"mer": self.mer, "flow": self.flow, "landmarks": self.landmarks, "units": self.units}
         return tuple(h for h in HEADS if present[h] is not None)
 
+    @property
+    def reads_motion(self) -> bool:
+        """Whether the class is read from centered closed-form motion, and from nothing else."""
+        return self.config.motion and self.config.centered and not self.config.mer_features
+
     def forward(self, clip_BT1HW: Tensor, heads: Collection[Head] | None = None) -> MOLOutput:
         """Compute the given heads, by default all that the network has.
 

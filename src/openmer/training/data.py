@@ -151,6 +151,25 @@ class ClipData:
         rngs = [np.random.default_rng(0)] * len(indices)
         return self._batch(np.asarray(indices, np.int64), rngs, EVAL, units=units)
 
+    def recordings(self) -> list[npt.NDArray[np.int64]]:
+        """Indices of the labelled clips of each recording that may be averaged frame by frame: see `mean_inputs`.
+
+        The clips of a recording that `prepare` interleaved; in other stores each clip stands alone.
+        """
+        groups: dict[object, list[int]] = {}
+        for k in np.flatnonzero(self.labels >= 0):
+            entry = self.entries[k]
+            groups.setdefault((entry.key, *entry.video) if self.store.interleaved else k, []).append(int(k))
+        return [np.array(group, np.int64) for group in groups.values()]
+
+    def mean_inputs(self, recordings: Sequence[npt.NDArray[np.int64]]) -> Tensor:
+        """(B, T, 1, C, C) what a network reads of whole recordings: the mean of their clips, frame by frame.
+
+        The k-th frames of interleaved clips follow each other at once, so their mean is one frame of less noise,
+        exposed for a little longer. At 200 frames a second a recording has some 8 clips.
+        """
+        return torch.stack([self.evaluation_batch(clips).inputs.mean(0) for clips in recordings])
+
     def _batch(
         self,
         indices: npt.NDArray[np.int64],

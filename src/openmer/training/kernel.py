@@ -119,19 +119,20 @@ def with_kernel(model: MOL, data: ClipData, *, knows: bool, step: Callable[[], N
     Raises:
         InputError: see `fitted`; or the network reads no centered motion.
     """
-    labelled = np.flatnonzero(data.labels >= 0)
+    recordings = data.recordings()
     model.eval()
     vectors, own = [], []
     with torch.inference_mode():
-        for start in range(0, len(labelled), BATCH):
-            places = labelled[start : start + BATCH]
-            encoded = encode(model, data.evaluation_batch(places).inputs, features=model.config.mer_features)
+        for start in range(0, len(recordings), BATCH):
+            some = recordings[start : start + BATCH]
+            encoded = encode(model, data.mean_inputs(some), features=model.config.mer_features)
             vectors.append(model.mer.comparable(encoded.moved))
             own.append(model.mer(model.mer.look(encoded.first, encoded.second, encoded.moved)))
-            for _ in places:
+            for _ in range(sum(map(len, some))):
                 step()
-        people = [data.entries[int(k)].person for k in labelled]
-        labels = torch.from_numpy(data.labels[labelled])
+        firsts = [int(clips[0]) for clips in recordings]
+        people = [data.entries[k].person for k in firsts]
+        labels = torch.from_numpy(data.labels[firsts])
         compared = torch.cat(vectors)
         fit = fitted(compared, labels, people, torch.cat(own), TRUSTS if knows else TRUSTS[:1])
     joined = MOL(replace(model.config, kernel=len(labels)))
