@@ -94,6 +94,27 @@ def test_a_window_lasts_no_longer_than_in_training(
     assert not buffer.add(LocatedFrame(9, 8 * step_s, gray, None)) and buffer.run == 1 and not buffer.frames
 
 
+@pytest.mark.parametrize(("rate", "averaged"), [(30, 1), (50, 3), (60, 3), (100, 5), (200, 10)])
+def test_a_fast_cameras_pictures_are_averaged(face: tuple[np.ndarray, Face], rate: int, averaged: int) -> None:
+    """The mean of the frames of the last 0.05 s, the newest included: of k, k - 1, ... it is k - (n - 1) / 2."""
+    _, located = face
+    buffer = FrameBuffer(8, 0.1, 0.5 / rate)
+    for k in range(rate):
+        buffer.add(LocatedFrame(k, k / rate, np.full((4, 4), k, np.uint8), located))
+    newest = buffer.frames[-1]
+    assert int(newest.gray[0, 0]) == round(newest.index - (averaged - 1) / 2)
+
+
+def test_a_mean_does_not_go_across_a_lost_face(face: tuple[np.ndarray, Face]) -> None:
+    _, located = face
+    buffer = FrameBuffer(8)
+    for k in range(3):
+        buffer.add(LocatedFrame(k, k / 100, np.full((4, 4), 200, np.uint8), located))
+    buffer.add(LocatedFrame(3, 0.03, np.full((4, 4), 200, np.uint8), None))
+    buffer.add(LocatedFrame(4, 0.04, np.full((4, 4), 10, np.uint8), located))
+    assert int(buffer.frames[-1].gray[0, 0]) == 10
+
+
 def test_no_window_goes_across_a_lost_face(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
     assert windows_of(engine, face, 30, 52, without=range(25, 30)) == [(0, 21), (30, 51)]
 

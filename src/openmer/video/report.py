@@ -22,7 +22,7 @@ from openmer.video.measurements import Measurements
 from openmer.video.overlay import COLORS, NETWORK_RGB, draw_marks, draw_probabilities
 from openmer.video.regions import REGION_NAMES, face_skin, relative_to_head
 from openmer.video.spotting import region_motion
-from openmer.video.windows import predict_crops
+from openmer.video.windows import in_mean, mean_picture, predict_crops
 
 Image = npt.NDArray[np.uint8]
 
@@ -42,6 +42,7 @@ class KeyMoment:
         landmarks: (68, 2) at the onset, in px of the crop.
         window: numbers of the frames that the network sees, around the apex; empty without a network.
         window_s: start and end of the window, seconds.
+        means: for each frame of the window, the numbers of those whose mean the network sees, itself last.
     """
 
     interval: Interval
@@ -49,6 +50,12 @@ class KeyMoment:
     landmarks: Array
     window: tuple[int, ...] = ()
     window_s: tuple[float, float] = (0.0, 0.0)
+    means: tuple[tuple[int, ...], ...] = ()
+
+    def needs(self, frame: int) -> bool:
+        """Whether a frame is shown or seen by the network."""
+        i = self.interval
+        return frame in (i.onset_frame, i.apex_frame, i.offset_frame) or any(frame in mean for mean in self.means)
 
     @property
     def last_frame(self) -> int:
@@ -93,8 +100,21 @@ def choose_moments(
         wanted = np.linspace(window.start_frame, window.end_frame, frames)
         nearest = np.abs(measured.frames[:, None] - wanted).argmin(0)  # a frame in between may have been left out
         numbers = tuple(int(measured.frames[k]) for k in nearest)
-        moments.append(KeyMoment(interval, alignment, points, numbers, (window.start_s, window.end_s)))
+        means = tuple(_mean_of(measured, int(k)) for k in nearest)
+        moments.append(KeyMoment(interval, alignment, points, numbers, (window.start_s, window.end_s), means))
     return tuple(moments)
+
+
+def _mean_of(measured: Measurements, row: int) -> tuple[int, ...]:
+    """Numbers of the frames whose mean the network saw at this one, as `FrameBuffer` takes it."""
+    signals, first = measured.signals, row
+    while (
+        first
+        and signals.track[first - 1] == signals.track[row]
+        and in_mean(float(signals.real_s[first - 1]), float(signals.real_s[row]))
+    ):
+        first -= 1
+    return tuple(int(measured.frames[k]) for k in range(first, row + 1))
 
 
 @dataclass(frozen=True)
@@ -140,8 +160,7 @@ class MomentPictures:
     def add(self, frame: int, image: Image) -> None:
         """Take the next frame, (H, W, 3) RGB, and keep what a moment needs of it."""
         for k, moment in enumerate(self._moments):
-            i = moment.interval
-            if frame in (i.onset_frame, i.apex_frame, i.offset_frame) or frame in moment.window:
+            if moment.needs(frame):
                 self._crops[k, frame] = moment.crops(image)
 
     def rows(self, on_row: Callable[[], None] = lambda: None, *, threads: int = 0) -> tuple[MomentRow, ...]:
@@ -169,9 +188,12 @@ class MomentPictures:
         return max((moment.last_frame for moment in self._moments), default=-1)
 
     def _window(self, k: int, moment: KeyMoment) -> list[tuple[Image, Image]]:
-        """The crops of the window, or nothing if one is missing."""
-        crops = [self._crops[k, f] for f in moment.window if (k, f) in self._crops]
-        return crops if len(crops) == len(moment.window) else []
+        """The crops of the window, gray ones as the network sees them, or nothing if one is missing."""
+        if any((k, frame) not in self._crops for mean in moment.means for frame in mean):
+            return []
+        return [
+            (mean_picture([self._crops[k, f][0] for f in mean]), self._crops[k, mean[-1]][1]) for mean in moment.means
+        ]
 
     def _explained(self, k: int, moment: KeyMoment) -> Explained | None:
         crops = self._window(k, moment)

@@ -36,6 +36,10 @@ HOP = 2  # frames of a window between the starts of neighboring windows
 BATCH = 4
 LOOK = 16  # steps by which a stretch is measured
 RATE_CHANGE = 1.4  # of the usual step: another stretch begins
+# A picture of a window is the mean of the last 0.05 s, if these are at least three: from 50 a second on. One frame
+# of a fast camera is noisy, and noise hides small motion (docs/LOG.md).
+MEAN_S = 0.05
+LEAST_IN_MEAN = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class BufferedFrame:
     Attributes:
         index: number in the source.
         time_s: seconds of the file.
-        gray: (H, W) the picture.
+        gray: (H, W) the picture, or the mean of the last few.
         landmarks: (68, 2) px of the picture.
         slowdown: seconds of the file that show one second of what was recorded.
     """
@@ -77,6 +81,7 @@ class FrameBuffer:
     def __init__(self, length: int, spacing_s: float = SPACING_S, slack_s: float = 0.2 * SPACING_S) -> None:
         self.run = 0
         self._frames: deque[BufferedFrame] = deque(maxlen=length)
+        self._recent: deque[tuple[float, Gray]] = deque()  # of the last `MEAN_S`
         self._spacing_s = spacing_s
         self._slack_s = slack_s
         self._track = -1
@@ -96,23 +101,40 @@ class FrameBuffer:
     def add(self, frame: LocatedFrame) -> bool:
         """Take the next frame; whether it is kept, because it is as far from the last one as a window's frames are."""
         if frame.face is None or frame.face.track != self._track:
+            self._recent.clear()
             self._clear()
         self._track = -1 if frame.face is None else frame.face.track
         if frame.face is None:
             return False
+        self._recent.append((frame.real_s, frame.gray))
+        while not in_mean(self._recent[0][0], frame.real_s):
+            self._recent.popleft()
         if self._frames:
             passed = frame.real_s - self._frames[-1].real_s
             if passed < self._spacing_s - self._slack_s:
                 return False
             if passed > 2 * self._spacing_s + self._slack_s:  # frames are missing
                 self._clear()
-        self._frames.append(BufferedFrame(frame.index, frame.time_s, frame.gray, frame.face.landmarks, frame.slowdown))
+        gray = mean_picture([picture for _, picture in self._recent])
+        self._frames.append(BufferedFrame(frame.index, frame.time_s, gray, frame.face.landmarks, frame.slowdown))
         return True
 
     def _clear(self) -> None:
         if self._frames:
             self._frames.clear()
             self.run += 1
+
+
+def in_mean(earlier_s: float, real_s: float) -> bool:
+    """Whether a frame belongs to the mean of a later one, or is that one."""
+    return real_s - earlier_s < MEAN_S - 1e-6
+
+
+def mean_picture(pictures: Sequence[Gray]) -> Gray:
+    """The mean of a frame and those just before it, (H, W) each, the frame last; the frame itself if they are few."""
+    if len(pictures) < LEAST_IN_MEAN:
+        return pictures[-1]
+    return np.asarray(np.rint(np.mean(pictures, axis=0, dtype=np.float32)), np.uint8)
 
 
 @dataclass(frozen=True)
