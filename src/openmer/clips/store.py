@@ -181,7 +181,7 @@ class ClipStore:
     @property
     def interleaved(self) -> bool:
         """Whether the clips of a recording are the phases of one: together they hold its frames, each once."""
-        return self.settings.get("kind") == "recordings" and self.settings.get("sampling") == "interleaved"
+        return self.settings.get("sampling") == "interleaved"
 
     def has(self, key: str) -> bool:
         """Whether this source is already in the store."""
