@@ -77,6 +77,7 @@ FEW = ("mol-lite, compared/uf1/mean", "mol-lite, as it ships/uf1", "ststnet/uf1/
 PEOPLE = tuple(f"few_real/figures/{name}" for name in ("photographs", "videos"))
 FILES = {
     "f5c": "ablation-f5c-2026-11-29",
+    "joint": "ablation-joint-2026-11-29",
     "few": "few_data-2026-11-29",
     "few_real": "few_real-2026-11-29",
     "draws": "draws-2026-11-29",
@@ -280,6 +281,21 @@ EXACT = (
         (
             *(f"{where}/{score}" for where in PEOPLE[::-1] for score in FEW),
             *(f"{where}/{model}/uf1/mean" for model in ("mol-lite, compared", "ststnet") for where in LIKE),
+        ),
+    ),
+    Exact(
+        "docs/model.md",
+        "| learned from | four classes: alone",
+        "So far it is",
+        (
+            *(
+                f"joint/figures/{tasks}, {clips} clips/{score}/mean"
+                for clips in (60, 240, 1000)
+                for score in ("accuracy", "uf1_of_three")
+                for tasks in ("whole", "with both")
+            ),
+            "joint/figures/with both, 1000 clips/epe_moving_px/mean",
+            "joint/figures/with both, 1000 clips/nme/mean",
         ),
     ),
     Exact(
