@@ -16,7 +16,19 @@ import openmer
 ROOT = Path(openmer.__file__).parent
 
 # room -> rooms that it may import. A room is a folder or a module directly under openmer.
-GROUND = {"choices", "clip", "errors", "facs", "files", "processes", "progress", "threads", "timeline", "version"}
+GROUND = {
+    "choices",
+    "clip",
+    "errors",
+    "facs",
+    "files",
+    "memory",
+    "processes",
+    "progress",
+    "threads",
+    "timeline",
+    "version",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "choices": set(),
@@ -26,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clip": {"errors"},
     "files": {"errors"},
     "processes": {"errors"},
+    "memory": {"errors"},
     "threads": {"errors"},
     "timeline": {"clip", "errors", "files"},
     "page": GROUND,
