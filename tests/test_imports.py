@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clip": {"errors"},
     "files": {"errors"},
     "processes": {"errors"},
-    "memory": {"errors"},
+    "memory": set(),
     "threads": {"errors"},
     "timeline": {"clip", "errors", "files"},
     "page": GROUND,

@@ -115,6 +115,16 @@ def test_a_mean_does_not_go_across_a_lost_face(face: tuple[np.ndarray, Face]) ->
     assert int(buffer.frames[-1].gray[0, 0]) == 10
 
 
+def test_a_mean_does_not_mix_pictures_of_two_sizes(face: tuple[np.ndarray, Face]) -> None:
+    _, located = face
+    buffer = FrameBuffer(8, 0.1, 0.005)
+    for k in range(11):
+        side = 4 if k < 8 else 6
+        buffer.add(LocatedFrame(k, k / 100, np.full((side, side), k, np.uint8), located))
+    assert buffer.frames[-1].index == 10 and buffer.frames[-1].gray.shape == (6, 6)
+    assert int(buffer.frames[-1].gray[0, 0]) == 9, "the mean of 8, 9 and 10"
+
+
 def test_no_window_goes_across_a_lost_face(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
     assert windows_of(engine, face, 30, 52, without=range(25, 30)) == [(0, 21), (30, 51)]
 

@@ -106,6 +106,8 @@ class FrameBuffer:
         self._track = -1 if frame.face is None else frame.face.track
         if frame.face is None:
             return False
+        if self._recent and self._recent[-1][1].shape != frame.gray.shape:
+            self._recent.clear()
         self._recent.append((frame.real_s, frame.gray))
         while not in_mean(self._recent[0][0], frame.real_s):
             self._recent.popleft()
