@@ -12,27 +12,24 @@ repeated.
 import json
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import record
 import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
-from scoring import judge_flow, judge_landmarks
-from sklearn.metrics import f1_score
+from scoring import judge_flow, judge_landmarks, uf1_of_three
 from torch.nn.functional import avg_pool2d
 
 from openmer.clips.store import ClipStore
 from openmer.datasets.simulated import SimulatedClips, prepare_simulated
 from openmer.errors import InputError
 from openmer.evaluation.evaluate import predict
-from openmer.evaluation.metrics import Prediction, class_scores, detection_scores, spread
+from openmer.evaluation.metrics import class_scores, detection_scores, spread
 from openmer.files import write_atomic
 from openmer.models.config import PRESETS
 from openmer.models.mol import MOL
@@ -197,7 +194,7 @@ def _judged(
             "accuracy": four.accuracy,
             "uf1": four.uf1,
             "detection": two.accuracy,
-            "uf1_of_three": _three(predictions),
+            "uf1_of_three": uf1_of_three(predictions, CLASSES.index("none")),
         }
         scores |= {f"{key}{f' on {data.store.root.name}' * (k > 0)}": value for key, value in of_store.items()}
     data = judged[0]
@@ -213,15 +210,6 @@ def _judged(
 
 def _clips(kind: type[ClipData], store: ClipStore) -> ClipData:
     return kind(store, [entry for entry in store.entries if entry.label in CLASSES], CLASSES)
-
-
-def _three(predictions: Sequence[Prediction]) -> float:
-    """UF1 of the three expressions among themselves."""
-    none = CLASSES.index("none")
-    shown = [p for p in predictions if p.truth != none]
-    shares = np.array([p.probabilities for p in shown])
-    shares[:, none] = -1
-    return float(f1_score([p.truth for p in shown], shares.argmax(1), average="macro"))
 
 
 def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> Table:

@@ -120,6 +120,7 @@ PARTS: dict[str, dict[str, Benchmark]] = {
     "networks": {
         "units": _of("units.py", "--out {runs}/units", "--out {runs}/units --subjects 2", keeps=True),
         "held_out": _of("held_out.py", "--out {runs}/units", "--out {runs}/units --subjects 2", keeps=True),
+        "means": _of("means.py", "--processes 2", "--people 2 --rates 50"),
         "attribution": _of(
             "attribution.py", "--methods integrated held", "--methods integrated held --subjects 1 --no-units"
         ),

@@ -108,8 +108,12 @@ def _one(
     points = clip.landmarks[0] - ROOM
     for name, engine in engines.items():
         for method in methods:
-            found = attribute(engine.model, crops, tuple(engine.record.classes), clip.label, method=method)
-            _note(rows, f"{name}, {method}", subject, found.share(region), _hit(found.map, region))
+            side = engine.model.config.size  # networks of 64 px read every crop halved
+            small = np.stack([cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA) for crop in crops])
+            found = attribute(engine.model, small, tuple(engine.record.classes), clip.label, method=method)
+            inside = cv2.resize(region.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+            places = cv2.resize(found.map, region.shape, interpolation=cv2.INTER_NEAREST)
+            _note(rows, f"{name}, {method}", subject, found.share(inside), _hit(places, region))
     if unit_hits is not None and engines:
         shown = {unit for unit, strength in event.units.items() if max(strength) > 0}
         seen = explain_window(next(iter(engines.values())), crops, points)

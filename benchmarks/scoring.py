@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import f1_score
 
 from openmer.clip import NONE, Array
 from openmer.clips.flow import FlowMethod, optical_flow
@@ -148,6 +149,19 @@ def judge_flow(
 
 def _between(low: float, high: float) -> str:
     return f"{low:g} px and more" if high == math.inf else f"{low:g} to {high:g} px"
+
+
+def uf1_of_three(predictions: Sequence[Prediction], none: int) -> float:
+    """UF1 of the expressions among themselves: clips without one are left out, and so is that answer.
+
+    Args:
+        predictions: of clips; one is of an expression at least.
+        none: number of the class without an expression.
+    """
+    shown = [p for p in predictions if p.truth != none]
+    shares = np.array([p.probabilities for p in shown])
+    shares[:, none] = -1
+    return float(f1_score([p.truth for p in shown], shares.argmax(1), average="macro"))
 
 
 def flow_over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 import tyro
 from record import write
 from rich.console import Console
-from scoring import judge_units
+from scoring import judge_units, uf1_of_three
 from sklearn.metrics import f1_score
 
 from openmer.clip import NONE
@@ -84,10 +84,9 @@ def _judged(name: str, root: Path, console: Console) -> dict[str, Any]:
     truth = np.array([a.truth for a in answers])
     none = classes.index(NONE)
     shown = truth != none
-    three = np.where(np.arange(len(classes)) == none, -1.0, shares)
     return {
         "clips": len(truth),
-        "uf1_of_three": round(float(f1_score(truth[shown], three[shown].argmax(1), average="macro")), 4),
+        "uf1_of_three": round(uf1_of_three(answers, none), 4),
         "accuracy_of_four": round(float((shares.argmax(1) == truth).mean()), 4),
         "expression_or_none": round(float(((shares[:, none] < 0.5) == shown).mean()), 4),
         "likeliest_unit_shown": round(float(judge_units(model, data)["first_right"]), 4),

@@ -15,13 +15,16 @@ from typing import Any
 
 import ablation
 import kill
+import means
 import pytest
 import tyro
 from all import BENCHMARKS, PARTS, Book, _command, run
+from scoring import uf1_of_three
 from spotting import judge
 
 from openmer import version
 from openmer.errors import InputError
+from openmer.evaluation.metrics import Prediction
 from openmer.timeline import Interval, Timeline
 from openmer.training.settings import TrainSettings
 
@@ -105,6 +108,33 @@ def test_every_benchmark_takes_the_arguments_that_it_is_given(name: str, trial: 
         pass
 
     tyro.cli(only_read, args=arguments)
+
+
+@pytest.mark.parametrize(
+    ("rate", "mean_s", "where", "frames"),
+    [
+        (100.0, 0.0, "around", [20]),
+        (100.0, 0.05, "around", [18, 19, 20, 21, 22]),
+        (100.0, 0.05, "before", [16, 17, 18, 19, 20]),
+        (50.0, 0.05, "before", [19, 20]),
+        (200.0, 0.13, "around", list(range(7, 33))),
+    ],
+)
+def test_the_frames_of_a_mean_by_hand(rate: float, mean_s: float, where: str, frames: list[int]) -> None:
+    assert list(means.frames_of_mean(20, 100, rate, mean_s, where)) == frames
+
+
+def test_a_mean_at_the_end_of_a_recording_has_fewer_frames() -> None:
+    assert list(means.frames_of_mean(0, 30, 100, 0.05, "around")) == [0, 1, 2]
+    assert list(means.frames_of_mean(29, 30, 100, 0.05, "around")) == [27, 28, 29, 30]
+
+
+def test_the_score_of_three_classes_leaves_out_clips_without_an_expression_and_that_answer() -> None:
+    """Of none, a, b: an a is right where the network prefers none; a b is called a; the third shows nothing."""
+    rows = [(1, (0.8, 0.15, 0.05)), (2, (0.1, 0.6, 0.3)), (0, (0.0, 0.5, 0.5))]
+    answers = [Prediction(dataset="", subject="", sample="", truth=t, probabilities=shares) for t, shares in rows]
+    # F1 of a: 2 / (2 + 1); of b: 0.
+    assert uf1_of_three(answers, none=0) == pytest.approx(1 / 3)
 
 
 def test_a_result_that_is_replaced_changes_nothing_of_what_is_measured(tmp_path: Path) -> None:
