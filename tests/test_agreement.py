@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,9 @@ from openmer.errors import InputError
 from openmer.review.agreement import Agreement, agreement_of, asked_about, kappa_of, moments_of
 from openmer.review.agreement_report import to_json
 from openmer.review.document import Add, Review, Set, Undo, apply_change, new_review, review_path
+from openmer.review.gather import ReviewFile, pair_up
 from openmer.review.saving import write_review
-from openmer.timeline import Clock, Interval, Timeline
+from openmer.timeline import Clock, Interval, Timeline, read_timeline
 from terminal import run
 
 YES, NO = {"verdict": "accepted"}, {"verdict": "rejected"}
@@ -232,6 +234,23 @@ def test_reviews_of_different_analyses_are_refused(tmp_path: Path) -> None:
         ("none", "none"),
         ("none", "expression"),
     ]
+
+
+def test_reviews_of_two_people_in_one_video_are_not_compared(tmp_path: Path) -> None:
+    reviews = []
+    for number, coder in ((1, "ada"), (2, "bob")):
+        result = write_result(tmp_path / f"person-{number}", 2)
+        timeline = read_timeline(result / "timeline.json")
+        whose = replace(timeline, provenance={**timeline.provenance, "person": number})
+        (result / "timeline.json").write_text(whose.to_json())
+        reviews.append(judged(result, coder, {"e1": YES, "e2": NO}))
+        assert reviews[-1].source.person == number
+    for same_video in (False, True):
+        with pytest.raises(InputError, match=r"of person 1 in talk\.mp4, the other of person 2"):
+            agreement_of([(reviews[0], reviews[1])], same_video=same_video)
+    files = [ReviewFile(tmp_path / r.coder, r, given=False) for r in reviews]
+    with pytest.raises(InputError):  # each is alone
+        pair_up(files, same_video=True)
 
 
 def save(result: Path, *reviews: Review) -> None:

@@ -434,21 +434,23 @@ def test_a_reader_who_has_had_enough_ends_it_quietly(arguments: list[str]) -> No
     assert process.returncode == 128 + 13
 
 
-def test_a_key_moments_window_has_only_frames_that_were_read() -> None:
-    """Frame 9 was left out; its neighbour takes its place."""
+def test_a_key_moment_shows_the_frames_that_the_network_judged() -> None:
+    """Frame 9 was left out. The pictures are those of the frames that the network judged, not of an even share."""
     frames = np.array([k for k in range(22) if k != 9])
     points = np.random.default_rng(0).uniform(20, 100, (68, 2)).astype(np.float32)
-    signals = SimpleNamespace(real_s=frames / 30, track=np.zeros(21, int))
+    signals = SimpleNamespace(real_s=frames / 30, times_s=frames / 30, track=np.zeros(21, int))
     measured = SimpleNamespace(
         frames=frames, alignments=[align(points)] * 21, landmarks=np.stack([points] * 21), signals=signals
     )
-    window = Window(start_s=0.0, end_s=0.7, start_frame=0, end_frame=21, probabilities={"none": 1.0})
+    seen = (0, 3, 6, 8, 12, 15, 18, 21)
+    window = Window(start_s=0.0, end_s=0.7, start_frame=0, end_frame=21, probabilities={"none": 1.0}, frames=seen)
     marked = Interval(onset_s=0.2, apex_s=0.3, offset_s=0.5, label="candidate", onset_frame=6)
     timeline = Timeline(intervals=(marked,), start_s=0.0, end_s=0.7, windows=(window,))
-    (moment,) = choose_moments(timeline, measured, 8)  # type: ignore[arg-type]
-    assert moment.window == (0, 3, 6, 8, 12, 15, 18, 21)
+    (moment,) = choose_moments(timeline, measured)  # type: ignore[arg-type]
+    assert moment.window == seen
+    assert moment.times_s == tuple(k / 30 for k in seen)
     assert moment.means == ((0,), (2, 3), (5, 6), (7, 8), (11, 12), (14, 15), (17, 18), (20, 21))
     signals.real_s, signals.track[frames < 6] = frames / 100, -1  # the face is found at frame 6
-    (moment,) = choose_moments(timeline, measured, 8)  # type: ignore[arg-type]
+    (moment,) = choose_moments(timeline, measured)  # type: ignore[arg-type]
     assert moment.means[2:5] == ((6,), (6, 7, 8), (8, 10, 11, 12))
     assert moment.needs(10) and not moment.needs(5)

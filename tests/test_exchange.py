@@ -142,14 +142,14 @@ def test_elan_has_tiers_media_and_slots_in_order(tmp_path: Path) -> None:
 
 def test_what_elan_gets_is_read_back_to_the_millisecond(tmp_path: Path) -> None:
     path = written(tmp_path / "talk.eaf")
-    assert times_of(path, "candidate") == [(1.4, 1.7)]
+    assert times_of(path, "candidate") == [(1.4, 1.7), (1.6, 2.0)], "with what overlaps it, on another tier"
     assert times_of(path, "candidate 2") == [(1.6, 2.0)]
     assert times_of(path, "blink") == [(2.0, 3.0)]
     assert times_of(path, "no_face") == [(3.0, 3.1)]
     assert times_of(path, "set_aside") == []
     assert times_of(path, "moments") == [(1.4, 1.44), (1.55, 1.59), (1.6, 1.64), (1.7, 1.74), (2.0, 2.04)]
     read = read_elan(path, "candidate")
-    assert [i.label for i in read] == ["candidate"]
+    assert [i.label for i in read] == ["candidate", "candidate"]
     assert read.end_s == 3.1 and read.provenance == {"source": "talk.eaf", "tier": "candidate"}
 
 
@@ -467,7 +467,7 @@ def test_an_edited_file_is_not_replaced_unasked(result: Path, tmp_path: Path) ->
     assert out.read_text() == "edited", "a failed export leaves the older file"
     (result / "timeline.json").write_text(timeline().to_json())
     export(result, "elan", out, overwrite=True)
-    assert times_of(out, "candidate") == [(1.4, 1.7)]
+    assert times_of(out, "candidate") == [(1.4, 1.7), (1.6, 2.0)]
     assert [p.name for p in out.parent.iterdir()] == ["talk.eaf"]
 
 

@@ -66,7 +66,7 @@ def windows_at(
     engine: Engine, face: tuple[np.ndarray, Face], times_s: np.ndarray, *, without: range = range(0)
 ) -> list[tuple[int, int]]:
     gray, found = face
-    network = BatchNetwork(engine, len(times_s))
+    network = BatchNetwork(engine)
     for k, moment in enumerate(times_s):
         network.update(LocatedFrame(k, float(moment), gray, None if k in without else found))
     return [(w.start_frame, w.end_frame) for w in network.finish().windows]
@@ -131,12 +131,12 @@ def test_no_window_goes_across_a_lost_face(engine: Engine, face: tuple[np.ndarra
 
 def test_where_frames_are_too_few_the_network_is_silent(engine: Engine, face: tuple[np.ndarray, Face]) -> None:
     gray, found = face
-    slow = BatchNetwork(engine, 100)
+    slow = BatchNetwork(engine)
     for k in range(20):
         slow.update(LocatedFrame(k, k / 5, gray, found))
     recognition = slow.finish()
     assert recognition.windows == () and "longer than in its training" in str(recognition.silent)
-    short = BatchNetwork(engine, 100)
+    short = BatchNetwork(engine)
     short.update(LocatedFrame(0, 0.0, gray, found))
     assert "as long as a window" in str(short.finish().silent)
 
@@ -150,7 +150,7 @@ def test_each_stretch_of_a_video_has_the_spacing_of_its_own_frames(
     # As in each alone (see above), by the number of its first frame: 20 and 60. At 5 there is no window.
     expected = [(20, 41), (26, 47), (32, 53), (38, 59), (60, 116), (76, 132), (92, 148)]
     assert windows_at(engine, face, after_gaps) == expected
-    network = BatchNetwork(engine, len(after_gaps))
+    network = BatchNetwork(engine)
     for k, moment in enumerate(after_gaps):
         network.update(LocatedFrame(k, float(moment), *face))
     assert "at 5 frames a second" in str(network.finish().silent), "a part without an opinion is told"
@@ -158,6 +158,21 @@ def test_each_stretch_of_a_video_has_the_spacing_of_its_own_frames(
     joined = np.concatenate([usual, usual[-1] + np.arange(1, 90) / 90])  # 7.65 frames: every eighth
     spans = {b - a for a, b in windows_at(engine, face, joined)}
     assert spans == {21, 56}
+
+
+def test_a_stretch_longer_than_its_measuring_and_shorter_than_a_window_is_covered_whole(
+    engine: Engine, face: tuple[np.ndarray, Face]
+) -> None:
+    """Of 30 frames a second a window lasts 22; here are 20, then a pause, then enough."""
+    short, long = np.arange(20) / 30, 10 + np.arange(40) / 30
+    assert windows_at(engine, face, np.concatenate([short, long])) == [
+        (0, 14),
+        (4, 18),
+        (20, 41),
+        (26, 47),
+        (32, 53),
+        (38, 59),
+    ]
 
 
 def test_a_few_dropped_frames_leave_the_spacing_as_it_is(engine: Engine, face: tuple[np.ndarray, Face]) -> None:

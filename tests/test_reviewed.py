@@ -14,7 +14,7 @@ import pytest
 from footage import write_video
 from openmer.datasets.folder import FolderDataset
 from openmer.errors import InputError
-from openmer.exchange.elan import read_tier
+from openmer.exchange.truth import read_truth
 from openmer.facs import ActionUnit
 from openmer.media.identity import source_digest
 from openmer.review.annotations import Annotation, read_annotations, review_from, understood, worded
@@ -214,7 +214,29 @@ def test_what_overlaps_in_elan_is_read_again(result: Path, tmp_path: Path) -> No
     assert spans_of(tmp_path / "ada.eaf", "ada") == [(2000, 2400, "fear"), (2600, 3000, "fear")]
     assert spans_of(tmp_path / "ada.eaf", "ada 2") == [(2100, 2500, "fear")]
     assert len(read_annotations(tmp_path / "ada.eaf", "ada").rows) == 3
-    assert len(read_tier(tmp_path / "ada.eaf", "ada").intervals) == 2
+    assert [i.onset_s for i in read_truth(tmp_path / "ada.eaf", "ada")] == [2.0, 2.1, 2.6]
+
+
+def test_an_apex_in_elan_stays_with_its_own_annotation(result: Path, tmp_path: Path) -> None:
+    """Two of one name that overlap, and one without an apex around another's."""
+    review = new_review(result, "ada")
+    given = ((1.0, 1.3, 1.5, "joy"), (1.2, 1.4, 1.8, "joy"), (2.0, None, 2.6, "fear"), (2.3, 2.5, 2.9, "joy"))
+    for onset, apex, offset, name in given:
+        values = {"onset_s": onset, "apex_s": apex, "offset_s": offset, "expression": name}
+        review = apply_change(review, Add(values=values))
+    export_reviewed(result, review, "elan", tmp_path / "ada.eaf")
+    rows = read_annotations(tmp_path / "ada.eaf", "ada").rows
+    read = {(r.interval.onset_s, r.interval.apex_s, r.interval.offset_s, r.expression) for r in rows}
+    assert read == set(given)
+
+
+def test_overlapping_states_of_boris_are_read_under_their_name(tmp_path: Path) -> None:
+    table = tmp_path / "events.csv"
+    rows = ("fear,STATE,2.0,2.4", "fear 2,STATE,2.1,2.5", "joy 2,STATE,3.0,3.5")
+    table.write_text("\n".join(("Behavior,Behavior type,Start (s),Stop (s)", *rows)) + "\n")
+    read = read_annotations(table)
+    assert [(r.interval.onset_s, r.expression) for r in read.rows] == [(2.0, "fear"), (2.1, "fear"), (3.0, "joy 2")]
+    assert read.warnings == ("States 'fear 2' were read as 'fear' that overlap others.",)
 
 
 def test_a_coder_may_be_called_like_a_tier_of_ours(result: Path, tmp_path: Path) -> None:
@@ -333,6 +355,17 @@ def test_which_video_of_the_same_name(shelf: Path, monkeypatch: pytest.MonkeyPat
     assert run(monkeypatch, *words, "--video", other) == 1 and not out.exists()
     assert run(monkeypatch, *words) == 0
     assert {s.source.parent.name for s in FolderDataset(shelf / "videos")} == {"one"}
+
+
+def test_samples_of_another_stream_are_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk, out = shelf / "results" / "talk", shelf / "videos" / "samples.csv"
+    timeline = read_timeline(talk / "timeline.json")
+    other = replace(timeline, provenance={**timeline.provenance, "settings": {"stream": 1}})
+    (talk / "timeline.json").write_text(other.to_json())
+    (talk / "review.json").unlink()
+    reviewed(talk, "")
+    words = ("export", talk, "--to", "samples", "--out", out, "--subject", "7", "--video", shelf / "videos" / "one")
+    assert run(monkeypatch, *words) == 1 and not out.exists()
 
 
 def test_samples_of_several_people(

@@ -10,6 +10,7 @@ from openmer import InputError, Interval, Timeline
 from openmer.cli import main
 from openmer.evaluation.compare import score_against
 from openmer.exchange.elan import to_elan
+from openmer.timeline import Clock
 from terminal import run
 
 
@@ -67,6 +68,18 @@ def test_what_counts_as_found_and_as_right_can_be_chosen() -> None:
     strict = score_against(FOUND, TRUTH, min_iou=0.55)
     assert (strict.score.hits, strict.score.misses, strict.score.false_alarms) == (1, 3, 2)
     assert [round(row.iou, 6) for row in strict.rows if row.onset_s == 12.0] == [0.5, 0.5], "near misses say how near"
+
+
+def test_a_rate_a_minute_is_of_real_time() -> None:
+    """Four seconds of a file that was slowed down four times are one second."""
+    slow = Timeline(
+        intervals=(Interval(onset_s=1, offset_s=2, label="candidate"),),
+        start_s=0.0,
+        end_s=4.0,
+        clock=Clock(fps=30.0, slowdown=4.0),
+    )
+    score = score_against(slow, Timeline(intervals=(), start_s=0.0, end_s=4.0)).score
+    assert score.seconds == 1.0 and score.false_alarms_per_minute == 60.0
 
 
 def test_nothing_against_nothing_has_no_ratios() -> None:

@@ -147,11 +147,22 @@ def test_watching_writes_what_was_found_and_says_what_was_missed(clip: Path, tmp
     assert len(rows) + timeline.provenance["frames_dropped"] >= int(rows[-1]["frame"]) + 1
 
 
+def test_slow_motion_is_watched_on_the_clock_of_what_was_recorded(clip: Path, tmp_path: Path) -> None:
+    """Filmed at four times the rate that the file is played at: a second of it is a quarter of one."""
+    timeline = watch(LiveSource(clip, fps=Fraction(4 * FPS)), tmp_path / "out", CLASSICAL, seconds=0.5)
+    assert timeline.clock.slowdown == pytest.approx(4) and timeline.clock.real_fps == pytest.approx(4 * FPS)
+    with (tmp_path / "out" / "frames.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["real_time_s"]) == pytest.approx(float(rows[-1]["time_s"]) / 4, abs=1e-5)
+
+
 class Played:
     """A camera that gives these pictures and then breaks off, if it is told to."""
 
     fps = float(FPS)
     dropped = 0
+    clock = None
+    problems = ()
 
     def __init__(self, images: Iterable[tuple[float, Image]], *, breaks: bool) -> None:
         self._images, self._breaks = images, breaks
@@ -238,6 +249,7 @@ def test_ctrl_c_ends_the_watching_and_keeps_the_result(clip: Path, tmp_path: Pat
     ("arguments", "said"),
     [
         (("--runtime", "onnx"), "leave out --runtime"),
+        (("--stream", "1"), "leave out --stream"),
         (("--alarms-per-minute", "2", "--engine", "classical"), "needs a network's opinion"),
         (("--alarms-per-minute", "0.01"), "cannot tell rates below"),
     ],

@@ -196,6 +196,7 @@ class Window:
         end_frame: index of the last frame.
         probabilities: class -> 0 to 1.
         action_units: action unit, such as `AU12` -> 0 to 1, each by itself; None if the network names none.
+        frames: indices of all its frames, which are evenly spaced in time; empty where a result does not say.
     """
 
     start_s: float
@@ -204,6 +205,7 @@ class Window:
     end_frame: int
     probabilities: Mapping[str, float]
     action_units: Mapping[str, float] | None = None
+    frames: tuple[int, ...] = ()
 
     @property
     def middle_s(self) -> float:

@@ -132,6 +132,8 @@ def _watch(live: str, out: Path, settings: AnalyzeSettings, overwrite: bool, con
 
     if settings.start_s:
         raise InputError("--live starts at once: leave out --start")
+    if settings.stream is not None:
+        raise InputError("--live reads a file's default stream: leave out --stream")
     if settings.faces != "largest":
         raise InputError("--live follows the largest face: leave out --faces")
     if settings.runtime == "onnx":

@@ -115,10 +115,12 @@ def score_against(
 ) -> Comparison:
     """Score the intervals of `result` that carry one of `labels` against all intervals of `truth`.
 
+    Rates are a minute of real time, also in slow motion.
+
     Raises:
         InputError: the result has no time, or `min_iou` is not above 0 and at most 1.
     """
-    seconds = result.end_s - result.start_s
+    seconds = (result.end_s - result.start_s) / result.clock.slowdown  # of what happened, as a rate a minute needs
     if not seconds > 0:
         raise InputError(f"the result lasts from {result.start_s} to {result.end_s} s, so there is nothing to score")
     spotted = [i for i in result if i.label in labels]

@@ -141,7 +141,7 @@ class Tier:
         name: as it is called in the file.
         intervals: its annotations; labels as in `read_elan`, no apex.
         words: what each annotation says, whole.
-        apexes: (seconds, words) of the annotations of the tier of moments that speak of an apex.
+        moments: (seconds, words) of the annotations of the tier of key moments.
         end_s: where the last annotation of the file ends.
         warnings: whole sentences.
     """
@@ -149,7 +149,7 @@ class Tier:
     name: str
     intervals: tuple[Interval, ...]
     words: tuple[str, ...]
-    apexes: tuple[tuple[float, str], ...]
+    moments: tuple[tuple[float, str], ...]
     end_s: float
     warnings: tuple[str, ...] = ()
 
@@ -157,7 +157,8 @@ class Tier:
 def read_elan(path: Path | str, tier: str | None = None, video: str | None = None) -> Timeline:
     """Read one tier of an .eaf file.
 
-    An interval's label is the text of its annotation up to a colon or, if that is empty, the name of the tier. ELAN
+    An interval's label is the text of its annotation up to a colon or, if that is empty, the name of the tier. Of a
+    file that OpenMER wrote, NAME 2, NAME 3 and so on, on which is what overlaps, are read with the tier NAME. ELAN
     does not store the length of the video: the timeline ends where the last annotation in the file does.
 
     Args:
@@ -184,15 +185,8 @@ def read_elan(path: Path | str, tier: str | None = None, video: str | None = Non
     )
 
 
-def read_tier(path: Path | str, tier: str | None = None, video: str | None = None, *, whole: bool = False) -> Tier:
-    """Read one tier of an .eaf file with all that its annotations say; other arguments and errors as in `read_elan`.
-
-    Args:
-        path: path of the file.
-        tier: name of the tier.
-        video: name of the file that was analysed.
-        whole: of a file that OpenMER wrote, also read NAME 2, NAME 3 and so on, on which is what overlaps.
-    """
+def read_tier(path: Path | str, tier: str | None = None, video: str | None = None) -> Tier:
+    """Read one tier of an .eaf file with all that its annotations say; arguments and errors as in `read_elan`."""
     path = Path(path)
     root = _parsed(path)
     if root.tag != "ANNOTATION_DOCUMENT":
@@ -201,11 +195,9 @@ def read_tier(path: Path | str, tier: str | None = None, video: str | None = Non
     times = _slots(root, origin, path)
     element = _chosen(root, tier, path)
     spans, name = _spans(root, times), element.get("TIER_ID", "")
-    annotations = [
-        (a, each) for each in (_with_lanes(root, element) if whole else [element]) for a in each.findall("ANNOTATION/*")
-    ]
-    apexes = [(a, each) for each in _moment_tiers(root) for a in each.findall("ANNOTATION/*")]
-    untimed = sum(None in (times.get(_slot(a, 1)), times.get(_slot(a, 2))) for a, _ in annotations)
+    annotations = [a for each in _with_lanes(root, element) for a in each.findall("ANNOTATION/*")]
+    marked = [(a, each) for each in _moment_tiers(root) if each is not element for a in each.findall("ANNOTATION/*")]
+    untimed = sum(None in (times.get(_slot(a, 1)), times.get(_slot(a, 2))) for a in annotations)
     if untimed:
         warnings.append(
             f"{untimed} of {len(annotations)} annotations of tier {name!r} in {path.name} have no times of their own "
@@ -214,12 +206,10 @@ def read_tier(path: Path | str, tier: str | None = None, video: str | None = Non
     end = max((t for t in times.values() if t is not None), default=0)
     return Tier(
         name=name,
-        intervals=tuple(_interval(a, each, spans, path) for a, each in annotations),
-        words=tuple((a.findtext("ANNOTATION_VALUE") or "").strip() for a, _ in annotations),
-        apexes=tuple(
-            (_interval(a, each, spans, path).onset_s, words)
-            for a, each in apexes
-            if each is not element and "apex" in (words := a.findtext("ANNOTATION_VALUE") or "")
+        intervals=tuple(_interval(a, element, spans, path) for a in annotations),
+        words=tuple((a.findtext("ANNOTATION_VALUE") or "").strip() for a in annotations),
+        moments=tuple(
+            (_interval(a, each, spans, path).onset_s, a.findtext("ANNOTATION_VALUE") or "") for a, each in marked
         ),
         end_s=end / 1000,
         warnings=tuple(warnings),

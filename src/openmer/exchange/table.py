@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from openmer.errors import InputError
@@ -57,7 +58,8 @@ def read_table(path: Path | str, video: str | None = None) -> Timeline:
     try:
         if rows and NEEDED[0] not in rows[0][1]:
             rows, warnings = _of_one_file(rows, video, path.name)
-            intervals = _states(rows)
+            intervals, told = _without_lanes(_states(rows))
+            warnings = [*warnings, *told]
         else:
             intervals = tuple(_each(rows, plain_interval))
     except InputError as error:
@@ -124,6 +126,14 @@ def _states(rows: Sequence[Row]) -> tuple[Interval, ...]:
     if not intervals:
         raise InputError("it holds point events only, which last no time; code states in BORIS")
     return intervals
+
+
+def _without_lanes(intervals: Sequence[Interval]) -> tuple[tuple[Interval, ...], list[str]]:
+    """States `NAME 2`, `NAME 3` and so on, onto which `events.lanes` put what overlaps, as those of NAME again."""
+    labels = {i.label for i in intervals}
+    lanes = {label: base for label in labels if (base := re.sub(r" \d+$", "", label)) != label and base in labels}
+    told = [f"States {lane!r} were read as {lanes[lane]!r} that overlap others." for lane in sorted(lanes)]
+    return tuple(replace(i, label=lanes.get(i.label, i.label)) for i in intervals), told
 
 
 def _kind(row: Mapping[str, str]) -> str:

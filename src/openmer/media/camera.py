@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from openmer.errors import InputError
 from openmer.media.reader import Frame, VideoReader
+from openmer.timeline import Clock
 
 WAITING = 2  # frames that may wait; a newer one displaces the oldest
 _END = None
@@ -49,6 +50,16 @@ class LiveSource:
         self._stopped = threading.Event()
         self._dropped = 0
         self._problem: Exception | None = None
+
+    @property
+    def clock(self) -> Clock | None:
+        """What a file's seconds mean; None of a camera."""
+        return None if self._reader is None else self._reader.info.clock
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was met while reading a file so far, a sentence each."""
+        return () if self._reader is None else tuple(self._reader.problems)
 
     @property
     def dropped(self) -> int:

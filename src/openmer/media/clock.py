@@ -59,6 +59,15 @@ def typical_step(times: Iterable[Fraction]) -> Fraction | None:
     return sum(usual, Fraction(0)) / len(usual)
 
 
+def usual_step_s(times_s: Times) -> float | None:
+    """The same of rising times in seconds; None without two."""
+    steps = np.diff(times_s)
+    if not len(steps):
+        return None
+    middle = np.median(steps)
+    return float(steps[np.abs(steps - middle) <= middle / 2].mean())
+
+
 def on_one_clock(
     stamped: Iterable[tuple[Fraction | None, int, T]], step: Fraction, notes: Notes, *, joins: bool = False
 ) -> Iterator[tuple[Fraction, int, T]]:

@@ -3,7 +3,8 @@
 In ELAN an annotation says `happiness: L12C+6B; a note`: the expression, then units and a note, each if there is any.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +25,7 @@ from openmer.review.frames import FrameTimes, read_frame_times
 from openmer.timeline import Interval
 
 ADDED = "+"  # between action units
+_MARK = re.compile(r"(?P<whose>.* \d+) (?P<what>onset|apex|offset)")  # as `exchange.events.moments` writes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +87,9 @@ def read_annotations(path: Path, tier: str | None = None, video: str | None = No
     """
     ending = path.suffix.lower()
     if ending == ".eaf":
-        read = read_tier(path, tier, video, whole=True)
-        marked = zip(read.intervals, read.words, strict=True)
-        rows = tuple(understood(words, _with_apex(i, read.apexes)) for i, words in marked)
+        read = read_tier(path, tier, video)
+        marked = zip(_with_apexes(read.intervals, read.moments), read.words, strict=True)
+        rows = tuple(understood(words, interval) for interval, words in marked)
         return Annotations(rows, read.warnings)
     if ending not in TABLES:
         raise InputError(f"annotations are an ELAN .eaf or a table ({', '.join(TABLES)}), got {path}")
@@ -100,11 +102,57 @@ def read_annotations(path: Path, tier: str | None = None, video: str | None = No
     return Annotations(kept, tuple(timeline.provenance.get("warnings", ())))
 
 
-def _with_apex(interval: Interval, apexes: Sequence[tuple[float, str]]) -> Interval:
-    """With its apex, if one is marked inside; of several, one that bears its label."""
-    inside = [(at, words) for at, words in apexes if interval.onset_s <= at <= interval.offset_s]
-    own = [at for at, words in inside if interval.label in words] or [at for at, _ in inside]
-    return replace(interval, apex_s=own[0]) if own else interval
+def _with_apexes(intervals: Sequence[Interval], marks: Sequence[tuple[float, str]]) -> list[Interval]:
+    """The intervals with the apexes that are marked, (seconds, words) each; an apex belongs to one of them.
+
+    In our own files `joy 2 onset`, `joy 2 apex` and `joy 2 offset` are of one interval, which tells whose each is. Of
+    what was moved since then, and in other files, an apex is that of an interval around it, of its label if it names
+    one.
+    """
+    ours: dict[str, dict[str, float]] = {}
+    others: list[tuple[float, str]] = []
+    for at, words in marks:
+        for part in words.split("; "):
+            mark = _MARK.fullmatch(part.strip())
+            if mark:
+                ours.setdefault(mark["whose"], {})[mark["what"]] = at
+            elif "apex" in part:
+                others.append((at, part))
+    given = list(intervals)
+    open_: list[int] = []
+    for k, interval in enumerate(intervals):
+        ends = [name for name, of in ours.items() if _ends_as(of, interval)]
+        whose = next((name for name in ends if _label(name) == interval.label), next(iter(ends), None))
+        if whose is None:
+            open_.append(k)
+        else:
+            given[k] = replace(interval, apex_s=ours.pop(whose).get("apex"))
+    left = [(of["apex"], _label(name)) for name, of in ours.items() if "apex" in of]
+    for k in open_:
+        interval = given[k]
+        inside = [(at, label) for at, label in left if label == interval.label and _holds(interval, at)]
+        inside += [(at, words) for at, words in others if interval.label in words and _holds(interval, at)]
+        inside += [(at, words) for at, words in others if _holds(interval, at)]
+        if inside:
+            given[k] = replace(interval, apex_s=inside[0][0])
+            left = [mark for mark in left if mark != inside[0]]
+            others = [mark for mark in others if mark != inside[0]]
+    return given
+
+
+def _ends_as(of: Mapping[str, float], interval: Interval) -> bool:
+    """Whether a mark's onset and offset are the interval's, to the millisecond."""
+    ends = ((of.get("onset"), interval.onset_s), (of.get("offset"), interval.offset_s))
+    return all(mark is not None and abs(mark - at) < 0.0015 for mark, at in ends)
+
+
+def _holds(interval: Interval, at: float) -> bool:
+    return interval.onset_s <= at <= interval.offset_s
+
+
+def _label(whose: str) -> str:
+    """`joy` of `joy 2`."""
+    return whose.rpartition(" ")[0]
 
 
 def _table_rows(path: Path) -> Iterator[Annotation]:

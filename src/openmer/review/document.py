@@ -171,6 +171,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         start_s: first moment that was analysed, seconds of the file; likewise `end_s`.
         slowdown: seconds of the file that show one second of what was recorded; durations are real time.
         source_digest: by which the recording itself is known; None if the analysis does not say it.
+        person: number of the person, where everybody in the video was analysed.
     """
 
     video: str
@@ -179,6 +180,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     end_s: float
     slowdown: float = 1.0
     source_digest: str | None = None
+    person: int | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -273,6 +275,7 @@ def new_review(result: Path, coder: str = "", *, blind: bool = False, controls: 
         end_s=timeline.end_s,
         slowdown=timeline.clock.slowdown,
         source_digest=timeline.provenance.get("source_digest"),
+        person=timeline.provenance.get("person"),
     )
     return Review(schema=SCHEMA, source=source, coder=coder, blind=blind, entries=entries)
 

@@ -119,7 +119,7 @@ def pair_up(reviews: Sequence[ReviewFile], coders: Sequence[str] = (), *, same_v
     Args:
         reviews: those of all coders.
         coders: the names of the two coders to compare, if there are more.
-        same_video: pair by the video's name instead of the analysis.
+        same_video: pair by the video's name, and the person in it, instead of the analysis.
 
     Returns:
         The pairs, the first coder's review first; reviews of results that only one coder reviewed are left out.
@@ -129,11 +129,12 @@ def pair_up(reviews: Sequence[ReviewFile], coders: Sequence[str] = (), *, same_v
     """
     if coders and (len(coders) != 2 or coders[0] == coders[1]):
         raise InputError(f"agreement is between two coders, got {', '.join(coders)}")
-    groups: dict[str, list[ReviewFile]] = {}
+    groups: dict[tuple[str, int | None], list[ReviewFile]] = {}
     for one in reviews:
         if not coders or one.review.coder in coders:
             source = one.review.source
-            groups.setdefault(source.video if same_video else source.timeline_sha256, []).append(one)
+            key = (source.video, source.person) if same_video else (source.timeline_sha256, None)
+            groups.setdefault(key, []).append(one)
     alone = [group[0] for group in groups.values() if len(group) == 1]
     if any(one.given for one in alone) or (len(alone) == len(groups) > 1):
         raise InputError(_apart([one for one in reviews if not coders or one.review.coder in coders], alone))

@@ -127,6 +127,12 @@ def _rows(
     timeline, times = read_result(folder).timeline, read_frame_times(folder)
     if "person" in timeline.provenance:
         raise InputError(f"{folder} is one of several people in a video; {TABLE} cannot say which face is meant")
+    stream = (timeline.provenance.get("settings") or {}).get("stream")
+    if stream is not None:
+        raise InputError(
+            f"{folder} is an analysis of stream {stream} of its file, and {TABLE} means the default one; copy that "
+            "stream to a file of its own and analyse that"
+        )
     place = find_video(folder, timeline, out.parent if video is None else video)
     source, fps = _source(place, timeline, out), _fps(timeline, folder)
 

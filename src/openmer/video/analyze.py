@@ -188,7 +188,7 @@ def run_analyses(
             _measure_all(run, engine, folder, kept) if several else (_measure_one(run, engine, folder, kept), "")
         )
         subjects = [_judge(run, engine, person, k if several else None) for k, person in enumerate(people, start=1)]
-        moments = _moments_of(subjects, engine, asked_s)
+        moments = _moments_of(subjects, asked_s)
         pictures = [MomentPictures(chosen, engine, explainer) for chosen in moments]
         portraits = Portraits([person.measured for person in people]) if several else None
         _second_pass(run, subjects, pictures, portraits, folder / "overlay.mp4")
@@ -254,9 +254,7 @@ def _judge(run: "_Run", engine: Engine | None, person: Person, number: int | Non
     return _Subject(person, timeline)
 
 
-def _moments_of(
-    subjects: Sequence[_Subject], engine: Engine | None, asked_s: Sequence[float]
-) -> list[tuple[KeyMoment, ...]]:
+def _moments_of(subjects: Sequence[_Subject], asked_s: Sequence[float]) -> list[tuple[KeyMoment, ...]]:
     """The moments to show of each person; those asked for of everybody whose windows contain them.
 
     Raises:
@@ -272,9 +270,8 @@ def _moments_of(
                 refused.append(error)
         if len(refused) == len(subjects):
             raise refused[0]
-    frames = 0 if engine is None else engine.frames
     return [
-        choose_moments(s.timeline, s.person.measured, frames, own) if own or not asked_s else ()
+        choose_moments(s.timeline, s.person.measured, own) if own or not asked_s else ()
         for s, own in zip(subjects, asked, strict=True)
     ]
 
@@ -367,15 +364,11 @@ def _flows(run: _Run, path: Path, kept: ExitStack, frames: int = 0) -> FlowCache
     return flows
 
 
-def _network(run: _Run, engine: Engine | None) -> BatchNetwork | None:
-    return None if engine is None else BatchNetwork(engine, run.reader.expected_frames)
-
-
 def _measure_one(run: _Run, engine: Engine | None, folder: Path, kept: ExitStack) -> list[Person]:
     """The first pass over the video, of the largest face."""
     settings, flows = run.settings, _flows(run, folder / "flow.cache", kept)
     tracker = FaceTracker(face_model(settings.face, settings.predictor))
-    network = _network(run, engine)
+    network = None if engine is None else BatchNetwork(engine)
     try:
         with run.progress("Measuring", run.reader.expected_frames) as step:
             analyzer = FrameAnalyzer(tracker, MotionMeter(settings.flow, settings.align), network)
@@ -393,7 +386,8 @@ def _measure_all(run: _Run, engine: Engine | None, folder: Path, kept: ExitStack
 
     def begin(place: int) -> Measuring:
         flows = _flows(run, folder / f"flow-{next(numbers)}.cache", kept, place)
-        return Measuring(MotionMeter(settings.flow, settings.align), _network(run, engine), flows)
+        network = None if engine is None else BatchNetwork(engine)
+        return Measuring(MotionMeter(settings.flow, settings.align), network, flows)
 
     every = max(1, round(SEARCH_S * (run.reader.info.clock.real_fps or 30)))
     tracker = PeopleTracker(

@@ -30,6 +30,7 @@ from openmer.video.settings import SpottingSettings, StreamSettings
 from openmer.video.spotting import region_motion, spot
 from openmer.video.windows import IncrementalNetwork
 
+# Seconds of what was recorded; in slow motion they last longer in the file.
 MEMORY_S = 8.0  # of signals and windows that are kept
 LOOK_EVERY_S = 0.25  # how often the spotter looks
 SETTLED_S = 0.8  # an apex this old no longer changes: all filters have seen what follows it
@@ -51,6 +52,8 @@ class Moment:
         window: the window that the network judged with this frame, or None.
         intervals: events that became certain with this frame.
         work_s: processing time of this frame.
+        slowdown: seconds of the file that show one second of what was recorded.
+        picture: in a folder, the picture's name.
         is_end: whether there are no more frames: the last one comes once more, with the events that were not certain
             before.
     """
@@ -66,6 +69,8 @@ class Moment:
     window: Window | None
     intervals: tuple[Interval, ...]
     work_s: float
+    slowdown: float = 1.0
+    picture: str | None = None
     is_end: bool = False
 
 
@@ -98,7 +103,7 @@ class LiveAnalysis:
         network = self._network
         intervals = self._judged(() if self._spotter is None else self._spotter.update(result))
         if network is not None and not self._keep:
-            network.result.forget_before(frame.time_s - MEMORY_S)
+            network.result.forget_before(frame.time_s - MEMORY_S * result.slowdown)
         pair = None if network is None else network.newest
         return Moment(
             frame=result.index,
@@ -112,6 +117,8 @@ class LiveAnalysis:
             window=None if pair is None else pair.window,
             intervals=intervals,
             work_s=perf_counter() - start,
+            slowdown=result.slowdown,
+            picture=result.picture,
         )
 
     def finish(self) -> tuple[Interval, ...]:
@@ -147,20 +154,20 @@ class RunningSpotter:
 
     def update(self, result: FrameResult) -> tuple[Interval, ...]:
         """The events that became certain with the next frame."""
-        now_s = result.time_s
+        now_s, slowdown = result.time_s, result.slowdown
         self._rows.append(row_of(result))
-        while now_s - self._rows[0].time_s > MEMORY_S:
+        while now_s - self._rows[0].time_s > MEMORY_S * slowdown:
             self._rows.popleft()
-        if now_s - self._looked_s < LOOK_EVERY_S or len(self._rows) < 2:
+        if now_s - self._looked_s < LOOK_EVERY_S * slowdown or len(self._rows) < 2:
             return ()
         self._looked_s = now_s
-        return tuple(self._look(now_s))
+        return tuple(self._look(now_s, SETTLED_S * slowdown))
 
     def finish(self) -> tuple[Interval, ...]:
         """The events that the last look left open."""
         return tuple(self._look(self._rows[-1].time_s, 0.0)) if len(self._rows) > 1 else ()
 
-    def _look(self, now_s: float, settled_s: float = SETTLED_S) -> Iterator[Interval]:
+    def _look(self, now_s: float, settled_s: float) -> Iterator[Interval]:
         signals = measurements_of(self._rows).signals
         self.regions_px = region_motion(signals, self._settings)[-1]
         certain = now_s - settled_s

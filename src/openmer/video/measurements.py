@@ -12,6 +12,7 @@ import pandas as pd
 from openmer.clip import NUM_LANDMARKS, Array
 from openmer.errors import InputError
 from openmer.face.align import Alignment
+from openmer.media.clock import usual_step_s
 from openmer.timeline import NO_FACE, Interval
 from openmer.video.frame import FrameResult
 from openmer.video.recognition import Recognition
@@ -59,8 +60,7 @@ class Measurements:
     @property
     def step_s(self) -> float:
         """Usual time between two frames, real seconds."""
-        times = self.signals.real_s
-        return float(np.median(np.diff(times))) if len(times) > 1 else 1e-3
+        return usual_step_s(self.signals.real_s) or 1e-3
 
     @property
     def end_s(self) -> float:

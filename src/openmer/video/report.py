@@ -41,7 +41,7 @@ class KeyMoment:
         alignment: the same for all its pictures.
         landmarks: (68, 2) at the onset, in px of the crop.
         window: numbers of the frames that the network sees, around the apex; empty without a network.
-        window_s: start and end of the window, seconds.
+        times_s: of these frames, seconds.
         means: for each frame of the window, the numbers of those whose mean the network sees, itself last.
     """
 
@@ -49,7 +49,7 @@ class KeyMoment:
     alignment: Alignment
     landmarks: Array
     window: tuple[int, ...] = ()
-    window_s: tuple[float, float] = (0.0, 0.0)
+    times_s: tuple[float, ...] = ()
     means: tuple[tuple[int, ...], ...] = ()
 
     def needs(self, frame: int) -> bool:
@@ -70,15 +70,12 @@ class KeyMoment:
         return as_gray(self.alignment.warp(image)), large.warp(image)
 
 
-def choose_moments(
-    timeline: Timeline, measured: Measurements, frames: int = 0, asked: Sequence[Interval] = ()
-) -> tuple[KeyMoment, ...]:
+def choose_moments(timeline: Timeline, measured: Measurements, asked: Sequence[Interval] = ()) -> tuple[KeyMoment, ...]:
     """The strongest candidates and, if these are few, the strongest other events; in order of time.
 
     Args:
         timeline: what was found.
         measured: where the face was.
-        frames: T of the network, or 0 without a network.
         asked: show these instead.
     """
     rank = {CANDIDATE: 0, SET_ASIDE: 1, LARGE_MOTION: 2, BLINK: 3}
@@ -93,15 +90,12 @@ def choose_moments(
             continue
         points = alignment.to_crop(measured.landmarks[row])
         apex = interval.onset_s if interval.apex_s is None else interval.apex_s
-        window = timeline.window_at(apex) if frames else None
-        if window is None:
-            moments.append(KeyMoment(interval, alignment, points))
-            continue
-        wanted = np.linspace(window.start_frame, window.end_frame, frames)
-        nearest = np.abs(measured.frames[:, None] - wanted).argmin(0)  # a frame in between may have been left out
-        numbers = tuple(int(measured.frames[k]) for k in nearest)
-        means = tuple(_mean_of(measured, int(k)) for k in nearest)
-        moments.append(KeyMoment(interval, alignment, points, numbers, (window.start_s, window.end_s), means))
+        window = timeline.window_at(apex)
+        seen = () if window is None else window.frames
+        rows = np.searchsorted(measured.frames, seen).tolist()
+        means = tuple(_mean_of(measured, k) for k in rows)
+        times = tuple(float(measured.signals.times_s[k]) for k in rows)
+        moments.append(KeyMoment(interval, alignment, points, seen, times, means))
     return tuple(moments)
 
 
@@ -199,8 +193,7 @@ class MomentPictures:
         crops = self._window(k, moment)
         if self._explainer is None or self._engine is None or not crops:
             return None
-        times = np.linspace(*moment.window_s, len(crops)).tolist()
-        return self._explainer(self._engine, np.stack([gray for gray, _ in crops]), moment.landmarks, times)
+        return self._explainer(self._engine, np.stack([gray for gray, _ in crops]), moment.landmarks, moment.times_s)
 
     def _measured(self, k: int, moment: KeyMoment) -> list[tuple[str, str]]:
         interval = moment.interval

@@ -49,7 +49,8 @@ class _State:
         self.intervals.extend(moment.intervals)
         if moment.is_end:
             return
-        self.rows.append(row_of(FrameResult(moment.frame, moment.time_s, moment.face, moment.motion)))
+        result = FrameResult(moment.frame, moment.time_s, moment.face, moment.motion, moment.slowdown, moment.picture)
+        self.rows.append(row_of(result))
         self.took.append(moment.work_s)
         self.arrivals.append(perf_counter())
 
@@ -167,8 +168,9 @@ def _write(folder: Path, source: LiveSource, settings: StreamSettings, state: _S
     if not state.rows:
         raise InputError("the source gave no pictures")
     measured, recognition = measurements_of(state.rows), state.analysis.recognition
-    problems = [] if state.problem is None else [f"The source failed: {state.problem}."]
-    notes = SourceNotes("live", problems, source.dropped)
+    problems = [f"While reading: {problem}." for problem in source.problems]
+    problems += [] if state.problem is None else [f"The source failed: {state.problem}."]
+    notes = SourceNotes("live", problems, source.dropped, source.clock)
     settings = replace(settings, expression_threshold=state.analysis.threshold)
     timeline = build_timeline(state.intervals, measured, recognition, notes, asdict(settings))
     write_tables(folder, timeline, measured, recognition)

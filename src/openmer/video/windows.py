@@ -20,7 +20,7 @@ from openmer.clip import CROP_PX, Array, Gray
 from openmer.clips.build import build_clip
 from openmer.clips.transforms import MIN_SPREAD, evaluation_input, normalized
 from openmer.face.align import Alignment, SteadyAlignment, align_clip
-from openmer.media.clock import MIN_GAP_S, stretches
+from openmer.media.clock import MIN_GAP_S, stretches, usual_step_s
 from openmer.models.engine import Answer, Engine, by_name
 from openmer.models.incremental import Incremental
 from openmer.models.mol import MOLOutput
@@ -35,6 +35,7 @@ MAX_WINDOW_S = 0.9  # as in training; at lower frame rates the network gives no 
 HOP = 2  # frames of a window between the starts of neighboring windows
 BATCH = 4
 LOOK = 16  # steps by which a stretch is measured
+MOST_WAITING = 240  # steps; pictures that wait are held in memory
 RATE_CHANGE = 1.4  # of the usual step: another stretch begins
 # A picture of a window is the mean of the last 0.05 s, if these are at least three: from 50 a second on. One frame
 # of a fast camera is noisy, and noise hides small motion (docs/LOG.md).
@@ -165,6 +166,7 @@ class WindowPrediction:
             end_frame=int(self.frames[-1]),
             probabilities=by_name(record.classes, self.answer.probabilities),
             action_units=None if units is None else by_name(record.config.unit_names, units),
+            frames=tuple(self.frames.tolist()),
         )
 
 
@@ -195,22 +197,26 @@ def window_input(window: Sequence[BufferedFrame]) -> tuple[Array, Alignment]:
     return evaluation_input(clip.frames), align_clip(landmarks, size=CROP_PX)[0]
 
 
+def _apart(step_s: float) -> int:
+    """How many frames of a video lie from one frame of a window to the next."""
+    return max(1, round(SPACING_S / step_s))
+
+
 class BatchNetwork:
     """Collects windows from a file's frames, and runs the network on them in a thread alongside the reading.
 
     The steps between a window's frames follow from those of the frames themselves, measured anew after each gap and
     where the rate changes; what a file says of its rate is not asked. Holds only the frames of the current window, of
-    the windows that wait, and of the first `LOOK` steps of a stretch.
+    the windows that wait, and of the first window of a stretch. A stretch shorter than a window is covered by one of
+    its own length.
 
     Args:
         engine: the network.
-        frames: how many will come, or None; a video shorter than a window is covered by one of the video's length.
     """
 
-    def __init__(self, engine: Engine, frames: int | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._frames = frames
-        self._unmeasured: list[LocatedFrame] = []  # the first frames of a stretch, until its steps are known
+        self._unmeasured: list[LocatedFrame] = []  # the first frames of a stretch, until its windows' steps are known
         self._steps_s: deque[float] = deque(maxlen=LOOK)
         self._last_s: float | None = None
         self._buffer: FrameBuffer | None = None  # none before a stretch is measured, and where frames are too few
@@ -233,8 +239,17 @@ class BatchNetwork:
                 return
             self._step_s = None
         self._unmeasured.append(frame)
-        if len(self._unmeasured) > LOOK:
+        if self._knows_enough():
             self._begin(ended=False)
+
+    def _knows_enough(self) -> bool:
+        """Whether the waiting frames tell their step, and last for a window, so that it need not be a shorter one."""
+        waiting = len(self._unmeasured) - 1
+        if waiting < LOOK:
+            return False
+        step_s = usual_step_s(np.array([frame.real_s for frame in self._unmeasured]))
+        needed = 0 if step_s is None else (self._engine.frames - 1) * _apart(step_s)
+        return waiting >= min(needed, MOST_WAITING)
 
     def _ends_here(self) -> bool:
         """Whether frames are missing before the last one, or their rate is no longer that of the stretch."""
@@ -259,14 +274,13 @@ class BatchNetwork:
 
     def _measure(self, frames: Sequence[LocatedFrame], *, whole: bool) -> None:
         """Set the spacing of the windows by the first frames of a stretch, or by the whole of a short one."""
-        length, step_s = self._engine.frames, _usual_step(np.array([frame.real_s for frame in frames]))
+        length, step_s = self._engine.frames, usual_step_s(np.array([frame.real_s for frame in frames]))
         self._buffer, self._step_s = None, step_s
         if step_s is None:
             return
-        apart = max(1, round(SPACING_S / step_s))
-        known = len(frames) if whole else self._frames
-        if known is not None:
-            apart = max(1, min(apart, (known - 1) // (length - 1)))
+        apart = _apart(step_s)
+        if whole:
+            apart = max(1, min(apart, (len(frames) - 1) // (length - 1)))
         if (length - 1) * apart * step_s > MAX_WINDOW_S:
             self._silent = (
                 f"at {1 / step_s:.3g} frames a second, {length} frames last {(length - 1) * step_s:.2g} s, longer than "
@@ -336,15 +350,6 @@ class PairOutput:
     flow: Array | None
     landmarks: Array | None
     window: Window | None
-
-
-def _usual_step(times_s: npt.NDArray[np.float64]) -> float | None:
-    """The mean of the steps within half of their median; None without any."""
-    steps = np.diff(times_s)
-    if not len(steps):
-        return None
-    middle = np.median(steps)
-    return float(steps[np.abs(steps - middle) <= middle / 2].mean())
 
 
 class IncrementalNetwork:

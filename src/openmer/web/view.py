@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
+from openmer.media.clock import usual_step_s
 from openmer.page import image_uri, render
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
 from openmer.video.analyze import Analysis
@@ -80,8 +81,8 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
     timeline, measured = whole.timeline, whole.measured
     times = measured.signals.times_s
     start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
-    steps = np.diff(times)
-    step = float(np.median(steps))
+    step = usual_step_s(times) or 1.0
+    numbers = measured.frames[0] + np.rint((times - start) / step)
     page = render(
         "serve/result.html.j2",
         timeline=timeline,
@@ -89,8 +90,8 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
         start=start,
         end=end,
         step=step,
-        # If frames are unevenly spaced, their numbers cannot be derived from the time.
-        first_frame=int(measured.frames[0]) if np.allclose(steps, step, atol=step / 10) else "",
+        # The page derives a frame's number from the time, unless frames are unevenly spaced or left out.
+        first_frame=int(measured.frames[0]) if np.array_equal(numbers, measured.frames) else "",
         frames=len(times),
         strip=STRIP_HEIGHT,
         counts=[
