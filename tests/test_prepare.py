@@ -217,7 +217,9 @@ def test_of_a_video_only_what_is_annotated_is_kept(dataset: FolderDataset, tmp_p
 
 def test_units_of_which_the_coder_was_not_certain_are_not_learned(dataset: FolderDataset) -> None:
     sample = replace(dataset.samples[0], action_units=tuple(map(str, read_action_units("(R6 or R12)+R15")[0])))
-    assert sample_clips(sample, DIS)[0].units == (15,)
+    assert sample_clips(sample, DIS)[0].units is None, "left out, AU6 and AU12 would count as not shown"
+    certain = replace(sample, action_units=("R6", "15"))
+    assert sample_clips(certain, DIS)[0].units == (6, 15)
 
 
 def test_an_offset_whose_own_frame_was_skipped_is_not_beyond_the_end(

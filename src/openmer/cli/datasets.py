@@ -199,9 +199,17 @@ def prepare(
     console = Console(stderr=True)
     samples = _micro_expressions(name, root, label, read, console)
     workers = processes or cores()
+    replaced: list[str] = []
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
-        store, problems = run(samples, out, settings, processes=workers, on_sample=step)
+        store, problems = run(samples, out, settings, processes=workers, on_sample=step, on_replaced=replaced.append)
     _left_out(problems, console)
+    if replaced:
+        console.print(
+            f"[yellow]made anew[/] since their files or annotation are others than in an earlier run: "
+            f"{escape(', '.join(replaced[:5]))}{f' and {len(replaced) - 5} more' if len(replaced) > 5 else ''}; if "
+            "these are two datasets of one name, rename a folder and choose another --out",
+            highlight=False,
+        )
     others = not_asked_for(store, samples)
     if others:
         console.print(
@@ -209,7 +217,8 @@ def prepare(
             f"{f' and {len(others) - 5} more' if len(others) > 5 else ''}; to leave them out, choose another --out",
             highlight=False,
         )
-    console.print(f"{len(store)} clips of {len(samples) - len(problems)} recordings in [bold]{escape(str(out))}[/]")
+    recordings = len({entry.video for entry in store})
+    console.print(f"{len(store)} clips of {recordings} recordings in [bold]{escape(str(out))}[/]")
     unused = {problem.sample.key for problem in problems}
     labels = Counter(s.label or "without a label" for s in samples if s.key not in unused)
     by_label = ", ".join(f"{label} {count}" for label, count in labels.most_common())

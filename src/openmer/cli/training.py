@@ -78,10 +78,10 @@ class ShortForms:
 
 @dataclass(frozen=True)
 class Judged:
-    """Which clips of a store are evaluated.
+    """Which clips of a store count, and as what.
 
     Attributes:
-        classes: Labels to evaluate, in this order; all by default.
+        classes: Labels that count, in this order; all by default.
         protocol: A protocol of the literature, such as casme2-5, samm-3, composite: sets recordings and classes, checks
             counts.
         incomplete: Continue even if a protocol's counts are not met; the result says so.
@@ -100,7 +100,7 @@ def train(
     store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
     /,
     out: Path,
-    classes: tuple[str, ...] = (),
+    judged: Annotated[Judged, tyro.conf.arg(name="")] = Judged(),
     devices: int = 1,
     short: Annotated[ShortForms, tyro.conf.arg(name="")] = ShortForms(),
     settings: Annotated[dict[str, Any], options_of(BASES, *OTHERWISE_GIVEN, "validate_every")] = {},  # noqa: B006
@@ -120,7 +120,7 @@ def train(
     Args:
         store: Made by `openmer prepare` or `openmer prepare-simulated`.
         out: The run's folder.
-        classes: Labels to learn, in this order; all by default.
+        judged: Which clips it learns from.
         devices: How many GPUs to train on at once, if there are any.
         short: Short forms.
         settings: How the network is trained.
@@ -130,7 +130,9 @@ def train(
     from openmer.training.loop import train as run
 
     chosen = short.applied(settings)
-    data = clip_data(store, Judged(classes), chosen.kind)
+    if chosen.model == "constant":
+        raise InputError("the constant guesser has nothing to write; openmer loso judges it")
+    data = clip_data(store, judged, chosen.kind)
     console = Console(stderr=True)
     counts = ", ".join(f"{name} {count}" for name, count in data.counts().items())
     console.print(f"clips: {escape(counts)}", highlight=False)
@@ -246,7 +248,18 @@ def clip_data(store: Path, judged: Judged, kind: "Kind") -> "ClipData":
         )
     if judged.protocol is not None:
         return _protocol_data(clips, judged.protocol, kind, judged.incomplete)
-    labels = sorted({e.label for e in clips if e.label is not None})
+    of_dataset: dict[str, set[str]] = {}
+    for entry in clips:
+        if entry.label is not None:
+            of_dataset.setdefault(entry.dataset, set()).add(entry.label)
+    labels = sorted(set().union(*of_dataset.values()))
+    apart = [name for name, own in of_dataset.items() if own != set(labels)]
+    if apart and not judged.classes:
+        told = "; ".join(f"{name}: {', '.join(sorted(own))}" for name, own in of_dataset.items())
+        raise InputError(
+            f"the datasets in {store} have different labels ({told}), and what one calls differently would be another "
+            "class, which the camera gives away; use --protocol, such as composite, or name --classes"
+        )
     missing = sorted(set(judged.classes) - set(labels))
     if missing:
         raise InputError(f"no clip in {store} is labelled {', '.join(missing)}; labels: {', '.join(labels)}")

@@ -8,7 +8,7 @@ import datetime
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -290,6 +290,7 @@ class Dataset:
         units, unread = read_action_units(row.units)
         if unread:
             self._note("unread action units", where, unread)
+            units = tuple(replace(unit, certain=False) for unit in units)  # what was not read may be any other
         return Sample(
             dataset=self.name,
             subject=row.subject,

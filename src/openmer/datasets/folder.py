@@ -73,6 +73,7 @@ class FolderDataset:
         samples: list[Sample] = []
         problems: list[str] = []
         lines: dict[tuple[str, str, str], int] = {}
+        labels: dict[str, str] = {}
         people: dict[str, str] = {}
         rows = 0
         for number, row in table_rows(path, NEEDED):
@@ -90,6 +91,10 @@ class FolderDataset:
                         f"the subjects {other!r} and {sample.subject!r} look like one person, who would be on both "
                         "sides of a split; write the name one way"
                     )
+                label = sample.label or ""
+                before = labels.setdefault(label.casefold(), label)
+                if before != label:
+                    raise InputError(f"the labels {before!r} and {label!r} would be two classes; write them one way")
                 samples.append(sample)
             except InputError as error:
                 problems.append(f"line {number}: {error}")

@@ -31,7 +31,7 @@ from openmer.facs import read_action_units
 from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped
 
-VERSION = 2
+VERSION = 3  # of how clips and their labels are made; a store of another one is another store
 MARGIN = 0.25  # around cropped faces, of the longer side
 
 
@@ -53,8 +53,18 @@ def prepare(
     *,
     processes: int = 1,
     on_sample: Callable[[], None] = lambda: None,
+    on_replaced: Callable[[str], None] = lambda _: None,
 ) -> tuple[ClipStore, tuple[Problem, ...]]:
     """Fill a store, or continue where an earlier run stopped.
+
+    Args:
+        samples: recordings of any number of datasets.
+        root: the store's folder.
+        settings: see `PrepareSettings`.
+        processes: at once.
+        on_sample: called for each recording.
+        on_replaced: called with DATASET/SUBJECT/SAMPLE of each recording whose clips were of other files or another
+            annotation, and were replaced.
 
     Returns:
         The store, and the recordings that could not be used, which the caller should report.
@@ -79,17 +89,19 @@ def prepare(
     problems = [Problem(s, reason) for s, (_, reason) in zip(samples, done, strict=True) if reason is not None]
     # A recording that cannot be used now replaces nothing: its older clips stay.
     keys = {s.key: key if reason is None else None for s, (key, reason) in zip(samples, done, strict=True)}
-    _forget_older(ClipStore(root), keys)
+    for video in _forget_older(ClipStore(root), keys):
+        on_replaced(video)
     if len(problems) == len(samples):
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
 
 
-def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> None:
-    """Remove what was made from the same recordings before their files or annotation changed."""
-    older = {e.key for e in store if keys.get(e.video) not in (None, e.key)}
+def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> list[str]:
+    """Remove what was made of recordings of these names from other files or annotation; returns the names."""
+    older = {e.key: "/".join(e.video) for e in store if keys.get(e.video) not in (None, e.key)}
     for key in older:
         store.remove(key)
+    return sorted(set(older.values()))
 
 
 def not_asked_for(store: ClipStore, samples: Sequence[Sample]) -> list[str]:
@@ -175,9 +187,15 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
 
 
 def _units(sample: Sample) -> tuple[int, ...] | None:
-    """Action units of which the coder was certain; if there are none, only the label `none` says that none is shown."""
-    certain = {u.number for u in read_action_units("+".join(sample.action_units))[0] if u.certain}
-    return tuple(sorted(certain)) if certain or sample.label == NONE else None
+    """Action units that are shown, or None if it is not known of all: a unit left out here counts as not shown.
+
+    So one of which the coder was not certain leaves the others unused too. Without any, only the label `none` says that
+    none is shown.
+    """
+    units, unread = read_action_units("+".join(sample.action_units))
+    if unread or not all(u.certain for u in units) or not (units or sample.label == NONE):
+        return None
+    return tuple(sorted({u.number for u in units}))
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,12 @@ from openmer.evaluation.settings import LosoSettings, Workers
 from openmer.evaluation.splits import Fold, check_leak, check_unseen
 from openmer.evaluation.summary import FoldResult, predictions_table, read_fold, summarise
 from openmer.files import read_json, without_nan, write_atomic
-from openmer.models.weights import read_record
+from openmer.models.weights import ModelCard, read_record
 from openmer.processes import completed_on_ray, worker_pool
 from openmer.training.data import ClipData
 from openmer.training.loop import Devices, train
 from openmer.training.run import claim_folder
-from openmer.training.settings import TrainSettings
+from openmer.training.settings import BASELINES, TrainSettings
 from openmer.version import __version__, commit, cpu_name
 
 PREDICTIONS = "predictions.json"  # of a finished fold
@@ -88,6 +88,7 @@ def run_loso(
     begun = None if settings.training.init is None else read_record(settings.training.init)
     if begun is not None:
         check_unseen(begun, str(settings.training.init), data.people)
+    _check_learned(settings.training, data.classes, begun)
     weights = None if begun is None else begun.sha256
     _claim(
         out,
@@ -189,6 +190,22 @@ def _is_finished(task: _Task) -> bool:
         return read_json(task.out / PREDICTIONS, FoldResult).digest == task.digest
     except InputError:  # none yet, or cut off as it was written
         return False
+
+
+def _check_learned(training: TrainSettings, classes: Sequence[str], begun: ModelCard | None) -> None:
+    """Refuse to judge a classifier that nobody taught.
+
+    Raises:
+        InputError: recognition has no loss, and the initial weights do not know all classes.
+    """
+    if training.kernel or training.model in BASELINES or training.losses.mer:
+        return
+    known = begun is not None and {"all", "mer"} & set(training.init_parts) and set(classes) <= set(begun.classes)
+    if not known:
+        raise InputError(
+            "nothing would learn to recognize: --heads leaves out mer, and no initial weights know all classes, "
+            f"{', '.join(classes)}; the score would be a random classifier's. Name mer in --heads"
+        )
 
 
 def _run_task(task: _Task) -> str:

@@ -103,7 +103,7 @@ def train(
         settings, data.classes, lambda line: console.print(f"[yellow]{escape(line)}[/]", highlight=False)
     )
     if isinstance(model, ConstantGuesser | FlowSVM):
-        return _fitted(model, data, out)
+        return _fitted(model, settings, data, out)
     if settings.kernel:
         run = Run(out, settings, data, _digest(settings, data), main=True)
         return run.close(_compared(model, settings, data, console), trained_on, finished=True)
@@ -136,16 +136,16 @@ def train(
     return run.close(model.cpu().eval(), trained_on, finished=last == settings.steps)
 
 
-def _fitted(model: ConstantGuesser | FlowSVM, data: ClipData, out: Path | None) -> nn.Module:
+def _fitted(model: ConstantGuesser | FlowSVM, settings: TrainSettings, data: ClipData, out: Path | None) -> nn.Module:
     """A baseline that is fitted at once; the SVM is written, the constant guesser leaves no folder."""
     labelled = np.flatnonzero(data.labels >= 0)
     labels = torch.from_numpy(data.labels[labelled])
     if isinstance(model, ConstantGuesser):
         return model.fit(labels).eval()
-    model.fit(data.evaluation_batch(labelled).inputs, labels)
+    run = Run(out, settings, data, _digest(settings, data), main=True)
+    run.close(model.fit(data.evaluation_batch(labelled).inputs, labels), "", finished=True)
     if out is not None:
         try:
-            out.mkdir(parents=True, exist_ok=True)
             model.save(out / SVM_FILE)
         except OSError as error:
             raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
@@ -156,7 +156,16 @@ def _compared(model: nn.Module, settings: TrainSettings, data: ClipData, console
     """The network with a classifier that compares clips; it is fitted at once."""
     if not isinstance(model, MOL) or settings.init is None:
         raise TypeError("a classifier that compares clips belongs to MOL, with weights")
-    knows = set(data.classes) <= set(read_record(settings.init).classes)
+    begun = read_record(settings.init)
+    seen = begun.known(data.people)
+    if seen:
+        console.print(
+            f"[yellow]{escape(settings.init)} has learned from {len(seen)} of these people[/] "
+            f"({escape(', '.join(seen[:3]))}{' ...' if len(seen) > 3 else ''}), so its own opinion does not count",
+            highlight=False,
+        )
+    # Weights that compare clips know no class by themselves.
+    knows = not seen and not begun.config.kernel and set(data.classes) <= set(begun.classes)
     with progress(console, "Measuring clips", int((data.labels >= 0).sum()), "clips/s") as step:
         joined, fit = with_kernel(model, data, knows=knows, step=step)
     console.print(

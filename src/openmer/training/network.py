@@ -51,6 +51,11 @@ def make_model(
     if settings.model in BASELINES:
         return BASELINES[settings.model](len(classes))
     begun = None if settings.init is None else read_record(settings.init)
+    if begun is not None and begun.config.kernel and not settings.kernel:
+        raise InputError(
+            f"{settings.init} recognizes by comparing clips with those that it was fitted to, which training in steps "
+            "cannot continue; begin with what it began with, such as --init mol-lite"
+        )
     kept = {"units": begun.config.units} if begun is not None and settings.kernel else {}  # nothing in it changes
     model = create_model(settings.model, **{**kept, **settings.switches, "num_classes": len(classes)})
     if begun is not None and settings.init is not None:
