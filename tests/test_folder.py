@@ -99,6 +99,12 @@ def test_one_person_under_two_names_is_refused(tmp_path: Path, one: str, other: 
     assert len(FolderDataset(table(tmp_path, "p10,x,a,25", "p1,y,a,25", "p100,z,a,25"))) == 3
 
 
+def test_a_label_in_two_spellings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 3: the labels 'joy' and 'Joy' would be two classes"):
+        FolderDataset(table(tmp_path, "1,x,a,25,joy", "2,y,a,25,Joy"))
+    assert [s.label for s in FolderDataset(table(tmp_path, "1,x,a,25,joy", "2,y,a,25,fear"))] == ["joy", "fear"]
+
+
 def test_one_picture_is_no_recording(tmp_path: Path) -> None:
     root = table(tmp_path, "1,x,a/img1.png,25")
     (root / "a" / "img1.png").write_bytes(b"picture")

@@ -1,11 +1,13 @@
 """A classifier that compares clips: exact values, the readable twin of leaving people out, weights on disk."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from clipsets import shifting_store
 from openmer import create_model, load_model
@@ -20,7 +22,7 @@ from openmer.training.data import ClipData
 from openmer.training.kernel import fitted, solved
 from openmer.training.loop import train
 from openmer.training.network import make_model
-from openmer.training.settings import FEW, RECIPES
+from openmer.training.settings import FEW, RECIPES, TrainSettings
 
 UNITS = read_record("mol-lite").config.units
 
@@ -110,6 +112,13 @@ def test_weights_with_a_kernel_are_written_and_judge_as_they_did(tmp_path: Path)
     assert answers == predict(model, data)
     assert "compares 16 clips" in read_record(tmp_path / "run" / "model.safetensors").notes
     assert class_scores(answers, len(data.classes)).accuracy > 0.9
+    begun = str(tmp_path / "run" / "model.safetensors")
+    with pytest.raises(InputError, match="cannot continue; begin with what it began with"):
+        make_model(TrainSettings(model="mol-lite", init=begun), data.classes)
+    said = Console(record=True, width=400, file=io.StringIO())
+    onwards = train(replace(RECIPES["few"], init=begun), data, tmp_path / "onwards", console=said)
+    assert isinstance(onwards, MOL) and float(onwards.mer.kernel.trust) == 0.0, "its own layer learned nothing"
+    assert "has learned from" in said.export_text()
     x = data.evaluation_batch([0, 1]).inputs
     with torch.inference_mode():
         torch.testing.assert_close(again(x, ["units"]).units, load_model("mol-lite")(x, ["units"]).units)

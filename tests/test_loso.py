@@ -30,7 +30,7 @@ from openmer.evaluation.summary import read_fold, summarise
 from openmer.models.mol import create_model
 from openmer.models.weights import ModelDescription, save_model
 from openmer.training.data import ClipData
-from openmer.training.settings import TrainSettings
+from openmer.training.settings import LossSettings, TrainSettings
 from terminal import run as terminal
 
 QUICK = TrainSettings(model="off-apexnet", steps=6, batch=4, lr=1e-3, warmup=0, checkpoint_every=2, transforms=EVAL)
@@ -50,6 +50,14 @@ def run(data: ClipData, settings: LosoSettings, out: Path, **more: object) -> tu
     done: list[str] = []
     metrics = run_loso(data, settings, out, on=Workers(device="cpu", **more), on_fold=done.append)  # type: ignore[arg-type]
     return metrics, done
+
+
+def test_a_classifier_that_nobody_taught_is_not_judged(data: ClipData, tmp_path: Path) -> None:
+    training = TrainSettings(model="mol-lite", steps=1, losses=LossSettings(mer=0.0))
+    for untaught in (training, replace(training, init="mol-lite")):  # mol-lite has none of these classes
+        with pytest.raises(InputError, match="nothing would learn to recognize"):
+            run(data, LosoSettings(training=untaught), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_video_is_judged_once_a_seed_by_who_never_saw_its_subject(data: ClipData, tmp_path: Path) -> None:
