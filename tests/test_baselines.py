@@ -1,12 +1,20 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from sklearn.svm import SVC  # type: ignore[import-untyped]
 
+from clipsets import CLASSES, shifting_clip, shifting_store
 from openmer import InputError
-from openmer.models.baselines import ConstantGuesser, FlowSVM, OffApexNet, STSTNet
+from openmer.cli.training import Judged, clip_data
+from openmer.clips.store import ClipStore
+from openmer.models.baselines import SVM_FILE, ConstantGuesser, FlowSVM, OffApexNet, STSTNet
+from openmer.training.data import ClipData
+from openmer.training.loop import train
+from openmer.training.settings import TrainSettings
 
 
 def test_sizes_are_the_papers() -> None:
@@ -90,3 +98,26 @@ def test_the_svm_is_saved_without_pickle_and_checked_when_read(tmp_path: Path) -
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot read"):
         FlowSVM.read(path)
+
+
+def test_a_fitted_baseline_leaves_another_ones_folder_alone(tmp_path: Path) -> None:
+    one, other = (shifting_store(tmp_path / name, subjects=2, seed=k) for k, name in enumerate(("one", "other")))
+    settings = TrainSettings(model="flow-svm")
+    for _ in range(2):  # the same again is the same run
+        train(settings, ClipData(one, one.entries, CLASSES, "motion"), tmp_path / "run")
+    before = (tmp_path / "run" / SVM_FILE).read_bytes()
+    with pytest.raises(InputError, match="holds a run with other settings or data"):
+        train(settings, ClipData(other, other.entries, CLASSES, "motion"), tmp_path / "run")
+    assert (tmp_path / "run" / SVM_FILE).read_bytes() == before
+
+
+def test_datasets_that_call_one_thing_differently_are_not_learned_together(tmp_path: Path) -> None:
+    store, rng = ClipStore.create(tmp_path / "both", {"kind": "shifting"}), np.random.default_rng(0)
+    for dataset, names in (("casme2", ("disgust", "happiness")), ("smic", ("negative", "positive"))):
+        clips = [replace(shifting_clip(rng, side, "1"), label=name) for side, name in zip(CLASSES, names, strict=True)]
+        store.add(dataset, clips, dataset=dataset, samples=["a", "b"])
+    with store.filling():
+        pass
+    with pytest.raises(InputError, match=r"casme2: disgust, happiness; smic: negative, positive.*--protocol"):
+        clip_data(tmp_path / "both", Judged(), "motion")
+    assert len(clip_data(tmp_path / "both", Judged(classes=("negative", "positive")), "motion")) == 2
