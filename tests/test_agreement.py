@@ -12,7 +12,7 @@ import pytest
 from openmer.errors import InputError
 from openmer.review.agreement import Agreement, agreement_of, asked_about, kappa_of, moments_of
 from openmer.review.agreement_report import to_json
-from openmer.review.document import Add, Review, Set, Undo, apply_change, new_review, review_path
+from openmer.review.document import Add, Review, Set, Undo, apply_change, new_review, result_name, review_path
 from openmer.review.gather import ReviewFile, pair_up
 from openmer.review.saving import write_review
 from openmer.timeline import Clock, Interval, Timeline, read_timeline
@@ -245,6 +245,7 @@ def test_reviews_of_two_people_in_one_video_are_not_compared(tmp_path: Path) -> 
         (result / "timeline.json").write_text(whose.to_json())
         reviews.append(judged(result, coder, {"e1": YES, "e2": NO}))
         assert reviews[-1].source.person == number
+        assert result_name(result) == f"{tmp_path.name}/person-{number}"
     for same_video in (False, True):
         with pytest.raises(InputError, match=r"of person 1 in talk\.mp4, the other of person 2"):
             agreement_of([(reviews[0], reviews[1])], same_video=same_video)

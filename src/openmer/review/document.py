@@ -280,6 +280,12 @@ def new_review(result: Path, coder: str = "", *, blind: bool = False, controls: 
     return Review(schema=SCHEMA, source=source, coder=coder, blind=blind, entries=entries)
 
 
+def result_name(folder: Path) -> str:
+    """What a result is called: its folder's name; of one person among several, with that of the video's folder."""
+    own = folder.resolve()
+    return f"{own.parent.name}/{own.name}" if re.fullmatch(r"person-\d+", own.name) else own.name
+
+
 def _times(interval: Interval) -> dict[str, Any]:
     return {"onset_s": interval.onset_s, "apex_s": interval.apex_s, "offset_s": interval.offset_s}
 

@@ -35,7 +35,7 @@ from openmer.errors import InputError
 from openmer.evaluation.spotting import SpottingScore, match_intervals, score_spotting, total_score
 from openmer.exchange.export import FRAMES, TIMELINE
 from openmer.files import without_nan
-from openmer.review.document import Review
+from openmer.review.document import Review, result_name
 from openmer.review.gather import ReviewFile
 from openmer.review.samples import subject_of
 from openmer.timeline import CANDIDATE, Interval, Timeline, read_timeline
@@ -232,7 +232,7 @@ def read_recording(reviewed: ReviewFile, subjects: Mapping[str, str] | None = No
             "can count as right or wrong; judge them first"
         )
     return Recording(
-        name=folder.resolve().name,
+        name=result_name(folder),
         signals=read_signals(folder / FRAMES),
         timeline=read_timeline(folder / TIMELINE),
         truth=_with(review, "accepted"),

@@ -32,6 +32,7 @@ from openmer.review.document import (
     apply_change,
     new_review,
     read_review,
+    result_name,
     review_path,
 )
 from openmer.review.material import Material, as_jpeg, opinion
@@ -152,7 +153,7 @@ def build(desks: Sequence[Desk], token: str) -> Starlette:
         for desk in desks:
             entries = read_review(desk.path).entries
             done = sum(e.verdict != "none" for e in entries)
-            rows.append({"name": desk.material.folder.name, "judged": done, "total": len(entries)})
+            rows.append({"name": result_name(desk.material.folder), "judged": done, "total": len(entries)})
         return JSONResponse(rows)
 
     def state(request: Request) -> Response:
