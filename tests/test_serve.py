@@ -31,7 +31,7 @@ from openmer.web.jobs import KILLED, MAX_WAITING, Job, Jobs
 from openmer.web.private import PREFIX, private_folder
 from openmer.web.routes import AWAY_S, Sessions, _listed, _plain, _videos
 from openmer.web.settings import Limits
-from openmer.web.view import lanes, probabilities, size, ticks
+from openmer.web.view import lanes, numbering, probabilities, size, ticks
 from openmer.web.worker import Order, Progress, check, without_folders
 from test_reader import audio_only
 from webserver import Server, serving, wait_for
@@ -42,6 +42,17 @@ def wall(path: Path, frames: int) -> Path:
 
 
 # What is refused before anything is decoded.
+
+
+def test_the_page_numbers_frames_of_rounded_stamps_as_they_are() -> None:
+    """Two minutes of 30 frames a second in whole milliseconds, as in every MKV; their median step is 33 ms."""
+    frames = np.arange(7, 3607)
+    times = np.round((frames - 7) / 30, 3)
+    step, first = numbering(times, frames)
+    assert first == 7 and step == pytest.approx(1 / 30, rel=1e-5)
+    assert numbering(np.delete(times, 40), np.delete(frames, 40))[1] == 7, "a frame that was left out changes no number"
+    assert numbering(times**1.1, frames)[1] is None
+    assert numbering(np.array([0.5]), np.array([3])) == (1.0, 3)
 
 
 def test_a_video_longer_than_allowed_is_refused_by_its_packets(tmp_path: Path) -> None:

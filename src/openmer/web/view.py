@@ -14,6 +14,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
+from openmer.clip import Times
 from openmer.media.clock import usual_step_s
 from openmer.page import image_uri, render
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE, Interval, Timeline
@@ -81,8 +82,7 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
     timeline, measured = whole.timeline, whole.measured
     times = measured.signals.times_s
     start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
-    step = usual_step_s(times) or 1.0
-    numbers = measured.frames[0] + np.rint((times - start) / step)
+    step, first = numbering(times, measured.frames)
     page = render(
         "serve/result.html.j2",
         timeline=timeline,
@@ -90,8 +90,7 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
         start=start,
         end=end,
         step=step,
-        # The page derives a frame's number from the time, unless frames are unevenly spaced or left out.
-        first_frame=int(measured.frames[0]) if np.array_equal(numbers, measured.frames) else "",
+        first_frame="" if first is None else first,
         frames=len(times),
         strip=STRIP_HEIGHT,
         counts=[
@@ -114,6 +113,16 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
         files=[(p.name, size(p.stat().st_size), DESCRIPTIONS.get(p.name, "")) for p in _in_order(result.iterdir())],
     )
     path.write_text(page, encoding="utf-8")
+
+
+def numbering(times_s: Times, frames: npt.NDArray[np.int64]) -> tuple[float, int | None]:
+    """How the page derives a frame's number from the time: seconds a frame, and the first number.
+
+    Without a first number where frames are unevenly spaced or left out, so that numbers cannot be derived.
+    """
+    step = usual_step_s(times_s) or 1.0
+    numbers = frames[0] + np.rint((times_s - times_s[0]) / step)
+    return step, int(frames[0]) if np.array_equal(numbers, frames) else None
 
 
 def _with_files(moment: MomentRow, number: int, folder: Path, links: str) -> MomentRow:
