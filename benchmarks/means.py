@@ -7,6 +7,7 @@ Simulated recordings of people whom the shipped weights have not seen, heads cal
 `openmer prepare` are, or with those before it, as `openmer analyze` and `openmer stream` do. `one` is no mean.
 """
 
+import math
 from typing import Any
 
 import cv2
@@ -66,8 +67,8 @@ def main(people: int = 60, rates: tuple[float, ...] = (50.0, 100.0, 200.0), seed
 
 
 def frames_of_mean(frame: int, last: int, rate: float, mean_s: float, where: str) -> range:
-    """Numbers of the frames that a mean is of: those that lie within its time, of 0 to `last`."""
-    count = max(round(mean_s * rate), 1)
+    """Numbers of the frames that a mean is of: as many as begin within its time, of 0 to `last`."""
+    count = max(math.ceil(mean_s * rate - 1e-6), 1)  # as `in_mean` has it
     first = frame - (count // 2 if where == "around" else count - 1)
     return range(max(first, 0), min(first + count - 1, last) + 1)
 

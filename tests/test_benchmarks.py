@@ -116,7 +116,7 @@ def test_every_benchmark_takes_the_arguments_that_it_is_given(name: str, trial: 
         (100.0, 0.0, "around", [20]),
         (100.0, 0.05, "around", [18, 19, 20, 21, 22]),
         (100.0, 0.05, "before", [16, 17, 18, 19, 20]),
-        (50.0, 0.05, "before", [19, 20]),
+        (50.0, 0.05, "before", [18, 19, 20]),
         (200.0, 0.13, "around", list(range(7, 33))),
     ],
 )
