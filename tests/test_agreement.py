@@ -250,7 +250,7 @@ def test_reviews_of_two_people_in_one_video_are_not_compared(tmp_path: Path) -> 
         with pytest.raises(InputError, match=r"of person 1 in talk\.mp4, the other of person 2"):
             agreement_of([(reviews[0], reviews[1])], same_video=same_video)
     files = [ReviewFile(tmp_path / r.coder, r, given=False) for r in reviews]
-    with pytest.raises(InputError):  # each is alone
+    with pytest.raises(InputError, match=r"of person 1 in talk\.mp4, the other review of person 2"):
         pair_up(files, same_video=True)
 
 

@@ -49,8 +49,11 @@ def test_a_changed_label_replaces_the_clips_and_a_stray_file_changes_nothing(sam
     (sample.source / "img3.png").write_bytes(b"another picture outside of the expression")
     store, _ = prepare([sample], tmp_path / "store", DIS)
     assert store.entries == (first,)
-    store, _ = prepare([replace(sample, label="two")], tmp_path / "store", DIS)
-    assert [e.label for e in store] == ["two"]
+    replaced: list[str] = []
+    store, _ = prepare([sample], tmp_path / "store", DIS, on_replaced=replaced.append)
+    assert replaced == []
+    store, _ = prepare([replace(sample, label="two")], tmp_path / "store", DIS, on_replaced=replaced.append)
+    assert [e.label for e in store] == ["two"] and replaced == ["d/a/x"]
     assert not_asked_for(store, [sample]) == [] and not_asked_for(store, []) == ["d/a/x"]
 
 

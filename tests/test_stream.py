@@ -156,6 +156,17 @@ def test_slow_motion_is_watched_on_the_clock_of_what_was_recorded(clip: Path, tm
     assert float(rows[-1]["real_time_s"]) == pytest.approx(float(rows[-1]["time_s"]) / 4, abs=1e-5)
 
 
+def test_pictures_of_a_folder_keep_their_names(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    names = [f"img{k:03d}.png" for k in range(3, 9)]
+    for name in names:
+        cv2.imwrite(str(tmp_path / "pictures" / name), face_closeup())
+    watch(LiveSource(tmp_path / "pictures", fps=Fraction(5)), tmp_path / "out", CLASSICAL)
+    with (tmp_path / "out" / "frames.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows and all(row["picture"] == f"img{int(row['frame']):03d}.png" for row in rows)
+
+
 class Played:
     """A camera that gives these pictures and then breaks off, if it is told to."""
 

@@ -27,7 +27,7 @@ from openmer.errors import InputError
 from openmer.evaluation.settings import MEGC_IOU
 from openmer.evaluation.spotting import match_intervals
 from openmer.facs import canonical_emotion
-from openmer.review.document import UNNAMED, Entry, Origin, Review, Source
+from openmer.review.document import UNNAMED, Entry, Origin, Review
 from openmer.timeline import Interval
 
 MARKS = ("onset", "apex", "offset")
@@ -372,10 +372,6 @@ def agreement_of(
     )
 
 
-def _whom(source: Source) -> str:
-    return "the largest face" if source.person is None else f"person {source.person}"
-
-
 def check_same(first: Review, second: Review, *, same_video: bool = False) -> None:
     """Hold two reviews to be of the same analysis, which their digest of timeline.json tells.
 
@@ -391,7 +387,7 @@ def check_same(first: Review, second: Review, *, same_video: bool = False) -> No
         )
     if one.person != other.person:
         raise InputError(
-            f"one review is of {_whom(one)} in {one.video}, the other of {_whom(other)} in {other.video}: there is "
+            f"one review is of {one.whom} in {one.video}, the other of {other.whom} in {other.video}: there is "
             "nothing to compare"
         )
     if same_video:

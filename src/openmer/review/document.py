@@ -182,6 +182,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     source_digest: str | None = None
     person: int | None = None
 
+    @property
+    def whom(self) -> str:
+        """In words, whose face it is."""
+        return "the largest face" if self.person is None else f"person {self.person}"
+
 
 class Review(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one coder decided about one result.

@@ -180,7 +180,13 @@ def _apart(reviews: Sequence[ReviewFile], alone: Sequence[ReviewFile]) -> str:
     others = [one for one in reviews if one is not lonely]
     if not others:
         return f"{lonely.path} is one review; two are compared: give the other coder's too, or the result that has both"
-    if any(one.review.source.video == lonely.review.source.video for one in others):
+    of_video = [one.review.source for one in others if one.review.source.video == lonely.review.source.video]
+    if of_video and all(source.person != lonely.review.source.person for source in of_video):
+        return (
+            f"{lonely.path} is of {lonely.review.source.whom} in {lonely.review.source.video}, the other review of "
+            f"{of_video[0].whom}: there is nothing to compare it with"
+        )
+    if of_video:
         return (
             f"{lonely.path} is of another analysis of {lonely.review.source.video} than the other review, or of "
             "another video of that name; if it is one video, --same-video compares by time"
