@@ -38,7 +38,9 @@ def figure_svg(figure: Figure) -> bytes:
     """A figure as an SVG with real text: the viewer has fonts for names in any script."""
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # from the fonts used to measure the text
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from (current )?font"
+        )  # from the fonts used to measure the text
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 

@@ -1,6 +1,5 @@
 """Draw what was measured into the video: landmarks, flow on the face, and a timeline with a moving cursor."""
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -323,7 +322,7 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
     """The picture under the video, and where its time axis runs: (left, right) px, (start, end) s."""
     start, end = timeline.start_s, max(timeline.end_s, timeline.start_s + 1e-3)
     figure = Figure(figsize=(width / 100, STRIP_HEIGHT / 100), dpi=100)
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     left, right = 0.08, 0.98 - min(LEGEND_PX / width, 0.3)
     axes = figure.add_axes((left, 0.2, right - left, 0.64 if timeline.windows else 0.74))
     times = measured.signals.times_s
@@ -341,10 +340,8 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
     axes.tick_params(labelsize=7)
     axes.set_ylabel("px", fontsize=7)
     axes.set_xlabel("seconds", fontsize=7, labelpad=0)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="rgba")
-    columns, rows = (round(v) for v in figure.bbox.size)
-    pixels = np.frombuffer(buffer.getvalue(), np.uint8).reshape(rows, columns, 4)[..., :3]
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
     strip = np.asarray(cv2.resize(pixels, (width, STRIP_HEIGHT)), np.uint8)
     return strip, (left * width, right * width, start, end)
 
