@@ -1,5 +1,6 @@
 """Readers of the licensed datasets, on folders of their true shape."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 import fakes
 from openmer.datasets.protocols import protocol, protocols
 from openmer.datasets.registry import open_datasets, samples_of
+from openmer.datasets.workbook import parse_int
 from openmer.errors import InputError
 from openmer.facs import read_action_units
 from terminal import run
@@ -199,3 +201,30 @@ def test_the_check_says_whether_the_counts_are_met(
     assert "counts of casme2-5 are not met" in " ".join(capsys.readouterr().err.split())
     assert run(monkeypatch, *command, "--protocol", "samm-3") == 1
     assert "is for samm" in " ".join(capsys.readouterr().err.split())
+
+
+def test_one_recording_in_two_folders_or_rows_is_said(tmp_path: Path) -> None:
+    """A copy with other frames, two spellings of a row: nobody knows which is meant."""
+    row = (1, "EP01_01", None, 9, 10, 12, None, "4", "disgust")
+    fakes.casme2(tmp_path / "a", rows=[row])
+    tree = tmp_path / "a" / "CASME2_RAW_selected"
+    shutil.copytree(tree / "sub01" / "EP01_01", tree / "sub01" / "ep01_01")
+    assert len(open_datasets("casme2", tmp_path / "a")[0]) == 1, "both hold the same frames"
+    next((tree / "sub01" / "ep01_01").glob("*.jpg")).unlink()
+    (dataset,) = open_datasets("casme2", tmp_path / "a")
+    assert len(dataset) == 0 and kinds(dataset) == ["several folders"]
+    fakes.casme2(tmp_path / "b", rows=[row, (1, "ep01_01", None, 9, 10, 12, None, "4", "happiness")])
+    shutil.rmtree(tmp_path / "b" / "CASME2_RAW_selected" / "sub01" / "ep01_01")
+    (dataset,) = open_datasets("casme2", tmp_path / "b")
+    assert len(dataset) == 0 and kinds(dataset).count("repeated recording") == 2
+
+
+def test_names_that_contradict_their_folders_are_said(tmp_path: Path) -> None:
+    fakes.pictures(tmp_path / "HS" / "s1" / "micro" / "positive" / "s11_ne_01", [f"image{k}.bmp" for k in range(9)])
+    (dataset,) = open_datasets("smic-hs", tmp_path)
+    assert kinds(dataset) == ["person unclear"] and dataset.samples[0].label == "positive"
+
+
+@pytest.mark.parametrize(("cell", "frame"), [("1_046", None), ("1.046", None), (566.4000000001, 566), ("46", 46)])
+def test_numbers_with_signs_between_their_digits_are_no_frames(cell: object, frame: int | None) -> None:
+    assert parse_int(cell) == frame

@@ -87,3 +87,21 @@ def test_a_mark_of_absence_is_no_unit_and_a_doubt_stays_one() -> None:
 def test_every_unit_that_is_simulated_or_explained_has_a_name() -> None:
     signatures = load_file(Path(openmer.__file__).parent / "explain" / "signatures.safetensors")
     assert {int(name.removeprefix("AU")) for name in signatures} | set(ACTION_UNITS) <= set(UNIT_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("cell", "certain"),
+    [
+        ("4, no 7", (True, False)),
+        ("4+not 7", (True, False)),
+        ("4 without 7", (False, False)),
+        ("12 vs 14", (False, False)),
+        ("12+14 poss.", (True, False)),
+        ("12\\14", (False, False)),
+        ("4+?", (False,)),
+        ("4+7", (True, True)),
+    ],
+)
+def test_what_is_denied_or_doubted_is_not_certain(cell: str, certain: tuple[bool, ...]) -> None:
+    units, unread = read_action_units(cell)
+    assert not unread and tuple(u.certain for u in units) == certain

@@ -1,7 +1,9 @@
+import pytest
 import torch
+from torch import nn
 
 from openmer.models.flow_head import DILATION, PATCH, FlowNetHead, LiteFlowHead, correlation, overlapping_offsets
-from openmer.models.lucas_kanade import AffineHeadMotion, FramePairs, LucasKanade, affine_part, blur, warp
+from openmer.models.lucas_kanade import AffineHeadMotion, FramePairs, LucasKanade, affine_part, blur, pooled, warp
 
 
 def slow_correlation(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -137,3 +139,28 @@ def test_the_lite_head_learns_a_shift_of_a_tenth_of_a_pixel() -> None:
 def test_leaky_relu_is_the_papers() -> None:
     head = FlowNetHead(4, 8)
     assert head.conv1[2].negative_slope == 0.1
+
+
+@pytest.mark.parametrize("cell", [1, 2, 3, 4, 6, 8])
+def test_means_over_squares_are_those_of_pooling(cell: int) -> None:
+    maps = torch.randn(2, 3, 24, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(pooled(maps, cell), nn.functional.avg_pool2d(maps, cell))
+    torch.testing.assert_close(pooled(maps, cell), nn.functional.avg_pool2d(maps, cell), rtol=0, atol=0)
+
+
+def test_the_lite_heads_entry_is_a_convolution_of_folded_maps() -> None:
+    torch.manual_seed(0)
+    head = LiteFlowHead(4, 64, width=16)
+    pairs = FramePairs(64)(torch.randn(1, 3, 64, 64))
+    seen = []
+    head.fine[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        head(pairs, torch.randn(1, 2, 4, 8, 8), torch.randn(1, 2, 4, 8, 8))
+        solved, gradients = head.estimate(pairs.first, warp(pairs.second, pairs.head))
+        quarter = [
+            nn.functional.pixel_unshuffle(solved, 2),
+            nn.functional.pixel_unshuffle(torch.cat([gradients, pairs.first], 1), 4),
+        ]
+        slow = head.entry(torch.cat([*quarter, nn.functional.avg_pool2d(pairs.head, 4)], 1))
+    torch.testing.assert_close(seen[0], slow)

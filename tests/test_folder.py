@@ -18,7 +18,8 @@ def table(
     header: str = "subject,sample,source,fps,label,onset,apex,offset,action_units",
     touch: bool = True,
 ) -> Path:
-    (root / "a").mkdir(exist_ok=True)
+    for name in ("a", "c", "d"):
+        (root / name).mkdir(exist_ok=True)
     if touch:
         (root / "b.mp4").write_bytes(b"")
     (root / "samples.csv").write_text("\n".join([header, *rows]) + "\n")
@@ -91,18 +92,45 @@ def test_a_row_longer_than_the_header_is_refused(tmp_path: Path, first: bool) ->
     assert first_row.fps == Fraction(2997, 100) and second_row.onset is None
 
 
-@pytest.mark.parametrize(("one", "other"), [("01", "1"), ("1.0", "1"), ("P3", "p3"), ("p03", "P3"), ("１", "1")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("01", "1"), ("1.0", "1"), ("P3", "p3"), ("p03", "P3"), ("１", "1"), ("sub01", "sub_1"), ("sub 1", "Sub-01")),
+        *(("anna  b", "anna b"), ("P3.0", "P3"), ('"1,0"', "01")),
+    ],
+)
 def test_one_person_under_two_names_is_refused(tmp_path: Path, one: str, other: str) -> None:
     """A spreadsheet program makes 1 of 01; each would be a person of their own, on both sides of a split."""
     with pytest.raises(InputError, match=r"line 3: the subjects .* look like one person"):
-        FolderDataset(table(tmp_path, f"{one},x,a,25", f"{other},y,a,25"))
-    assert len(FolderDataset(table(tmp_path, "p10,x,a,25", "p1,y,a,25", "p100,z,a,25"))) == 3
+        FolderDataset(table(tmp_path, f"{one},x,a,25", f"{other},y,c,25"))
+    assert len(FolderDataset(table(tmp_path, "p10,x,a,25", "p1,y,c,25", "p1_0,z,d,25"))) == 3
+
+
+def test_one_recording_of_two_people_is_refused(tmp_path: Path) -> None:
+    """A copied cell would put one face on both sides of a split."""
+    with pytest.raises(InputError, match=r"line 3: the recording is listed for 'anna' and 'ben'"):
+        FolderDataset(table(tmp_path, "anna,x,a,25", "ben,y,a,25"))
+    assert len(FolderDataset(table(tmp_path, "anna,x,a,25,joy,1,,5", "anna,y,a,25,joy,10,,15"))) == 2
+
+
+@pytest.mark.parametrize("marks", ["3,,", ",5,", ",,9", "3,5,", ",5,9"])
+def test_an_onset_needs_an_offset(tmp_path: Path, marks: str) -> None:
+    """All the rest of a recording would be the expression."""
+    with pytest.raises(InputError, match=r"line 2: give onset and offset, or neither"):
+        FolderDataset(table(tmp_path, f"1,x,a,25,joy,{marks}"))
+
+
+def test_no_expression_is_none_however_it_is_written(tmp_path: Path) -> None:
+    (sample,) = FolderDataset(table(tmp_path, "1,x,a,25,None"))
+    assert sample.label == "none"
 
 
 def test_a_label_in_two_spellings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 3: the labels 'joy' and 'Joy' would be two classes"):
-        FolderDataset(table(tmp_path, "1,x,a,25,joy", "2,y,a,25,Joy"))
-    assert [s.label for s in FolderDataset(table(tmp_path, "1,x,a,25,joy", "2,y,a,25,fear"))] == ["joy", "fear"]
+        FolderDataset(table(tmp_path, "1,x,a,25,joy", "2,y,c,25,Joy"))
+    with pytest.raises(InputError, match=r"line 3: the labels 'happy' and 'Happiness' would be two classes"):
+        FolderDataset(table(tmp_path, "1,x,a,25,happy", "2,y,c,25,Happiness"))
+    assert [s.label for s in FolderDataset(table(tmp_path, "1,x,a,25,joy", "2,y,c,25,fear"))] == ["joy", "fear"]
 
 
 def test_one_picture_is_no_recording(tmp_path: Path) -> None:
@@ -219,7 +247,9 @@ def test_marks_in_other_units_are_not_passed_over(tmp_path: Path, name: str) -> 
     root = table(tmp_path, "1,x,a,200,0.5", header=f"subject,sample,source,fps,{name}")
     with pytest.raises(InputError, match=r"is not read; a column (onset|apex|offset) must hold the numbers of frames"):
         FolderDataset(root)
-    assert FolderDataset(table(tmp_path, "1,x,a,200,3,.5", header="subject,sample,source,fps,onset,onset_s")).samples
+    assert FolderDataset(
+        table(tmp_path, "1,x,a,200,3,9,.5", header="subject,sample,source,fps,onset,offset,onset_s")
+    ).samples
 
 
 def test_a_rate_that_may_be_a_thousand_or_one_is_refused(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from openmer.evaluation.metrics import (
     moving_pixels,
     spread,
 )
+from openmer.evaluation.summary import summarise
 
 
 def said(truth: int, predicted: int, subject: str = "s", classes: int = 3) -> Prediction:
@@ -112,3 +113,10 @@ def test_spread_by_hand() -> None:
     assert found == {"mean": 2.0, "sd": 1.0, "n": 3} and spread([1.0])["sd"] is None
     with pytest.raises(InputError, match="do not belong together"):
         confusion_matrix([0], [0, 1], 2)
+
+
+def test_the_interval_of_uf1_keeps_a_class_that_a_resample_lacks() -> None:
+    """Ten people are right on two classes; the third, of an eleventh, is always missed: at most two thirds."""
+    rows = [said(k % 2, k % 2, f"p{k}") for k in range(10)] + [said(2, 0, "p10")]
+    low, high = summarise(rows, ("a", "b", "c"), (0,))["scores"]["uf1"]["interval_95_over_subjects"]
+    assert low < class_scores(rows, 3).uf1 < high <= 2 / 3

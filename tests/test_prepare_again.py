@@ -117,11 +117,22 @@ def test_a_picture_larger_than_any_is_named(sample: Sample, tmp_path: Path) -> N
 
 def test_a_recording_that_cannot_be_used_any_more_keeps_its_older_clips(sample: Sample, tmp_path: Path) -> None:
     store, _ = prepare([sample], tmp_path / "store", DIS)
+    (entry,) = store.entries
     for picture in sample.source.iterdir():
         picture.write_bytes(b"damaged")
     with pytest.raises(InputError, match="no recording could be used"):
         prepare([sample], tmp_path / "store", DIS)
-    assert ClipStore(store.root).entries == store.entries
+    assert ClipStore(store.root).entries == (entry,)
+
+
+def test_an_annotation_that_gives_no_clips_any_more_leaves_no_older_label(sample: Sample, tmp_path: Path) -> None:
+    other = replace(sample, name="y", label="two")
+    prepare([sample, other], tmp_path / "store", DIS)
+    replaced: list[str] = []
+    shorter = replace(sample, label="three", onset=20, offset=24)
+    store, problems = prepare([shorter, other], tmp_path / "store", DIS, on_replaced=replaced.append)
+    assert [p.sample.name for p in problems] == ["x"] and replaced == ["d/a/x"]
+    assert [(e.sample, e.label) for e in store] == [("y", "two")]
 
 
 def test_frames_whose_numbers_are_no_numbers_are_named(tmp_path: Path) -> None:

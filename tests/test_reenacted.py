@@ -125,6 +125,11 @@ def test_what_gives_no_clips_is_refused(photo: Path, tmp_path: Path) -> None:
         prepare_reenacted(tmp_path / "store", (empty,), ReenactedClips(samples=1))
     with pytest.raises(InputError, match="two are named eileen"):
         prepare_reenacted(tmp_path / "other", (photo, tmp_path / "eileen.mp4"), ReenactedClips(samples=1))
+    with pytest.raises(InputError, match="two are named Eileen and eileen"):
+        prepare_reenacted(tmp_path / "other", (photo, tmp_path / "Eileen.mp4"), ReenactedClips(samples=1))
+    with pytest.raises(InputError, match=r"is a folder; name the files in it"):
+        prepare_reenacted(tmp_path / "third", (tmp_path,), ReenactedClips(samples=1))
+    assert not (tmp_path / "third").exists()
     with pytest.raises(InputError, match="sizes"):
         ReenactedClips(size_px=(2.0, 1.0))
 

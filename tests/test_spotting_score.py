@@ -67,3 +67,17 @@ def test_as_many_pairs_as_the_best_of_all_assignments(found: list[Interval], tru
     assert len(pairs) == best
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)
     assert all(found[a].iou(truth[b]) >= 0.5 for a, b in pairs)
+
+
+def test_exactly_one_half_is_a_hit_whatever_the_rounding() -> None:
+    """Frames 0 to 2 of 0 to 4, and the like; in floats some are a little less than one half."""
+    pairs = [
+        (interval(k / fps, (k + n) / fps), interval(k / fps, (k + 2 * n) / fps))
+        for fps in (25, 30, 60, 200)
+        for k in range(0, 90, 7)
+        for n in range(1, 12)
+    ]
+    assert any(a.iou(b) < 0.5 for a, b in pairs)
+    assert all(match_intervals([a], [b]) == ((0, 0),) for a, b in pairs)
+    less = interval(0, 0.4999)
+    assert match_intervals([less], [interval(0, 1)]) == ()

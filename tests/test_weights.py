@@ -173,6 +173,8 @@ def test_a_record_knows_whom_the_weights_have_seen(saved: Path) -> None:
     assert len(replace(record, people=("*",)).known(people)) == 5 and replace(record, people=("sa*",)).known(people)
     cameras = replace(record, people=("smic-hs/s11", "samm/006"))
     assert cameras.known([("smic-vis", "s11"), ("smic-nir", "s12"), ("samm-long", "006")]) == ["samm/006", "smic/s11"]
+    spelled = replace(record, people=("study/01", "study/P3"))
+    assert spelled.known([("study", "1.0"), ("study", "p_3"), ("study", "11")]) == ["study/1.0", "study/p_3"]
     content = json.loads(saved.with_suffix(".json").read_text())
     del content["people"]
     saved.with_suffix(".json").write_text(json.dumps(content))

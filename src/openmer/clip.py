@@ -5,6 +5,8 @@ A `Sample` says where an annotated recording is; a `Clip` holds aligned frames a
 Shapes: T frames, H rows, W columns, 68 landmarks in iBUG order.
 """
 
+import re
+import unicodedata
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +35,14 @@ SAME_PEOPLE = {"smic-hs": "smic", "smic-vis": "smic", "smic-nir": "smic", "samm-
 def person_of(dataset: str, subject: str) -> tuple[str, str]:
     """A person's identity across all their recordings: nobody may be both trained on and judged."""
     return (SAME_PEOPLE.get(dataset, dataset), subject)
+
+
+def alike(subject: str) -> str:
+    """The same for names that a spreadsheet program or a typist makes of one: `01`, `1`, `1.0`; `sub_3`, `Sub 03`."""
+    plain = unicodedata.normalize("NFKC", subject).casefold()
+    plain = re.sub(r"(\d)[.,]0+$", r"\1", plain)
+    plain = re.sub(r"(?<!\d)[\s_.-]+|[\s_.-]+(?!\d)", "", plain)  # between numbers they tell two people apart
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\s_.-]+", "-", plain))
 
 
 @dataclass(frozen=True, kw_only=True)

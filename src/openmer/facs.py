@@ -7,7 +7,7 @@ import datetime
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 UNIT_NAMES: Mapping[int, str] = {
     1: "inner brow raiser",
@@ -91,7 +91,7 @@ _MONTHS = (
 )
 # A date as spreadsheet programs show it: 4-Jul, Jul-04, 04. Jul, 4月7日.
 _DATE = re.compile(rf"\d ?[-./]? ?(?:{_MONTHS})\b|\b(?:{_MONTHS})\.?[-/ ]\d|\d月")
-_DOUBT = re.compile(r"REF|\?|MAYBE|PERHAPS|POSSIBL|PROBABL|UNCERTAIN|UNSURE")
+_DOUBT = re.compile(r"REF|\?|MAYBE|PERHAPS|POSS|PROBABL|UNCERTAIN|UNSURE|\bNO\b|\bNOT\b|WITHOUT|\bVS\b")
 _UNREAD = re.compile(r"\d|(?<![A-Z])[LR](?![A-Z])")
 
 
@@ -102,7 +102,8 @@ def read_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], str]:
     sides. Full-width digits and signs are read like plain ones. The simulator's `R12:0.5+L12:0` also states the
     strength; a unit of strength 0 is left out.
 
-    For `R6 or R12` both are returned, neither as certain; likewise `ref(6)` and `6?`, as `str` writes such a unit.
+    For `R6 or R12` both are returned, neither as certain; likewise `ref(6)` and `6?`, as `str` writes such a unit, and
+    what is denied (`not 7`). In `4+?` none is certain, as others may be shown.
 
     Args:
         cell: text or a number; None, NaN and an empty text give no units.
@@ -135,17 +136,19 @@ def read_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], str]:
         plain = pattern.sub(written, plain)
     units: list[ActionUnit] = []
     unread = []
+    more = False  # whether it is doubted that these are all
     for part in _LISTED.split(plain):
         matches = list(_UNIT.finditer(part))
         rest = _UNIT.sub(" ", part)
-        several = len(matches) > 1 and re.search(r"\bOR\b|[/~-]", rest)
+        several = len(matches) > 1 and re.search(r"\bOR\b|[/\\~-]", rest)
         doubtful = bool(several) or bool(_DOUBT.search(part))
         if _UNREAD.search(rest):
             unread.append(part.strip())
             continue
+        more = more or ("?" in part and not matches)
         units += [_unit(match, certain=not doubtful) for match in matches if _is_active(match)]
     reason = f"{', '.join(unread)[:60]!r} is not an action unit in a known form; write it like R4+L12" if unread else ""
-    return tuple(units), reason
+    return tuple(replace(unit, certain=False) if more else unit for unit in units), reason
 
 
 def _is_active(match: re.Match[str]) -> bool:

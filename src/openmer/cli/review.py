@@ -186,7 +186,7 @@ def tune(
     from openmer.files import write_new_file
     from openmer.progress import progress
     from openmer.review.gather import gather
-    from openmer.review.samples import read_subjects
+    from openmer.review.samples import check_one_video_a_name, read_subjects
     from openmer.review.tune import MAX_CHANCE, check_enough, read_recording, tune_report, written
     from openmer.review.tune import tune as run
 
@@ -195,6 +195,8 @@ def tune(
     reviewed = [one for one in gather(reviews) if coder is None or one.review.coder == coder]
     check_enough(reviewed)
     people = None if subjects is None else read_subjects(subjects)
+    if people is not None:
+        check_one_video_a_name(people, [(one.path.parent, one.review) for one in reviewed])
     recordings = [read_recording(one, people) for one in reviewed]
     console = Console()
     with progress(Console(stderr=True), "Spotting", len(recordings), "recordings/s") as step:

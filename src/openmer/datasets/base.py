@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from openmer.clip import Sample
 from openmer.datasets.corrections import correct
 from openmer.datasets.row import Row
-from openmer.datasets.trees import Frames, Tree, find_trees, key_of, listing, nested, numbered, tree_of
+from openmer.datasets.trees import Frames, Tree, find_trees, frame_files, key_of, listing, nested, numbered, tree_of
 from openmer.datasets.workbook import DEPTH, DOCS, Converted, find_workbook, parse_int, read_table, text
 from openmer.errors import InputError
 from openmer.facs import canonical_emotion, read_action_units
@@ -37,6 +37,9 @@ FindingKind = Literal[
     "unread column",
     "unread number",
     "unread row",
+    "unknown type",
+    "several folders",
+    "person unclear",
     "date read as a number",
     "repeated recording",
     "correction",
@@ -177,7 +180,9 @@ class Dataset:
             if names is None:
                 self._unread(cells)
             else:
-                yield self._row(names, cells)
+                row = self._row(names, cells)
+                if row is not None:
+                    yield row
 
     def _names(self, cells: Mapping[str, Any]) -> Names | None:
         """Which recording a row is about; None if it names none."""
@@ -185,14 +190,21 @@ class Dataset:
         if match is None:
             return None
         groups = match.groupdict()
-        subject = groups.get("subject") or text(cells["subject"])
+        column = text(cells["subject"]) if cells.get("subject") is not None else ""
+        subject = groups.get("subject") or column
+        numbers = [int(n) for n in (re.sub(r"\D", "", subject), re.sub(r"\D", "", column)) if n]
+        if len(set(numbers)) > 1:
+            self._note("person unclear", match[0], f"the subject is {column!r}, the name says {subject!r}; using that")
         return Names(subject, match[0], groups.get("folder", "")) if subject else None
 
-    def _row(self, names: Names, cells: Mapping[str, Any]) -> Row:
+    def _row(self, names: Names, cells: Mapping[str, Any]) -> Row | None:
         where = f"{names.subject}/{names.name}"
         onset, apex, offset = (self._number(where, mark, cells[mark]) for mark in ("onset", "apex", "offset"))
         units = cells["units"].typed if isinstance(cells["units"], Converted) else cells["units"]
-        micro = "type" not in cells or text(cells["type"]).lower().startswith("micro")
+        kind = text(cells["type"]).lower() if "type" in cells else "micro"
+        if not kind.startswith(("micro", "macro")):
+            self._note("unknown type", where, f"the type {kind[:40]!r} is neither micro nor macro; left out")
+            return None
         return Row(
             subject=names.subject,
             name=names.name,
@@ -202,7 +214,7 @@ class Dataset:
             apex=apex,
             offset=offset,
             units=units,
-            kind="micro" if micro else "macro",
+            kind="micro" if kind.startswith("micro") else "macro",
         )
 
     # The rest is the same for all
@@ -228,10 +240,10 @@ class Dataset:
         self._refuse_unreadable()
         self._note_labels()
         known = set()
-        listed = Counter((r.subject, r.name) for r in self.rows)
+        listed = Counter(key_of(r.subject, r.name) for r in self.rows)
         for row in self.rows:
             where = f"{row.subject}/{row.name}"
-            if listed[row.subject, row.name] > 1:
+            if listed[key_of(row.subject, row.name)] > 1:
                 self._note("repeated recording", where, "listed more than once; left out")
                 continue
             key = key_of(row.subject, row.folder or row.name)
@@ -239,6 +251,11 @@ class Dataset:
             folder = tree.folders.get(key)
             if folder is None:
                 self._note("missing folder", where, f"not under {tree.root}; left out")
+                continue
+            others = [p for p in tree.more.get(key, ()) if frame_files(p).keys() != frame_files(folder).keys()]
+            if others:
+                what = f"{folder.relative_to(tree.root)} and {others[0].relative_to(tree.root)} differ; left out"
+                self._note("several folders", where, what)
                 continue
             sample = self._sample(row, folder, tree.frames)
             if sample is not None:

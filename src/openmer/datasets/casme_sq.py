@@ -72,6 +72,8 @@ class CASMESquared(Dataset):
                 )
                 continue
             row = self._row(Names(subject, match[0], code), cells)
+            if row is None:
+                continue
             if row.offset is None and row.apex is not None:
                 what = f"the offset; using the apex, {row.apex}"
                 self._note("interval not annotated", f"{subject}/{row.name}", what)

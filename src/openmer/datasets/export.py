@@ -177,6 +177,9 @@ def motion_picture(sample: Sample, settings: PrepareSettings) -> Picture:
     rows = sorted(read.images)
     if not rows:
         raise InputError(f"{sample.source} holds no frame between its onset and its offset")
+    for mark in (sample.apex, sample.offset):
+        if not sample.source.is_dir() and mark is not None and mark > read.last:
+            raise InputError(f"frame {mark} lies beyond the last of {sample.source}, {read.last}")
     apex = rows[len(rows) // 2] if sample.apex is None else int(np.searchsorted(read.numbers, sample.apex))
     chosen = [rows[0], min(max(apex, rows[0]), rows[-1])]
     # One alignment for both, from the face at the onset: landmarks jitter more than a micro-expression moves.

@@ -16,10 +16,10 @@ from fractions import Fraction
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
-from openmer.clip import SIMULATED, Sample
+from openmer.clip import NONE, SIMULATED, Sample, alike
 from openmer.datasets.trees import frame_files
 from openmer.errors import InputError
-from openmer.facs import read_action_units
+from openmer.facs import canonical_emotion, read_action_units
 from openmer.files import decimal, table_rows
 from openmer.media.reader import IMAGE_SUFFIXES, VideoReader, read_rate
 
@@ -75,6 +75,7 @@ class FolderDataset:
         lines: dict[tuple[str, str, str], int] = {}
         labels: dict[str, str] = {}
         people: dict[str, str] = {}
+        shown: dict[Path, str] = {}
         rows = 0
         for number, row in table_rows(path, NEEDED):
             rows += 1
@@ -85,14 +86,17 @@ class FolderDataset:
                 if sample.key in lines:
                     raise InputError(f"the same subject and sample as in line {lines[sample.key]}")
                 lines[sample.key] = number
-                other = people.setdefault(_alike(sample.subject), sample.subject)
+                other = people.setdefault(alike(sample.subject), sample.subject)
                 if other != sample.subject:
                     raise InputError(
                         f"the subjects {other!r} and {sample.subject!r} look like one person, who would be on both "
                         "sides of a split; write the name one way"
                     )
+                other = shown.setdefault(sample.source, sample.subject)
+                if other != sample.subject:
+                    raise InputError(f"the recording is listed for {other!r} and {sample.subject!r}; one face is read")
                 label = sample.label or ""
-                before = labels.setdefault(label.casefold(), label)
+                before = labels.setdefault(canonical_emotion(label), label)
                 if before != label:
                     raise InputError(f"the labels {before!r} and {label!r} would be two classes; write them one way")
                 samples.append(sample)
@@ -114,6 +118,8 @@ class FolderDataset:
         known = [m for m in (onset, apex, offset) if m is not None]
         if known != sorted(known):
             raise InputError(f"onset, apex, offset must rise, got {', '.join(map(str, known))}")
+        if known and (onset is None or offset is None):
+            raise InputError("give onset and offset, or neither, if all of the recording is the expression")
         rate = _rate(row["fps"])
         if source.is_dir():
             _check_pictures(row["source"], source, known)
@@ -133,12 +139,16 @@ class FolderDataset:
             name=row["sample"],
             source=source,
             fps=rate,
-            label=row.get(self._label) or None,
+            label=_label(row.get(self._label, "")),
             onset=onset,
             apex=apex,
             offset=offset,
             action_units=units,
         )
+
+
+def _label(written: str) -> str | None:
+    return NONE if written.casefold() == NONE else written or None
 
 
 def _renamed(row: Mapping[str, str]) -> dict[str, str]:
@@ -195,12 +205,6 @@ def _source(root: Path, written: str) -> Path:
     if not exists:
         raise InputError(f"there is nothing at {source}")
     return source
-
-
-def _alike(subject: str) -> str:
-    """The same for names that a spreadsheet program or a typist makes of one: `01`, `1` and `1.0`; `P3` and `p3`."""
-    plain = unicodedata.normalize("NFKC", subject).casefold()
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"^(\d+)\.0$", r"\1", plain))
 
 
 def _check_pictures(written: str, folder: Path, marks: list[int]) -> None:

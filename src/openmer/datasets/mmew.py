@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from openmer.datasets.base import Dataset, Names
-from openmer.datasets.trees import Tree
+from openmer.datasets.trees import Tree, by_recording
 from openmer.datasets.workbook import text
 
 CLIP = r"(?P<subject>S\d\d)-\d\d-\d\d\d"
@@ -43,5 +43,8 @@ class MMEW(Dataset):
 
     def _trees(self) -> Iterable[Tree]:
         """All clip folders make one tree: they are inside folders of emotions, or of people and emotions."""
-        joined = {key: path for tree in super()._trees() for key, path in tree.folders.items()}
-        return [Tree(self.root, "cropped", joined)] if joined else []
+        trees = list(super()._trees())
+        first = [(key, path) for tree in trees for key, path in tree.folders.items()]
+        others = [(key, path) for tree in trees for key, paths in tree.more.items() for path in paths]
+        folders, more = by_recording(first + others)
+        return [Tree(self.root, "cropped", folders, more)] if folders else []

@@ -87,8 +87,8 @@ def prepare(
     with store.filling():
         done = mapped(_fill, work, processes, on_item=on_sample, one_thread=True)
     problems = [Problem(s, reason) for s, (_, reason) in zip(samples, done, strict=True) if reason is not None]
-    # A recording that cannot be used now replaces nothing: its older clips stay.
-    keys = {s.key: key if reason is None else None for s, (key, reason) in zip(samples, done, strict=True)}
+    # Of pictures that cannot be read now, older clips stay; of an annotation that gives none any more, they do not.
+    keys = {s.key: key for s, (key, _) in zip(samples, done, strict=True)}
     for video in _forget_older(ClipStore(root), keys):
         on_replaced(video)
     if len(problems) == len(samples):
@@ -111,18 +111,20 @@ def not_asked_for(store: ClipStore, samples: Sequence[Sample]) -> list[str]:
 
 
 def _fill(root: Path, sample: Sample, settings: PrepareSettings) -> _Done:
-    """Prepare one recording."""
-    key = None
+    """Prepare one recording; no key if its pictures cannot be read."""
+    known = None
     try:
         key = _key(sample)
         store = ClipStore(root)
         if not store.has(key):
-            clips = sample_clips(sample, settings)
+            read = read_frames(sample, settings.face)
+            known = key
+            clips = _clips_of(read, sample, settings)
             store.add(key, clips, dataset=sample.dataset, samples=[sample.name] * len(clips))
     except InputError as error:
-        return key, str(error)
+        return known, str(error)
     except OSError as error:
-        return key, f"cannot read {error.filename or sample.source}: {error.strerror or error}"
+        return None, f"cannot read {error.filename or sample.source}: {error.strerror or error}"
     return key, None
 
 
@@ -151,7 +153,10 @@ def sample_clips(sample: Sample, settings: PrepareSettings) -> list[Clip]:
     Raises:
         InputError: it cannot be read, is too short, or the face is missing in more than a few frames of a clip.
     """
-    read = read_frames(sample, settings.face)
+    return _clips_of(read_frames(sample, settings.face), sample, settings)
+
+
+def _clips_of(read: "Frames", sample: Sample, settings: PrepareSettings) -> list[Clip]:
     if not sample.source.is_dir() and sample.offset is not None and sample.offset > read.last:
         raise InputError(
             f"the offset {sample.offset} lies beyond its last frame, {read.last}; frames of a video count from 0"

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
-from openmer.clip import ALIGNED_PX, NONE, REENACTED, Array, Clip, Gray, Times
+from openmer.clip import ALIGNED_PX, NONE, REENACTED, Array, Clip, Gray, Times, alike
 from openmer.clips.flow import optical_flow
 from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.settings import ReenactedClips
@@ -98,13 +98,18 @@ def prepare_reenacted(
         The store, and which videos gave no clips, with the reason.
 
     Raises:
-        InputError: two videos have the same name, no video is usable, or the store was made with other settings.
+        InputError: one is a folder, two videos have the same name, no video is usable, or the store was made with other
+            settings.
         OutputError: it cannot be written.
     """
+    folders = [str(source) for source in sources if source.is_dir()]
+    if folders:
+        raise InputError(f"{folders[0]} is a folder; name the files in it, as {folders[0]}/*.jpg does")
     names = [source.stem for source in sources]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    spelled = [alike(name) for name in names]
+    twice = sorted({name for name, one in zip(names, spelled, strict=True) if spelled.count(one) > 1})
     if twice:
-        raise InputError(f"a video is named as its person is, and two are named {', '.join(twice)}; rename one")
+        raise InputError(f"a video is named as its person is, and two are named {' and '.join(twice)}; rename one")
     store = ClipStore.create(root, {"kind": REENACTED, "version": VERSION, "sources": names, **asdict(settings)})
     with store.filling():
         reasons = mapped(_fill, [(store.root, source, settings) for source in sources], processes, on_item=on_source)
@@ -209,16 +214,16 @@ def _planned(
 
 
 def _cut(source: Path, plans: list[PlannedClip]) -> Iterator[tuple[PlannedClip, list[Gray]]]:
-    """Each clip with its pictures, in one pass through the video."""
+    """Each clip with its pictures, in one pass through the video; frames that give no picture are not counted."""
     waiting = sorted(plans, key=lambda plan: int(plan.frames[-1]))
     kept: dict[int, Gray] = {}
-    for frame in VideoReader(source, gray=True):
-        if any(frame.index in plan.frames for plan in waiting):
-            kept[frame.index] = as_gray(frame.image)
-        while waiting and waiting[0].frames[-1] <= frame.index:
+    for row, frame in enumerate(VideoReader(source, gray=True)):
+        if any(row in plan.frames for plan in waiting):
+            kept[row] = as_gray(frame.image)
+        while waiting and waiting[0].frames[-1] <= row:
             plan = waiting.pop(0)
             yield plan, [kept[int(k)] for k in plan.frames]
-            first = min((int(p.frames[0]) for p in waiting), default=frame.index + 1)
+            first = min((int(p.frames[0]) for p in waiting), default=row + 1)
             kept = {k: picture for k, picture in kept.items() if k >= first}
         if not waiting:
             return

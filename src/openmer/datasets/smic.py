@@ -42,6 +42,9 @@ class SMIC(Dataset):
     def _rows(self) -> Iterable[Row]:
         """There is no table: folders are the annotation."""
         for subject, label, name, _ in _clips(self.tree.root):
+            number, kind, _ = name[1:].split("_")
+            if int(number) != int(subject[1:]) or not label.startswith(kind.lower()):
+                self._note("person unclear", f"{subject}/{label}/{name}", "folders and name differ; using the folders")
             yield Row(subject=subject, name=name, label=label)
 
     def _trees(self) -> Iterable[Tree]:

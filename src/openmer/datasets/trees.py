@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +16,19 @@ Clips = Iterable[tuple[str, str, Path]]  # subject, name, folder
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree of frames: folders by (subject, name), both as `key_of` returns them."""
+    """A tree of frames: folders by (subject, name), both as `key_of` returns them.
+
+    Attributes:
+        root: of the tree.
+        frames: of what kind.
+        folders: of each recording, the first in order of its path.
+        more: where several folders could be meant, the others.
+    """
 
     root: Path
     frames: Frames
     folders: Mapping[tuple[str, str], Path]
+    more: Mapping[tuple[str, str], tuple[Path, ...]] = field(default_factory=dict)
 
 
 def key_of(subject: str, name: str) -> tuple[str, str]:
@@ -84,9 +92,21 @@ def tree_of(root: Path, clips: Callable[[Path], Clips], *, called: Path | None =
         clips: finds the recordings in it.
         called: the folder whose name says whether faces are cropped, if it is not `root`.
     """
-    folders = {key_of(subject, name): path for subject, name, path in clips(root)}
+    folders, more = by_recording((key_of(subject, name), path) for subject, name, path in clips(root))
     first = next(iter(folders.values()), None)
-    return Tree(root, "cropped" if is_cropped(called or root, first) else "raw", folders)
+    return Tree(root, "cropped" if is_cropped(called or root, first) else "raw", folders, more)
+
+
+def by_recording(
+    found: Iterable[tuple[tuple[str, str], Path]],
+) -> tuple[dict[tuple[str, str], Path], dict[tuple[str, str], tuple[Path, ...]]]:
+    """The folder of each recording, in the order in which it was found; and the others of those that have several."""
+    each: dict[tuple[str, str], list[Path]] = {}
+    for key, path in found:
+        if path not in (known := each.setdefault(key, [])):
+            known.append(path)
+    first = {key: min(paths) for key, paths in each.items()}
+    return first, {key: tuple(sorted(paths)[1:]) for key, paths in each.items() if len(paths) > 1}
 
 
 def is_cropped(tree: Path, first: Path | None) -> bool:

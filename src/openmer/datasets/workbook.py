@@ -274,7 +274,7 @@ def parse_float(value: Any) -> float | None:
     if isinstance(value, Converted):
         return value.number
     try:
-        number = float(_visible(value))
+        number = float(_visible(value).replace("_", "?"))  # `1_046` is no number
     except ValueError:
         return None
     return number if math.isfinite(number) else None
@@ -282,7 +282,9 @@ def parse_float(value: Any) -> float | None:
 
 def parse_int(value: Any, *, missing: Iterable[int] = ()) -> int | None:
     """The frame number in a cell, rounded; None for `/`, blanks, words, and the values in `missing`."""
-    number = parse_float(value)
+    # `1.046` may be another country's 1046.
+    grouped = isinstance(value, str) and re.fullmatch(r"\d{1,3}\.\d{3}", _visible(value))
+    number = None if grouped else parse_float(value)
     rounded = None if number is None else round(number)
     return None if rounded in tuple(missing) else rounded
 

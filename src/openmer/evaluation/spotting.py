@@ -2,7 +2,8 @@
 
 A spotted interval is correct if its intersection over union with an annotated one is at least 0.5 (MEGC 2019: See, Yap,
 Li, Hong, Wang, IEEE FG); each spotted interval can match one annotated one, and each annotated one counts once. Counts
-are pooled over videos before any ratio is taken.
+are pooled over videos before any ratio is taken. Lengths are of time, from onset to offset; MEGC's programs count
+frames, the last one included, so that short intervals overlap a little more there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,8 @@ from scipy.optimize import linear_sum_assignment
 from openmer.errors import InputError
 from openmer.evaluation.settings import MEGC_IOU
 from openmer.timeline import Interval
+
+ROUNDING = 1e-9  # of an IoU: an intersection of exactly one half is one
 
 
 def match_intervals(
@@ -32,9 +35,10 @@ def match_intervals(
         return ()
     iou = np.array([[a.iou(b) for b in truth] for a in spotted])
     # A pair that counts is worth more than any sum of IoU gained without it.
-    worth = np.where(iou >= min_iou, iou + min(iou.shape), 0.0)
+    hit = iou >= min_iou - ROUNDING
+    worth = np.where(hit, iou + min(iou.shape), 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
-    return tuple((int(a), int(b)) for a, b in zip(rows, columns, strict=True) if iou[a, b] >= min_iou)
+    return tuple((int(a), int(b)) for a, b in zip(rows, columns, strict=True) if hit[a, b])
 
 
 @dataclass(frozen=True, kw_only=True)

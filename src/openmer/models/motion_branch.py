@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from openmer.models.config import MOLConfig
-from openmer.models.lucas_kanade import Pairs, gaussian_matrix, gradient_products, least_squares, middle_of, warp
+from openmer.models.lucas_kanade import (
+    Pairs,
+    gaussian_matrix,
+    gradient_products,
+    least_squares,
+    middle_of,
+    pooled,
+    warp,
+)
 
 # Of the windows: lids and lips move in few px, cheeks have little texture and need wide ones.
 SIGMAS_PX = (2.5, 5.0, 10.0)
@@ -44,8 +52,8 @@ class PairDisplacement(nn.Module):
     def forward(self, pairs: Pairs) -> Tensor:
         """B * P pairs -> (B * P, E, S, S): dx, dy in px of each window, then the confidence of each."""
         with torch.autocast(pairs.first.device.type, enabled=False):
-            products = F.avg_pool2d(gradient_products(pairs.first, warp(pairs.second, pairs.head)), self.cell)
-            return self.solve(products, F.avg_pool2d(pairs.head, self.cell))
+            products = pooled(gradient_products(pairs.first, warp(pairs.second, pairs.head)), self.cell)
+            return self.solve(products, pooled(pairs.head, self.cell))
 
     def solve(self, products: Tensor, head: Tensor) -> Tensor:
         """(B * P, 5, GRID, GRID) mean products of gradients, (B * P, 2, GRID, GRID) px of the head -> as `forward`."""

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from openmer.clip import person_of
+from openmer.clip import alike, person_of
 from openmer.errors import InputError, OutputError
 from openmer.files import decode_json, write_atomic
 from openmer.models.config import MOLConfig, belongs_to
@@ -92,9 +92,15 @@ class ModelCard(ModelDescription):
         """Those of the given people, (dataset, subject), whom the weights have seen; empty if that is not recorded."""
         apart = [name.partition("/") for name in self.people or ()]
         own = [person_of(dataset, "")[0] + slash + subject for dataset, slash, subject in apart]
-        exact, beginnings = set(own), tuple(name[:-1] for name in own if name.endswith("*"))
+        exact, beginnings = set(map(_spelled, own)), tuple(name[:-1] for name in own if name.endswith("*"))
         names = sorted({"/".join(person_of(*person)) for person in people})
-        return [name for name in names if name in exact or name.startswith(beginnings)]
+        return [name for name in names if _spelled(name) in exact or name.startswith(beginnings)]
+
+
+def _spelled(name: str) -> str:
+    """`dataset/subject`, the same for all spellings of a person."""
+    dataset, _, subject = name.partition("/")
+    return f"{dataset}/{alike(subject)}"
 
 
 def save_model(model: MOL, path: Path | str, description: ModelDescription) -> ModelCard:

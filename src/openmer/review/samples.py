@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openmer.clip import NONE
+from openmer.clip import NONE, alike
 from openmer.errors import InputError
 from openmer.exchange.export import read_result
 from openmer.facs import canonical_emotion
@@ -41,11 +41,17 @@ def read_subjects(path: Path) -> dict[str, str]:
         InputError: it cannot be read, or a row is wrong.
     """
     people: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for number, row in table_rows(path, ("video", "subject")):
         if isinstance(row, str) or not (row["video"] and row["subject"]):
             raise InputError(f"{path}, line {number}: {row if isinstance(row, str) else 'video or subject is empty'}")
         if people.setdefault(row["video"], row["subject"]) != row["subject"]:
             raise InputError(f"{path}, line {number}: {row['video']} has two subjects")
+        other = spellings.setdefault(alike(row["subject"]), row["subject"])
+        if other != row["subject"]:
+            raise InputError(
+                f"{path}, line {number}: {other!r} and {row['subject']!r} look like one person; write the name one way"
+            )
     return people
 
 
@@ -82,6 +88,7 @@ def write_samples(
         raise InputError(
             f"nothing is accepted in {len(each)} review{'' if len(each) == 1 else 's'}; see openmer review"
         )
+    check_one_video_a_name(subjects, reviewed)
     named = any(e.expression for e in accepted)
     rows: list[dict[str, Any]] = []
     for folder, review, entries in each:
@@ -104,8 +111,33 @@ def _chosen(review: Review, *, rejected: bool) -> tuple[Entry, ...]:
     return chosen(review, rejected=True) if rejected else tuple(e for e in review.entries if e.verdict == "accepted")
 
 
+def _whose(review: Review) -> tuple[str | None, int | None]:
+    return review.source.source_digest, review.source.person
+
+
+def check_one_video_a_name(subjects: Mapping[str, str] | str, reviewed: Sequence[tuple[Path, Review]]) -> None:
+    """Hold a table that names a video's person not to mean two videos.
+
+    Raises:
+        InputError: results of different videos have a video's name in common, and not all have a row of their own.
+    """
+    if isinstance(subjects, str):
+        return
+    first: dict[str, tuple[Path, Review]] = {}
+    for folder, review in reviewed:
+        if folder.resolve().name in subjects:
+            continue
+        name = review.source.video
+        other, other_review = first.setdefault(name, (folder, review))
+        if _whose(other_review) != _whose(review):
+            raise InputError(
+                f"{other} and {folder} are of two videos named {name}, so the table cannot mean both by that name; "
+                f"give the results' names there: {other.resolve().name} and {folder.resolve().name}"
+            )
+
+
 def subject_of(subjects: Mapping[str, str] | str, folder: Path, review: Review) -> str:
-    """The person in a result: by the name of its video, or by its own.
+    """The person in a result: by its own name, or by that of its video.
 
     Raises:
         InputError: the table has neither.
@@ -113,7 +145,7 @@ def subject_of(subjects: Mapping[str, str] | str, folder: Path, review: Review) 
     if isinstance(subjects, str):
         return subjects
     name = folder.resolve().name
-    subject = subjects.get(review.source.video, subjects.get(name))
+    subject = subjects.get(name, subjects.get(review.source.video))
     if subject is None:
         raise InputError(f"the table of subjects has neither {review.source.video} nor {name}")
     return subject

@@ -168,10 +168,10 @@ class ImplantedVideo:
 
     def __iter__(self) -> Iterator[tuple[float, Picture]]:
         """Seconds and pictures, frame after frame."""
-        for frame in VideoReader(self.source):
-            if frame.index >= len(self.face.times_s):
+        for row, frame in enumerate(VideoReader(self.source)):
+            if row >= len(self.face.times_s):
                 return
-            yield frame.time_s, self.picture(frame.index, frame.image)
+            yield frame.time_s, self.picture(row, frame.image)
 
     @property
     def truth(self) -> Timeline:

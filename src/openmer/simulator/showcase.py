@@ -95,15 +95,15 @@ def _compare(path: Path, made: ImplantedVideo, larger: ImplantedVideo, titles: t
     rows = np.flatnonzero(np.abs(made.face.times_s - event.apex_s) < event.offset_s - event.onset_s)
     times = made.face.times_s[rows] * SLOWER
     with VideoWriter(path, 3 * SIDE, SIDE + STRIP, Fraction(60), crf=QUALITY) as writer:
-        for frame in VideoReader(made.source):
-            if frame.index in rows:
-                panels = (frame.image, made.picture(frame.index, frame.image), larger.picture(frame.index, frame.image))
+        for row, frame in enumerate(VideoReader(made.source)):
+            if row in rows:
+                panels = (frame.image, made.picture(row, frame.image), larger.picture(row, frame.image))
                 canvas = np.full((SIDE + STRIP, 3 * SIDE, 3), 255, np.uint8)
                 canvas[STRIP:] = np.concatenate(panels, 1)
                 for k, title in enumerate(titles):
                     place = (k * SIDE + 8, STRIP - 10)
                     cv2.putText(canvas, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (30, 30, 30), 1, cv2.LINE_AA)
-                writer.write(canvas, float(times[rows.tolist().index(frame.index)] - times[0]))
+                writer.write(canvas, float(times[rows.tolist().index(row)] - times[0]))
 
 
 def _photograph() -> Picture:
