@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import pytest
 
@@ -234,6 +235,13 @@ def test_reviews_of_different_analyses_are_refused(tmp_path: Path) -> None:
         ("none", "none"),
         ("none", "expression"),
     ]
+
+
+def test_analyses_of_other_slow_motion_are_not_compared(tmp_path: Path) -> None:
+    ada = judged(write_result(tmp_path / "one", 2), "ada", {"e1": YES, "e2": NO})
+    slow = msgspec.structs.replace(ada.source, slowdown=8.0, timeline_sha256="0" * 64)
+    with pytest.raises(InputError, match="slowed down 1 times, the other 8 times"):
+        agreement_of([(ada, msgspec.structs.replace(ada, source=slow))], same_video=True)
 
 
 def test_reviews_of_two_people_in_one_video_are_not_compared(tmp_path: Path) -> None:

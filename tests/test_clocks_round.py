@@ -128,6 +128,9 @@ def test_slow_motion_is_judged_in_real_time_and_marked_in_the_files(tmp_path: Pa
     assert any("com.android.capture.fps" in warning for warning in timeline.provenance["warnings"])
     assert Timeline.from_json(timeline.to_json()) == timeline
     assert timeline.to_csv().splitlines()[0].endswith("real_duration_s")
+    report = (tmp_path / "result" / "report.html").read_text(encoding="utf-8")
+    assert f"{1000 * mark.duration_s / 4:.0f} ms of real time" in report
+    assert f"<td>{mark.duration_s / 4:.3f}</td>" in report and "duration s, real time" in report
     again = spot(read_signals(tmp_path / "result" / "frames.csv"))
     assert [i.onset_s for i in again if i.label == "candidate"] == pytest.approx([mark.onset_s], abs=1e-3)
 

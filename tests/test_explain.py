@@ -230,3 +230,14 @@ def test_the_map_of_regions_has_no_holes_where_every_frame_was_measured() -> Non
     times = 17.866667 + np.arange(312) / 30
     grid = on_even_grid(times, np.ones((312, 1), np.float32), float(times[0]), float(times[-1] + 1 / 30))
     assert grid.shape == (312, 1) and np.isfinite(grid).all()
+
+
+def test_the_surroundings_of_a_moment_are_as_long_in_real_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of 30 frames a second, filmed at 240, holds an eighth of a second of what happened in each of its own."""
+    wall = np.full((48, 64, 3), 128, np.uint8)
+    write_video(tmp_path / "slow.mp4", (wall for _ in range(30)), Fraction(30))
+    asked: list[AnalyzeSettings] = []
+    monkeypatch.setattr("openmer.explain.run.run_analyses", lambda *given, **_: asked.append(given[2]))
+    for fps in (None, Fraction(240)):
+        explain(tmp_path / "slow.mp4", tmp_path / "out", AnalyzeSettings(fps=fps), ExplainSettings(at_s=(20.0,)))
+    assert [(a.start_s, a.end_s) for a in asked] == [(18.0, 22.0), (4.0, 36.0)]

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -168,6 +169,8 @@ def test_only_who_knows_the_address_and_comes_from_its_own_page_is_answered(resu
         state = asked(f"{desk.url}api/0/state")[1].decode()
         assert not any(word in state for word in ("machine", "score", "positive", "peak_px", "candidate"))
         assert asked(f"{desk.url}api/0/curve?from=0&to=9&bins=9")[0] == 403
+        for kind in ("svg", "png"):  # the curve is in them
+            assert asked(f"{desk.url}api/0/save/e1.{kind}")[0] == 403
     assert read_review(result / "review-ada.json").blind
     before = {path.name for path in result.iterdir()}
     assert before == {"timeline.json", "frames.csv", "landmarks.npz", "review-ada.json"}
@@ -269,6 +272,17 @@ def test_two_windows_do_not_overwrite_each_other(result: Path, visit: Callable[[
         saved(two, 2)
         expect(two.locator("#trouble")).to_be_hidden()
         assert read_review(result / "review.json").entry("e1").verdict == "rejected"
+
+
+@browsing
+def test_units_entered_faster_than_they_are_saved_are_all_kept(result: Path, visit: Callable[[Desk], Page]) -> None:
+    with reviewing(result) as desk:
+        page = visit(desk)
+        page.route("**/change", lambda route: (time.sleep(0.3), route.continue_()))
+        page.fill("#unit-new", "L12C"), page.press("#unit-new", "Enter")
+        page.fill("#unit-new", "6B"), page.press("#unit-new", "Enter")
+        saved(page, 2)
+        assert list(map(str, read_review(result / "review.json").entry("e1").action_units)) == ["L12C", "6B"]
 
 
 @browsing

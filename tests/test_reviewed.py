@@ -21,6 +21,7 @@ from openmer.review.annotations import Annotation, read_annotations, review_from
 from openmer.review.document import Add, Set, apply_change, new_review, read_review, review_path
 from openmer.review.export import export_reviewed
 from openmer.review.frames import FrameTimes
+from openmer.review.samples import check_one_video_a_name, read_subjects, subject_of
 from openmer.review.saving import write_review
 from openmer.timeline import Clock, Interval, Timeline, read_timeline
 from terminal import run
@@ -196,6 +197,8 @@ def test_the_nearest_frame() -> None:
         ("happiness: L12C+6B; a note", "happiness", (ActionUnit(12, "L", "C"), ActionUnit(6, "", "B")), "a note"),
         ("happiness: 6?", "happiness", (ActionUnit(6, certain=False),), ""),
         ("happiness: left 12", "happiness", (), "left 12"),
+        ("happiness: ; 12", "happiness", (), "12"),
+        ("happiness: ; L12; see 2", "happiness", (), "L12; see 2"),
         ("happiness", "happiness", (), ""),
         ("", "", (), ""),
     ],
@@ -204,6 +207,37 @@ def test_words(words: str, name: str, numbers: tuple[ActionUnit, ...], note: str
     read = understood(words, Interval(label="", onset_s=0, offset_s=1))
     assert (read.expression, read.action_units, read.note) == (name, numbers, note)
     assert worded(read) == words
+
+
+def test_what_is_called_none_was_rejected(result: Path, tmp_path: Path) -> None:
+    """A rejected state of BORIS, or a row of a table, must not come back as an expression of that name."""
+    export_reviewed(result, read_review(reviewed(result)), "elan", tmp_path / "a.eaf", rejected=True)
+    (row,) = read_annotations(tmp_path / "a.eaf", "rejected").rows
+    assert (row.verdict, row.expression) == ("rejected", "")
+    table = tmp_path / "mine.csv"
+    table.write_text("onset_s,offset_s,label\n1,1.4,joy\n3,3.4,None\n")
+    assert [(r.verdict, r.expression) for r in read_annotations(table).rows] == [("accepted", "joy"), ("rejected", "")]
+    table.write_text("Behavior,Behavior type,Start (s),Stop (s)\nnone,STATE,3,3.4\n")
+    assert [r.verdict for r in read_annotations(table).rows] == ["rejected"]
+
+
+def test_a_colon_does_not_cut_an_expression(result: Path, tmp_path: Path) -> None:
+    values = {"onset_s": 2.0, "offset_s": 2.4, "expression": "smile: felt", "note": "n"}
+    review = apply_change(new_review(result, "ada"), Add(values=values))
+    export_reviewed(result, review, "elan", tmp_path / "ada.eaf")
+    (row,) = read_annotations(tmp_path / "ada.eaf", "ada").rows
+    assert (row.expression, row.action_units, row.note) == ("smile, felt", (), "n")
+
+
+def test_times_of_boris_over_several_files_are_refused(tmp_path: Path) -> None:
+    """Those of the second file count from the beginning of the first."""
+    table = tmp_path / "events.csv"
+    columns = "Source,Behavior,Behavior type,Start (s),Stop (s)"
+    table.write_text(f"{columns}\nplayer #1:first.mp4;talk.mp4,joy,STATE,11.0,11.4\n")
+    with pytest.raises(InputError, match=r"through several files played one after the other \(player #1:first\.mp4;"):
+        read_annotations(table, video="talk.mp4")
+    table.write_text(f"{columns}\nplayer #1:talk.mp4,joy,STATE,1.0,1.4\n")
+    assert [r.interval.onset_s for r in read_annotations(table, video="talk.mp4").rows] == [1.0]
 
 
 def test_what_overlaps_in_elan_is_read_again(result: Path, tmp_path: Path) -> None:
@@ -355,6 +389,43 @@ def test_which_video_of_the_same_name(shelf: Path, monkeypatch: pytest.MonkeyPat
     assert run(monkeypatch, *words, "--video", other) == 1 and not out.exists()
     assert run(monkeypatch, *words) == 0
     assert {s.source.parent.name for s in FolderDataset(shelf / "videos")} == {"one"}
+
+
+def test_an_eaf_links_the_video_that_was_analysed(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two videos of one name, each result links its own; another recording is refused."""
+    other = shelf / "videos" / "talk.mp4"
+    other.write_bytes((shelf / "videos" / "walk.mp4").read_bytes() + b"more")
+    talk = shelf / "results" / "talk"
+    timeline = read_timeline(talk / "timeline.json")
+    digest = source_digest(shelf / "videos" / "one" / "talk.mp4")
+    known = replace(timeline, provenance={**timeline.provenance, "source_digest": digest})
+    (talk / "timeline.json").write_text(known.to_json())
+    words = ("export", talk, "--to", "elan", "--out", shelf / "talk.eaf")
+    assert run(monkeypatch, *words, "--video", other) == 1 and not (shelf / "talk.eaf").exists()
+    assert run(monkeypatch, *words, "--video", shelf / "videos") == 0
+    assert "videos/one/talk.mp4" in (shelf / "talk.eaf").read_text()
+
+
+def test_a_results_own_name_goes_before_its_videos(shelf: Path) -> None:
+    """Two videos of one name: one person would be two, on both sides of a split."""
+    reviews = []
+    for name, digest in (("talk", "a"), ("b__talk", "b")):
+        folder = shelf / "results" / name
+        if name != "talk":
+            write_result(folder, "talk.mp4")
+        timeline = read_timeline(folder / "timeline.json")
+        known = replace(timeline, provenance={**timeline.provenance, "source_digest": digest})
+        (folder / "timeline.json").write_text(known.to_json())
+        (folder / "review.json").unlink(missing_ok=True)
+        reviews.append((folder, read_review(reviewed(folder, ""))))
+    people = {"talk.mp4": "P1", "b__talk": "P2"}
+    assert [subject_of(people, *pair) for pair in reviews] == ["P1", "P2"]
+    check_one_video_a_name(people, reviews)
+    with pytest.raises(InputError, match=r"of two videos named talk\.mp4.*names there: talk and b__talk"):
+        check_one_video_a_name({"talk.mp4": "P1"}, reviews)
+    (shelf / "people.csv").write_text("video,subject\na.mp4,01\nb.mp4,1\n")
+    with pytest.raises(InputError, match="line 3: '01' and '1' look like one person"):
+        read_subjects(shelf / "people.csv")
 
 
 def test_samples_of_another_stream_are_refused(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

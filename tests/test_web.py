@@ -130,6 +130,12 @@ def test_from_a_video_to_its_timeline_and_back_into_the_video(
     page.locator(".om-plot [data-seek]").first.click()
     assert moment(page) == pytest.approx(1.55, abs=0.08)
 
+    # The frame that is shown is named, also after half of its time: 30 a second, frame 45 from 1.5 s on.
+    for seconds, frame in ((1.501, 45), (1.52, 45), (1.532, 45), (1.5345, 46)):
+        page.evaluate("s => { document.querySelector('.om-screen video').currentTime = s }", seconds)
+        expect(page.locator(".om-clock span")).to_have_text(f" · frame {frame}")
+    assert 30 * float(page.locator(".om-result").get_attribute("data-step") or 0) == pytest.approx(1, abs=1e-10)
+
     # The cursor follows the video; a moment played slowly ends by itself.
     before = cursor(page)
     page.click("[data-act=play]")

@@ -52,7 +52,7 @@ def demo(out: Path = Path("openmer-demo"), overwrite: bool = False) -> None:
         (truth,) = made.truth
         rows = [_row(name, timeline) for name, timeline in timelines.items()]
         page = render("demo.html.j2", rows=rows, truth=truth, emotion=made.emotion, magnified=f"{MAGNIFIED:g}")
-        (folder / PAGE).write_text(page)
+        (folder / PAGE).write_text(page, encoding="utf-8")
     for row in rows:
         console.print(f"{row['name']}: {row['found']}", highlight=False)
     console.print(f"implanted was {made.emotion}, from {truth.onset_s:.2f} to {truth.offset_s:.2f} s", highlight=False)

@@ -116,11 +116,15 @@ def _export_one(
     from openmer.review.export import export_reviewed
     from openmer.review.gather import review_in
 
-    if video is not None and video.is_dir():
+    if video is not None and video.exists():
+        from openmer.media.identity import source_digest
         from openmer.review.material import find_video
 
         analyzed = read_result(result)
         video = find_video(analyzed.folder, analyzed.timeline, video)
+        known = analyzed.timeline.provenance.get("source_digest")
+        if known is not None and source_digest(video) != known:
+            raise InputError(f"{video} is not what was analysed in {result}; give that, or the folder in which it lies")
     if review.reviewed:
         opinions = review_in(result, review.coder)
         export_reviewed(result, opinions, to, out, video=video, rejected=review.rejected, overwrite=overwrite)

@@ -121,7 +121,7 @@ def export_ststnet(
                 f"no recording could be exported; the first: {problems[0].sample.name}: {problems[0].reason}"
             )
         _folds(folder, made, len(classes))
-        (folder / "samples.csv").write_text(_table(made, classes))
+        (folder / "samples.csv").write_text(_table(made, classes), encoding="utf-8")
         content = {
             "schema": SCHEMA,
             "dataset": name,
@@ -132,7 +132,7 @@ def export_ststnet(
             "picture": f"{MOTION_PX} x {MOTION_PX}, channels dx, dy, strain, each stretched to 0..255",
             "openmer": __version__,
         }
-        (folder / MARKER).write_text(json.dumps(content, indent=2) + "\n")
+        (folder / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return problems
 
 

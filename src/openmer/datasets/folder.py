@@ -239,7 +239,7 @@ def _is_simulated(root: Path) -> bool:
     try:
         if not path.is_file():
             return False
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}, by which simulated faces are known: {error}") from error
     return isinstance(content, dict) and bool(content.get("simulated"))

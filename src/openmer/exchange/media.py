@@ -14,7 +14,8 @@ def plain_name(link: str) -> str:
 
 def is_of(video: str, links: Iterable[str]) -> bool:
     """Whether any link means the video, whatever its case, its accents' form, and the format it was converted to."""
-    return _stem(video) in {_stem(plain_name(link)) for link in links}
+    named = [name for link in links for name in (plain_name(link), re.split(r"[/\\]", link)[-1])]
+    return _stem(video) in map(_stem, named)  # a path, unlike an address, may hold a percent sign of its own
 
 
 def other_media(annotation: str, links: Iterable[str], video: str) -> str:

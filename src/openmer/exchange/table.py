@@ -100,6 +100,12 @@ def _of_one_file(rows: Sequence[Row], video: str | None, name: str) -> tuple[lis
     if video is not None and media and not own and Path(video).suffix:
         warnings.append(other_media(name, sorted(media), video))
     kept = [(n, row) for n, row in rows if not own or _media(row) in own | {""}]
+    queued = next((link for _, row in kept if ";" in (link := row.get("source", ""))), "")
+    if queued:
+        raise InputError(
+            f"its times count through several files played one after the other ({queued[:200]}); make an observation "
+            f"of {video or 'one file'} alone in BORIS"
+        )
     people = sorted({row.get("subject", "") for _, row in kept})
     if len(people) > 1:
         warnings.append(f"{name} has events of several subjects, {', '.join(people)[:200]}, which are taken together")

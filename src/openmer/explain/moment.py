@@ -21,6 +21,7 @@ from openmer.explain.units import LikelyUnit, likely_units
 from openmer.facs import UNIT_NAMES
 from openmer.models.engine import Engine, by_name
 from openmer.page import figure_uri
+from openmer.timeline import most_likely
 from openmer.video.regions import REGION_NAMES, region_discs, region_flow
 from openmer.video.windows import predict_crops
 
@@ -120,7 +121,7 @@ def explain_window(
         engine: the network, in torch.
         crops_TCC: (T, C, C) gray levels, aligned by one alignment.
         landmarks: (68, 2) px of the crop.
-        target: class to explain; the most probable one by default.
+        target: class to explain; by default the one that the report names.
         method: see `attribute`.
 
     Raises:
@@ -129,7 +130,8 @@ def explain_window(
     model, classes = engine.model, tuple(engine.record.classes)
     answer = predict_crops(engine, crops_TCC)
     probabilities = answer.probabilities
-    target = target or classes[int(probabilities.argmax())]
+    named = dict(zip(classes, map(float, probabilities), strict=True))
+    target = target or most_likely(named) or classes[0]  # as the report names it
     attribution = attribute(model, crops_TCC, classes, target, method=method)
     motion, apex = window_motion(crops_TCC, landmarks)
     return Explanation(

@@ -12,6 +12,7 @@ from openmer.errors import InputError
 from openmer.explain.attribution import METHODS, need_captum
 from openmer.explain.moment import explain_window, explained_figure
 from openmer.explain.settings import ExplainSettings
+from openmer.media.reader import VideoReader
 from openmer.models.engine import Engine
 from openmer.models.weights import read_record
 from openmer.progress import ProgressCallback
@@ -19,7 +20,7 @@ from openmer.video.analyze import Analysis, run_analyses
 from openmer.video.report import Explained, Explainer
 from openmer.video.settings import AnalyzeSettings
 
-MARGIN_S = 2.0  # of video analysed around the moments asked for: the spotter needs context
+MARGIN_S = 2.0  # of real time, analysed around the moments asked for: the spotter needs context
 
 
 def explainer_of(settings: ExplainSettings) -> Explainer:
@@ -68,7 +69,7 @@ def explain(
     if settings.method not in METHODS:
         raise InputError(f"there is no method {settings.method!r}; choose {', '.join(METHODS)}")
     if any(not moment >= 0 for moment in settings.at_s):
-        raise InputError(f"moments are seconds from the first frame, got {', '.join(map(str, settings.at_s))}")
+        raise InputError(f"moments are seconds of the file, from 0 on, got {', '.join(map(str, settings.at_s))}")
     if analysis.engine == CLASSICAL:
         raise InputError("the classical engine decides by motion alone, which the report shows; choose a network")
     if analysis.runtime == "onnx" or Path(analysis.engine).suffix == ".onnx":
@@ -81,8 +82,10 @@ def explain(
     if outside:
         raise InputError(f"{', '.join(f'{m:g}' for m in outside)} s lies outside the part set with --start and --end")
     if settings.at_s and not analysis.start_s and analysis.end_s is None:
+        clock = VideoReader(Path(video), fps=analysis.fps, stream=analysis.stream).info.clock
+        margin = MARGIN_S * clock.slowdown  # of slow motion, as long in real time
         first, last = min(settings.at_s), max(settings.at_s)
-        analysis = replace(analysis, start_s=max(0.0, first - MARGIN_S), end_s=last + MARGIN_S)
+        analysis = replace(analysis, start_s=max(0.0, first - margin), end_s=last + margin)
     return run_analyses(
         video,
         out,

@@ -213,8 +213,8 @@ class LiteFlowHead(nn.Module):
         weight, of_solved, of_seen = self.entry.weight, 4 * solved.shape[1], self.entry.in_channels - 2
         seen = torch.cat([gradients, first], 1).to(weight.dtype)
         x = F.conv2d(pooled(flow.float(), 4).to(weight.dtype), weight[:, of_seen:], self.entry.bias)
-        x = x + F.conv2d(solved.to(weight.dtype), weight[:, :of_solved, 0, 0].unflatten(1, (-1, 2, 2)), stride=2)
-        x = x + F.conv2d(seen, weight[:, of_solved:of_seen, 0, 0].unflatten(1, (-1, 4, 4)), stride=4)
+        x = x + F.conv2d(solved.to(weight.dtype), weight[:, :of_solved].reshape(len(weight), -1, 2, 2), stride=2)
+        x = x + F.conv2d(seen, weight[:, of_solved:of_seen].reshape(len(weight), -1, 4, 4), stride=4)
         x = _for_learning(x)
         for block in self.fine:
             x = block(x)

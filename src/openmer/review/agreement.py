@@ -390,6 +390,11 @@ def check_same(first: Review, second: Review, *, same_video: bool = False) -> No
             f"one review is of {one.whom} in {one.video}, the other of {other.whom} in {other.video}: there is "
             "nothing to compare"
         )
+    if one.slowdown != other.slowdown:
+        raise InputError(
+            f"one review takes {one.video} as slowed down {one.slowdown:g} times, the other {other.slowdown:g} times; "
+            "analyse it with the same --fps, or durations cannot be compared"
+        )
     if same_video:
         return
     if one.video != other.video:

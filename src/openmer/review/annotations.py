@@ -18,7 +18,7 @@ from openmer.exchange.elan import read_tier
 from openmer.exchange.export import read_result
 from openmer.exchange.table import BORIS_NEEDED, NEEDED, plain_interval, read_table
 from openmer.exchange.truth import TABLES
-from openmer.facs import ActionUnit, read_action_units
+from openmer.facs import ActionUnit, canonical_emotion, read_action_units
 from openmer.files import table_rows
 from openmer.review.document import Add, Entry, Review, Set, Verdict, apply_change, new_review
 from openmer.review.frames import FrameTimes, read_frame_times
@@ -60,17 +60,28 @@ def worded(entry: Entry | Annotation) -> str:
     units = ADDED.join(map(str, entry.action_units))
     details = "; ".join(filter(None, (units, entry.note)))
     name = entry.expression or (NONE if entry.verdict == "rejected" else "")
+    name = name.replace(":", ",")  # a colon ends it
+    if not units and (_units_first(entry.note)[0] or entry.note.startswith(";")):
+        details = f"; {entry.note}"  # a note, though it can be read as units
     return f"{name}: {details}" if details else name
 
 
 def understood(words: str, interval: Interval) -> Annotation:
     """An annotation from the words that `worded` gives; other words are the expression up to a colon, then a note."""
     name, _, details = (part.strip() for part in words.partition(":"))
+    units, note = _units_first(details)
+    return Annotation(interval=interval, expression=name, action_units=units, note=note)
+
+
+def _units_first(details: str) -> tuple[tuple[ActionUnit, ...], str]:
+    """Units up to a semicolon, if that is what stands there, and the rest."""
+    if details.startswith(";"):
+        return (), details[1:].strip()
     listed, _, rest = (part.strip() for part in details.partition(";"))
     units, unread = read_action_units(listed)
     if not units or unread or ADDED.join(map(str, units)) != listed:
-        units, rest = (), details
-    return Annotation(interval=interval, expression=name, action_units=units, note=rest)
+        return (), details
+    return units, rest
 
 
 def read_annotations(path: Path, tier: str | None = None, video: str | None = None) -> Annotations:
@@ -89,17 +100,25 @@ def read_annotations(path: Path, tier: str | None = None, video: str | None = No
     if ending == ".eaf":
         read = read_tier(path, tier, video)
         marked = zip(_with_apexes(read.intervals, read.moments), read.words, strict=True)
-        rows = tuple(understood(words, interval) for interval, words in marked)
+        rows = tuple(_judged(understood(words, interval)) for interval, words in marked)
         return Annotations(rows, read.warnings)
     if ending not in TABLES:
         raise InputError(f"annotations are an ELAN .eaf or a table ({', '.join(TABLES)}), got {path}")
     timeline = read_table(path, video)  # holds every row to its form
-    rows = tuple(_table_rows(path)) or tuple(Annotation(interval=i, expression=i.label) for i in timeline)
+    found = tuple(_table_rows(path)) or tuple(Annotation(interval=i, expression=i.label) for i in timeline)
+    rows = tuple(map(_judged, found))
     kept = tuple(row for row in rows if tier is None or row.interval.label == tier)
     if not kept:
         labels = ", ".join(dict.fromkeys(row.interval.label for row in rows)) or "none at all"
         raise InputError(f"{path} has no annotation{f' labelled {tier!r}' if tier else ''}; labels: {labels}")
     return Annotations(kept, tuple(timeline.provenance.get("warnings", ())))
+
+
+def _judged(row: Annotation) -> Annotation:
+    """What is called `none` was rejected: there is no expression of that name."""
+    if canonical_emotion(row.expression) != NONE:
+        return row
+    return replace(row, expression="", verdict="rejected")
 
 
 def _with_apexes(intervals: Sequence[Interval], marks: Sequence[tuple[float, str]]) -> list[Interval]:

@@ -206,8 +206,11 @@ def find_video(folder: Path, timeline: Timeline, given: Path | None = None) -> P
     if given is not None and not given.exists():
         raise InputError(f"--video {given} does not exist; it is the video {name}, or a folder in which that lies")
     places: Sequence[Path] = (given,) if given is not None else (folder, folder.parent, folder.parent.parent, Path())
+    known = timeline.provenance.get("source_digest")
     for place in places:
         if name and (place / name).exists() and (place / name).resolve() != folder.resolve():
+            if given is not None and known is not None and source_digest(place / name) != known:
+                break  # another recording of that name; below there may be the one
             return place / name
     if name and given is not None and (below := sorted(given.rglob(glob.escape(name)))):
         return _analysed(below, timeline)
@@ -230,6 +233,7 @@ def opinion(timeline: Timeline, index: int) -> Mapping[str, Any]:
     interval = timeline.intervals[index]
     return {
         "label": interval.label,
+        "expression": interval.expression,
         "score": interval.score,
         "peak_px": interval.peak_px,
         "regions": list(interval.regions),

@@ -175,9 +175,11 @@ def generate(
         write = _write_sample if settings.minutes is None else write_video
         parts = mapped(write, work, processes, on_item=on_sample)
         rows = [row for row, _ in parts]
-        (folder / "samples.csv").write_text(table_text(rows, COLUMNS))
+        (folder / "samples.csv").write_text(table_text(rows, COLUMNS), encoding="utf-8")
         if settings.minutes is not None:
-            (folder / "intervals.csv").write_text(table_text([i for _, part in parts for i in part], INTERVAL_COLUMNS))
+            (folder / "intervals.csv").write_text(
+                table_text([i for _, part in parts for i in part], INTERVAL_COLUMNS), encoding="utf-8"
+            )
         sheet = _contact_sheet(settings)
         cv2.imwrite(str(folder / "contact_sheet.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
         content = {
@@ -191,7 +193,7 @@ def generate(
             "head": head_model().provenance,
             "units": {"flow": "int16 / 256 px of the picture, frame k to k+1", "landmarks": "px of the picture"},
         }
-        (folder / MARKER).write_text(json.dumps(content, indent=2) + "\n")
+        (folder / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return len(rows)
 
 
@@ -250,7 +252,7 @@ def write_video(folder: Path, settings: SimulateSettings, subject: int, sample: 
         for frame in range(len(recording)):
             writer.write(recording.image(frame), float(recording.times_s[frame]))
     _write_truth(folder / "truth" / person / f"{name}.npz", _truth(recording))
-    (folder / "truth" / person / f"{name}.json").write_text(truth_timeline(recording).to_json())
+    (folder / "truth" / person / f"{name}.json").write_text(truth_timeline(recording).to_json(), encoding="utf-8")
     row = dict.fromkeys(COLUMNS, "") | {
         "subject": person,
         "sample": name,

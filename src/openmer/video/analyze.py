@@ -281,7 +281,7 @@ def _write(folder: Path, subject: _Subject, rows: tuple[MomentRow, ...], *, over
     measured, timeline = subject.person.measured, subject.timeline
     write_tables(folder, timeline, measured, subject.person.recognition)
     if explained:
-        (folder / EXPLANATIONS).write_text(_explanations(rows, timeline) + "\n")
+        (folder / EXPLANATIONS).write_text(_explanations(rows, timeline) + "\n", encoding="utf-8")
     write_report(folder / "report.html", measured, timeline, rows, overlay=overlay)
 
 

@@ -137,7 +137,7 @@ def write_people(folder: Path, timelines: Sequence[Timeline], people: Sequence[M
         )
     about = {key: timelines[0].provenance[key] for key in ("source", "openmer", "caution")}
     whole = {"schema": SCHEMA, **about, "left_out": note, "people": content}
-    (folder / PEOPLE).write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n")
+    (folder / PEOPLE).write_text(json.dumps(whole, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_people_report(

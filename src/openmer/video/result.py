@@ -151,10 +151,10 @@ def _of_times(measured: Measurements) -> list[str]:
 
 def write_tables(folder: Path, timeline: Timeline, measured: Measurements, recognition: Recognition | None) -> None:
     """Write the timeline, one row per frame, the landmarks, and with a network its windows and its motion."""
-    (folder / MARKER).write_text(timeline.to_json() + "\n")
-    (folder / "timeline.csv").write_text(timeline.to_csv())
+    (folder / MARKER).write_text(timeline.to_json() + "\n", encoding="utf-8")
+    (folder / "timeline.csv").write_text(timeline.to_csv(), encoding="utf-8")
     measured.save_table(folder / "frames.csv")
     if recognition is not None:
-        (folder / "windows.csv").write_text(recognition.windows_csv())
-        (folder / "network_flow.csv").write_text(recognition.flow_csv())
+        (folder / "windows.csv").write_text(recognition.windows_csv(), encoding="utf-8")
+        (folder / "network_flow.csv").write_text(recognition.flow_csv(), encoding="utf-8")
     measured.save_landmarks(folder / "landmarks.npz", recognition)

@@ -192,6 +192,8 @@ def build(desks: Sequence[Desk], token: str) -> Starlette:
         desk, entry, kind = at(request), request.path_params["entry"], request.path_params["kind"]
         if kind not in KINDS:
             return JSONResponse({"message": "not found"}, 404)
+        if desk.blind and kind in ("svg", "png"):  # the machine's curve is in them
+            return JSONResponse({"message": "not shown to a blind coder"}, 403)
         times = _times(request) if "times" in request.query_params else MAGNIFIED
         data = desk.gallery(entry).drawn(kind, times)
         headers = {"content-disposition": "attachment", "cache-control": "no-store"}

@@ -24,10 +24,11 @@ async function json(url, options) {
 // ---- saving
 
 function change(what) {
-  const sent = { ...what, token: `${WINDOW}-${++count}` }, to = desk;
+  const token = `${WINDOW}-${++count}`, to = desk;
   waiting += 1;
   note();
-  queue = queue.then(() => send(sent, to)).finally(() => { waiting -= 1; note(); });
+  // Of a function, what is sent is decided when all before it has been saved: a list would lose what was just added.
+  queue = queue.then(() => { const made = typeof what === "function" ? what() : what; return made && send({ ...made, token }, to); }).finally(() => { waiting -= 1; note(); });
   return queue;
 }
 
@@ -73,6 +74,11 @@ function say(text) { $("live").textContent = ""; requestAnimationFrame(() => { $
 
 function set(values) { if (selected) change({ do: "set", entry: selected, values }); }
 
+function setUnits(of) { // `of` makes the new list from the present one
+  const id = selected;
+  if (id) change(() => { const e = state.entries.find((each) => each.id === id); return e && { do: "set", entry: id, values: { action_units: of(e.action_units) } }; });
+}
+
 function judge(verdict) {
   const e = entry();
   if (!e || (e.origin === "added" && e.verdict === verdict)) return; // what is added is accepted; Del takes it back
@@ -110,9 +116,8 @@ function addUnits() {
   $("unit-new").setCustomValidity(bad.length ? `${bad[0]} is not an action unit; such as L12C` : "");
   if (bad.length) { $("unit-new").reportValidity(); trouble(`${bad[0]} is not an action unit: side, number, intensity, such as L12C`); return; }
   const same = (a, b) => a.number === b.number && a.side === b.side;
-  const kept = e.action_units.filter((old) => !units.some((u) => same(u, old)));
   $("unit-new").value = "";
-  if (units.length) set({ action_units: [...kept, ...units] });
+  if (units.length) setUnits((given) => [...given.filter((old) => !units.some((u) => same(u, old))), ...units]);
 }
 
 // ---- the video
@@ -265,10 +270,11 @@ function edit() {
     return el("tr", {}, el("th", { scope: "row", textContent: name }), el("td", {}, go), el("td", { className: "quiet", textContent: frame === null ? "" : `frame ${frame}` }), el("td", {}, here));
   }));
   fill("expression", e.expression); fill("note", e.note);
-  $("units").replaceChildren(...e.action_units.map((u, k) => {
-    const put = (values) => set({ action_units: e.action_units.map((old, i) => (i === k ? { ...old, ...values } : old)) });
+  $("units").replaceChildren(...e.action_units.map((u) => {
+    const here = (old) => old.number === u.number && old.side === u.side;
+    const put = (values) => setUnits((given) => given.map((old) => (here(old) ? { ...old, ...values } : old)));
     const pick = (label, value, choices, field) => { const made = el("select", { onchange: (event) => put({ [field]: event.target.value }) }, ...choices.map(([v, t]) => el("option", { value: v, textContent: t, selected: v === value }))); made.setAttribute("aria-label", `${label} of ${u.number}`); return made; };
-    const away = el("button", { type: "button", textContent: "×", onclick: () => set({ action_units: e.action_units.filter((_, i) => i !== k) }) });
+    const away = el("button", { type: "button", textContent: "×", onclick: () => setUnits((given) => given.filter((old) => !here(old))) });
     away.setAttribute("aria-label", `Remove ${unitText(u)}`);
     return el("span", { className: "unit", title: state.units[u.number] || "" }, pick("Side", u.side, [["", "both"], ...["L", "R", "T", "B", "A", "U"].map((s) => [s, s])], "side"), el("b", { textContent: u.number }),
       pick("Intensity", u.intensity, [["", "–"], ...["A", "B", "C", "D", "E"].map((s) => [s, s])], "intensity"), away);
@@ -292,8 +298,8 @@ function opinion(machine) {
     parts.push(machine.label.replace("_", " "));
     if (machine.peak_px !== null) parts.push(`peak ${machine.peak_px.toFixed(2)} px`);
     if (machine.regions.length) parts.push(machine.regions.slice(0, 3).join(", ").replaceAll("_", " "));
-    const likely = Object.entries(machine.probabilities).sort((a, b) => b[1] - a[1])[0];
-    if (likely) parts.push(`network: ${likely[0]} ${likely[1].toFixed(2)}`);
+    const likely = machine.expression; // as in the report: none only if likelier than all expressions together
+    if (likely) parts.push(`network: ${likely} ${machine.probabilities[likely].toFixed(2)}`);
     const units = Object.entries(machine.action_units).filter((u) => u[1] >= 0.5).map((u) => u[0]);
     if (units.length) parts.push(units.join(" "));
   }
@@ -391,6 +397,7 @@ async function open(number) {
   document.title = `${content.name}: OpenMER review`;
   document.documentElement.style.setProperty("--shape", `${content.width} / ${content.height}`);
   line.open(content.start_s, content.end_s, !content.blind);
+  $("figures").hidden = content.blind; // the curve is in them
   if (content.playable) $("video").src = api("video"); else $("video").removeAttribute("src");
   show(content);
   if (selected) { const first = state.entries.find((e) => e.verdict === "none") || state.entries[0]; select(first.id); } else seek(0);

@@ -113,7 +113,7 @@
   function frame(root, seconds) {
     const { first, step: every } = root.dataset;
     if (first === "") return ""; // frames are unevenly spaced
-    return ` · frame ${Number(first) + Math.max(0, Math.round((seconds - start(root) - NUDGE_S) / Number(every)))}`;
+    return ` · frame ${Number(first) + Math.max(0, Math.floor((seconds - start(root) + 1e-5) / Number(every)))}`;
   }
 
   function draw() {
