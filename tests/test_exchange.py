@@ -13,9 +13,11 @@ import pytest
 from openmer import InputError, Interval, OutputError, Timeline, read_elan
 from openmer.cli import main
 from openmer.exchange.boris import rows as boris_rows
+from openmer.exchange.boris import to_boris
 from openmer.exchange.elan import media_path, to_elan
 from openmer.exchange.events import described, lanes, milliseconds, moments
 from openmer.exchange.export import export
+from openmer.exchange.media import is_of
 from openmer.exchange.table import read_table
 from openmer.exchange.truth import read_truth
 
@@ -500,3 +502,14 @@ def test_export_from_the_command_line(result: Path, tmp_path: Path, monkeypatch:
         assert media is not None
         found.append(media.attrib["RELATIVE_MEDIA_URL"])
     assert found == ["./moved.mp4", "./talk & show.mp4"]
+
+
+def test_words_that_begin_like_a_formula_stay_words(tmp_path: Path) -> None:
+    timeline = Timeline(intervals=(Interval(label="=joy", onset_s=1, offset_s=2),), start_s=0, end_s=3, provenance={})
+    (tmp_path / "a.xlsx").write_bytes(to_boris(timeline))
+    assert pd.read_excel(tmp_path / "a.xlsx")["code"].tolist() == ["=joy", "=joy"]
+
+
+def test_a_percent_sign_in_a_videos_name_is_its_own() -> None:
+    assert is_of("take%201.mp4", ["file:///videos/take%25201.mp4"]) and is_of("take%201.mp4", ["./take%201.mp4"])
+    assert is_of("take 1.mp4", ["file:///videos/take%201.mp4"]) and not is_of("take 1.mp4", ["take 2.mp4"])

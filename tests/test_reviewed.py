@@ -521,6 +521,10 @@ def test_a_file_for_each_of_several_results(
         assert sorted(path.name for path in out.iterdir()) == ["talk.eaf", "walk.eaf"]
         assert "../videos/one/talk.mp4" in (out / "talk.eaf").read_text()
         assert spans_of(out / "walk.eaf", "reviewed")[0][2].startswith("happiness")
+    for name in ("a__b/c", "a/b__c"):
+        write_result(shelf / "alike" / name)
+    assert run(monkeypatch, "export", shelf / "alike", "--to", "csv", "--out", shelf / "one", "--overwrite") == 1
+    assert "two of the results would be written as a__b__c.csv" in " ".join(capsys.readouterr().err.split())
     out = shelf / "all"
     assert run(monkeypatch, "export", shelf / "results", "--to", "csv", "--out", out) == 0
     assert sorted(path.name for path in out.iterdir()) == ["panel__person-1.csv", "talk.csv", "walk.csv"]

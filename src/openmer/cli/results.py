@@ -146,9 +146,12 @@ def _export_each(
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror or error}; choose another --out") from error
     common = Path(os.path.commonpath([result.resolve().parent for result in results]))
+    names = [BETWEEN.join(result.resolve().relative_to(common).parts) for result in results]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"two of the results would be written as {twice}{ENDINGS[to][0]}; rename a folder")
     written = 0
-    for result in results:
-        name = BETWEEN.join(result.resolve().relative_to(common).parts)
+    for result, name in zip(results, names, strict=True):
         try:
             _export_one(result, to, out / f"{name}{ENDINGS[to][0]}", video, review, overwrite)
             written += 1

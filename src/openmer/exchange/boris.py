@@ -39,7 +39,10 @@ def to_boris(timeline: Timeline) -> bytes:
         for at, subject, code, modifier, words in rows(timeline)
     ]
     buffer = io.BytesIO()
-    pd.DataFrame(plain, columns=list(COLUMNS)).to_excel(buffer, index=False, sheet_name="events", engine="openpyxl")
+    with pd.ExcelWriter(buffer, engine="openpyxl") as book:
+        pd.DataFrame(plain, columns=list(COLUMNS)).to_excel(book, index=False, sheet_name="events")
+        for cell in (cell for row in book.sheets["events"].iter_rows() for cell in row if cell.data_type == "f"):
+            cell.data_type = "s"  # words that begin with = are no formula
     return buffer.getvalue()
 
 

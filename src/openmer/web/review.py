@@ -58,10 +58,11 @@ class Desk:
 
     def __init__(self, folder: Path, settings: ReviewSettings) -> None:
         self.material = Material(folder, settings.video)
-        self.path = review_path(self.material.folder, settings.coder)
+        own = self.material.folder
+        self.path = review_path(own, settings.coder)
         if not self.path.exists():
             coder, blind = settings.coder, settings.blind
-            new = blind_review(folder, coder, blind) if blind.blind else new_review(folder, coder)
+            new = blind_review(own, coder, blind) if blind.blind else new_review(own, coder)
             write_review(self.path, new, replaces=None)
         review = read_review(self.path)
         self.blind = settings.blind.blind or review.blind
