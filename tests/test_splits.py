@@ -71,6 +71,14 @@ def test_a_subject_on_both_sides_is_refused() -> None:
         check_leak(CLIPS, Fold("planted", np.array([0, 1]), np.array([1])))
 
 
+def test_a_subject_in_another_spelling_on_both_sides_is_refused() -> None:
+    """Of two tables, prepared into one store one after the other."""
+    clips = [C("a", "01", "w"), C("a", "2", "x"), C("a", "1.0", "y"), C("b", "1", "z")]
+    with pytest.raises(InputError, match=r"a/(01|1\.0) and a/(01|1\.0) look like one person"):
+        leave_one_subject_out(clips)
+    assert len(leave_one_subject_out(clips[1:])) == 3
+
+
 def test_the_same_frames_under_two_names_are_refused() -> None:
     clips = [C("a", "1", "same"), C("a", "2", "x"), C("b", "9", "same")]
     with pytest.raises(InputError, match="same frames are on both sides"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from openmer.clip import alike
 from openmer.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def check_leak(clips: Sequence[Clipped], fold: Fold) -> None:
     """Refuse a fold in which something is both learned from and judged.
 
     Raises:
-        InputError: a clip, a person, or a clip with the same frames is on both sides.
+        InputError: a clip, a person (also in another spelling), or a clip with the same frames is on both sides.
     """
     both = np.intersect1d(fold.train, fold.test)
     if len(both):
@@ -93,6 +94,14 @@ def check_leak(clips: Sequence[Clipped], fold: Fold) -> None:
     if people:
         named = ", ".join("/".join(p) for p in sorted(people)[:3])
         raise InputError(f"{fold.name}: the subject {named} is on both sides of the split")
+    spelled = {(dataset, alike(subject)): subject for dataset, subject in (c.person for c in trained)}
+    for dataset, subject in {c.person for c in tested}:
+        other = spelled.get((dataset, alike(subject)))
+        if other is not None:
+            raise InputError(
+                f"{fold.name}: {dataset}/{other} and {dataset}/{subject} look like one person, on both sides of "
+                "the split; write the name one way and prepare the store anew"
+            )
     by_digest = {c.frames_digest: c for c in trained}
     for clip in tested:
         if clip.frames_digest in by_digest:
