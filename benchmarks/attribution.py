@@ -10,7 +10,7 @@ changes from the first frame, which needs no network. Also: how often the units 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,6 +28,8 @@ from openmer.explain.attribution import METHODS, attribute
 from openmer.explain.moment import explain_window
 from openmer.explain.units import likely_units
 from openmer.models.engine import Engine, load_engine
+from openmer.models.mol import MOL
+from openmer.models.weights import load_model, read_record
 from openmer.progress import progress
 from openmer.simulator.facial_motion import Event
 from openmer.simulator.generate import draw_sample
@@ -39,6 +41,13 @@ SMOOTH_PX = 3.0
 # Units named from the motion of regions; the same with the expression's exact flow; the network's three likeliest.
 UNIT_KINDS = ("", "exact flow, ", "network, ")
 ROOM = 8  # px between the stored square and the crop
+
+
+class Network(NamedTuple):
+    """One that is judged, and its classes."""
+
+    model: MOL
+    classes: tuple[str, ...]
 
 
 def main(
@@ -64,14 +73,18 @@ def main(
         device: cpu or cuda.
     """
     console = Console()
-    engines = {n: load_engine(w, device) for n, w in zip(names or [str(w) for w in weights], weights, strict=True)}
+    networks = {
+        name: Network(load_model(file).to(device), tuple(read_record(file).classes))
+        for name, file in zip(names or [str(w) for w in weights], weights, strict=True)
+    }
+    engine = load_engine(weights[0], device) if units else None
     settings = SimulatedClips(subjects=subjects, seed=seed)
     rows: dict[str, dict[str, list[float]]] = {}
     unit_hits: dict[str, list[float]] = {f"{kind}{which}": [] for kind in UNIT_KINDS for which in ("first", "any")}
     with progress(console, "Attributing", subjects * settings.samples, "clips/s") as step:
         for subject in range(subjects):
             for sample in range(settings.samples):
-                _one(settings, subject, sample, engines, methods, rows, unit_hits if units else None)
+                _one(settings, subject, sample, networks, methods, rows, (engine, unit_hits))
                 step()
     figures: dict[str, Any] = {row: _spread(values, subjects) for row, values in rows.items()}
     if units:
@@ -79,7 +92,7 @@ def main(
     console.print(_table(figures))
     if set(methods) - set(METHODS):
         raise ValueError(methods)
-    written = {"subjects": subjects, "seed": seed, "active": ACTIVE, "methods": list(methods), "names": list(engines)}
+    written = {"subjects": subjects, "seed": seed, "active": ACTIVE, "methods": list(methods), "names": list(networks)}
     record.write(name, written, figures, device)
 
 
@@ -87,10 +100,10 @@ def _one(
     settings: SimulatedClips,
     subject: int,
     sample: int,
-    engines: dict[str, Engine],
+    networks: dict[str, Network],
     methods: Sequence[Attributor],
     rows: dict[str, dict[str, list[float]]],
-    unit_hits: dict[str, list[float]] | None,
+    of_units: tuple[Engine | None, dict[str, list[float]]],
 ) -> None:
     recording, event, _ = draw_sample(settings.recordings, subject, sample)
     if event is None:
@@ -106,17 +119,18 @@ def _one(
     _note(rows, "chance: share of the crop", subject, float(region.mean()), _hit(np.ones_like(change), region))
     _note(rows, "change of gray", subject, float((change * region).sum() / change.sum()), _hit(change, region))
     points = clip.landmarks[0] - ROOM
-    for name, engine in engines.items():
+    for name, (model, classes) in networks.items():
         for method in methods:
-            side = engine.model.config.size  # networks of 64 px read every crop halved
+            side = model.config.size  # networks of 64 px read every crop halved
             small = np.stack([cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA) for crop in crops])
-            found = attribute(engine.model, small, tuple(engine.record.classes), clip.label, method=method)
+            found = attribute(model, small, classes, clip.label, method=method)
             inside = cv2.resize(region.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
             places = cv2.resize(found.map, region.shape, interpolation=cv2.INTER_NEAREST)
             _note(rows, f"{name}, {method}", subject, found.share(inside), _hit(places, region))
-    if unit_hits is not None and engines:
+    engine, unit_hits = of_units
+    if engine is not None:
         shown = {unit for unit, strength in event.units.items() if max(strength) > 0}
-        seen = explain_window(next(iter(engines.values())), crops, points)
+        seen = explain_window(engine, crops, points)
         by_regions = [u.unit for u in seen.units]
         by_network = [int(name[2:]) for name, p in sorted((seen.named or {}).items(), key=lambda row: -row[1])][:3]
         exact = [u.unit for u in likely_units(region_flow(displaced, points))]
