@@ -12,7 +12,7 @@ import pytest
 
 from openmer.errors import InputError
 from openmer.review.agreement import Agreement, agreement_of, asked_about, kappa_of, moments_of
-from openmer.review.agreement_report import to_json
+from openmer.review.agreement_report import sentences, to_json
 from openmer.review.document import Add, Review, Set, Undo, apply_change, new_review, result_name, review_path
 from openmer.review.gather import ReviewFile, pair_up
 from openmer.review.saving import write_review
@@ -235,6 +235,19 @@ def test_reviews_of_different_analyses_are_refused(tmp_path: Path) -> None:
         ("none", "none"),
         ("none", "expression"),
     ]
+
+
+def test_a_video_in_which_a_coder_decided_nothing_is_named(tmp_path: Path) -> None:
+    """It may never have been opened; what the other marked counts as a moment in which this one saw nothing."""
+    pairs = []
+    for name in ("talk", "interview"):
+        result = write_result(tmp_path / name, 1, video=f"{name}.mp4")
+        ada = judged(result, "ada", {"e1": YES})
+        pairs.append((ada, judged(result, "bob", {"e1": YES}) if name == "talk" else new_review(result, "bob")))
+    found = agreement_of(pairs)
+    assert found.undecided == ((), ("interview.mp4",))
+    assert "bob has decided nothing in interview.mp4" in "\n".join(sentences(found))
+    assert to_json(found)["undecided"] == [[], ["interview.mp4"]]
 
 
 def test_analyses_of_other_slow_motion_are_not_compared(tmp_path: Path) -> None:

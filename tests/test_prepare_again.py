@@ -135,6 +135,17 @@ def test_an_annotation_that_gives_no_clips_any_more_leaves_no_older_label(sample
     assert [(e.sample, e.label) for e in store] == [("y", "two")]
 
 
+def test_a_store_in_which_there_is_nothing_takes_other_settings(sample: Sample, tmp_path: Path) -> None:
+    """The remedy for recordings that are too short is another setting, for the same folder."""
+    short = replace(sample, onset=20, offset=24)
+    with pytest.raises(InputError, match="5 frames are too few"):
+        prepare([short], tmp_path / "store", DIS)
+    store, problems = prepare([short], tmp_path / "store", replace(DIS, interpolation="tim"))
+    assert not problems and len(store.entries) == 1
+    with pytest.raises(InputError, match="made with other settings"):
+        prepare([short], tmp_path / "store", DIS)
+
+
 def test_frames_whose_numbers_are_no_numbers_are_named(tmp_path: Path) -> None:
     fakes.pictures(tmp_path, [f"img{10**25 + k}.png" for k in range(3)])
     with pytest.raises(InputError, match=r"at most 18 digits.*img1000"):

@@ -16,6 +16,16 @@ class OutputError(OpenMERError):
     """A result cannot be written where it was asked for."""
 
 
+def check_port(port: int) -> None:
+    """Hold a port to be one; beyond 65535 some systems take the remainder.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port must lie between 0 and 65535, got {port}")
+
+
 def to_install(extra: str, *packages: str) -> str:
     """How to get what an extra brings, for a message; the package is on no index, so its name alone would not do."""
     return (

@@ -184,12 +184,19 @@ def loso(
     console = Console(stderr=True)
     total = len(chosen.folds(data)) * len(chosen.seeds)
     with progress(console, "Folds", total, "folds/s") as step:
-        metrics = run_loso(data, chosen, out, on=on, protocol=_about(judged.protocol, data), on_fold=step)
+        about = _about(judged.protocol, data)
+        metrics = run_loso(data, chosen, out, on=on, protocol=about, on_fold=step)
     page = write_evaluation(out)
     scores = ", ".join(f"{name} {value['mean']:.3f}" for name, value in metrics["scores"].items())
     console.print(
         f"{metrics['videos']} videos of {metrics['subjects']} subjects: {scores}; [bold]{escape(str(page))}[/]"
     )
+    if about is not None and about["differences"]:
+        console.print(
+            f"[yellow]not comparable:[/] the store does not hold what {judged.protocol} needs; the report lists the "
+            f"{len(about['differences'])} counts that differ",
+            highlight=False,
+        )
 
 
 def report(

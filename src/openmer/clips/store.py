@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -154,6 +154,14 @@ class ClipStore:
         except OSError as error:
             raise OutputError(f"cannot write the store {root}: {error.strerror or error}") from error
         return cls(root)
+
+    def remove_if_empty(self) -> None:
+        """Leave no store behind in which there is nothing: it would refuse the settings that could fill it."""
+        if not self.entries:
+            (self.root / "store.json").unlink(missing_ok=True)
+            for folder in (self.root / "clips", self.root):
+                with suppress(OSError):  # something of the user's lies there
+                    folder.rmdir()
 
     @contextmanager
     def filling(self) -> Iterator[None]:

@@ -92,6 +92,7 @@ def prepare(
     for video in _forget_older(ClipStore(root), keys):
         on_replaced(video)
     if len(problems) == len(samples):
+        ClipStore(root).remove_if_empty()
         raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
     return ClipStore(root), tuple(problems)
 

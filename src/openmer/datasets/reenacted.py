@@ -115,6 +115,7 @@ def prepare_reenacted(
         reasons = mapped(_fill, [(store.root, source, settings) for source in sources], processes, on_item=on_source)
     left_out = tuple(LeftOut(s, reason) for s, reason in zip(sources, reasons, strict=True) if reason)
     if len(left_out) == len(sources):
+        ClipStore(root).remove_if_empty()
         raise InputError("; ".join(f"{left.source.name}: {left.reason}" for left in left_out))
     return ClipStore(root), left_out
 

@@ -12,11 +12,10 @@ from openmer.errors import InputError
 from openmer.explain.attribution import METHODS, need_captum
 from openmer.explain.moment import explain_window, explained_figure
 from openmer.explain.settings import ExplainSettings
-from openmer.media.reader import VideoReader
 from openmer.models.engine import Engine
 from openmer.models.weights import read_record
 from openmer.progress import ProgressCallback
-from openmer.video.analyze import Analysis, run_analyses
+from openmer.video.analyze import Analysis, run_analyses, slowdown_of
 from openmer.video.report import Explained, Explainer
 from openmer.video.settings import AnalyzeSettings
 
@@ -82,8 +81,7 @@ def explain(
     if outside:
         raise InputError(f"{', '.join(f'{m:g}' for m in outside)} s lies outside the part set with --start and --end")
     if settings.at_s and not analysis.start_s and analysis.end_s is None:
-        clock = VideoReader(Path(video), fps=analysis.fps, stream=analysis.stream).info.clock
-        margin = MARGIN_S * clock.slowdown  # of slow motion, as long in real time
+        margin = MARGIN_S * slowdown_of(video, analysis)
         first, last = min(settings.at_s), max(settings.at_s)
         analysis = replace(analysis, start_s=max(0.0, first - margin), end_s=last + margin)
     return run_analyses(

@@ -255,6 +255,7 @@ class Agreement:
         videos: how many there are.
         open: candidates and controls that each coder has not judged.
         blind: in how many videos each coder saw nothing of the machine's opinion.
+        undecided: videos in which a coder has decided nothing, and the other something: nothing seen, or never opened.
     """
 
     coders: tuple[str, str]
@@ -263,6 +264,7 @@ class Agreement:
     videos: int
     open: tuple[int, int]
     blind: tuple[int, int] = (0, 0)
+    undecided: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     @cached_property
     def labels(self) -> tuple[tuple[str, str], ...]:
@@ -369,6 +371,10 @@ def agreement_of(
         videos=len(pairs),
         blind=(sum(first.blind for first, _ in pairs), sum(second.blind for _, second in pairs)),
         open=(count(0, lambda e: e.verdict == "none"), count(1, lambda e: e.verdict == "none")),
+        undecided=(
+            tuple(one.source.video for one, other in pairs if other.history and not one.history),
+            tuple(other.source.video for one, other in pairs if one.history and not other.history),
+        ),
     )
 
 

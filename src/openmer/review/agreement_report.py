@@ -80,6 +80,12 @@ def sentences(agreement: Agreement) -> list[str]:
     for name, count in zip(agreement.coders, agreement.open, strict=True):
         if count:
             lines.append(f"not judged yet by {name}: {count}")
+    for name, videos in zip(agreement.coders, agreement.undecided, strict=True):
+        if videos:
+            listed = ", ".join(videos[:5]) + (f" and {len(videos) - 5} more" if len(videos) > 5 else "")
+            lines.append(
+                f"{name} has decided nothing in {listed}: never opened, or nothing seen there, which counts as none"
+            )
     if agreement.labels and not any(pair == ("none", "none") for pair in agreement.labels):
         lines.append("no moment is none for both, so kappa says little here; read the intervals")
     return lines
@@ -231,6 +237,7 @@ def to_json(agreement: Agreement) -> dict[str, Any]:
                 "controls": [{"accepted": c.accepted, "judged": c.judged, "rate": c.rate} for c in agreement.controls],
                 "not_judged": agreement.open,
                 "blind": agreement.blind,
+                "undecided": agreement.undecided,
                 "moments": [_moment(m) for m in agreement.moments],
             }
         )

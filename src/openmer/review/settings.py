@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from openmer.errors import InputError
+from openmer.errors import InputError, check_port
 
 MAGNIFIED = 4.0  # how many times motion is enlarged in a moving picture, unless asked otherwise
 
@@ -51,3 +51,6 @@ class ReviewSettings:
     video: Path | None = None
     port: int = 0
     browser: bool = True
+
+    def __post_init__(self) -> None:
+        check_port(self.port)

@@ -285,6 +285,15 @@ def _write(folder: Path, subject: _Subject, rows: tuple[MomentRow, ...], *, over
     write_report(folder / "report.html", measured, timeline, rows, overlay=overlay)
 
 
+def slowdown_of(video: Path | str, settings: AnalyzeSettings) -> float:
+    """Seconds of the file that show one second of what was recorded.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return VideoReader(Path(video), fps=settings.fps, stream=settings.stream).info.clock.slowdown
+
+
 class _Run:
     """What all steps of one analysis share."""
 

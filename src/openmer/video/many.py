@@ -292,6 +292,11 @@ def _check_settings(tasks: Sequence[_Task], out: Path) -> None:
         if task.settings.alarms_per_minute is not None:
             del wanted["expression_threshold"]
         changed = [] if about is None else _differing(about, wanted)
+        if changed and any(task.out.glob("review*.json")):
+            raise OutputError(
+                f"{out} holds results with another {', '.join(changed)}, such as {task.name}, which is reviewed and is "
+                "not replaced; choose another --out"
+            )
         if changed and not task.overwrite:
             raise OutputError(f"{out} holds results with another {', '.join(changed)}, such as {task.name}; {INSTEAD}")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from openmer.choices import Device, FaceModelName
-from openmer.errors import InputError
+from openmer.errors import InputError, check_port
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class ServeSettings:
     face: FaceModelName = "dlib"
     files: Path | None = None
     limits: Annotated[Limits, tyro.conf.arg(name="")] = Limits()
+
+    def __post_init__(self) -> None:
+        check_port(self.port)
 
 
 @dataclass(frozen=True)
