@@ -77,7 +77,7 @@ FEW = ("mol-lite, compared/uf1/mean", "mol-lite, as it ships/uf1", "ststnet/uf1/
 PEOPLE = tuple(f"few_real/figures/{name}" for name in ("photographs", "videos"))
 FILES = {
     "f5c": "ablation-f5c-2026-11-29",
-    "joint": "ablation-joint-2026-11-29",
+    "joint": "ablation-joint-2026-11-30",
     "few": "few_data-2026-11-29",
     "few_real": "few_real-2026-11-29",
     "draws": "draws-2026-11-29",
@@ -306,13 +306,14 @@ EXACT = (
     Exact(
         "docs/model.md",
         "| learned from | four classes: alone",
-        "So far it is",
+        "**Flow beside it",
         (
             *(
-                f"joint/figures/{tasks}, {clips} clips/{score}/mean"
-                for clips in (60, 240, 1000)
+                f"joint/figures/{tasks}, {clips} clips/{score}/{value}"
+                for clips in (60, 1000)
                 for score in ("accuracy", "uf1_of_three")
-                for tasks in ("whole", "with both")
+                for tasks in ("whole", "with landmarks", "with both")
+                for value in ("mean", "sd")
             ),
             "joint/figures/with both, 1000 clips/epe_moving_px/mean",
             "joint/figures/with both, 1000 clips/nme/mean",
