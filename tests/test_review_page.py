@@ -283,6 +283,9 @@ def test_units_entered_faster_than_they_are_saved_are_all_kept(result: Path, vis
         page.fill("#unit-new", "6B"), page.press("#unit-new", "Enter")
         saved(page, 2)
         assert list(map(str, read_review(result / "review.json").entry("e1").action_units)) == ["L12C", "6B"]
+        page.get_by_label("Side of 12").select_option("R"), page.get_by_label("Intensity of 12").select_option("A")
+        saved(page, 4)
+        assert list(map(str, read_review(result / "review.json").entry("e1").action_units)) == ["R12A", "6B"]
 
 
 @browsing

@@ -217,6 +217,10 @@ def test_what_is_called_none_was_rejected(result: Path, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("onset_s,offset_s,label\n1,1.4,joy\n3,3.4,None\n")
     assert [(r.verdict, r.expression) for r in read_annotations(table).rows] == [("accepted", "joy"), ("rejected", "")]
+    table.write_text("onset_s,offset_s,label,verdict\n3,3.4,none,unsure\n")
+    assert [r.verdict for r in read_annotations(table).rows] == ["unsure"]
+    with pytest.raises(InputError, match="no expression is called none; reject the entry instead"):
+        apply_change(new_review(result), Set(entry="e1", values={"verdict": "accepted", "expression": "None"}))
     table.write_text("Behavior,Behavior type,Start (s),Stop (s)\nnone,STATE,3,3.4\n")
     assert [r.verdict for r in read_annotations(table).rows] == ["rejected"]
 
@@ -236,6 +240,8 @@ def test_times_of_boris_over_several_files_are_refused(tmp_path: Path) -> None:
     table.write_text(f"{columns}\nplayer #1:first.mp4;talk.mp4,joy,STATE,11.0,11.4\n")
     with pytest.raises(InputError, match=r"through several files played one after the other \(player #1:first\.mp4;"):
         read_annotations(table, video="talk.mp4")
+    table.write_text(f"{columns}\nplayer #1:talk.mp4;player #2:side.mp4,joy,STATE,1.0,1.4\n")
+    assert len(read_annotations(table, video="talk.mp4").rows) == 1, "two at once have one clock"
     table.write_text(f"{columns}\nplayer #1:talk.mp4,joy,STATE,1.0,1.4\n")
     assert [r.interval.onset_s for r in read_annotations(table, video="talk.mp4").rows] == [1.0]
 
@@ -404,6 +410,8 @@ def test_an_eaf_links_the_video_that_was_analysed(shelf: Path, monkeypatch: pyte
     assert run(monkeypatch, *words, "--video", other) == 1 and not (shelf / "talk.eaf").exists()
     assert run(monkeypatch, *words, "--video", shelf / "videos") == 0
     assert "videos/one/talk.mp4" in (shelf / "talk.eaf").read_text()
+    converted = other.rename(shelf / "videos" / "talk.webm")
+    assert run(monkeypatch, *words, "--video", converted, "--overwrite") == 0, "as for a program that cannot play mp4"
 
 
 def test_a_results_own_name_goes_before_its_videos(shelf: Path) -> None:
@@ -421,7 +429,7 @@ def test_a_results_own_name_goes_before_its_videos(shelf: Path) -> None:
     people = {"talk.mp4": "P1", "b__talk": "P2"}
     assert [subject_of(people, *pair) for pair in reviews] == ["P1", "P2"]
     check_one_video_a_name(people, reviews)
-    with pytest.raises(InputError, match=r"of two videos named talk\.mp4.*names there: talk and b__talk"):
+    with pytest.raises(InputError, match=r"by the name talk\.mp4; give names that differ there: talk and b__talk"):
         check_one_video_a_name({"talk.mp4": "P1"}, reviews)
     (shelf / "people.csv").write_text("video,subject\na.mp4,01\nb.mp4,1\n")
     with pytest.raises(InputError, match="line 3: '01' and '1' look like one person"):

@@ -278,10 +278,11 @@ class Timeline:
         """
         content = decode_json(text, _Stored)
         if content.schema != SCHEMA:
-            hint = "; openmer export --reviewed writes a review as a file that can be read here" * (
-                "review" in str(content.schema)
+            hint = "; openmer export --reviewed writes a review as a file that can be read here"
+            of_review = str(content.schema).startswith("openmer.review/")
+            raise InputError(
+                f"expected a timeline of schema {SCHEMA}, got {content.schema!r}{hint if of_review else ''}"
             )
-            raise InputError(f"expected a timeline of schema {SCHEMA}, got {content.schema!r}{hint}")
         if content.start_s is None or content.end_s is None:
             raise InputError("the timeline lacks start_s or end_s")
         return cls(

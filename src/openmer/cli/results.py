@@ -123,7 +123,9 @@ def _export_one(
         analyzed = read_result(result)
         video = find_video(analyzed.folder, analyzed.timeline, video)
         known = analyzed.timeline.provenance.get("source_digest")
-        if known is not None and source_digest(video) != known:
+        own = Path(str(analyzed.timeline.provenance.get("source", "")))
+        converted = video.stem == own.stem and video.suffix != own.suffix  # for a program that cannot play the other
+        if known is not None and not converted and source_digest(video) != known:
             raise InputError(f"{video} is not what was analysed in {result}; give that, or the folder in which it lies")
     if review.reviewed:
         opinions = review_in(result, review.coder)

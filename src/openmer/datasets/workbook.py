@@ -273,8 +273,10 @@ def parse_float(value: Any) -> float | None:
     """The number in a cell, also as text, in full-width digits, or made into a date; else None."""
     if isinstance(value, Converted):
         return value.number
+    if "_" in str(value):
+        return None  # Python alone takes 1_046 for a number
     try:
-        number = float(_visible(value).replace("_", "?"))  # `1_046` is no number
+        number = float(_visible(value))
     except ValueError:
         return None
     return number if math.isfinite(number) else None

@@ -17,6 +17,7 @@ LABEL = "annotated"  # if a table has no label column
 ABSENT = frozenset({"", "na", "n/a", "nan", "none"})  # cells that hold nothing, as BORIS and scripts write them
 _TIMES = ("onset_s", "apex_s", "offset_s", "start (s)", "stop (s)", "time", "time offset (s)")
 _CLOCK = re.compile(r"(?:\d+:[0-5]?\d:|\d+:)?[^:]+")  # seconds, or h:mm:ss with a fraction
+_QUEUE = re.compile(r";(?=\s*\S)(?!\s*player\s*#)", re.IGNORECASE)  # another file of one player, not another player
 _MEDIA = ("media file name", "media file path", "media file")
 
 Row = tuple[int, Mapping[str, str]]
@@ -100,7 +101,7 @@ def _of_one_file(rows: Sequence[Row], video: str | None, name: str) -> tuple[lis
     if video is not None and media and not own and Path(video).suffix:
         warnings.append(other_media(name, sorted(media), video))
     kept = [(n, row) for n, row in rows if not own or _media(row) in own | {""}]
-    queued = next((link for _, row in kept if ";" in (link := row.get("source", ""))), "")
+    queued = next((link for _, row in kept if _QUEUE.search(link := row.get("source", ""))), "")
     if queued:
         raise InputError(
             f"its times count through several files played one after the other ({queued[:200]}); make an observation "

@@ -115,10 +115,10 @@ def read_annotations(path: Path, tier: str | None = None, video: str | None = No
 
 
 def _judged(row: Annotation) -> Annotation:
-    """What is called `none` was rejected: there is no expression of that name."""
+    """What is accepted as `none` was rejected: there is no expression of that name."""
     if canonical_emotion(row.expression) != NONE:
         return row
-    return replace(row, expression="", verdict="rejected")
+    return replace(row, expression="", verdict="rejected" if row.verdict == "accepted" else row.verdict)
 
 
 def _with_apexes(intervals: Sequence[Interval], marks: Sequence[tuple[float, str]]) -> list[Interval]:

@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from openmer.clip import NONE
 from openmer.errors import InputError
 from openmer.exchange.export import TIMELINE, read_result
-from openmer.facs import ActionUnit
+from openmer.facs import ActionUnit, canonical_emotion
 from openmer.files import read_bytes, read_json
 from openmer.timeline import CANDIDATE, SET_ASIDE, Clock, Interval
 
@@ -408,6 +409,8 @@ def _entry(plain: dict[str, Any]) -> Entry:
     except msgspec.ValidationError as error:
         raise InputError(f"{plain['id']}: {error}") from error
     check_entry(entry)
+    if entry.verdict == "accepted" and canonical_emotion(entry.expression) == NONE:
+        raise InputError(f"{entry.id}: no expression is called none; reject the entry instead")
     return entry
 
 

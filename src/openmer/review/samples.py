@@ -16,7 +16,7 @@ from openmer.facs import canonical_emotion
 from openmer.files import table_rows, table_text, write_new_file
 from openmer.media.identity import source_digest
 from openmer.review.annotations import ADDED
-from openmer.review.document import UNNAMED, Entry, Review
+from openmer.review.document import UNNAMED, Entry, Review, result_name
 from openmer.review.export import chosen
 from openmer.review.frames import read_frame_times
 from openmer.review.material import find_video
@@ -111,28 +111,31 @@ def _chosen(review: Review, *, rejected: bool) -> tuple[Entry, ...]:
     return chosen(review, rejected=True) if rejected else tuple(e for e in review.entries if e.verdict == "accepted")
 
 
+def _names(folder: Path, review: Review) -> tuple[str, ...]:
+    """By which a table may name a result, the most particular first."""
+    return result_name(folder), folder.resolve().name, review.source.video
+
+
 def _whose(review: Review) -> tuple[str | None, int | None]:
     return review.source.source_digest, review.source.person
 
 
 def check_one_video_a_name(subjects: Mapping[str, str] | str, reviewed: Sequence[tuple[Path, Review]]) -> None:
-    """Hold a table that names a video's person not to mean two videos.
+    """Hold no name in a table of people to mean two recordings, or two people in one.
 
     Raises:
-        InputError: results of different videos have a video's name in common, and not all have a row of their own.
+        InputError: one does.
     """
     if isinstance(subjects, str):
         return
     first: dict[str, tuple[Path, Review]] = {}
     for folder, review in reviewed:
-        if folder.resolve().name in subjects:
-            continue
-        name = review.source.video
+        name = next((name for name in _names(folder, review) if name in subjects), review.source.video)
         other, other_review = first.setdefault(name, (folder, review))
         if _whose(other_review) != _whose(review):
             raise InputError(
-                f"{other} and {folder} are of two videos named {name}, so the table cannot mean both by that name; "
-                f"give the results' names there: {other.resolve().name} and {folder.resolve().name}"
+                f"the table cannot mean both {other} and {folder}, of two recordings, by the name {name}; give names "
+                f"that differ there: {result_name(other)} and {result_name(folder)}, or rename a folder"
             )
 
 
@@ -144,11 +147,11 @@ def subject_of(subjects: Mapping[str, str] | str, folder: Path, review: Review) 
     """
     if isinstance(subjects, str):
         return subjects
-    name = folder.resolve().name
-    subject = subjects.get(name, subjects.get(review.source.video))
-    if subject is None:
-        raise InputError(f"the table of subjects has neither {review.source.video} nor {name}")
-    return subject
+    names = _names(folder, review)
+    known = next((name for name in names if name in subjects), None)
+    if known is None:
+        raise InputError(f"the table of subjects has neither {review.source.video} nor {names[1]}")
+    return subjects[known]
 
 
 def _rows(

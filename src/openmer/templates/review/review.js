@@ -270,11 +270,12 @@ function edit() {
     return el("tr", {}, el("th", { scope: "row", textContent: name }), el("td", {}, go), el("td", { className: "quiet", textContent: frame === null ? "" : `frame ${frame}` }), el("td", {}, here));
   }));
   fill("expression", e.expression); fill("note", e.note);
-  $("units").replaceChildren(...e.action_units.map((u) => {
-    const here = (old) => old.number === u.number && old.side === u.side;
-    const put = (values) => setUnits((given) => given.map((old) => (here(old) ? { ...old, ...values } : old)));
+  $("units").replaceChildren(...e.action_units.map((u, k) => {
+    // Its place in the list as it will be then: where it is shown, or, if one before it is gone, the first of its number.
+    const at = (given) => given[k] && given[k].number === u.number ? k : given.findIndex((old) => old.number === u.number);
+    const put = (values) => setUnits((given) => given.map((old, i) => (i === at(given) ? { ...old, ...values } : old)));
     const pick = (label, value, choices, field) => { const made = el("select", { onchange: (event) => put({ [field]: event.target.value }) }, ...choices.map(([v, t]) => el("option", { value: v, textContent: t, selected: v === value }))); made.setAttribute("aria-label", `${label} of ${u.number}`); return made; };
-    const away = el("button", { type: "button", textContent: "×", onclick: () => setUnits((given) => given.filter((old) => !here(old))) });
+    const away = el("button", { type: "button", textContent: "×", onclick: () => setUnits((given) => given.filter((_, i) => i !== at(given))) });
     away.setAttribute("aria-label", `Remove ${unitText(u)}`);
     return el("span", { className: "unit", title: state.units[u.number] || "" }, pick("Side", u.side, [["", "both"], ...["L", "R", "T", "B", "A", "U"].map((s) => [s, s])], "side"), el("b", { textContent: u.number }),
       pick("Intensity", u.intensity, [["", "–"], ...["A", "B", "C", "D", "E"].map((s) => [s, s])], "intensity"), away);
