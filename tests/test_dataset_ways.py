@@ -94,6 +94,7 @@ def test_casme2_from_an_unpacked_dataset_to_a_report(
     assert run(monkeypatch, *loso, "--out", tmp_path / "result") == 1
     assert "8 recordings, expected 145" in " ".join(capsys.readouterr().err.split())
     assert run(monkeypatch, *loso, "--incomplete", "--out", tmp_path / "result") == 0
+    assert "not comparable: the store does not hold what casme2-3 needs" in " ".join(capsys.readouterr().err.split())
     metrics = json.loads((tmp_path / "result" / "metrics.json").read_text())
     assert metrics["classes"] == ["negative", "positive", "surprise"] and metrics["videos"] == 8
     assert metrics["protocol"]["differences"][0] == "8 recordings, expected 145"

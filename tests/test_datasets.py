@@ -7,6 +7,7 @@ import cv2
 import pytest
 
 import fakes
+from openmer.datasets.check import shorter_than_a_clip
 from openmer.datasets.protocols import protocol, protocols
 from openmer.datasets.registry import open_datasets, samples_of
 from openmer.datasets.workbook import parse_int
@@ -223,6 +224,33 @@ def test_names_that_contradict_their_folders_are_said(tmp_path: Path) -> None:
     fakes.pictures(tmp_path / "HS" / "s1" / "micro" / "positive" / "s11_ne_01", [f"image{k}.bmp" for k in range(9)])
     (dataset,) = open_datasets("smic-hs", tmp_path)
     assert kinds(dataset) == ["person unclear"] and dataset.samples[0].label == "positive"
+
+
+def test_a_person_who_is_another_in_the_recordings_name_is_said(tmp_path: Path) -> None:
+    row = list(fakes.samm_rows()[1])
+    row[0], row[1] = 7, "006_1_9"
+    (dataset,) = open_datasets("samm", fakes.samm(tmp_path, rows=[tuple(row)]))
+    assert [(f.kind, f.what) for f in dataset.findings if f.kind == "person unclear"] == [
+        ("person unclear", "the subject is '7', the name says '006'; using that")
+    ]
+    assert dataset.samples[0].subject == "006"
+
+
+@pytest.mark.parametrize("kind", ["", "ME", "3"])
+def test_a_movement_that_is_neither_micro_nor_macro_is_left_out(tmp_path: Path, kind: str) -> None:
+    row = (1, "disgust1_2", 999, 1000, 1002, 4, "negative", kind, "disgust")
+    (dataset,) = open_datasets("casme-sq", fakes.casme_sq(tmp_path, rows=[row, fakes.CASME_SQ_ROWS[0]]))
+    assert [s.kind for s in dataset] == ["macro"] and "unknown type" in kinds(dataset)
+
+
+def test_missing_pictures_make_a_recording_too_short_for_a_clip(tmp_path: Path) -> None:
+    fakes.casme2(tmp_path, rows=[(1, "EP01_01", None, 9, 10, 18, None, "4", "disgust")])
+    folder = next((tmp_path / "CASME2_RAW_selected").glob("sub01/*"))
+    fakes.pictures(folder, [f"img{n}.jpg" for n in range(9, 19)])
+    assert shorter_than_a_clip(open_datasets("casme2", tmp_path)[0].samples) == ()
+    for number in (13, 14, 15):
+        (folder / f"img{number}.jpg").unlink()
+    assert len(shorter_than_a_clip(open_datasets("casme2", tmp_path)[0].samples)) == 1, "7 of 10 are there"
 
 
 @pytest.mark.parametrize(("cell", "frame"), [("1_046", None), ("1.046", None), (566.4000000001, 566), ("46", 46)])

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from openmer.models.weights import load_model, read_record
 from openmer.video.regions import REGION_NAMES, region_discs
 from openmer.video.report import on_even_grid
 from openmer.video.settings import AnalyzeSettings
+from openmer.video.windows import predict_crops
 from terminal import run
 
 CLASSES = ("negative", "none", "positive", "surprise")
@@ -241,3 +243,22 @@ def test_the_surroundings_of_a_moment_are_as_long_in_real_time(tmp_path: Path, m
     for fps in (None, Fraction(240)):
         explain(tmp_path / "slow.mp4", tmp_path / "out", AnalyzeSettings(fps=fps), ExplainSettings(at_s=(20.0,)))
     assert [(a.start_s, a.end_s) for a in asked] == [(18.0, 22.0), (4.0, 36.0)]
+
+
+def test_what_is_explained_is_what_the_report_names(
+    model: MOL, smiling: tuple[np.ndarray, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is likeliest of the four, but an expression is likelier than none."""
+    engine, asked = load_engine("mol-lite", "cpu"), []
+    shown = dict(zip(engine.record.classes, (0.25, 0.45, 0.3, 0.0), strict=True))
+    assert shown == {"negative": 0.25, "none": 0.45, "positive": 0.3, "surprise": 0.0}
+    answer = predict_crops(engine, smiling[0])._replace(probabilities=np.array(list(shown.values())))
+    monkeypatch.setattr("openmer.explain.moment.predict_crops", lambda *_: answer)
+
+    def attributed(*given: Any, **how: Any) -> Attribution:
+        asked.append(given[3])
+        return attribute(*given, **how)
+
+    monkeypatch.setattr("openmer.explain.moment.attribute", attributed)
+    explain_window(engine, *smiling)
+    assert asked == ["positive"]

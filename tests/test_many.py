@@ -136,6 +136,13 @@ def test_results_of_another_content_or_other_settings_are_kept_unless_replacing_
     with pytest.raises(OutputError, match="results with another align, such as x; add --overwrite"):
         analyze_many([video.parent], out, settings)
     assert table(out)["x"]["status"] == "done", "the summary stays as it was"
+    review = out / "x" / "review-ada.json"
+    review.write_text("a coder's work")
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="such as x, which is reviewed and is not replaced; choose another --out"):
+            analyze_many([video.parent], out, settings, overwrite=overwrite)
+    assert table(out)["x"]["status"] == "done" and review.read_text() == "a coder's work"
+    review.unlink()
     video.write_bytes((clips / "a" / "talk.mp4").read_bytes())
     x, y = analyze_many([video.parent], out, QUICK)
     assert (x.status, y.status) == ("failed", "done") and "another content of the video" in x.reason

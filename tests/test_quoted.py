@@ -306,7 +306,7 @@ EXACT = (
     Exact(
         "docs/model.md",
         "| learned from | four classes: alone",
-        "**Flow beside it",
+        "**Both together help",
         (
             *(
                 f"joint/figures/{tasks}, {clips} clips/{score}/{value}"

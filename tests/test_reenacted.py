@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from footage import face_closeup, noisy, photograph, write_video
 from openmer.cli.datasets import prepare_simulated
 from openmer.clip import ALIGNED_PX, NONE, Array, Clip
 from openmer.clips.store import ClipStore
+from openmer.datasets import reenacted
 from openmer.datasets.reenacted import MIN_SIZE, prepare_reenacted, reenacted_clips
 from openmer.datasets.settings import ReenactedClips
 from openmer.errors import InputError
@@ -116,6 +118,16 @@ def test_a_store_of_videos_and_photographs(video: Path, photo: Path, tmp_path: P
     assert clip.flow is not None and np.abs(clip.flow).max() > 0.1
     again, _ = prepare_reenacted(tmp_path / "store", (video, photo, empty), settings)
     assert [e.frames_digest for e in again] == [e.frames_digest for e in store]
+
+
+def test_frames_that_give_no_picture_shift_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans count pictures in the order in which they are read; a file's numbers count frames without one too."""
+    numbers = [0, 1, 2, 7, 8, 9]
+    frames = [SimpleNamespace(index=k, image=np.full((4, 4, 3), k, np.uint8)) for k in numbers]
+    monkeypatch.setattr(reenacted, "VideoReader", lambda *_, **__: frames)
+    plan = SimpleNamespace(frames=np.array([1, 3, 4]))
+    ((_, pictures),) = reenacted._cut(Path("v.avi"), [plan])  # type: ignore[list-item]
+    assert [int(p[0, 0]) for p in pictures] == [1, 7, 8]
 
 
 def test_what_gives_no_clips_is_refused(photo: Path, tmp_path: Path) -> None:
