@@ -337,7 +337,7 @@ def test_which_reviews_are_meant(
     assert "give the other coder's too" in refused(one / "review-ada.json")
     assert "there is no review at" in refused(one / "review-ada.json", one / "review-nobody.json")
     assert "between two coders" in refused(one, "--coders", "ada")
-    assert "no result has two reviews of ada and zoe" in refused(one, "--coders", "ada", "zoe")
+    assert "no review is by zoe; there are reviews by ada, bob, eve" in refused(one, "--coders", "ada", "zoe")
     assert "must end in" in refused(one, "--coders", "ada", "eve", "--out", tmp_path / "x.txt")
     assert run(monkeypatch, "agree", tmp_path / "r", "--coders", "eve", "ada") == 0
     told = capsys.readouterr().out

@@ -60,6 +60,20 @@ def test_a_classifier_that_nobody_taught_is_not_judged(data: ClipData, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_the_progress_of_running_folds_is_read_from_their_logs(
+    data: ClipData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openmer.evaluation.loso.WATCH_S", 0.01)
+    settings, out = LosoSettings(training=replace(QUICK, steps=300, log_every=1)), tmp_path / "out"
+    parts: list[float] = []
+    run_loso(data, settings, out, on=Workers(device="cpu"), on_part=parts.append)
+    assert sum(parts) == pytest.approx(3) and min(parts) >= 0
+    assert any(0 < part % 1 < 1 for part in parts), "something is told inside a fold"
+    parts.clear()
+    run_loso(data, settings, out, on=Workers(device="cpu"), on_part=parts.append)
+    assert parts[0] == 3 and sum(parts) == 3, "finished folds count at once"
+
+
 def test_every_video_is_judged_once_a_seed_by_who_never_saw_its_subject(data: ClipData, tmp_path: Path) -> None:
     metrics, done = run(data, LosoSettings(training=QUICK, seeds=(0, 1)), tmp_path / "out", workers=2)
     assert sorted(done) == sorted(2 * ["shifting/s0", "shifting/s1", "shifting/s2"])

@@ -18,7 +18,7 @@ from openmer.clips.sampling import interleaved
 from openmer.clips.store import StoredClip
 from openmer.clips.transforms import EVAL, normalized, transform
 from openmer.datasets.folder import FolderDataset
-from openmer.datasets.prepare import prepare, read_frames, sample_clips
+from openmer.datasets.prepare import could_be_filled, prepare, read_frames, sample_clips
 from openmer.datasets.settings import PrepareSettings
 from openmer.datasets.simulated import SimulatedClips, draw_clip, prepare_simulated
 from openmer.face.align import align
@@ -130,8 +130,11 @@ def test_recordings_that_cannot_be_used_are_named(dataset: FolderDataset, tmp_pa
         ("short", "5 frames are too few for a clip of 8"),
     ]
     assert {e.sample for e in store} == {"happiness_001"}
-    with pytest.raises(InputError, match="no recording could be used"):
+    assert could_be_filled(problems, DIS) == 1 and not could_be_filled(problems, replace(DIS, interpolation="tim"))
+    with pytest.raises(InputError, match=r"no recording could be used.*8 frames$"):
         prepare([faceless], tmp_path / "other", DIS)
+    with pytest.raises(InputError, match="clip of 8; with --interpolation tim"):
+        prepare([short], tmp_path / "other", DIS)
 
 
 @pytest.mark.parametrize("how", ["tim", "flow"])

@@ -193,7 +193,7 @@ def prepare(
             programs read.
         processes: Worker processes; 0 means one per core.
     """
-    from openmer.datasets.prepare import not_asked_for
+    from openmer.datasets.prepare import FILLED, could_be_filled, not_asked_for
     from openmer.datasets.prepare import prepare as run
 
     console = Console(stderr=True)
@@ -203,6 +203,8 @@ def prepare(
     with progress(console, "Preparing", len(samples), "recordings/s") as step:
         store, problems = run(samples, out, settings, processes=workers, on_sample=step, on_replaced=replaced.append)
     _left_out(problems, console)
+    if could_be_filled(problems, settings):
+        console.print(FILLED, highlight=False)
     if replaced:
         console.print(
             f"[yellow]made anew[/] since their files or annotation are others than in an earlier run: "

@@ -185,7 +185,15 @@ def loso(
     total = len(chosen.folds(data)) * len(chosen.seeds)
     with progress(console, "Folds", total, "folds/s") as step:
         about = _about(judged.protocol, data)
-        metrics = run_loso(data, chosen, out, on=on, protocol=about, on_fold=step)
+        metrics = run_loso(
+            data,
+            chosen,
+            out,
+            on=on,
+            protocol=about,
+            on_fold=lambda name: step(name, 0.0),
+            on_part=lambda amount: step("", amount),
+        )
     page = write_evaluation(out)
     scores = ", ".join(f"{name} {value['mean']:.3f}" for name, value in metrics["scores"].items())
     console.print(

@@ -105,7 +105,10 @@ def _analyze_many(
     rows = analyze_many(videos, out, settings, overwrite=overwrite, on=on, console=console)
     done, failed = ({row.name for row in rows if row.status == status} for status in ("done", "failed"))
     candidates = sum(row.candidates or 0 for row in rows)
-    console.print(f"{candidates} candidate{'' if candidates == 1 else 's'} in {len(done)} videos", highlight=False)
+    console.print(
+        f"{candidates} candidate{'' if candidates == 1 else 's'} in {len(done)} video{'' if len(done) == 1 else 's'}",
+        highlight=False,
+    )
     console.print(f"[bold]{escape(str(out / PAGE))}[/]", highlight=False)
     if failed:
         which = "1 video was" if len(failed) == 1 else f"{len(failed)} videos were"

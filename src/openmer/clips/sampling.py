@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from openmer.errors import InputError
 
+TOO_FEW = "are too few for a clip of"
 Indices = npt.NDArray[np.int64]
 
 
@@ -44,4 +45,4 @@ def _check(length: int, frames: int) -> None:
     if frames < 2:
         raise InputError(f"a clip must have at least 2 frames, got {frames}")
     if length < frames:
-        raise InputError(f"{length} frames are too few for a clip of {frames}")
+        raise InputError(f"{length} frames {TOO_FEW} {frames}")

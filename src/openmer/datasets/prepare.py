@@ -19,7 +19,7 @@ from openmer.choices import FaceModelName
 from openmer.clip import NONE, SIMULATED, Array, Clip, Gray, Sample, Times
 from openmer.clips.build import build_clip
 from openmer.clips.interpolation import even_places
-from openmer.clips.sampling import interleaved, uniform
+from openmer.clips.sampling import TOO_FEW, interleaved, uniform
 from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.folder import MAX_RATE_ERROR
 from openmer.datasets.settings import PrepareSettings
@@ -32,6 +32,7 @@ from openmer.media.reader import VideoReader, as_gray
 from openmer.processes import mapped
 
 VERSION = 3  # of how clips and their labels are made; a store of another one is another store
+FILLED = "with --interpolation tim, frames are drawn between those of recordings that are too short"
 MARGIN = 0.25  # around cropped faces, of the longer side
 
 
@@ -93,8 +94,16 @@ def prepare(
         on_replaced(video)
     if len(problems) == len(samples):
         ClipStore(root).remove_if_empty()
-        raise InputError(f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}")
+        hint = f"; {FILLED}" if could_be_filled(problems, settings) else ""
+        raise InputError(
+            f"no recording could be used; the first: {problems[0].sample.name}: {problems[0].reason}{hint}"
+        )
     return ClipStore(root), tuple(problems)
+
+
+def could_be_filled(problems: Sequence[Problem], settings: PrepareSettings) -> int:
+    """How many recordings could not be used only because frames were not drawn between theirs."""
+    return sum(TOO_FEW in problem.reason for problem in problems) if settings.interpolation == "none" else 0
 
 
 def _forget_older(store: ClipStore, keys: Mapping[tuple[str, str, str], str | None]) -> list[str]:

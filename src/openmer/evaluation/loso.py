@@ -16,9 +16,11 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,7 @@ from openmer.version import __version__, commit, cpu_name
 
 PREDICTIONS = "predictions.json"  # of a finished fold
 SCHEMA = "openmer.loso/1"
+WATCH_S = 2.0  # between looks at how far running folds are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ def run_loso(
     on: Workers = Workers(),
     protocol: Mapping[str, Any] | None = None,
     on_fold: Callable[[str], None] = lambda _: None,
+    on_part: Callable[[float], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train and judge all folds of all seeds, or those left to do; returns the metrics, None where there is no number.
 
@@ -79,6 +83,7 @@ def run_loso(
         on: where the folds are trained.
         protocol: what the metrics say about the protocol that chose recordings and classes.
         on_fold: called with a fold's name when it ends, immediately for those already finished.
+        on_part: called, from another thread, with how much was done since the last call: 1.0 is a fold.
 
     Raises:
         InputError: the data cannot be split, or the folder holds another evaluation.
@@ -103,11 +108,14 @@ def run_loso(
         for fold in folds
     ]
     finished = [task for task in tasks if _is_finished(task)]
+    left = [task for task in tasks if task not in finished]
+    on_part(float(len(finished)))
     for task in finished:
         on_fold(task.fold)
     run = _with_ray if on.executor == "ray" else _with_processes
-    for name in run([task for task in tasks if task not in finished], on):
-        on_fold(name)
+    with _watched(left, on_part):
+        for name in run(left, on):
+            on_fold(name)
     results = [read_fold(task.out / PREDICTIONS, len(data.classes)) for task in tasks]
     predictions = [p for result in results for p in result.predictions]
     metrics = summarise(predictions, data.classes, settings.seeds)
@@ -183,6 +191,41 @@ def _task(
 def _folder_name(fold: str) -> str:
     """A name that any file system accepts and no two folds share."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", fold) + "-" + hashlib.sha256(fold.encode()).hexdigest()[:6]
+
+
+@contextmanager
+def _watched(tasks: Sequence[_Task], on_part: Callable[[float], None]) -> Iterator[None]:
+    """Tell now and then how much of the folds is done, by what they have written: whoever trains them need not say."""
+    open_, told, end = list(tasks), 0.0, Event()
+
+    def look() -> None:
+        nonlocal open_, told
+        open_ = [task for task in open_ if not _is_finished(task)]
+        now = len(tasks) - len(open_) + sum(map(_trained, open_))
+        on_part(now - told)
+        told = now
+
+    def watch() -> None:
+        while not end.wait(WATCH_S):
+            look()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+        look()
+
+
+def _trained(task: _Task) -> float:
+    """Share of a fold's steps that its log has."""
+    try:
+        last = (task.out / "run" / "log.csv").read_text(encoding="utf-8").splitlines()[-1]
+        return min(1.0, int(last.partition(",")[0]) / max(1, task.training.steps))
+    except (OSError, ValueError, IndexError):  # not begun, or replaced just now
+        return 0.0
 
 
 def _is_finished(task: _Task) -> bool:

@@ -83,7 +83,8 @@ def _pages(
     """Name -> content of the files."""
     rows = _first_seed(folder / "predictions.csv", metrics)
     training = run["settings"]["training"]
-    title = f"{training['model']}, {'/'.join(metrics['classes'])}"
+    classifier = ", clips compared" if training["kernel"] else ""
+    title = f"{training['model']}{classifier}, {'/'.join(metrics['classes'])}"
     made = {
         "openmer, commit": _made_by(run, metrics),
         "model": training["model"],
@@ -155,6 +156,10 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
         f"{_protocol(metrics)}, {metrics['videos']} videos of {metrics['subjects']} subjects",
         "",
     ]
+    rule = metrics.get("protocol")
+    if rule and (rule["not_comparable"] or rule["differences"]):
+        reasons = "; ".join([*filter(None, [rule["not_comparable"]]), *rule["differences"]])
+        lines += [f"**Not comparable with other results under {rule['name']}:** {reasons}", ""]
     lines += [
         "| | mean | sd | 95 % over subjects (first seed) | always the most frequent class |",
         "|---|---|---|---|---|",
@@ -175,10 +180,6 @@ def markdown(title: str, metrics: Mapping[str, Any], made: Mapping[str, Any]) ->
     for name, s in shares.items():
         values = " | ".join(_number(s[k]["mean"]) for k in ("accuracy", "uf1", "uar"))
         lines.append(f"| {name} | {s['videos']} | {values} |")
-    rule = metrics.get("protocol")
-    if rule and (rule["not_comparable"] or rule["differences"]):
-        reasons = "; ".join([*filter(None, [rule["not_comparable"]]), *rule["differences"]])
-        lines += ["", f"Not comparable with other results under {rule['name']}: {reasons}"]
     lines += ["", "| class | videos | precision | recall | F1 |", "|---|---|---|---|---|"]
     for row in metrics["per_class"]:
         values = " | ".join(_number(row[k]["mean"]) for k in ("precision", "recall", "f1"))

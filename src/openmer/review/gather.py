@@ -129,6 +129,12 @@ def pair_up(reviews: Sequence[ReviewFile], coders: Sequence[str] = (), *, same_v
     """
     if coders and (len(coders) != 2 or coders[0] == coders[1]):
         raise InputError(f"agreement is between two coders, got {', '.join(coders)}")
+    given = sorted({one.review.coder for one in reviews if one.review.coder})
+    unknown = [name for name in coders if name not in given]
+    if unknown:
+        raise InputError(
+            f"no review is by {' or '.join(unknown)}; there are reviews by {', '.join(given) or 'nobody named'}"
+        )
     groups: dict[tuple[str, int | None], list[ReviewFile]] = {}
     for one in reviews:
         if not coders or one.review.coder in coders:
