@@ -201,7 +201,7 @@ class Book:
 
     def __init__(self, path: Path, at: str) -> None:
         self.path, self.at = path, at
-        content = json.loads(path.read_text()) if path.is_file() else {}
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         self.done = {name: Done(**each) for name, each in content.items()}
 
     def has(self, name: str) -> bool:

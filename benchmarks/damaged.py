@@ -73,7 +73,7 @@ FUNCTIONS: dict[str, Callable[..., None]] = {"load_model": load_model, "read_onn
 
 def meet(case: Case, said: Path) -> int:
     """Run one case in this process; returns the exit code: 0, 1 for a clear error, or anything else."""
-    with said.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with said.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         try:
             return _called(case)
         except BaseException:  # anything at all is what this looks for
@@ -152,7 +152,7 @@ def in_process_of_its_own(context: multiprocessing.context.ForkServerContext, ca
     if process.is_alive():
         process.kill()
         process.join()
-    words = said.read_text(errors="replace") if said.exists() else ""
+    words = said.read_text(encoding="utf-8", errors="replace") if said.exists() else ""
     return judged(case, code, words, before, seconds)
 
 

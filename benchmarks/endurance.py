@@ -38,7 +38,7 @@ SETTINGS = PrepareSettings(flow="dis", sampling="uniform")
 
 def now() -> dict[str, float]:
     """Resident memory, its peak, and open files of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return {
         "rss_mb": round(pages * resource.getpagesize() / 1e6, 1),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1),

@@ -274,7 +274,7 @@ def descendants(pid: int) -> list[int]:
 def peak_mb(pid: int) -> float:
     """The most resident memory that a process has had, in millions of bytes; 0 if it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0.0
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), 0.0)
@@ -283,7 +283,7 @@ def peak_mb(pid: int) -> float:
 def words_of(pid: int) -> str:
     """A process's command line; empty if it has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
     except OSError:
         return ""
 

@@ -112,7 +112,7 @@ def _analyse(address: str, video: Path, engine: str) -> None:
 def _row(done: int, process: subprocess.Popen[str], folder: Path) -> dict[str, Any]:
     """One row, once the end of the last session has been noticed."""
     time.sleep(8)
-    status = Path(f"/proc/{process.pid}/status").read_text()
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
     resident = int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
     disk = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
     row = {"analyses": done, "resident_mib": round(resident), "temporary_mb": round(disk, 2)}

@@ -27,6 +27,7 @@ from openmer.datasets.export import (
 )
 from openmer.datasets.registry import open_datasets, samples_of
 from openmer.datasets.settings import PrepareSettings
+from openmer.media.writer import VideoWriter
 from openmer.simulator.recording import draw_person, draw_recording
 from openmer.simulator.settings import RecordingSettings
 
@@ -141,3 +142,18 @@ def test_the_picture_shows_what_moves_between_onset_and_apex(tmp_path: Path) -> 
     strain = picture[..., 2]
     lower = strain[15:25].mean()
     assert lower > 1.5 * strain[:6].mean(), "the mouth strains, the forehead does not"
+
+
+def test_an_apex_beyond_the_last_frame_of_a_video_is_refused(tmp_path: Path) -> None:
+    recording, _ = draw_recording(
+        (8, 0, 0), draw_person((8, 0)), "happiness", RecordingSettings(fps=100, size=240), distractors=False
+    )
+    path = tmp_path / "smile.mp4"
+    with VideoWriter(path, 240, 240, Fraction(100)) as writer:
+        for k in range(12):
+            writer.write(recording.image(k), k / 100)
+    made = replace(sample(), source=path, fps=Fraction(100), onset=2, apex=11, offset=None)
+    assert motion_picture(made, DIS).shape == (28, 28, 3)
+    for mark in (replace(made, apex=12), replace(made, apex=9, offset=12)):
+        with pytest.raises(InputError, match=r"frame 12 lies beyond the last of .*smile\.mp4, 11"):
+            motion_picture(mark, DIS)

@@ -8,10 +8,10 @@ from openmer.models.incremental import Incremental
 from openmer.models.mol import create_model
 
 
-@pytest.mark.parametrize("preset", ["mol-lite", "mol"])
-def test_every_window_of_a_stream_is_the_whole_network_on_it(preset: str) -> None:
+@pytest.mark.parametrize(("preset", "pairwise"), [("mol-lite", False), ("mol-lite", True), ("mol", False)])
+def test_every_window_of_a_stream_is_the_whole_network_on_it(preset: str, pairwise: bool) -> None:
     torch.manual_seed(0)
-    model = create_model(preset, frames=4, size=64).eval()
+    model = create_model(preset, frames=4, size=64, pairwise=pairwise).eval()
     frames = torch.nn.functional.avg_pool2d(torch.randn(1, 7, 70, 70), 7, 1) * 5
     stream = Incremental(model)
     assert stream.push(frames[0, 0]) is None

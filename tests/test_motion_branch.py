@@ -147,3 +147,23 @@ def test_centered_features_do_not_see_what_stands_still() -> None:
         with torch.inference_mode():
             still, moved = head.look(first, second), head.look(first + face1, second + face2)
         assert torch.allclose(still, moved, atol=1e-4) is centered and moved.isfinite().all()
+
+
+def test_a_pairwise_head_adds_its_opinion_and_changes_nothing_else() -> None:
+    torch.manual_seed(0)
+    both = create_model("mol-lite", pairwise=True, units=(1, 12), frames=4, size=64).eval()
+    state = both.state_dict()
+    alone = create_model("mol-lite", units=(1, 12), frames=4, size=64).eval()
+    alone.load_state_dict({name: state[name] for name in alone.state_dict()})
+    plain = create_model("mol-lite", centered=False, mer_features=True, frames=4, size=64).eval()
+    plain.load_state_dict({n: state[n.replace("mer.", "mer.pairwise.")] for n in plain.state_dict()})
+    clip = torch.nn.functional.avg_pool2d(torch.randn(2, 4, 70, 70), 7, 1)[:, :, None] * 5
+    with torch.inference_mode():
+        joined, mine, other = both(clip), alone(clip), plain(clip, ("mer",))
+    torch.testing.assert_close(joined.logits, mine.logits + other.logits, atol=1e-5, rtol=1e-4)
+    for name in ("units", "flow", "landmarks"):
+        torch.testing.assert_close(getattr(joined, name), getattr(mine, name))
+    assert both.reads_features(("mer",)) and not alone.reads_features(("mer",))
+    for without in ("motion", "centered"):
+        with pytest.raises(InputError, match="it needs motion and centered"):
+            create_model("mol-lite", pairwise=True, **{without: False})

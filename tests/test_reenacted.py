@@ -18,6 +18,7 @@ from openmer.datasets.reenacted import MIN_SIZE, prepare_reenacted, reenacted_cl
 from openmer.datasets.settings import ReenactedClips
 from openmer.errors import InputError
 from openmer.media.reader import VideoReader
+from openmer.simulator import implant as implant_module
 from openmer.simulator.facial_motion import Event, draw_expression
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import RESAMPLED, FollowedFace, Implant, ImplantedVideo, follow_face
@@ -179,6 +180,20 @@ def test_outside_of_implants_nothing_changes(video: Path, followed: FollowedFace
     assert [(i.label, i.peak_px) for i in made.truth] == [("micro", 2.0)]
     made.write(tmp_path / "implanted.mp4")
     assert len(list(VideoReader(tmp_path / "implanted.mp4"))) == len(changed)
+
+
+def test_implants_count_pictures_not_the_numbers_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The face was followed picture by picture, and frames without one have numbers too."""
+    times = np.arange(6) / 25
+    numbers = [0, 1, 2, 7, 8, 9]
+    frames = [
+        SimpleNamespace(index=number, time_s=time, image=np.full((4, 4, 3), number, np.uint8))
+        for number, time in zip(numbers, times, strict=True)
+    ]
+    monkeypatch.setattr(implant_module, "VideoReader", lambda *_, **__: frames)
+    unseen = FollowedFace(times, np.full((6, 68, 2), np.nan, np.float32), np.full(6, -1))
+    shown = list(_implanted(Path("v.avi"), unseen))
+    assert [(moment, int(picture[0, 0, 0])) for moment, picture in shown] == list(zip(times, numbers, strict=True))
 
 
 def test_the_control_moves_nothing(video: Path, followed: FollowedFace) -> None:

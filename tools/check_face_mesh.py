@@ -81,7 +81,7 @@ def main(out: Path) -> None:
         "mesh": {"at": MESH_AT, "points": mesh},
         "detector": {"at": DETECTOR_AT, "score": round(face.score[0], 5), "box": box, "keys": keys},
     }
-    out.write_text(json.dumps(content) + "\n")
+    out.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ def main(measured: Path, /, record: Path = RECORD) -> None:
         measured: a file written by benchmarks/implants.py.
         record: of the weights that were measured.
     """
-    found = json.loads(measured.read_text())
+    found = json.loads(measured.read_text(encoding="utf-8"))
     settings = found["settings"]
-    content = json.loads(record.read_text())
+    content = json.loads(record.read_text(encoding="utf-8"))
     if Path(settings["engine"]).stem != record.stem:
         raise SystemExit(f"{measured} is of {settings['engine']}, the record of {record.stem}")
     chosen = found["figures"]["thresholds"]["chosen"]

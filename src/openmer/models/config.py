@@ -51,6 +51,8 @@ class MOLConfig:
             first frame, free of the head's and divided by its own size. Weights of the first edition are not centered.
         dropout: share of F(g) that the classifier is without in each step of training. The released model's .5
             keeps centered features from learning to begin with (docs/fidelity.md).
+        pairwise: whether a second classifier adds its opinion: one that reads F(g) of both frames of each pair and how
+            they move as they are, not centered. Needs centered motion.
         kernel: number of clips whose displacement a clip's is compared with, for a classifier that is fitted to them in
             closed form; 0 is none. Needs centered motion.
         units: FACS action units that an extra head reports, from what the classifier sees; none by default.
@@ -77,18 +79,21 @@ class MOLConfig:
     mer_features: bool = True
     centered: bool = False
     dropout: float = 0.5
+    pairwise: bool = False
     kernel: int = 0
     units: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         whole = ("num_classes", "frames", "size", "neighbors", "graph_subtractions", "landmark_blocks")
         parts = ("fcc", "ccc", "flow", "landmarks", "motion", "mer_features")
-        switches = (*parts, "graph_itself", "graph_mix", "centered")
+        switches = (*parts, "graph_itself", "graph_mix", "centered", "pairwise")
         for name, kind in {**dict.fromkeys(whole, int), **dict.fromkeys(switches, bool)}.items():
             if type(getattr(self, name)) is not kind:
                 raise InputError(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
         if type(self.kernel) is not int or self.kernel < 0 or (self.kernel and not (self.motion and self.centered)):
             raise InputError(f"kernel must count clips, and needs motion and centered, got {self.kernel!r:.40}")
+        if self.pairwise and not (self.motion and self.centered):
+            raise InputError("pairwise adds to the opinion of centered motion: it needs motion and centered")
         if not (type(self.dropout) is float and 0 <= self.dropout < 1):
             raise InputError(f"dropout must be a float from 0 to below 1, got {self.dropout!r:.40}")
         if not (self.motion or self.mer_features):

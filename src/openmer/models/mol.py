@@ -77,7 +77,8 @@ class MERHead(nn.Module):
 
     With `centered` in the config, each of the two kinds of F(g) is first reduced by its mean over the clip and
     normalized: what stands still is some fifty times as large as what moves, and hides it (docs/fidelity.md). With
-    `motion`, a second opinion is added to the logits; see `MotionBranch` and `CenteredMotionBranch`.
+    `motion`, a second opinion is added to the logits; see `MotionBranch` and `CenteredMotionBranch`. With `pairwise`,
+    that of a whole head of its own is, which is not centered.
     """
 
     def __init__(self, config: MOLConfig) -> None:
@@ -93,8 +94,22 @@ class MERHead(nn.Module):
         if config.motion:
             centered = config.centered
             self.motion = CenteredMotionBranch(config, MOTION_HIDDEN) if centered else MotionBranch(config)
+        self.pairwise: MERHead | None = None
+        if config.pairwise:
+            self.pairwise = MERHead(replace(config, centered=False, mer_features=True, pairwise=False, kernel=0))
         values, classes = MOVED * config.side**2, config.num_classes
         self.kernel = KernelClassifier(config.kernel, values, classes) if config.kernel else None
+        self.widths = [HIDDEN] * config.mer_features + [MOTION_HIDDEN] * config.motion
+        if self.pairwise is not None:
+            self.widths.append(sum(self.pairwise.widths))
+
+    def estimate(self, pairs: Pairs) -> Tensor | None:
+        """How each of B * P pairs moves, as the branches read it: (B * P, E, S, S), or None if none does."""
+        if self.motion is None:
+            return None
+        own = self.motion.estimate(pairs)
+        other = None if self.pairwise is None else self.pairwise.estimate(pairs)
+        return own if other is None else torch.cat([own, other], 1)
 
     def look(self, first_BPCSS: Tensor, second_BPCSS: Tensor, moved_BPMSS: Tensor | None = None) -> Tensor:
         """What the class is read from: features of both frames of each pair, (B, P, C, S, S), and motion -> (B, D)."""
@@ -102,10 +117,18 @@ class MERHead(nn.Module):
         if self.classify is not None:
             parts.append(self._of_features(first_BPCSS, second_BPCSS))
         if self.motion is not None:
-            parts.append(self.motion(moved_BPMSS, second_BPCSS))
+            parts.append(self.motion(self._own(moved_BPMSS), second_BPCSS))
+        if self.pairwise is not None and moved_BPMSS is not None:
+            parts.append(self.pairwise.look(first_BPCSS, second_BPCSS, moved_BPMSS[:, :, -MOTION_CHANNELS:]))
         if self.kernel is not None:
             parts.append(self.kernel(self.comparable(moved_BPMSS)))
         return torch.cat(parts, 1)
+
+    def _own(self, moved_BPMSS: Tensor | None) -> Tensor | None:
+        """Of the output of `estimate`, what is not for `pairwise`."""
+        if moved_BPMSS is None or self.pairwise is None:
+            return moved_BPMSS
+        return moved_BPMSS[:, :, :-MOTION_CHANNELS]
 
     def comparable(self, moved_BPESS: Tensor | None) -> Tensor:
         """What `KernelClassifier` compares, of the output of the centered branch's `estimate`: (B, D).
@@ -113,9 +136,10 @@ class MERHead(nn.Module):
         Raises:
             InputError: the network reads no centered motion.
         """
-        if moved_BPESS is None or not isinstance(self.motion, CenteredMotionBranch):
+        own = self._own(moved_BPESS)
+        if own is None or not isinstance(self.motion, CenteredMotionBranch):
             raise InputError("clips are compared by their centered motion, which this network does not read")
-        return comparable(self.motion.displacement(moved_BPESS), self.motion.middle)
+        return comparable(self.motion.displacement(own), self.motion.middle)
 
     def _of_features(self, first: Tensor, second: Tensor) -> Tensor:
         if self.centered:
@@ -128,15 +152,16 @@ class MERHead(nn.Module):
 
     def forward(self, seen_BD: Tensor) -> Tensor:
         """Output of `look` -> (B, classes)."""
-        opinions, scores = [], seen_BD.new_empty(0)
-        if self.kernel is not None:
-            seen_BD, scores = seen_BD[:, : -self.kernel.weights.shape[1]], seen_BD[:, -self.kernel.weights.shape[1] :]
+        parts = iter(torch.split(seen_BD, [*self.widths, seen_BD.shape[1] - sum(self.widths)], 1))
+        opinions = []
         if self.classify is not None:
-            opinions.append(self.classify(F.dropout(seen_BD[:, :HIDDEN], self.dropout, self.training)))
+            opinions.append(self.classify(F.dropout(next(parts), self.dropout, self.training)))
         if self.motion is not None:
-            opinions.append(self.motion.decide(seen_BD[:, -MOTION_HIDDEN:]))
+            opinions.append(self.motion.decide(next(parts)))
+        if self.pairwise is not None:
+            opinions.append(self.pairwise(next(parts)))
         out: Tensor = sum(opinions[1:], opinions[0])
-        return out if self.kernel is None else self.kernel.join(scores, out)
+        return out if self.kernel is None else self.kernel.join(next(parts), out)
 
 
 class MotionBranch(nn.Module):
@@ -317,7 +342,7 @@ class MOL(nn.Module):
 
     @property
     def reads_motion(self) -> bool:
-        """Whether the class is read from centered closed-form motion, and from nothing else."""
+        """Whether the class is read from centered closed-form motion, if not from that alone (`pairwise`)."""
         return self.config.motion and self.config.centered and not self.config.mer_features
 
     def forward(self, clip_BT1HW: Tensor, heads: Collection[Head] | None = None) -> MOLOutput:
@@ -350,12 +375,12 @@ class MOL(nn.Module):
         reads_first = self.reads_features(set(wanted) - {"landmarks"})
         first = self.first(before.flatten(0, 1)).unflatten(0, shape) if reads_first else second
         pairs = self.pairs(clip_BTHW) if self.pairs is not None and self._needs_pairs(wanted) else None
-        motion = self.mer.motion
+        moved = self.mer.estimate(pairs) if pairs is not None and CLIP_HEADS & set(wanted) else None
         flow_reads = pairs if self.config.flow_head == "lite" else clip_BTHW
         return Encoded(
             first,
             second,
-            motion.estimate(pairs).unflatten(0, shape) if motion is not None and CLIP_HEADS & set(wanted) else None,
+            None if moved is None else moved.view(*shape, *moved.shape[1:]),
             self.flow(flow_reads, first, second) if self.flow is not None and "flow" in wanted else None,
             self.locate(second) if "landmarks" in wanted else None,
         )
@@ -378,7 +403,8 @@ class MOL(nn.Module):
 
     def reads_features(self, heads: Collection[Head]) -> bool:
         """Whether any of these heads reads F(g); a classifier of centered motion alone does not."""
-        of_clip = self.config.mer_features or (self.config.motion and not self.config.centered)
+        config = self.config
+        of_clip = config.mer_features or config.pairwise or (config.motion and not config.centered)
         return bool({"flow", "landmarks"} & set(heads)) or (of_clip and bool(CLIP_HEADS & set(heads)))
 
     def _needs_pairs(self, wanted: Collection[Head]) -> bool:

@@ -125,7 +125,7 @@ def with_kernel(model: MOL, data: ClipData, *, knows: bool, step: Callable[[], N
     with torch.inference_mode():
         for start in range(0, len(recordings), BATCH):
             some = recordings[start : start + BATCH]
-            encoded = encode(model, data.mean_inputs(some), features=model.config.mer_features)
+            encoded = encode(model, data.mean_inputs(some), features=model.reads_features(("mer",)))
             vectors.append(model.mer.comparable(encoded.moved))
             own.append(model.mer(model.mer.look(encoded.first, encoded.second, encoded.moved)))
             for _ in range(sum(map(len, some))):

@@ -1,13 +1,14 @@
 """The network of a run: fresh or begun from other weights, with what is frozen."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from openmer.errors import InputError
 from openmer.models.baselines import ConstantGuesser, FlowSVM, OffApexNet, STSTNet
-from openmer.models.config import PARTS, belongs_to
+from openmer.models.config import PARTS, PRESETS, belongs_to
 from openmer.models.mol import MOLOutput, create_model
 from openmer.models.weights import initialise, load_model, read_record
 from openmer.training.settings import TrainSettings
@@ -56,7 +57,14 @@ def make_model(
             f"{settings.init} recognizes by comparing clips with those that it was fitted to, which training in steps "
             "cannot continue; begin with what it began with, such as --init mol-lite"
         )
-    kept = {"units": begun.config.units} if begun is not None and settings.kernel else {}  # nothing in it changes
+    kept: dict[str, Any] = {}
+    if begun is not None and {"all", "mer"} & set(settings.init_parts):
+        whole = all(
+            settings.switches.get(part, getattr(PRESETS[settings.model], part)) for part in ("motion", "centered")
+        )
+        kept["pairwise"] = begun.config.pairwise and whole  # or the initial weights would say something else
+    if begun is not None and settings.kernel:
+        kept["units"] = begun.config.units  # nothing in it changes
     model = create_model(settings.model, **{**kept, **settings.switches, "num_classes": len(classes)})
     if begun is not None and settings.init is not None:
         names = (classes, begun.classes)
