@@ -30,12 +30,12 @@ from openmer.training.data import ClipData
 THREE = ("negative", "positive", "surprise")
 
 
-def main(stores: dict[str, Path], learn: tuple[Path, ...], networks: tuple[str, ...] = ("mol-lite",)) -> None:
+def main(stores: dict[str, Path], learn: tuple[Path, ...] = (), networks: tuple[str, ...] = ("mol-lite",)) -> None:
     """Judge and write.
 
     Args:
         stores: of clips to judge on, by the name that the result has.
-        learn: stores of clips for `flow-svm`.
+        learn: stores of clips for `flow-svm`; without any, networks alone are judged.
         networks: weights by name or file; may be none.
     """
     console = Console(stderr=True)
@@ -44,10 +44,10 @@ def main(stores: dict[str, Path], learn: tuple[Path, ...], networks: tuple[str, 
         figures[Path(name).parent.name if "/" in name else name] = {
             label: _judged(name, root, console) for label, root in stores.items()
         }
-    judged = {label: _motion(root, console) for label, root in stores.items()}
+    judged = {label: _motion(root, console) for label, root in stores.items() if learn}
     motions = {root.name: _motion(root, console) for root in learn}
     taught = {f"flow-svm of {name}": (motion,) for name, motion in motions.items()} if len(motions) > 1 else {}
-    for name, parts in (taught | {"flow-svm": tuple(motions.values())}).items():
+    for name, parts in (taught | ({"flow-svm": tuple(motions.values())} if learn else {})).items():
         svm = FlowSVM(len(THREE)).fit(*(torch.cat(part) for part in zip(*parts, strict=True)))
         figures[name] = {label: _uf1(svm, *judge) for label, judge in judged.items()}
     counts = {root.name: len(ClipStore(root).entries) for root in (*learn, *stores.values())}
