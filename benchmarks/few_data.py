@@ -59,6 +59,7 @@ def main(
     size: tuple[int, int] | None = None,
     processes: int = 1,
     stores: dict[str, Path] | None = None,
+    models: tuple[str, ...] = tuple(TRAINED),
 ) -> None:
     """Simulate, evaluate, write.
 
@@ -71,12 +72,15 @@ def main(
         size: people and clips of each, for a trial.
         processes: to simulate with.
         stores: of clips to take instead, by the name that the result has.
+        models: which of those that are trained; the weights as they ship are judged always.
     """
+    if unknown := sorted(set(models) - set(TRAINED)):
+        raise SystemExit(f"there is no {', '.join(unknown)}; choose from {', '.join(TRAINED)}")
     console = Console(stderr=True)
     figures: dict[str, Any] = {}
     if stores:
         for name, root in stores.items():
-            figures[name] = _judged(ClipStore(root), out, name, seeds, "subject", steps, console)
+            figures[name] = _judged(ClipStore(root), out, name, seeds, "subject", steps, models, console)
         write("few_real", {"stores": list(stores), "seeds": seeds}, figures)
         return
     for name in datasets:
@@ -86,17 +90,24 @@ def main(
                 subjects=people, samples=samples, seed=SEEDS[name], like=name, shares="natural", compressed=1.0
             )
             store = prepare_simulated(out / name, settings, processes=processes, on_subject=step)
-        figures[name] = _judged(store, out, name, seeds, str(groups), steps, console)
+        figures[name] = _judged(store, out, name, seeds, str(groups), steps, models, console)
     write("few_data", {"sizes": {n: size or SIZES[n] for n in datasets}, "seeds": seeds, "groups": groups}, figures)
 
 
 def _judged(
-    store: ClipStore, out: Path, name: str, seeds: tuple[int, ...], split: str, steps: int | None, console: Console
+    store: ClipStore,
+    out: Path,
+    name: str,
+    seeds: tuple[int, ...],
+    split: str,
+    steps: int | None,
+    models: tuple[str, ...],
+    console: Console,
 ) -> dict[str, Any]:
     entries = [entry for entry in store if entry.label in THREE]
     found: dict[str, Any] = {"clips": {c: sum(e.label == c for e in entries) for c in THREE}}
     found["mol-lite, as it ships"] = {"uf1": _zero_shot(ClipData(store, entries, THREE))}
-    for model, recipe in TRAINED.items():
+    for model, recipe in ((each, TRAINED[each]) for each in models):
         shorter = steps is not None and not recipe.kernel
         training = replace(recipe, steps=steps, warmup=min(recipe.warmup, steps // 4)) if shorter else recipe
         data = ClipData(store, entries, THREE, training.kind)
