@@ -14,16 +14,22 @@ import pytest
 
 from footage import Image, face_closeup, noisy, smirk, write_video
 from openmer import AnalyzeSettings, InputError, StreamSettings, analyze, stream
+from openmer.clip import Times
 from openmer.exchange.export import export
+from openmer.face.track import Box, Face
 from openmer.media.camera import LiveSource
 from openmer.media.reader import Frame
 from openmer.models.mol import create_model
 from openmer.models.weights import ModelDescription, save_model
 from openmer.timeline import Interval, read_timeline
-from openmer.video.live import SETTLED_S
-from openmer.video.measurements import read_signals
+from openmer.video.frame import FrameResult, LocatedFrame
+from openmer.video.live import SETTLED_S, RunningSpotter
+from openmer.video.measurements import HEAD_COLUMNS, measurements_of, read_signals, row_of
+from openmer.video.regions import REGION_NAMES, FrameMotion
+from openmer.video.settings import SpottingSettings
 from openmer.video.spotting import spot
 from openmer.video.watch import watch
+from openmer.video.windows import FrameBuffer
 from terminal import run
 
 FPS = 30
@@ -306,3 +312,58 @@ def test_a_network_that_never_spoke_is_named(small_weights: Path, tmp_path: Path
     settings = StreamSettings(engine=str(small_weights))
     timeline = watch(Played(slow, breaks=False), tmp_path / "out", settings)  # type: ignore[arg-type]
     assert any("gives no opinion" in w for w in timeline.provenance["warnings"])
+
+
+def _signals_alike(times: Times, events: dict[float, int], rng: np.random.Generator) -> Iterator[FrameResult]:
+    """A still face in which a region goes 2 px to the side and back within .3 s, at each of these seconds."""
+    points = rng.normal(0, 20, (68, 2)).astype(np.float32) + 100
+    face = Face(Box(0, 0, 100, 100), 1.0, points, 0)
+    for number, now in enumerate(times):
+        moved = rng.normal(0, 0.03, (len(REGION_NAMES), 2))
+        for begin, region in events.items():
+            moved[region, 0] += 2 * np.sin(np.pi * np.clip((now - begin) / 0.3, 0, 1)) ** 2
+        motion = FrameMotion(
+            displacement=moved.astype(np.float32),
+            head=np.zeros(len(HEAD_COLUMNS), np.float32),
+            flow_median_px=0.0,
+            eyes_open=np.full(2, 0.3, np.float32),
+            alignment=None,  # type: ignore[arg-type]  # nobody asks
+            flow=np.zeros((2, 1, 1), np.float32),
+        )
+        yield FrameResult(number, float(now), face, motion, 1.0)
+
+
+def _given(times: Times, events: dict[float, int], seed: int) -> tuple[list[float], list[float]]:
+    """Apexes of candidates that are found afterwards, and those that are given on the way."""
+    results = list(_signals_alike(times, events, np.random.default_rng(seed)))
+    afterwards = spot(measurements_of([row_of(r) for r in results]).signals)
+    spotter = RunningSpotter(SpottingSettings())
+    given = [each for r in results for each in spotter.update(r)] + list(spotter.finish())
+    return [round(i.apex_s or 0, 1) for i in afterwards], [round(i.apex_s or 0, 1) for i in given]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_uneven_stamps_lose_no_event(seed: int) -> None:
+    """An apex moves by a frame from look to look, as the even grid does; it was given by none then."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(np.arange(0, 40, 1 / 25) + rng.uniform(-0.004, 0.004, 1000))
+    events = {float(k + rng.uniform(0, 1)): int(rng.integers(0, 12)) for k in np.arange(2, 38, 1.9)}
+    afterwards, given = _given(times, events, seed)
+    assert len(afterwards) > 15 and len(given) == len(afterwards)
+    assert np.abs(np.array(given) - afterwards).max() <= 0.11
+
+
+def test_what_happened_just_before_a_long_pause_is_given() -> None:
+    times = np.concatenate([np.arange(0, 12, 1 / 30), np.arange(30, 42, 1 / 30)])
+    afterwards, given = _given(times, {5.0: 3, 11.4: 4, 35.0: 5}, 1)
+    assert given == afterwards and len(given) == 3
+
+
+def test_windows_of_a_fast_camera_last_as_long_as_those_of_a_file() -> None:
+    """Each frame as near to .085 s after the last as there is one: 200 frames a second, windows of .595 s."""
+    face = Face(Box(0, 0, 9, 9), 1.0, np.zeros((68, 2), np.float32), 0)
+    for rate, lasts_s in ((200, 0.595), (120, 7 * 10 / 120), (60, 7 * 5 / 60), (30, 7 * 3 / 30)):
+        buffer = FrameBuffer(8)
+        for k in range(rate):
+            buffer.add(LocatedFrame(k, k / rate, np.zeros((9, 9), np.uint8), face))
+        assert buffer.is_window and buffer.frames[-1].real_s - buffer.frames[0].real_s == pytest.approx(lasts_s)

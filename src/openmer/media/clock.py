@@ -49,14 +49,17 @@ class Notes:
 def typical_step(times: Iterable[Fraction]) -> Fraction | None:
     """The mean of the usual steps: those within half of their median. None without two different times.
 
-    The median alone would be that of rounding: 33 ms instead of 1/30 s in a clock of milliseconds.
+    The median alone would be that of rounding: 33 ms instead of 1/30 s in a clock of milliseconds. Frames may come in
+    bursts: where usual steps cover less than half of the time without pauses, the mean of all steps in it is taken.
     """
     steps = [b - a for a, b in pairwise(times) if b > a]
     if not steps:
         return None
     middle = median_low(steps)  # one of them
     usual = [step for step in steps if middle / 2 <= step <= middle * 3 / 2]
-    return sum(usual, Fraction(0)) / len(usual)
+    steady = [step for step in steps if step <= max(Fraction(MIN_GAP_S), 3 * middle)]
+    mean_of = usual if 2 * sum(usual) >= sum(steady) else steady
+    return sum(mean_of, Fraction(0)) / len(mean_of)
 
 
 def usual_step_s(times_s: Times) -> float | None:
@@ -65,7 +68,9 @@ def usual_step_s(times_s: Times) -> float | None:
     if not len(steps):
         return None
     middle = np.median(steps)
-    return float(steps[np.abs(steps - middle) <= middle / 2].mean())
+    usual = steps[np.abs(steps - middle) <= middle / 2]
+    steady = steps[steps <= max(MIN_GAP_S, 3 * middle)]
+    return float((usual if 2 * usual.sum() >= steady.sum() else steady).mean())
 
 
 def on_one_clock(

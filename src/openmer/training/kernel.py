@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from openmer.errors import InputError
+from openmer.models.config import CLIP_HEADS
 from openmer.models.kernel import alike
 from openmer.models.mol import MOL
 from openmer.training.data import ClipData
@@ -125,7 +126,7 @@ def with_kernel(model: MOL, data: ClipData, *, knows: bool, step: Callable[[], N
     with torch.inference_mode():
         for start in range(0, len(recordings), BATCH):
             some = recordings[start : start + BATCH]
-            encoded = encode(model, data.mean_inputs(some), features=model.reads_features(("mer",)))
+            encoded = encode(model, data.mean_inputs(some), features=model.reads_features(CLIP_HEADS))
             vectors.append(model.mer.comparable(encoded.moved))
             own.append(model.mer(model.mer.look(encoded.first, encoded.second, encoded.moved)))
             for _ in range(sum(map(len, some))):

@@ -33,6 +33,7 @@ from openmer.video.windows import IncrementalNetwork
 # Seconds of what was recorded; in slow motion they last longer in the file.
 MEMORY_S = 8.0  # of signals and windows that are kept
 LOOK_EVERY_S = 0.25  # how often the spotter looks
+APEX_MOVES_S = 0.15  # at most, from look to look
 SETTLED_S = 0.8  # an apex this old no longer changes: all filters have seen what follows it
 
 
@@ -155,13 +156,16 @@ class RunningSpotter:
     def update(self, result: FrameResult) -> tuple[Interval, ...]:
         """The events that became certain with the next frame."""
         now_s, slowdown = result.time_s, result.slowdown
+        left: tuple[Interval, ...] = ()
+        if len(self._rows) > 1 and now_s - self._rows[-1].time_s > SETTLED_S * slowdown:
+            left = self.finish()  # after a pause they may be forgotten before anybody looks
         self._rows.append(row_of(result))
         while now_s - self._rows[0].time_s > MEMORY_S * slowdown:
             self._rows.popleft()
         if now_s - self._looked_s < LOOK_EVERY_S * slowdown or len(self._rows) < 2:
-            return ()
+            return left
         self._looked_s = now_s
-        return tuple(self._look(now_s, SETTLED_S * slowdown))
+        return (*left, *self._look(now_s, SETTLED_S * slowdown))
 
     def finish(self) -> tuple[Interval, ...]:
         """The events that the last look left open."""
@@ -171,10 +175,12 @@ class RunningSpotter:
         signals = measurements_of(self._rows).signals
         self.regions_px = region_motion(signals, self._settings)[-1]
         certain = now_s - settled_s
+        # Stamps are uneven, so the even grid and with it an apex moves from look to look by a frame.
+        after = self._certain_s - APEX_MOVES_S * float(signals.slowdown)
         for interval in spot(signals, self._settings):
             apex = interval.onset_s if interval.apex_s is None else interval.apex_s
             known = any(interval.overlap(other) > 0 and interval.label == other.label for other in self._given)
-            if self._certain_s < apex <= certain and interval.offset_s <= now_s and not known:
+            if after < apex <= certain and interval.offset_s <= now_s and not known:
                 self._given.append(interval)
                 yield interval
         self._certain_s = certain

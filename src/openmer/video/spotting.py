@@ -20,7 +20,7 @@ import numpy.typing as npt
 from scipy import ndimage, signal
 
 from openmer.clip import CROP_PX, Array, Times
-from openmer.media.clock import stretches
+from openmer.media.clock import stretches, usual_step_s
 from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, Interval
 from openmer.video.regions import EYES, REGION_NAMES
 from openmer.video.settings import SpottingSettings
@@ -214,7 +214,7 @@ def region_motion(signals: Signals, settings: SpottingSettings | None = None) ->
 
 
 def _even_times(times: Times) -> tuple[Curve, float]:
-    rate = 1 / float(np.median(np.diff(times)))
+    rate = 1 / (usual_step_s(times) or 1.0)
     return np.arange(times[0], times[-1] + 0.25 / rate, 1 / rate), rate
 
 

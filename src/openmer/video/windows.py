@@ -73,18 +73,20 @@ class FrameBuffer:
     Args:
         length: T, frames of a window.
         spacing_s: seconds between them.
-        slack_s: how much earlier or later than that a frame may come.
+        slack_s: how much earlier or later than that a frame may come; None is half the time since the frame before it,
+            a fifth of `spacing_s` at most.
 
     Attributes:
         run: number of the present run; it rises when the face is lost, another one follows, or frames are missing.
     """
 
-    def __init__(self, length: int, spacing_s: float = SPACING_S, slack_s: float = 0.2 * SPACING_S) -> None:
+    def __init__(self, length: int, spacing_s: float = SPACING_S, slack_s: float | None = None) -> None:
         self.run = 0
         self._frames: deque[BufferedFrame] = deque(maxlen=length)
         self._recent: deque[tuple[float, Gray]] = deque()  # of the last `MEAN_S`
         self._spacing_s = spacing_s
-        self._slack_s = slack_s
+        self._given_slack_s, self._slack_s = slack_s, 0.2 * spacing_s if slack_s is None else slack_s
+        self._newest_s = -np.inf
         self._track = -1
 
     @property
@@ -101,6 +103,9 @@ class FrameBuffer:
 
     def add(self, frame: LocatedFrame) -> bool:
         """Take the next frame; whether it is kept, because it is as far from the last one as a window's frames are."""
+        if self._given_slack_s is None:
+            self._slack_s = min(0.2 * self._spacing_s, (frame.real_s - self._newest_s) / 2)
+        self._newest_s = frame.real_s
         if frame.face is None or frame.face.track != self._track:
             self._recent.clear()
             self._clear()
