@@ -5,6 +5,7 @@ import shutil
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from openmer.exchange.events import described
 from openmer.models.engine import Engine, provenance_of
 from openmer.models.weights import ModelCard, ModelDescription, Unsure
 from openmer.timeline import CANDIDATE, Window
-from openmer.video.analyze import analyze
+from openmer.video.analyze import _asked, analyze
 from openmer.video.recognition import apply_network
 from openmer.video.settings import AnalyzeSettings
 
@@ -304,3 +305,21 @@ def test_the_promise_is_kept_on_new_people(alike: float) -> None:
         accuracy = np.clip(new + rng.uniform(-alike, alike, 20_000), 0, 1).mean()
         made, broken = made + 1, broken + int(accuracy < 0.75)
     assert made > 100 and broken <= 0.05 * 200
+
+
+def test_a_moment_that_is_asked_for_has_units_and_may_be_unsure() -> None:
+    window = Window(
+        start_s=0,
+        end_s=1,
+        start_frame=0,
+        end_frame=30,
+        probabilities={"negative": 0.6, "none": 0.4, "positive": 0.0},
+        action_units={"AU4": 0.8},
+    )
+    measured = SimpleNamespace(signals=SimpleNamespace(times_s=np.arange(31) / 30, frames=np.arange(31)))
+    for rule, unsure in ((RULE, True), (replace(RULE, threshold=0.5), False), (None, None)):
+        engine = Engine("x", card(unsure=rule), None)  # type: ignore[arg-type]
+        person = SimpleNamespace(measured=measured, recognition=SimpleNamespace(engine=engine))
+        timeline = Timeline(intervals=(), start_s=0.0, end_s=1.0, windows=(window,))
+        found = _asked(0.5, SimpleNamespace(timeline=timeline, person=person))
+        assert found.unsure is unsure and found.action_units == {"AU4": 0.8} and found.apex_frame == 15

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 import cv2
 import pytest
+from rich.console import Console
 
 from footage import smirk, write_video
 from openmer import AnalyzeSettings, InputError, Interval, OutputError, Timeline, analyze
@@ -393,3 +395,49 @@ def test_one_video_goes_into_a_collection_that_is_there_and_a_result_is_no_colle
     capsys.readouterr()
     assert run(monkeypatch, "analyze", clips / "a", "--out", alone, *OPTIONS) == 1
     assert "is the result of one video; many go into a folder of their own" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.usefixtures("here")
+def test_a_recording_is_counted_once_after_another_of_its_name_came(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, out = tmp_path / "in" / "talk.mp4", tmp_path / "in" / "talk.avi", tmp_path / "out"
+    first.parent.mkdir()
+    first.write_bytes((clips / "one.mp4").read_bytes())
+    analyze_many([first.parent], out, QUICK)
+    second.write_bytes((clips / "a" / "talk.mp4").read_bytes())
+    console = Console(file=io.StringIO(), width=200)
+    rows = analyze_many([first.parent], out, QUICK, console=console)
+    assert sorted(row.name for row in rows) == ["talk.avi", "talk.mp4"]
+    assert "talk is a result of the same recording as talk.mp4" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert (out / "talk" / "timeline.json").exists(), "nothing is removed"
+
+
+@pytest.mark.usefixtures("here")
+def test_names_that_are_no_utf8_or_very_long_are_given_usable_ones(clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in" / ("d" * 150)
+    folder.mkdir(parents=True)
+    try:
+        for name in ("caf\udce9.mp4", "e" * 150 + ".mp4"):  # the first in Latin-1, as from an old disk
+            (folder / name).write_bytes((clips / "one.mp4").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    rows = analyze_many([tmp_path / "in", clips / "one.mp4"], tmp_path / "out", QUICK)
+    assert [row.status for row in rows] == ["done"] * 3
+    for row in rows:
+        row.name.encode()
+        assert len(row.name.encode()) <= 200
+    assert (tmp_path / "out" / "summary.csv").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_results_of_another_version_are_refused_before_anything_is_done(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    analyze_many([clips / "one.mp4"], out, QUICK)
+    kept = (out / "one" / "timeline.json").read_bytes()
+    monkeypatch.setattr(many, "__version__", "9.0")
+    with pytest.raises(OutputError, match="with another openmer"):
+        analyze_many([clips], out, QUICK)
+    assert (out / "one" / "timeline.json").read_bytes() == kept and not (out / "b__talk").exists()

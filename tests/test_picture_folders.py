@@ -34,7 +34,9 @@ def test_names_that_hold_moments_are_told_or_refused(tmp_path: Path) -> None:
     reader = VideoReader(ms, fps=Fraction(100))
     (told,) = reader.problems
     assert "rise by 10 from picture to picture, which at 100 a second is a picture every 0.1 s" in told
-    assert [f.time_s for f in VideoReader(ms, fps=Fraction(1000))] == pytest.approx([0, 0.01, 0.02, 0.03])
+    reader = VideoReader(ms, fps=Fraction(1000))
+    assert [f.time_s for f in reader] == pytest.approx([0, 0.01, 0.02, 0.03])
+    assert reader.info.clock.fps == pytest.approx(100), "pictures a second, not units of the numbers"
     us = folder_of(tmp_path / "us", [f"{1_700_000_000_000_000 + 10_000 * k}.png" for k in range(4)])
     with pytest.raises(InputError, match=r"us rise by 10000 .* a picture every 100 s; if they are moments, --fps is"):
         VideoReader(us, fps=Fraction(100))

@@ -367,3 +367,19 @@ def test_windows_of_a_fast_camera_last_as_long_as_those_of_a_file() -> None:
         for k in range(rate):
             buffer.add(LocatedFrame(k, k / rate, np.zeros((9, 9), np.uint8), face))
         assert buffer.is_window and buffer.frames[-1].real_s - buffer.frames[0].real_s == pytest.approx(lasts_s)
+
+
+def test_a_pause_is_a_gap_and_no_time_with_a_face() -> None:
+    """Ten frames, a pause of 99.4 s, ten frames: two thirds of a second with a face."""
+    times = np.concatenate([np.arange(10), np.arange(3000, 3010)]) / 30
+    rows = [row_of(r) for r in _signals_alike(times, {}, np.random.default_rng(0))]
+    (gap,) = measurements_of(rows).gaps()
+    assert (gap.onset_s, gap.offset_s) == pytest.approx((10 / 30, 100)) and (gap.onset_frame, gap.offset_frame) == (
+        9,
+        10,
+    )
+    without = [row._replace(values=None, track=-1) if k in (9, 10, 19) else row for k, row in enumerate(rows)]
+    first, last = measurements_of(without).gaps()
+    assert (first.onset_s, first.offset_s) == pytest.approx((9 / 30, 3001 / 30))
+    assert (first.onset_frame, first.offset_frame) == (9, 11), "the frame at either end"
+    assert (last.onset_s, last.offset_s) == pytest.approx((3009 / 30, 3010 / 30)) and last.offset_frame == 19

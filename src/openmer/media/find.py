@@ -1,5 +1,6 @@
 """Which videos are meant by files and folders, and what their results are called."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ VIDEO_SUFFIXES = frozenset(
         *("ogv", "vob", "mxf", "dv", "h264", "hevc", "mjpeg"),
     )
 )
+MAX_NAME_BYTES = 200  # file systems take 255, and temporary names are longer
 BETWEEN = "__"  # between the names of folders and file in a result's name
 
 
@@ -86,7 +88,22 @@ def find_videos(
     below = [video.relative_to(root) for video in videos]
     names = [BETWEEN.join(path.parts) for path in below]
     plain = [BETWEEN.join((p if v.is_dir() else p.with_suffix("")).parts) for v, p in zip(videos, below, strict=True)]
-    return tuple(map(FoundVideo, videos, _apart(plain, names))), tuple(apart)
+    return tuple(map(FoundVideo, videos, _apart(*(list(map(usable_name, each)) for each in (plain, names))))), tuple(
+        apart
+    )
+
+
+def usable_name(name: str) -> str:
+    """The name as a result can have it: whatever is no UTF-8 is marked, and what no file system takes is cut.
+
+    A digest of the whole name keeps names apart that begin alike.
+    """
+    content = name.encode(errors="surrogateescape")
+    plain = content.decode(errors="replace")
+    if plain == name and len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return f"{plain.encode()[: MAX_NAME_BYTES - 9].decode(errors='ignore')}-{digest}"
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 
 import av
 import av.error
@@ -323,7 +325,9 @@ class VideoReader:
         self._remarks += _scaled(pictures.bits)
         self._remarks += told_of_steps(pictures, self._fps)
         height, width = pictures.read(pictures.numbered[0][1], gray=True)[0].shape[:2]
-        clock = Clock(fps=float(self._fps))
+        numbers = [number for number, _ in pictures.numbered]
+        each = median_low([b - a for a, b in pairwise(numbers)] or [1])  # numbers may be milliseconds
+        clock = Clock(fps=float(self._fps / each))
         return VideoInfo(source, width, height, self._fps, len(pictures.numbered), clock)
 
     def _last_picture_s(self) -> float:

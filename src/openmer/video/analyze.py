@@ -34,7 +34,7 @@ from openmer.video.measure import Measuring, PeopleMeasuring, Person, measure
 from openmer.video.measurements import Measurements
 from openmer.video.overlay import FlowCache, Image, OverlayPainter
 from openmer.video.people import FOLDER, PEOPLE, PeoplePainter, Portraits, write_people, write_people_report
-from openmer.video.recognition import engine_of
+from openmer.video.recognition import engine_of, is_unsure
 from openmer.video.regions import MotionMeter
 from openmer.video.report import (
     Explainer,
@@ -245,13 +245,14 @@ class _Subject:
 
 
 def _judge(run: "_Run", engine: Engine | None, person: Person, number: int | None) -> _Subject:
-    settings, measured, recognition = run.settings, person.measured, person.recognition
+    settings, recognition = run.settings, person.recognition
+    measured = replace(person.measured, spotting=settings.spotting)
     intervals = with_opinions(spot(measured.signals, settings.spotting), recognition, settings.expression_threshold)
     timeline = build_timeline(intervals, measured, recognition, _notes(run, number), asdict(settings))
     whose = "" if number is None else f" person {number}:"
     for warning in timeline.provenance["warnings"]:
         run.console.print(f"[yellow]warning:[/]{whose} {escape(warning)}", highlight=False)
-    return _Subject(person, timeline)
+    return _Subject(replace(person, measured=measured), timeline)
 
 
 def _moments_of(subjects: Sequence[_Subject], asked_s: Sequence[float]) -> list[tuple[KeyMoment, ...]]:
@@ -346,6 +347,10 @@ def _asked(moment_s: float, subject: _Subject) -> Interval:
         apex_frame=int(signals.frames[nearest]),
         offset_frame=window.end_frame,
         probabilities=window.probabilities,
+        action_units=window.action_units,
+        unsure=None
+        if subject.person.recognition is None
+        else is_unsure(subject.person.recognition.engine.record, window.probabilities),
     )
 
 
@@ -354,6 +359,7 @@ def _explanations(rows: Sequence[MomentRow], timeline: Timeline) -> str:
         {
             "label": r.interval.label,
             "apex_s": r.interval.apex_s,
+            **({} if r.interval.unsure is None else {"unsure": r.interval.unsure}),
             "sentence": r.explained.sentence,
             **r.explained.content,
         }

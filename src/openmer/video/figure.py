@@ -168,4 +168,7 @@ def write_moving(path: Path, pictures: Sequence[Image], fps: float) -> None:
 
 def _write_gif(path: Path, pictures: Sequence[Image], fps: float) -> None:
     first, *others = [PIL.Image.fromarray(p).quantize(dither=PIL.Image.Dither.NONE) for p in pictures]
-    first.save(path, save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
+    # A GIF counts in hundredths of a second: each picture ends at the nearest one, so that errors do not add up.
+    ends_cs = np.rint(100 / fps * np.arange(1, len(pictures) + 1)).astype(int)
+    durations_ms = (10 * np.diff(ends_cs, prepend=0)).tolist()
+    first.save(path, save_all=True, append_images=others, duration=durations_ms, loop=0)

@@ -123,7 +123,7 @@ def analyze_many(
 
 
 def _run(tasks: Sequence[_Task], out: Path, begin: _Begin, console: Console) -> tuple[SummaryRow, ...]:
-    rows = {task.name: (SummaryRow(name=task.name),) for task in tasks} | _others(out, [task.name for task in tasks])
+    rows = {task.name: (SummaryRow(name=task.name),) for task in tasks} | _others(out, tasks, console)
     written, done, reported = time.monotonic(), 0, 0.0
     try:
         with progress(console, "Videos", len(tasks), "videos/s") as step:
@@ -227,17 +227,38 @@ def _locked(handle: int, out: Path) -> bool:
     return True
 
 
-def _others(out: Path, names: Sequence[str]) -> dict[str, tuple[SummaryRow, ...]]:
-    """The rows of results in the folder that other runs have made; a damaged one is left out."""
+def _others(out: Path, tasks: Sequence[_Task], console: Console) -> dict[str, tuple[SummaryRow, ...]]:
+    """The rows of results in the folder that other runs have made, of other recordings; a damaged one is left out."""
     rows: dict[str, tuple[SummaryRow, ...]] = {}
-    for folder in sorted(out.iterdir()):
-        if folder.name in names or folder.name.startswith(".") or not folder.is_dir():
-            continue
+    names = {task.name for task in tasks}
+    folders = [f for f in sorted(out.iterdir()) if f.is_dir() and f.name not in names and not f.name.startswith(".")]
+    digests = {_digest(task.video): task for task in tasks} if folders else {}
+    for folder in folders:
         try:
-            rows[folder.name] = rows_of(folder, folder.name)
+            row = rows_of(folder, folder.name)
         except OpenMERError:
             continue
+        again = digests.get((_provenance(folder) or {}).get("source_digest"))
+        if again is None:
+            rows[folder.name] = row
+            continue
+        reviewed = "; it is reviewed" if any(folder.rglob("review*.json")) else ""
+        console.print(
+            f"[yellow]not counted twice:[/] {escape(folder.name)} is a result of the same recording as "
+            f"{escape(again.name)}{reviewed}. Remove {escape(str(folder))}, or put it in "
+            f"the place of {escape(again.name)}",
+            highlight=False,
+            soft_wrap=True,
+        )
     return rows
+
+
+def _digest(video: Path) -> str | None:
+    """What identifies a recording, or None if it cannot be read."""
+    try:
+        return source_digest(video)
+    except (OpenMERError, OSError):
+        return None
 
 
 def _analyze(task: _Task) -> tuple[SummaryRow, ...]:
@@ -263,7 +284,8 @@ def _left_out(task: _Task, reason: str) -> tuple[SummaryRow, ...]:
     """The row of a video that failed; without the folders, which can identify people."""
     engine = Path(task.settings.engine)
     names = {task.video: task.video.name, task.out: task.name, task.out.parent: "OUT", engine: engine.name}
-    return (SummaryRow(name=task.name, status="failed", reason=bare_names(reason, names)),)
+    plain = bare_names(reason, names).encode(errors="replace").decode()  # a name on the disk may be no UTF-8
+    return (SummaryRow(name=task.name, status="failed", reason=plain),)
 
 
 def _is_done(task: _Task) -> bool:
@@ -288,7 +310,7 @@ def _check_settings(tasks: Sequence[_Task], out: Path) -> None:
     """
     for task in tasks:
         about = _provenance(task.out)
-        wanted = _settings(task.settings)
+        wanted = {"openmer": __version__, **_weights(task.settings.engine), **_settings(task.settings)}
         if task.settings.alarms_per_minute is not None:
             del wanted["expression_threshold"]
         changed = [] if about is None else _differing(about, wanted)
@@ -299,6 +321,16 @@ def _check_settings(tasks: Sequence[_Task], out: Path) -> None:
             )
         if changed and not task.overwrite:
             raise OutputError(f"{out} holds results with another {', '.join(changed)}, such as {task.name}; {INSTEAD}")
+
+
+def _weights(engine: str) -> dict[str, Any]:
+    """What a result says of the weights, as far as their record tells; an ONNX file has none beside it."""
+    from openmer.models.engine import provenance_of
+    from openmer.models.weights import read_record
+
+    if engine != CLASSICAL and Path(engine).suffix == ".onnx":
+        return {}
+    return provenance_of(Path(engine).stem, None if engine == CLASSICAL else read_record(engine))
 
 
 def _provenance(folder: Path) -> dict[str, Any] | None:

@@ -12,11 +12,12 @@ import pandas as pd
 from openmer.clip import NUM_LANDMARKS, Array
 from openmer.errors import InputError
 from openmer.face.align import Alignment
-from openmer.media.clock import usual_step_s
+from openmer.media.clock import stretches, usual_step_s
 from openmer.timeline import NO_FACE, Interval
 from openmer.video.frame import FrameResult
 from openmer.video.recognition import Recognition
 from openmer.video.regions import REGION_NAMES
+from openmer.video.settings import SpottingSettings
 from openmer.video.spotting import Signals, region_motion
 
 HEAD_COLUMNS = ("head_dx_px", "head_dy_px", "head_roll_deg", "head_growth_pct", "head_yaw_deg", "head_pitch_deg")
@@ -37,6 +38,7 @@ class Measurements:
         flow_median_px: (n,) median length of the flow from the previous frame.
         alignments: n alignments from the image to the crop.
         pictures: in a folder, the name of each frame's picture.
+        spotting: what counts as a candidate; what regions show depends on it.
     """
 
     signals: Signals
@@ -46,6 +48,7 @@ class Measurements:
     flow_median_px: Array
     alignments: tuple[Alignment | None, ...]
     pictures: Mapping[int, str] = field(default_factory=dict)
+    spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
     @property
     def frames(self) -> npt.NDArray[np.int64]:
@@ -67,6 +70,10 @@ class Measurements:
         """When the last frame ends, seconds of the file."""
         return float(self.signals.times_s[-1] + self.step_s * self.signals.slowdown)
 
+    def region_motion(self) -> Array:
+        """(n, R) px from the region's slow drift, as the spotter judges it; NaN where unknown."""
+        return region_motion(self.signals, self.spotting)
+
     def named(self, interval: Interval) -> Interval:
         """The interval with the names of its pictures, if it has any."""
         marks = (interval.onset_frame, interval.apex_frame, interval.offset_frame)
@@ -74,23 +81,26 @@ class Measurements:
         return replace(interval, onset_picture=onset, apex_picture=apex, offset_picture=offset)
 
     def gaps(self) -> tuple[Interval, ...]:
-        """Stretches without a face, from the first frame without it to the first that has it again."""
-        times = self.signals.times_s
-        ends = np.append(times[1:], self.end_s)
-        missing = np.concatenate([[0], (~self.with_face).astype(np.int8), [0]])
-        starts = np.flatnonzero(np.diff(missing) == 1)
-        stops = np.flatnonzero(np.diff(missing) == -1)
+        """Stretches in which nothing is known: each to the first frame with a face, or to the end.
+
+        They begin with the first frame without a face, or where frames are missing when the last one before them ends.
+        """
+        times, frames = self.signals.times_s, self.frames
+        pauses = {part.stop - 1 for part in stretches(self.signals.real_s)[:-1]}
+        step_s = self.step_s * self.signals.slowdown
+        rows: list[tuple[float, int, float, int]] = []  # onset and offset: seconds, frame
+        for k, found in enumerate(self.with_face):
+            if found and k not in pauses:
+                continue
+            after = min(k + 1, len(times) - 1)
+            onset_s = float(times[k] + step_s) if found else float(times[k])
+            offset_s = float(times[after]) if after > k else self.end_s
+            joined = rows and rows[-1][2] == onset_s
+            begun = rows.pop()[:2] if joined else (onset_s, int(frames[k]))
+            rows.append((*begun, offset_s, int(frames[after])))
         return tuple(
-            self.named(
-                Interval(
-                    onset_s=float(times[a]),
-                    offset_s=float(ends[b - 1]),
-                    label=NO_FACE,
-                    onset_frame=int(self.frames[a]),
-                    offset_frame=int(self.frames[b - 1]),
-                )
-            )
-            for a, b in zip(starts, stops, strict=True)
+            self.named(Interval(onset_s=a, offset_s=b, label=NO_FACE, onset_frame=first, offset_frame=last))
+            for a, first, b, last in rows
         )
 
     def table(self) -> pd.DataFrame:
@@ -110,7 +120,7 @@ class Measurements:
         columns["flow_median_px"] = self.flow_median_px
         for k, name in enumerate(EYE_COLUMNS):
             columns[name] = s.eyes_open[:, k]
-        motion = region_motion(s)
+        motion = self.region_motion()
         for k, name in enumerate(REGION_NAMES):
             columns[f"{name}_px"] = motion[:, k]
             columns[f"{name}_dx_px"], columns[f"{name}_dy_px"] = s.displacement[:, k].T

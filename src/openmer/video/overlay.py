@@ -22,7 +22,6 @@ from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE,
 from openmer.video.measurements import Measurements
 from openmer.video.recognition import Recognition
 from openmer.video.regions import REGION_NAMES
-from openmer.video.spotting import region_motion
 
 Image = npt.NDArray[np.uint8]
 
@@ -327,7 +326,7 @@ def _strip(measured: Measurements, timeline: Timeline, width: int) -> tuple[Imag
     axes = figure.add_axes((left, 0.2, right - left, 0.64 if timeline.windows else 0.74))
     times = measured.signals.times_s
     draw_marks(axes, (*timeline.gaps, *timeline.intervals), (end - start) / 300)
-    motion = region_motion(measured.signals)
+    motion = measured.region_motion()
     for k in range(len(REGION_NAMES)):
         axes.plot(times, motion[:, k], lw=0.8, alpha=0.8)
     figure.legend(handles=_legend(timeline), loc="center right", frameon=False, fontsize=7, labelspacing=0.2)

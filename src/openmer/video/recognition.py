@@ -14,6 +14,7 @@ from openmer.clip import NUM_LANDMARKS, Array
 from openmer.errors import InputError
 from openmer.files import table_text
 from openmer.models.engine import Engine, load_engine, threshold_for
+from openmer.models.weights import ModelCard
 from openmer.timeline import CANDIDATE, SET_ASIDE, Interval, Window
 from openmer.video.regions import REGION_NAMES
 from openmer.video.settings import MeasureSettings
@@ -128,6 +129,11 @@ def _well_inside(window: Window, moment_s: float) -> bool:
     return window.start_s + margin <= moment_s <= window.end_s - margin
 
 
+def is_unsure(record: ModelCard, probabilities: Mapping[str, float]) -> bool | None:
+    """Whether the answer is `unsure`; None if the record of the weights has no threshold for it."""
+    return None if record.unsure is None else max(probabilities.values()) < record.unsure.threshold
+
+
 def mean_probabilities(rows: Iterable[Mapping[str, float] | None]) -> dict[str, float] | None:
     """The mean for each name; None if there is nothing."""
     known = [row for row in rows if row is not None]
@@ -147,8 +153,7 @@ def apply_network(
         return interval
     rejected = engine.none is not None and 1 - probabilities[engine.none] < expression_threshold
     label = SET_ASIDE if rejected else CANDIDATE
-    rule = engine.record.unsure
-    unsure = None if rule is None else max(probabilities.values()) < rule.threshold
+    unsure = is_unsure(engine.record, probabilities)
     return replace(interval, probabilities=probabilities, action_units=units, label=label, unsure=unsure)
 
 

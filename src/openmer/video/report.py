@@ -21,7 +21,6 @@ from openmer.timeline import BLINK, CANDIDATE, LARGE_MOTION, NO_FACE, SET_ASIDE,
 from openmer.video.measurements import Measurements
 from openmer.video.overlay import COLORS, NETWORK_RGB, draw_marks, draw_probabilities
 from openmer.video.regions import REGION_NAMES, face_skin, relative_to_head
-from openmer.video.spotting import region_motion
 from openmer.video.windows import in_mean, mean_picture, predict_crops
 
 Image = npt.NDArray[np.uint8]
@@ -304,7 +303,7 @@ def timeline_figure(measured: Measurements, timeline: Timeline) -> bytes:
     if labels:
         marks.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=9)
 
-    grid = on_even_grid(times, region_motion(measured.signals), start, end)
+    grid = on_even_grid(times, measured.region_motion(), start, end)
     extent = (start, end, len(REGION_NAMES) - 0.5, -0.5)
     picture = regions.imshow(
         grid.T, aspect="auto", extent=extent, cmap="magma", vmin=0, vmax=2, interpolation="nearest"

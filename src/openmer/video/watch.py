@@ -167,7 +167,8 @@ def _event_line(interval: Interval) -> str:
 def _write(folder: Path, source: LiveSource, settings: StreamSettings, state: _State) -> Timeline:
     if not state.rows:
         raise InputError("the source gave no pictures")
-    measured, recognition = measurements_of(state.rows), state.analysis.recognition
+    measured = replace(measurements_of(state.rows), spotting=settings.spotting)
+    recognition = state.analysis.recognition
     problems = [f"While reading: {problem}." for problem in source.problems]
     problems += [] if state.problem is None else [f"The source failed: {state.problem}."]
     notes = SourceNotes("live", problems, source.dropped, source.clock)

@@ -22,7 +22,6 @@ from openmer.video.analyze import Analysis
 from openmer.video.overlay import COLORS, FULL_COLOR_PX, STRIP_HEIGHT, class_colors, stacked
 from openmer.video.regions import REGION_NAMES
 from openmer.video.report import MomentRow, on_even_grid
-from openmer.video.spotting import region_motion
 
 NAMES = {
     CANDIDATE: ("candidate", "candidates"),
@@ -99,7 +98,7 @@ def write_page(path: Path, whole: Analysis, result: Path, extras: Path, links: s
         lanes=lanes(timeline, start, end),
         probabilities=probabilities(timeline, start, end),
         classes=class_colors(timeline.windows[0].probabilities) if timeline.windows else {},
-        heat=image_uri(_heat(on_even_grid(times, region_motion(measured.signals), start, end))),
+        heat=image_uri(_heat(on_even_grid(times, measured.region_motion(), start, end))),
         ramp=image_uri(_heat(np.linspace(0, FULL_COLOR_PX, 64, dtype=np.float32)[:, None])),
         full=FULL_COLOR_PX,
         regions=[name.replace("_", " ") for name in REGION_NAMES],
