@@ -8,12 +8,11 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import av
 import av.error
 import cv2
 import numpy as np
@@ -27,6 +26,7 @@ from openmer.media.container import (
     Decoded,
     Deinterlacer,
     Orientation,
+    Picture,
     Pixels,
     Stamps,
     capture_rate,
@@ -95,6 +95,9 @@ class Frame:
         return self.time_s / self.slowdown
 
 
+Unread = tuple[int, float, str | None, Callable[[], npt.NDArray[np.uint8]]]  # number, seconds, name, its image
+
+
 class VideoReader:
     """Frames of a video file or of a folder of numbered pictures.
 
@@ -154,14 +157,13 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         self._notes = Notes()
         self._lack = []
-        frames = self._from_file() if self._pictures is None else self._from_pictures(self._pictures)
-        last_s = self._last_picture_s()  # pictures before the start are never read
-        for frame in frames:
-            last_s = frame.time_s
+        last_s = 0.0
+        unread = self._from_file() if self._pictures is None else self._from_pictures(self._pictures)
+        for number, last_s, name, image in unread:
             if self._end_s is not None and last_s > self._end_s:
                 return
             if last_s >= self._start_s:
-                yield replace(frame, slowdown=self.info.clock.slowdown)
+                yield Frame(number, last_s, image(), self.info.clock.slowdown, name)
         self._lack = [] if self._pictures is not None else _lacking(self._stamps, last_s)
         if last_s < self._start_s:
             raise InputError(
@@ -211,9 +213,10 @@ class VideoReader:
             with suppress(av.error.FFmpegError):  # it knows no place before: read from the beginning
                 container.seek(round(stamp), stream=stream, backward=True)
             notes = Notes()
-            for at, number, picture in Deinterlacer(stream, notes)(decoded(container, stream, self._stamps, notes)):
+            for at, _, picture in Deinterlacer(stream, notes)(decoded(container, stream, self._stamps, notes)):
                 if at is not None:
-                    yield float(at - self._stamps.origin_s), partial(self._upright, number, picture)
+                    time_s = float(at - self._stamps.origin_s)
+                    yield time_s, partial(self._upright, picture, time_s)
 
     @property
     def expected_frames(self) -> int | None:
@@ -274,7 +277,7 @@ class VideoReader:
             )
         return Clock(fps=float(own), slowdown=float(real / own), real_fps_from=by)
 
-    def _from_file(self) -> Iterator[Frame]:
+    def _from_file(self) -> Iterator[Unread]:
         source, stamps = self.info.source, self._stamps
         with opened(source) as container:
             stream = picture_stream(container, source, self._stream)
@@ -290,7 +293,8 @@ class VideoReader:
                     continue
                 if origin is None:  # a wild first stamp is no origin
                     origin = min(at, stamps.without_it_s(at) if self._notes.count(WILD) else stamps.origin_s)
-                yield Frame(number, float(at - origin), self._upright(number, picture))
+                time_s = float(at - origin)
+                yield number, time_s, None, partial(self._upright, picture, time_s, number)
 
     def _timed(self, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
         """Times by the given rate, for a source that has none."""
@@ -302,18 +306,23 @@ class VideoReader:
             else:
                 raise InputError(f"{self.info.source} has no timestamps; give its frame rate with --fps")
 
-    def _upright(self, number: int, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-        image, overfull = self._pixels.read(picture, gray=self._gray)
-        if overfull:
-            self._notes.add(OVERFULL, number)
-        image = Orientation.of(picture)(image)
-        expected = (self.info.height, self.info.width)
-        if image.shape[:2] != expected:
-            raise InputError(
-                f"the picture size of {self.info.source} changes from {expected[1]}x{expected[0]} to "
-                f"{image.shape[1]}x{image.shape[0]}; cut the video at that point and analyse the parts"
-            )
-        return image
+    def _upright(self, picture: Picture, time_s: float, number: int | None = None) -> npt.NDArray[np.uint8]:
+        change = self._pixels.change(picture)
+        if change is None:
+            image, overfull = self._pixels.read(picture.frame, gray=self._gray)
+            if overfull and number is not None:
+                self._notes.add(OVERFULL, number)
+            image = Orientation.of(picture.frame)(image)
+            (height, width), expected = image.shape[:2], (self.info.height, self.info.width)
+            if (height, width) == expected:
+                return image
+            change = "picture size", f"{expected[1]}x{expected[0]}", f"{width}x{height}"
+        what, before, now = change
+        frame = "" if number is None else f", frame {number}"
+        raise InputError(
+            f"the {what} of {self.info.source} changes from {before} to {now} ({time_s:.2f} s{frame}); cut the video "
+            "at that point and analyse the parts"
+        )
 
     def _folder_info(self, source: Path) -> VideoInfo:
         self._pictures = pictures = numbered_pictures(source)
@@ -326,29 +335,23 @@ class VideoReader:
         clock = Clock(fps=float(self._fps))
         return VideoInfo(source, width, height, self._fps, len(pictures.numbered), clock)
 
-    def _last_picture_s(self) -> float:
-        """When the last picture of a folder is; 0 for a file."""
-        if self._pictures is None or self._fps is None:
-            return 0.0
-        numbered = self._pictures.numbered
-        return float((numbered[-1][0] - numbered[0][0]) / self._fps)
-
-    def _from_pictures(self, pictures: Pictures) -> Iterator[Frame]:
+    def _from_pictures(self, pictures: Pictures) -> Iterator[Unread]:
         assert self._fps is not None  # noqa: S101  (asked for when opened)
         first = pictures.numbered[0][0]
         for number, path in pictures.numbered:
-            time_s = float((number - first) / self._fps)
-            if time_s < self._start_s or (self._end_s is not None and time_s > self._end_s):
-                continue  # skipped without reading it
-            image, overfull = pictures.read(path, gray=self._gray)
-            if overfull:
-                self._notes.add(OVERFULL, number)
-            if image.shape[:2] != (self.info.height, self.info.width):
-                raise InputError(
-                    f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
-                    f"{self.info.width}x{self.info.height}; all must have the same size"
-                )
-            yield Frame(number, time_s, image, picture=path.name)
+            yield number, float((number - first) / self._fps), path.name, partial(self._of_folder, number, path)
+
+    def _of_folder(self, number: int, path: Path) -> npt.NDArray[np.uint8]:
+        assert self._pictures is not None  # noqa: S101  (called only then)
+        image, overfull = self._pictures.read(path, gray=self._gray)
+        if overfull:
+            self._notes.add(OVERFULL, number)
+        if image.shape[:2] != (self.info.height, self.info.width):
+            raise InputError(
+                f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
+                f"{self.info.width}x{self.info.height}; all must have the same size"
+            )
+        return image
 
 
 def _shifted(stamps: Stamps) -> list[str]:
