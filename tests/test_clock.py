@@ -441,6 +441,21 @@ def test_deep_pictures_in_a_file_are_scaled_too(tmp_path: Path) -> None:
     assert reader.problems == ["pixels of 16 bits use 12, and are scaled by that"]
 
 
+@pytest.mark.parametrize("gray", [False, True])
+def test_the_brightest_color_tells_how_many_bits_are_used(tmp_path: Path, gray: bool) -> None:
+    """A face in warm light, of 12 bits: red 1500 of 4095, the gray of all below 1024. Divided by 16: 93, 37, 25."""
+    image = np.full((8, 8, 3), (400, 600, 1500), np.uint16)  # blue, green, red, as OpenCV has them
+    for k in range(3):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), image)
+    reader = VideoReader(tmp_path, fps=Fraction(200), gray=gray)
+    frame = next(iter(reader)).image
+    assert reader.problems == ["pixels of 16 bits use 12, and are scaled by that"]
+    if gray:
+        assert int(frame[0, 0]) == pytest.approx((0.299 * 1500 + 0.587 * 600 + 0.114 * 400) / 16, abs=1)
+    else:
+        assert frame[0, 0].tolist() == [93, 37, 25]
+
+
 def test_a_brighter_picture_later_on_is_told(tmp_path: Path) -> None:
     for k in range(40):
         cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((8, 8), 5000 if k == 7 else 900, np.uint16))
