@@ -170,11 +170,14 @@ def stamps_of(container: "av.container.InputContainer", stream: "av.VideoStream"
 
 def _stated_end_s(container: "av.container.InputContainer", stream: "av.VideoStream") -> Fraction | None:
     """Where the stream ends by the file's header, in its stamps' seconds; None if that is not said of it alone."""
+    alone = len(container.streams) == 1 and container.duration is not None
+    whole = Fraction(container.duration or 0, 1_000_000)
+    if "matroska" in container.format.name.split(","):  # and WebM, which state the last stamp, not a length
+        return whole if alone else None
     start = Fraction((stream.start_time or 0) * (stream.time_base or 0))
     if stream.duration is not None and stream.time_base:
         return start + stream.duration * stream.time_base
-    alone = len(container.streams) == 1 and container.duration is not None
-    return start + Fraction(container.duration or 0, 1_000_000) if alone else None
+    return start + whole if alone else None
 
 
 def pixel_aspect(stream: "av.VideoStream") -> Fraction:
