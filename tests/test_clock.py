@@ -282,7 +282,31 @@ def test_a_slow_motion_tag_makes_a_second_clock_and_is_told(tmp_path: Path) -> N
     assert plain.info.clock.slowdown == 1 and plain.problems == []
 
 
-@pytest.mark.parametrize("rate", ["30", "30.000000", "29.97", "fast", "0"])
+@pytest.mark.parametrize(
+    ("shown_fps", "recorded", "slowdown"),
+    [
+        *((24, "30.0", 1), (20, "30.0", 1), (29, "30.0", 1), (30, "53.9", 1), (30, "54", 1.8), (15, "30", 2)),
+        *((30, "24", 1), (30, "17", 1), (30, "16.5", 0.55), (30, "1", 1 / 30)),
+    ],
+)
+def test_a_tag_near_the_rate_of_the_file_is_told_and_not_believed(
+    tmp_path: Path, shown_fps: int, recorded: str, slowdown: float
+) -> None:
+    """In dim light a phone takes fewer pictures a second than its tag says, and real time is that of the file."""
+    path = write(tmp_path / "v.mp4", rate=shown_fps, tags={"com.android.capture.fps": recorded})
+    reader = VideoReader(path)
+    assert reader.info.clock.slowdown == pytest.approx(slowdown) and reader.info.clock.fps == pytest.approx(shown_fps)
+    (told,) = reader.problems
+    assert f"capture.fps says that {float(recorded):g} frames a second were recorded" in told
+    assert ("is not believed" in told) == (slowdown == 1) == (reader.info.clock.real_fps_from == "")
+    forced = VideoReader(path, fps=Fraction(recorded))
+    assert f"--fps {float(recorded):g}" in told and forced.problems == []
+    assert forced.info.clock.slowdown == pytest.approx(float(recorded) / shown_fps)
+
+
+@pytest.mark.parametrize(
+    "rate", ["30", "30.000000", "29.97", "fast", "0", "1e99999999", "1e-9_99999999", "9e9999999999"]
+)
 def test_a_capture_rate_that_says_nothing_new_is_passed_over(tmp_path: Path, rate: str) -> None:
     reader = VideoReader(write(tmp_path / "v.mp4", tags={"com.android.capture.fps": rate}))
     assert reader.info.clock.slowdown == 1 and reader.problems == []

@@ -31,6 +31,7 @@ ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.
 NO_TIMESTAMPS, TS_DISCONT = 0x80, 0x200
 INTERLACED = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder -> which field is displayed first
 _CAPTURE_RATE = re.compile(r"capture[._ ]?(fps|frame[._ ]?rate)$", re.IGNORECASE)
+_HUGE = re.compile(r"e[+-]?[\d_]{3}", re.IGNORECASE)  # an exponent whose digits `Fraction` would write out
 _MEASURED = 300  # packets from which the usual step is measured
 _PROBES = 9  # pictures that tell how many of 16 bits are used
 MAYBE_MIRRORED = (
@@ -191,12 +192,24 @@ def _known(aspect: Fraction | None) -> Fraction | None:
     return aspect if aspect is not None and aspect > 0 else None
 
 
+def as_fraction(text: str) -> Fraction:
+    """A number as people and files write it: 200, 59.94 or 30000/1001.
+
+    Raises:
+        ValueError: it is no number, or one of so many digits that writing them out would take hours.
+        ZeroDivisionError: it is divided by 0.
+    """
+    if len(text) > 60 or _HUGE.search(text):
+        raise ValueError(text)
+    return Fraction(text)
+
+
 def capture_rate(container: "av.container.InputContainer", stream: "av.VideoStream") -> tuple[str, Fraction] | None:
     """The tag that says at how many frames a second a slow-motion video was recorded, and its value."""
     for name, value in (*stream.metadata.items(), *container.metadata.items()):
         if _CAPTURE_RATE.search(name):
             try:
-                rate = Fraction(str(value).strip()[:30]).limit_denominator(1001)
+                rate = as_fraction(str(value).strip()[:30]).limit_denominator(1001)
             except (ValueError, ZeroDivisionError):
                 continue
             if Fraction(1, 10) <= rate <= 100_000:

@@ -5,7 +5,6 @@ shows them, from the presentation timestamps, so a variable frame rate is preser
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from openmer.media.container import (
     Picture,
     Pixels,
     Stamps,
+    as_fraction,
     capture_rate,
     decoded,
     opened,
@@ -44,9 +44,12 @@ from openmer.timeline import Clock
 MIN_FPS, MAX_FPS = 0.1, 10_000
 MIN_LACK_S, MIN_LACK = 1.0, 0.02  # seconds and share that the pictures may end before the file's header says
 SAME_RATE = 0.02  # up to which a rate that is given and one that is measured are the same
+PRINTED_S = 1e-6  # by which times that were written with 6 digits can miss their frame
+# Recorded over shown, from and up to which a tag is believed: in dim light phones take 20 or 24 pictures a second, and
+# their tag still says 30.
+SLOW_MOTION, TIME_LAPSE = Fraction(9, 5), Fraction(11, 20)
 OVERFULL = "frames brighter than those by which 16-bit pixels are scaled (their bright parts are white)"
 BEFORE = "frames left out because they are before the 0 of the file's clock, where players begin"
-_HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,7 @@ class VideoReader:
         return VideoInfo(source, width, height, fps, count, clock)
 
     def _clock(self, step_s: Fraction | None, tag: tuple[str, Fraction] | None) -> Clock:
-        """What the file's seconds mean; a slow-motion tag is remarked."""
+        """What the file's seconds mean; a slow-motion tag is remarked, whether it is believed or not."""
         if step_s is None:
             return Clock(fps=None if self._fps is None else float(self._fps))
         own = 1 / step_s
@@ -270,10 +273,19 @@ class VideoReader:
         if abs(real / own - 1) <= SAME_RATE:
             return Clock(fps=float(own))
         if self._fps is None:
-            self._remarks.append(
+            said = (
                 f"the tag {by} says that {float(real):g} frames a second were recorded, and the file shows "
-                f"{float(own):.4g}: durations are judged in real time, as with --fps {float(real):g}, and times are "
-                f"those of the file; --fps {float(own):.4g} would take the file's times for real"
+                f"{float(own):.4g}"
+            )
+            if TIME_LAPSE < real / own < SLOW_MOTION:
+                self._remarks.append(
+                    f"{said}: the two are too near for slow motion or a time lapse, so the tag is not believed and "
+                    f"the file's times are taken for real; --fps {float(real):g} would judge durations by the tag"
+                )
+                return Clock(fps=float(own))
+            self._remarks.append(
+                f"{said}: durations are judged in real time, as with --fps {float(real):g}, and times are those of "
+                f"the file; --fps {float(own):.4g} would take the file's times for real"
             )
         return Clock(fps=float(own), slowdown=float(real / own), real_fps_from=by)
 
@@ -391,9 +403,7 @@ def read_rate(text: str, name: str = "fps") -> Fraction:
         InputError: the text is not a number, or the number is not above 0.
     """
     try:
-        if _HUGE.search(text) or len(text) > 60:
-            raise ValueError(text)  # Fraction would expand all its digits
-        rate = Fraction(text)
+        rate = as_fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"{name} must be a number such as 200 or 30000/1001, got {text[:60]!r}") from error
     if rate <= 0:
