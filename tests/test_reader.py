@@ -40,6 +40,30 @@ def test_start_and_end_cut_by_time_and_keep_the_numbering(tmp_path: Path) -> Non
     assert [f.index for f in frames] == [3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_times_printed_with_6_digits_hold_their_own_frame(tmp_path: Path, kind: str) -> None:
+    """Frames 2 and 10 of 30 a second are at 0.06666... and 0.33333... s; a tenth of a millisecond more or less is not
+    there."""
+    if kind == "file":
+        path = write_video(tmp_path / "v.mp4", gray_levels(12), Fraction(30))
+    else:
+        path = tmp_path
+        for k, image in enumerate(gray_levels(12)):
+            cv2.imwrite(str(path / f"{k}.png"), image)
+
+    def numbers(start_s: float, end_s: float) -> list[int]:
+        reader = VideoReader(path, fps=Fraction(30), start_s=start_s, end_s=end_s)
+        found = [f.index for f in reader]
+        assert reader.expected_frames == len(found)
+        return found
+
+    assert numbers(0.066667, 0.333333) == list(range(2, 11))
+    assert numbers(0.0668, 0.3332) == list(range(3, 10))
+    assert [f.index for f in VideoReader(path, fps=Fraction(30), start_s=0.366667)] == [11]
+    with pytest.raises(InputError, match=r"ends at 0\.37 s, before 0\.3668 s"):
+        list(VideoReader(path, fps=Fraction(30), start_s=0.3668))
+
+
 def test_a_start_beyond_the_end_says_where_the_end_is(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", gray_levels(10), Fraction(10))
     with pytest.raises(InputError, match=r"v.mp4 ends at 0.90 s, before 30 s"):

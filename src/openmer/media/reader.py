@@ -163,12 +163,12 @@ class VideoReader:
         last_s = 0.0
         unread = self._from_file() if self._pictures is None else self._from_pictures(self._pictures)
         for number, last_s, name, image in unread:
-            if self._end_s is not None and last_s > self._end_s:
+            if self._end_s is not None and last_s > self._end_s + PRINTED_S:
                 return
-            if last_s >= self._start_s:
+            if last_s >= self._start_s - PRINTED_S:
                 yield Frame(number, last_s, image(), self.info.clock.slowdown, name)
         self._lack = [] if self._pictures is not None else _lacking(self._stamps, last_s)
-        if last_s < self._start_s:
+        if last_s < self._start_s - PRINTED_S:
             raise InputError(
                 f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where reading should start"
             )
@@ -227,8 +227,8 @@ class VideoReader:
         total, fps = self.info.num_frames, self.info.fps
         if total is None or fps is None:
             return total
-        last = total if self._end_s is None else min(total, int(self._end_s * fps) + 1)
-        return max(0, last - int(self._start_s * fps))
+        last = total if self._end_s is None else min(total, int((self._end_s + PRINTED_S) * fps) + 1)
+        return max(0, last - math.ceil((self._start_s - PRINTED_S) * fps))
 
     def _file_info(self, source: Path) -> VideoInfo:
         refuse_stack(source)
