@@ -282,7 +282,31 @@ def test_a_slow_motion_tag_makes_a_second_clock_and_is_told(tmp_path: Path) -> N
     assert plain.info.clock.slowdown == 1 and plain.problems == []
 
 
-@pytest.mark.parametrize("rate", ["30", "30.000000", "29.97", "fast", "0"])
+@pytest.mark.parametrize(
+    ("shown_fps", "recorded", "slowdown"),
+    [
+        *((24, "30.0", 1), (20, "30.0", 1), (29, "30.0", 1), (30, "53.9", 1), (30, "54", 1.8), (15, "30", 2)),
+        *((30, "24", 1), (30, "17", 1), (30, "16.5", 0.55), (30, "1", 1 / 30)),
+    ],
+)
+def test_a_tag_near_the_rate_of_the_file_is_told_and_not_believed(
+    tmp_path: Path, shown_fps: int, recorded: str, slowdown: float
+) -> None:
+    """In dim light a phone takes fewer pictures a second than its tag says, and real time is that of the file."""
+    path = write(tmp_path / "v.mp4", rate=shown_fps, tags={"com.android.capture.fps": recorded})
+    reader = VideoReader(path)
+    assert reader.info.clock.slowdown == pytest.approx(slowdown) and reader.info.clock.fps == pytest.approx(shown_fps)
+    (told,) = reader.problems
+    assert f"capture.fps says that {float(recorded):g} frames a second were recorded" in told
+    assert ("is not believed" in told) == (slowdown == 1) == (reader.info.clock.real_fps_from == "")
+    forced = VideoReader(path, fps=Fraction(recorded))
+    assert f"--fps {float(recorded):g}" in told and forced.problems == []
+    assert forced.info.clock.slowdown == pytest.approx(float(recorded) / shown_fps)
+
+
+@pytest.mark.parametrize(
+    "rate", ["30", "30.000000", "29.97", "fast", "0", "1e99999999", "1e-9_99999999", "9e9999999999"]
+)
 def test_a_capture_rate_that_says_nothing_new_is_passed_over(tmp_path: Path, rate: str) -> None:
     reader = VideoReader(write(tmp_path / "v.mp4", tags={"com.android.capture.fps": rate}))
     assert reader.info.clock.slowdown == 1 and reader.problems == []
@@ -439,6 +463,21 @@ def test_deep_pictures_in_a_file_are_scaled_too(tmp_path: Path) -> None:
     reader = VideoReader(path)
     assert [round(float(f.image.mean())) for f in reader] == [128, 255, 255]
     assert reader.problems == ["pixels of 16 bits use 12, and are scaled by that"]
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_the_brightest_color_tells_how_many_bits_are_used(tmp_path: Path, gray: bool) -> None:
+    """A face in warm light, of 12 bits: red 1500 of 4095, the gray of all below 1024. Divided by 16: 93, 37, 25."""
+    image = np.full((8, 8, 3), (400, 600, 1500), np.uint16)  # blue, green, red, as OpenCV has them
+    for k in range(3):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), image)
+    reader = VideoReader(tmp_path, fps=Fraction(200), gray=gray)
+    frame = next(iter(reader)).image
+    assert reader.problems == ["pixels of 16 bits use 12, and are scaled by that"]
+    if gray:
+        assert int(frame[0, 0]) == pytest.approx((0.299 * 1500 + 0.587 * 600 + 0.114 * 400) / 16, abs=1)
+    else:
+        assert frame[0, 0].tolist() == [93, 37, 25]
 
 
 def test_a_brighter_picture_later_on_is_told(tmp_path: Path) -> None:

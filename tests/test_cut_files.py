@@ -64,6 +64,20 @@ def test_pictures_that_end_before_the_file_says_are_told(tmp_path: Path, name: s
     )
 
 
+@pytest.mark.parametrize("name", ["v.mkv", "v.webm"])
+def test_a_matroska_file_that_begins_late_is_whole(tmp_path: Path, name: str) -> None:
+    """20 frames at 2 a second whose stamps begin at 19 s: Matroska states where they end, 29 s. Of 10 frames there is
+    no picture after 4.5 s, while 10 s are stated."""
+    codec = "libvpx" if name == "v.webm" else "mpeg4"
+    path = write(tmp_path / name, codec=codec, rate=2, late_s=19.0)
+    reader = VideoReader(path)
+    assert [*reader][-1].time_s == pytest.approx(9.5, abs=1e-3)
+    assert [problem[:40] for problem in reader.problems] == ["the clock of the file begins at 19.000 s"]
+    reader = VideoReader(broken_off(path, 10))
+    assert [f.index for f in reader] == list(range(10))
+    assert "the pictures end at 4.50 s, and the file says 10.00 s; is it damaged or cut off?" in reader.problems
+
+
 def test_pictures_before_the_first_that_stands_alone_count(tmp_path: Path) -> None:
     """Frames 0 to 2 were cut away, 3 to 9 cannot be decoded: the file's eighth frame is the first that can, 10."""
     options = {"crf": "1", "bf": "0", "g": "10", "x264-params": "scenecut=0"}

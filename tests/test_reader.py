@@ -40,6 +40,30 @@ def test_start_and_end_cut_by_time_and_keep_the_numbering(tmp_path: Path) -> Non
     assert [f.index for f in frames] == [3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_times_printed_with_6_digits_hold_their_own_frame(tmp_path: Path, kind: str) -> None:
+    """Frames 2 and 10 of 30 a second are at 0.06666... and 0.33333... s; a tenth of a millisecond more or less is not
+    there."""
+    if kind == "file":
+        path = write_video(tmp_path / "v.mp4", gray_levels(12), Fraction(30))
+    else:
+        path = tmp_path
+        for k, image in enumerate(gray_levels(12)):
+            cv2.imwrite(str(path / f"{k}.png"), image)
+
+    def numbers(start_s: float, end_s: float) -> list[int]:
+        reader = VideoReader(path, fps=Fraction(30), start_s=start_s, end_s=end_s)
+        found = [f.index for f in reader]
+        assert reader.expected_frames == len(found)
+        return found
+
+    assert numbers(0.066667, 0.333333) == list(range(2, 11))
+    assert numbers(0.0668, 0.3332) == list(range(3, 10))
+    assert [f.index for f in VideoReader(path, fps=Fraction(30), start_s=0.366667)] == [11]
+    with pytest.raises(InputError, match=r"ends at 0\.37 s, before 0\.3668 s"):
+        list(VideoReader(path, fps=Fraction(30), start_s=0.3668))
+
+
 def test_a_start_beyond_the_end_says_where_the_end_is(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", gray_levels(10), Fraction(10))
     with pytest.raises(InputError, match=r"v.mp4 ends at 0.90 s, before 30 s"):
@@ -83,6 +107,59 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
     image = next(iter(reader)).image
     assert (reader.info.width, reader.info.height) == (128, 48) and image.shape == (48, 128)
     assert image[:, :60].mean() < 10 and image[:, 68:].mean() > 245
+
+
+def transport_stream(
+    path: Path, size: tuple[int, int], aspect: Fraction | None, *, codec: str = "mpeg2video", interlaced: bool = False
+) -> bytes:
+    """Ten gray pictures; an aspect of None is one that the pictures do not state."""
+    width, height = size
+    options = {"flags": "+ildct+ilme"} if interlaced else {}
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(np.full((height, width, 3), 90, np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("size", "aspect", "said"),
+    [
+        ((160, 96), "1", "the picture size of .* changes from 128x96 to 160x96"),
+        ((128, 128), "1", "the picture size of .* changes from 128x96 to 128x128"),
+        ((96, 96), "4/3", "the picture size of .* changes from 128x96 to 96x96"),
+        ((128, 96), "4/3", "the pixel shape of .* changes from 1:1 to 4:3"),
+    ],
+    ids=["wider", "higher", "as wide on a screen", "wide screen"],
+)
+def test_a_change_inside_a_file_is_refused_and_what_is_before_it_read(
+    tmp_path: Path, size: tuple[int, int], aspect: str, said: str, interlaced: bool
+) -> None:
+    """As when a channel changes its programme: frame 10, at 0.4 s, is the first of the other kind. A decoder knows the
+    new shape of pixels one picture early."""
+    one = transport_stream(tmp_path / "one.ts", (128, 96), Fraction(1), interlaced=interlaced)
+    other = transport_stream(tmp_path / "other.ts", size, Fraction(aspect), interlaced=interlaced)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(one + other)
+    with pytest.raises(InputError, match=rf"{said} \(0\.(36 s, frame 9|40 s, frame 10)\); cut the video at that point"):
+        list(VideoReader(path))
+    before = list(VideoReader(path, end_s=0.34))
+    assert [f.index for f in before] == list(range(9)) and {f.image.shape for f in before} == {(96, 128, 3)}
+
+
+@pytest.mark.parametrize("aspects", [(None, "1"), ("1", None), ("4/3", None), ("4/3", "4/3")])
+def test_a_pixel_shape_that_is_missing_is_no_change(tmp_path: Path, aspects: tuple[str | None, str | None]) -> None:
+    parts = [None if a is None else Fraction(a) for a in aspects]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(transport_stream(tmp_path / "part.ts", (96, 96), a, codec="libx264") for a in parts))
+    width = 128 if aspects[0] == "4/3" else 96
+    assert [f.image.shape for f in VideoReader(path)] == [(96, width, 3)] * 20
 
 
 def test_a_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import islice
@@ -31,6 +31,7 @@ ENCODING: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.
 NO_TIMESTAMPS, TS_DISCONT = 0x80, 0x200
 INTERLACED = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}  # AVFieldOrder -> which field is displayed first
 _CAPTURE_RATE = re.compile(r"capture[._ ]?(fps|frame[._ ]?rate)$", re.IGNORECASE)
+_HUGE = re.compile(r"e[+-]?[\d_]{3}", re.IGNORECASE)  # an exponent whose digits `Fraction` would write out
 _MEASURED = 300  # packets from which the usual step is measured
 _PROBES = 9  # pictures that tell how many of 16 bits are used
 MAYBE_MIRRORED = (
@@ -170,18 +171,37 @@ def stamps_of(container: "av.container.InputContainer", stream: "av.VideoStream"
 
 def _stated_end_s(container: "av.container.InputContainer", stream: "av.VideoStream") -> Fraction | None:
     """Where the stream ends by the file's header, in its stamps' seconds; None if that is not said of it alone."""
+    alone = len(container.streams) == 1 and container.duration is not None
+    whole = Fraction(container.duration or 0, 1_000_000)
+    if "matroska" in container.format.name.split(","):  # and WebM, which state the last stamp, not a length
+        return whole if alone else None
     start = Fraction((stream.start_time or 0) * (stream.time_base or 0))
     if stream.duration is not None and stream.time_base:
         return start + stream.duration * stream.time_base
-    alone = len(container.streams) == 1 and container.duration is not None
-    return start + Fraction(container.duration or 0, 1_000_000) if alone else None
+    return start + whole if alone else None
 
 
 def pixel_aspect(stream: "av.VideoStream") -> Fraction:
     """Width over height of a pixel; 1 where the file does not say."""
-    stated = (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)
-    known = (a for a in stated if a is not None and a.numerator > 0 and a.denominator > 0)
-    return next((Fraction(a.numerator, a.denominator) for a in known), Fraction(1))
+    stated = _known(stream.sample_aspect_ratio) or _known(stream.codec_context.sample_aspect_ratio)
+    return stated or Fraction(1)
+
+
+def _known(aspect: Fraction | None) -> Fraction | None:
+    """The aspect of a pixel, or None where 0 stands for one that is not known."""
+    return aspect if aspect is not None and aspect > 0 else None
+
+
+def as_fraction(text: str) -> Fraction:
+    """A number as people and files write it: 200, 59.94 or 30000/1001.
+
+    Raises:
+        ValueError: it is no number, or one of so many digits that writing them out would take hours.
+        ZeroDivisionError: it is divided by 0.
+    """
+    if len(text) > 60 or _HUGE.search(text):
+        raise ValueError(text)
+    return Fraction(text)
 
 
 def capture_rate(container: "av.container.InputContainer", stream: "av.VideoStream") -> tuple[str, Fraction] | None:
@@ -189,7 +209,7 @@ def capture_rate(container: "av.container.InputContainer", stream: "av.VideoStre
     for name, value in (*stream.metadata.items(), *container.metadata.items()):
         if _CAPTURE_RATE.search(name):
             try:
-                rate = Fraction(str(value).strip()[:30]).limit_denominator(1001)
+                rate = as_fraction(str(value).strip()[:30]).limit_denominator(1001)
             except (ValueError, ZeroDivisionError):
                 continue
             if Fraction(1, 10) <= rate <= 100_000:
@@ -197,7 +217,20 @@ def capture_rate(container: "av.container.InputContainer", stream: "av.VideoStre
     return None
 
 
-Decoded = tuple[Fraction | None, int, av.VideoFrame]
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        frame: as libav gives it.
+        aspect: width over height of its pixels, as the pictures themselves say; None if they do not.
+    """
+
+    frame: av.VideoFrame
+    aspect: Fraction | None
+
+
+Decoded = tuple[Fraction | None, int, Picture]
 
 
 class _Places:
@@ -270,7 +303,7 @@ def decoded(
             places.gave(None if packet.is_discard else at)  # an edit list says that it is not to be seen
             if stamps.slots and packet.dts is not None:
                 slots.append(packet.dts)
-            pictures = packet.decode()
+            frames = packet.decode()
         except av.error.EOFError:
             return
         except av.error.FFmpegError:
@@ -279,53 +312,59 @@ def decoded(
             if notes.count(DAMAGED) > 1000:
                 return
             continue
-        for picture in pictures:
-            stamp = picture.pts if picture.pts is not None else picture.dts
-            base = picture.time_base or stream.time_base
+        # PyAV does not give the aspect of each picture; the decoder's may be early by the pictures that it holds.
+        aspect = _known(stream.codec_context.sample_aspect_ratio)
+        for frame in frames:
+            stamp = frame.pts if frame.pts is not None else frame.dts
+            base = frame.time_base or stream.time_base
             if stamps.slots and reordered and slots:  # AVI knows no times of presentation
                 stamp = slots.pop(0)
             number = places.number(stamp)
             if stamps.slots and stamp is not None:
                 number = stamp
-            yield (None if stamp is None or not base else Fraction(stamp * base)), number, picture
+            yield (None if stamp is None or not base else Fraction(stamp * base)), number, Picture(frame, aspect)
 
 
 class Deinterlacer:
-    """Makes one picture of each pair of fields, for as long as pictures are interlaced."""
+    """Makes one picture of each pair of fields, for as long as pictures are interlaced and of one size."""
 
     def __init__(self, stream: "av.VideoStream", notes: Notes) -> None:
         self._stream = stream
         self._notes = notes
         self._order = INTERLACED.get(int(getattr(stream.codec_context, "field_order", 0) or 0))
         self._graph: av.filter.Graph | None = None
+        self._takes: tuple[int, int, str] | None = None  # width, height and format of the pictures of the graph
 
     def __call__(self, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
         """The same pictures, without combs."""
         waiting: list[Decoded] = []
         for stamp, number, picture in pictures:
-            if self._graph is None and (picture.interlaced_frame or self._order):
-                self._graph = self._started(picture)
+            frame = picture.frame
+            interlaced = bool(frame.interlaced_frame or self._order)
+            if self._graph is not None and self._takes != _kind(frame):  # it would scale them
+                yield from self._rest(waiting)
+            if self._graph is None and interlaced:
+                self._graph, self._takes = self._started(frame), _kind(frame)
             if self._graph is None:
                 yield stamp, number, picture
                 continue
-            if picture.interlaced_frame or self._order:
+            if interlaced:
                 self._notes.add(DEINTERLACED, number)
             waiting.append((stamp, number, picture))
-            self._graph.push(picture)
+            self._graph.push(frame)
             yield from self._ready(waiting)
         if self._graph is not None:
-            self._graph.push(None)
-            yield from self._ready(waiting)
+            yield from self._rest(waiting)
 
-    def _started(self, picture: av.VideoFrame) -> av.filter.Graph:
-        flagged = bool(picture.interlaced_frame)
+    def _started(self, frame: av.VideoFrame) -> av.filter.Graph:
+        flagged = bool(frame.interlaced_frame)
         parity, which = ("auto", "interlaced") if flagged else (self._order, "all")
         graph = av.filter.Graph()
         source = graph.add_buffer(
-            width=picture.width,
-            height=picture.height,
-            format=picture.format,
-            time_base=picture.time_base or self._stream.time_base,
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or self._stream.time_base,
         )
         combed = graph.add("bwdif", f"mode=send_frame:parity={parity}:deint={which}")
         sink = graph.add("buffersink")
@@ -334,16 +373,27 @@ class Deinterlacer:
         graph.configure()
         return graph
 
+    def _rest(self, waiting: list[Decoded]) -> Iterator[Decoded]:
+        """What the graph still holds; it takes no more."""
+        assert self._graph is not None  # noqa: S101  (called only then)
+        self._graph.push(None)
+        yield from self._ready(waiting)
+        self._graph = None
+
     def _ready(self, waiting: list[Decoded]) -> Iterator[Decoded]:
         assert self._graph is not None  # noqa: S101  (called only then)
         while waiting:
             try:
-                picture = self._graph.pull()
+                frame = self._graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
-            assert isinstance(picture, av.VideoFrame)  # noqa: S101  (the graph holds nothing else)
-            stamp, number, _ = waiting.pop(0)
-            yield stamp, number, picture
+            assert isinstance(frame, av.VideoFrame)  # noqa: S101  (the graph holds nothing else)
+            stamp, number, picture = waiting.pop(0)
+            yield stamp, number, replace(picture, frame=frame)
+
+
+def _kind(frame: av.VideoFrame) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
 
 
 @dataclass(frozen=True)
@@ -363,13 +413,13 @@ class Orientation:
     unsure: bool = False
 
     @classmethod
-    def of(cls, picture: av.VideoFrame) -> "Orientation":
+    def of(cls, frame: av.VideoFrame) -> "Orientation":
         """From the display matrix, whose pixel (x, y) goes to (a x + c y, b x + d y); the nearest right angle."""
         try:
-            matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+            matrix: Any = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:  # PyAV does not know all kinds: not EXIF, as in cameras' MJPEG, nor several views
             turns = (cls(), cls(True, False, True, True), cls(False, True, True, True), cls(True, True, False, True))
-            return turns[round(picture.rotation / 90) % 4]
+            return turns[round(frame.rotation / 90) % 4]
         if matrix is None:
             return cls()
         a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, np.int32)[:5])
@@ -389,43 +439,61 @@ class Pixels:
     """From a decoded picture to pixels.
 
     Attributes:
+        stored: width and height of the pictures.
+        aspect: width over height of their pixels, as the pictures say; if they do not, as it is taken for.
         size: width and height with square pixels, before it is turned.
         bits: used of 16-bit pixels; None for other depths, which libav scales.
     """
 
+    stored: tuple[int, int]
+    aspect: Fraction
     size: tuple[int, int]
     bits: int | None
 
     @classmethod
-    def of(cls, pictures: Iterator[av.VideoFrame], aspect: Fraction) -> "tuple[Pixels, Orientation] | None":
-        """From the first pictures; None if there are none."""
+    def of(cls, pictures: Iterator[Picture], aspect: Fraction) -> "tuple[Pixels, Orientation] | None":
+        """From the first pictures and the aspect of the file's pixels; None if there are no pictures."""
         first = next(pictures, None)
         if first is None:
             return None
-        bits = None
-        if _is_16_bits(first):
-            probes = [first, *islice(pictures, _PROBES - 1)]
+        frame, bits = first.frame, None
+        if _is_16_bits(frame):
+            probes = [frame, *(picture.frame for picture in islice(pictures, _PROBES - 1))]
             bits = used_bits(max(int(p.to_ndarray(format=_wide(p)).max()) for p in probes))
-        width = round(first.width * aspect)
-        return cls((width, first.height), bits), Orientation.of(first)
+        size = round(frame.width * aspect), frame.height
+        return cls((frame.width, frame.height), first.aspect or aspect, size, bits), Orientation.of(frame)
 
-    def read(self, picture: av.VideoFrame, *, gray: bool) -> tuple[npt.NDArray[np.uint8], bool]:
+    def change(self, picture: Picture) -> tuple[str, str, str] | None:
+        """What is not as in the first picture, how it was there and how it is now; None if nothing changed.
+
+        A picture that does not say the shape of its pixels has those of the first.
+        """
+        width, height = stored = picture.frame.width, picture.frame.height
+        if stored != self.stored:
+            return "picture size", f"{self.stored[0]}x{self.stored[1]}", f"{width}x{height}"
+        aspect = picture.aspect or self.aspect
+        if round(width * aspect) != round(width * self.aspect):
+            before, now = (f"{a.numerator}:{a.denominator}" for a in (self.aspect, aspect))
+            return "pixel shape", before, now
+        return None
+
+    def read(self, frame: av.VideoFrame, *, gray: bool) -> tuple[npt.NDArray[np.uint8], bool]:
         """(H, W) gray or (H, W, 3) RGB of square pixels, not yet turned, and whether any is too bright for the bits."""
         overfull = False
-        if self.bits is None or not _is_16_bits(picture):
-            image = np.asarray(picture.to_ndarray(format="gray" if gray else "rgb24"), np.uint8)
+        if self.bits is None or not _is_16_bits(frame):
+            image = np.asarray(frame.to_ndarray(format="gray" if gray else "rgb24"), np.uint8)
         else:
-            image, overfull = to_8_bits(picture.to_ndarray(format=_wide(picture)), self.bits)
+            image, overfull = to_8_bits(frame.to_ndarray(format=_wide(frame)), self.bits)
             if (image.ndim == 2) != gray:
                 image = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if gray else cv2.COLOR_GRAY2RGB), np.uint8)
-        if self.size != (picture.width, picture.height) and picture.height == self.size[1]:
+        if self.size != self.stored:
             image = np.asarray(cv2.resize(image, self.size, interpolation=cv2.INTER_AREA), np.uint8)
         return image, overfull
 
 
-def _is_16_bits(picture: av.VideoFrame) -> bool:
-    return bool(picture.format.components) and picture.format.components[0].bits == 16
+def _is_16_bits(frame: av.VideoFrame) -> bool:
+    return bool(frame.format.components) and frame.format.components[0].bits == 16
 
 
-def _wide(picture: av.VideoFrame) -> str:
-    return "gray16le" if len(picture.format.components) < 3 else "rgb48le"
+def _wide(frame: av.VideoFrame) -> str:
+    return "gray16le" if len(frame.format.components) < 3 else "rgb48le"

@@ -181,7 +181,7 @@ def _bits(paths: list[Path]) -> int:
     """How many bits of a pixel are used, from pictures spread over the folder: 10 to 14 often lie in files of 16."""
     highest = 0
     for k in sorted({round(k) for k in np.linspace(0, len(paths) - 1, _PROBES)}):
-        image = _decoded(paths[k], cv2.IMREAD_GRAYSCALE)
+        image = _decoded(paths[k], cv2.IMREAD_COLOR_RGB)  # one color can be brighter than the gray of all
         if image.dtype == np.uint8:
             return 8
         highest = max(highest, int(image.max()))

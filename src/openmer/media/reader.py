@@ -5,17 +5,15 @@ shows them, from the presentation timestamps, so a variable frame rate is preser
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
 
-import av
 import av.error
 import cv2
 import numpy as np
@@ -29,8 +27,10 @@ from openmer.media.container import (
     Decoded,
     Deinterlacer,
     Orientation,
+    Picture,
     Pixels,
     Stamps,
+    as_fraction,
     capture_rate,
     decoded,
     opened,
@@ -46,9 +46,12 @@ from openmer.timeline import Clock
 MIN_FPS, MAX_FPS = 0.1, 10_000
 MIN_LACK_S, MIN_LACK = 1.0, 0.02  # seconds and share that the pictures may end before the file's header says
 SAME_RATE = 0.02  # up to which a rate that is given and one that is measured are the same
+PRINTED_S = 1e-6  # by which times that were written with 6 digits can miss their frame
+# Recorded over shown, from and up to which a tag is believed: in dim light phones take 20 or 24 pictures a second, and
+# their tag still says 30.
+SLOW_MOTION, TIME_LAPSE = Fraction(9, 5), Fraction(11, 20)
 OVERFULL = "frames brighter than those by which 16-bit pixels are scaled (their bright parts are white)"
 BEFORE = "frames left out because they are before the 0 of the file's clock, where players begin"
-_HUGE = re.compile(r"e[+-]?\d{3}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,9 @@ class Frame:
     def real_s(self) -> float:
         """Seconds of what was recorded, by which durations are judged."""
         return self.time_s / self.slowdown
+
+
+Unread = tuple[int, float, str | None, Callable[[], npt.NDArray[np.uint8]]]  # number, seconds, name, its image
 
 
 class VideoReader:
@@ -156,16 +162,15 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         self._notes = Notes()
         self._lack = []
-        frames = self._from_file() if self._pictures is None else self._from_pictures(self._pictures)
-        last_s = self._last_picture_s()  # pictures before the start are never read
-        for frame in frames:
-            last_s = frame.time_s
-            if self._end_s is not None and last_s > self._end_s:
+        last_s = 0.0
+        unread = self._from_file() if self._pictures is None else self._from_pictures(self._pictures)
+        for number, last_s, name, image in unread:
+            if self._end_s is not None and last_s > self._end_s + PRINTED_S:
                 return
-            if last_s >= self._start_s:
-                yield replace(frame, slowdown=self.info.clock.slowdown)
+            if last_s >= self._start_s - PRINTED_S:
+                yield Frame(number, last_s, image(), self.info.clock.slowdown, name)
         self._lack = [] if self._pictures is not None else _lacking(self._stamps, last_s)
-        if last_s < self._start_s:
+        if last_s < self._start_s - PRINTED_S:
             raise InputError(
                 f"{self.info.source} ends at {last_s:.2f} s, before {self._start_s:g} s, where reading should start"
             )
@@ -213,9 +218,10 @@ class VideoReader:
             with suppress(av.error.FFmpegError):  # it knows no place before: read from the beginning
                 container.seek(round(stamp), stream=stream, backward=True)
             notes = Notes()
-            for at, number, picture in Deinterlacer(stream, notes)(decoded(container, stream, self._stamps, notes)):
+            for at, _, picture in Deinterlacer(stream, notes)(decoded(container, stream, self._stamps, notes)):
                 if at is not None:
-                    yield float(at - self._stamps.origin_s), partial(self._upright, number, picture)
+                    time_s = float(at - self._stamps.origin_s)
+                    yield time_s, partial(self._upright, picture, time_s)
 
     @property
     def expected_frames(self) -> int | None:
@@ -223,8 +229,8 @@ class VideoReader:
         total, fps = self.info.num_frames, self.info.fps
         if total is None or fps is None:
             return total
-        last = total if self._end_s is None else min(total, int(self._end_s * fps) + 1)
-        return max(0, last - int(self._start_s * fps))
+        last = total if self._end_s is None else min(total, int((self._end_s + PRINTED_S) * fps) + 1)
+        return max(0, last - math.ceil((self._start_s - PRINTED_S) * fps))
 
     def _file_info(self, source: Path) -> VideoInfo:
         refuse_stack(source)
@@ -261,7 +267,7 @@ class VideoReader:
         return VideoInfo(source, width, height, fps, count, clock)
 
     def _clock(self, step_s: Fraction | None, tag: tuple[str, Fraction] | None) -> Clock:
-        """What the file's seconds mean; a slow-motion tag is remarked."""
+        """What the file's seconds mean; a slow-motion tag is remarked, whether it is believed or not."""
         if step_s is None:
             return Clock(fps=None if self._fps is None else float(self._fps))
         own = 1 / step_s
@@ -269,14 +275,23 @@ class VideoReader:
         if abs(real / own - 1) <= SAME_RATE:
             return Clock(fps=float(own))
         if self._fps is None:
-            self._remarks.append(
+            said = (
                 f"the tag {by} says that {float(real):g} frames a second were recorded, and the file shows "
-                f"{float(own):.4g}: durations are judged in real time, as with --fps {float(real):g}, and times are "
-                f"those of the file; --fps {float(own):.4g} would take the file's times for real"
+                f"{float(own):.4g}"
+            )
+            if TIME_LAPSE < real / own < SLOW_MOTION:
+                self._remarks.append(
+                    f"{said}: the two are too near for slow motion or a time lapse, so the tag is not believed and "
+                    f"the file's times are taken for real; --fps {float(real):g} would judge durations by the tag"
+                )
+                return Clock(fps=float(own))
+            self._remarks.append(
+                f"{said}: durations are judged in real time, as with --fps {float(real):g}, and times are those of "
+                f"the file; --fps {float(own):.4g} would take the file's times for real"
             )
         return Clock(fps=float(own), slowdown=float(real / own), real_fps_from=by)
 
-    def _from_file(self) -> Iterator[Frame]:
+    def _from_file(self) -> Iterator[Unread]:
         source, stamps = self.info.source, self._stamps
         with opened(source) as container:
             stream = picture_stream(container, source, self._stream)
@@ -292,7 +307,8 @@ class VideoReader:
                     continue
                 if origin is None:  # a wild first stamp is no origin
                     origin = min(at, stamps.without_it_s(at) if self._notes.count(WILD) else stamps.origin_s)
-                yield Frame(number, float(at - origin), self._upright(number, picture))
+                time_s = float(at - origin)
+                yield number, time_s, None, partial(self._upright, picture, time_s, number)
 
     def _timed(self, pictures: Iterator[Decoded]) -> Iterator[Decoded]:
         """Times by the given rate, for a source that has none."""
@@ -304,18 +320,23 @@ class VideoReader:
             else:
                 raise InputError(f"{self.info.source} has no timestamps; give its frame rate with --fps")
 
-    def _upright(self, number: int, picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-        image, overfull = self._pixels.read(picture, gray=self._gray)
-        if overfull:
-            self._notes.add(OVERFULL, number)
-        image = Orientation.of(picture)(image)
-        expected = (self.info.height, self.info.width)
-        if image.shape[:2] != expected:
-            raise InputError(
-                f"the picture size of {self.info.source} changes from {expected[1]}x{expected[0]} to "
-                f"{image.shape[1]}x{image.shape[0]}; cut the video at that point and analyse the parts"
-            )
-        return image
+    def _upright(self, picture: Picture, time_s: float, number: int | None = None) -> npt.NDArray[np.uint8]:
+        change = self._pixels.change(picture)
+        if change is None:
+            image, overfull = self._pixels.read(picture.frame, gray=self._gray)
+            if overfull and number is not None:
+                self._notes.add(OVERFULL, number)
+            image = Orientation.of(picture.frame)(image)
+            (height, width), expected = image.shape[:2], (self.info.height, self.info.width)
+            if (height, width) == expected:
+                return image
+            change = "picture size", f"{expected[1]}x{expected[0]}", f"{width}x{height}"
+        what, before, now = change
+        frame = "" if number is None else f", frame {number}"
+        raise InputError(
+            f"the {what} of {self.info.source} changes from {before} to {now} ({time_s:.2f} s{frame}); cut the video "
+            "at that point and analyse the parts"
+        )
 
     def _folder_info(self, source: Path) -> VideoInfo:
         self._pictures = pictures = numbered_pictures(source)
@@ -330,29 +351,23 @@ class VideoReader:
         clock = Clock(fps=float(self._fps / each))
         return VideoInfo(source, width, height, self._fps, len(pictures.numbered), clock)
 
-    def _last_picture_s(self) -> float:
-        """When the last picture of a folder is; 0 for a file."""
-        if self._pictures is None or self._fps is None:
-            return 0.0
-        numbered = self._pictures.numbered
-        return float((numbered[-1][0] - numbered[0][0]) / self._fps)
-
-    def _from_pictures(self, pictures: Pictures) -> Iterator[Frame]:
+    def _from_pictures(self, pictures: Pictures) -> Iterator[Unread]:
         assert self._fps is not None  # noqa: S101  (asked for when opened)
         first = pictures.numbered[0][0]
         for number, path in pictures.numbered:
-            time_s = float((number - first) / self._fps)
-            if time_s < self._start_s or (self._end_s is not None and time_s > self._end_s):
-                continue  # skipped without reading it
-            image, overfull = pictures.read(path, gray=self._gray)
-            if overfull:
-                self._notes.add(OVERFULL, number)
-            if image.shape[:2] != (self.info.height, self.info.width):
-                raise InputError(
-                    f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
-                    f"{self.info.width}x{self.info.height}; all must have the same size"
-                )
-            yield Frame(number, time_s, image, picture=path.name)
+            yield number, float((number - first) / self._fps), path.name, partial(self._of_folder, number, path)
+
+    def _of_folder(self, number: int, path: Path) -> npt.NDArray[np.uint8]:
+        assert self._pictures is not None  # noqa: S101  (called only then)
+        image, overfull = self._pictures.read(path, gray=self._gray)
+        if overfull:
+            self._notes.add(OVERFULL, number)
+        if image.shape[:2] != (self.info.height, self.info.width):
+            raise InputError(
+                f"{path} is {image.shape[1]}x{image.shape[0]}, the images before it are "
+                f"{self.info.width}x{self.info.height}; all must have the same size"
+            )
+        return image
 
 
 def _shifted(stamps: Stamps) -> list[str]:
@@ -392,9 +407,7 @@ def read_rate(text: str, name: str = "fps") -> Fraction:
         InputError: the text is not a number, or the number is not above 0.
     """
     try:
-        if _HUGE.search(text) or len(text) > 60:
-            raise ValueError(text)  # Fraction would expand all its digits
-        rate = Fraction(text)
+        rate = as_fraction(text)
     except (ValueError, ZeroDivisionError) as error:
         raise InputError(f"{name} must be a number such as 200 or 30000/1001, got {text[:60]!r}") from error
     if rate <= 0:
