@@ -106,7 +106,7 @@ def test_one_core_gives_the_same_bytes_as_several(half_face: Path, tmp_path: Pat
 def test_where_the_face_is_away_there_is_a_gap(half_result: tuple[Path, Timeline]) -> None:
     out, timeline = half_result
     (gap,) = timeline.gaps
-    assert (gap.label, gap.onset_frame, gap.offset_frame) == ("no_face", 15, 29)
+    assert (gap.label, gap.onset_frame, gap.offset_frame) == ("no_face", 15, 30)
     assert gap.onset_s == pytest.approx(0.5) and gap.offset_s == pytest.approx(1.0)
     frames = pd.read_csv(out / "frames.csv")
     assert frames["face_found"].tolist() == [True] * 15 + [False] * 15 + [True] * 15
