@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from join_heads import joined, weighted
 from motion_clips import GRID, displacement
 from train_motion import PAIRS, Drawn, Recipe, measured
 
@@ -87,3 +88,25 @@ def test_drawn_motion_is_that_of_the_recording() -> None:
     assert whole.mean() > 0.5
     error = np.abs(moved[0] - cells)[:, whole]
     assert np.median(error) < 1e-3 and np.quantile(error, 0.99) < 0.05, "but where a cell has an edge of a lid or a lip"
+
+
+def test_a_second_opinion_counts_by_its_shares() -> None:
+    """By hand: of the logits 2, 4, 6 the expressions have the mean 4; half of it stays, a quarter of the rest."""
+    rows = torch.tensor([[2.0], [4.0], [6.0]])
+    assert weighted(rows, 1, (0.5, 0.25)).flatten().tolist() == [1.5, 2.0, 2.5]
+    torch.manual_seed(0)
+    first = create_model("mol-lite", num_classes=3, frames=4, size=64).eval()
+    second = create_model("mol-lite", num_classes=3, frames=4, size=64, centered=False, mer_features=True).eval()
+    with pytest.raises(SystemExit, match="do not share their backbone"):
+        joined(first, second, 1, (0.5, 0.5))
+    shared = {n: value for n, value in first.state_dict().items() if not n.startswith("mer.")}
+    second.load_state_dict({**second.state_dict(), **shared})
+    clip = torch.nn.functional.avg_pool2d(torch.randn(2, 4, 70, 70), 7, 1)[:, :, None] * 5
+    with torch.inference_mode():
+        own, other = (model(clip, ("mer",)).logits for model in (first, second))
+        both = joined(first, second, 1, (0.35, 0.1))(clip, ("mer",)).logits
+    mean, mine, others = (logits[:, [0, 2]].mean(1) for logits in (both, own, other))
+    torch.testing.assert_close(both[:, 1], 0.65 * own[:, 1] + 0.35 * other[:, 1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mean, 0.65 * mine + 0.35 * others, atol=1e-5, rtol=1e-4)
+    apart = 0.9 * (own[:, 0] - own[:, 2]) + 0.1 * (other[:, 0] - other[:, 2])
+    torch.testing.assert_close(both[:, 0] - both[:, 2], apart, atol=1e-5, rtol=1e-4)
