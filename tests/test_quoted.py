@@ -170,7 +170,7 @@ EXACT = (
         "`transfer-",
         (*_transfer("mol-lite", "first-edition"), *SVM),
     ),
-    Exact("docs/model.md", "| both, as it ships", "The rows are of", _transfer("mol-lite", "first-edition")),
+    Exact("docs/model.md", "| both, as it ships", "The first row is of", _transfer("mol-lite", "first-edition")),
     Exact(
         "docs/models/mol-lite.md",
         "likeliest is shown",
