@@ -95,7 +95,8 @@ FILES = {
     "cuda": "models-cuda-2026-11-26",
     "transfer": "transfer-2026-11-30",
     "alone": "transfer-2026-11-29",  # each of the two opinions of mol-lite alone, and the SVM
-    "implants": "implants-2026-11-29",
+    "implants": "implants-2026-11-30",
+    "implants_before": "implants-2026-11-29",  # with centered motion alone, one take
     "speech": "speech-2026-11-29",
 }
 MEASURED = ("uf1_of_three", "accuracy_of_four", "expression_or_none")
@@ -124,8 +125,7 @@ EXACT = (
         (
             *(GIVEN,) * 3,
             *(f"{ELSEWHERE}/{situation}" for situation in ("calm", "speech", "turning")),
-            GIVEN,
-            f"{REPORTED}/7/elsewhere_a_minute",
+            f"{REPORTED}/0/elsewhere_a_minute",
             f"{ELSEWHERE}/all",
         ),
     ),
@@ -141,15 +141,20 @@ EXACT = (
             f"{REPORTED}/7/elsewhere_a_minute",
             GIVEN,
             f"{REPORTED}/8/elsewhere_a_minute",
+            f"{REPORTED}/4/untouched_a_minute",
+            f"{REPORTED}/0/untouched_a_minute",
             f"{CHOSEN}/0/minutes",
             f"{CHOSEN}/0/elsewhere_a_minute",
             f"{CHOSEN}/4/elsewhere_a_minute",
             GIVEN,
             f"{CHOSEN}/6/elsewhere_a_minute",
-            *(GIVEN,) * 3,
-            f"{REPORTED}/6/elsewhere_a_minute",
+            GIVEN,
+            f"{CHOSEN}/7/elsewhere_a_minute",
+            *(GIVEN,) * 2,
+            f"{REPORTED}/5/elsewhere_a_minute",
             GIVEN,
             f"{CHOSEN}/0/minutes",
+            *(f"{REPORTED.replace('implants', 'implants_before')}/{k}/elsewhere_a_minute" for k in (4, 0)),
         ),
     ),
     Exact(
@@ -492,10 +497,10 @@ def test_the_alarms_of_the_weights_are_those_of_the_people_on_whom_rules_may_be_
     points = measured["figures"]["thresholds"]["chosen"]
     assert "real video of 2 people" in record.scores["operating_points"]["on"]
     rates = [p["alarms_per_minute"] for p in record.scores["operating_points"]["points"]]
-    assert rates == [p["elsewhere_a_minute"] for p in points] == [2.1, 2.1, 2.1, 2.1, 1.4, 1.4, 0.7, 0.0, 0.0]
-    assert [threshold_for(record, bound) for bound in (5, 2.0, 1.0)] == [0.0, 0.5, 0.7]
-    with pytest.raises(InputError, match=r"counted over 1\.43 minutes .* cannot tell rates below 0\.7"):
-        threshold_for(record, 0.6)
+    assert rates == [p["elsewhere_a_minute"] for p in points] == [1.4, 1.4, 1.17, 1.17, 1.17, 0.93, 0.7, 0.23, 0.0]
+    assert [threshold_for(record, bound) for bound in (5, 1.2, 1.0)] == [0.0, 0.3, 0.6]
+    with pytest.raises(InputError, match=r"counted over 4\.29 minutes .* cannot tell rates below 0\.23"):
+        threshold_for(record, 0.2)
 
 
 def test_the_record_of_the_weights_carries_what_was_measured() -> None:
