@@ -75,11 +75,14 @@ PARTS_OF_F5C = ("whole", "not centered", "without FCC", "without CCC", "without 
 LIKE = tuple(f"few/figures/{name}" for name in ("casme2", "samm", "smic"))
 FEW = ("mol-lite, compared/uf1/mean", "mol-lite, as it ships/uf1", "ststnet/uf1/mean", "flow-svm/uf1/mean")
 PEOPLE = tuple(f"few_real/figures/{name}" for name in ("photographs", "videos"))
+LIKE_NOW, PEOPLE_NOW = (tuple(w.replace("/", "_now/", 1) for w in where) for where in (LIKE, PEOPLE))
 FILES = {
     "f5c": "ablation-f5c-2026-11-29",
     "joint": "ablation-joint-2026-11-30",
     "few": "few_data-2026-11-29",
+    "few_now": "few_data-2026-11-30",
     "few_real": "few_real-2026-11-29",
+    "few_real_now": "few_real-2026-11-30",
     "draws": "draws-2026-11-29",
     "transfer_flow": "transfer_flow-2026-11-29",
     "heads": "held_out-2026-11-30",
@@ -292,8 +295,8 @@ EXACT = (
         "| **`--recipe few`** |",
         "Guessing is",
         (
-            *(f"{where}/mol-lite, compared/uf1/mean" for where in (*PEOPLE, *LIKE)),
-            *(f"{where}/mol-lite, as it ships/uf1" for where in (*PEOPLE, *LIKE)),
+            *(f"{where}/mol-lite, compared/uf1/mean" for where in (*PEOPLE_NOW, *LIKE_NOW)),
+            *(f"{where}/mol-lite, as it ships/uf1" for where in (*PEOPLE_NOW, *LIKE_NOW)),
             *(
                 path
                 for model in ("mol-lite, tuned", "ststnet", "off-apexnet")
@@ -310,8 +313,13 @@ EXACT = (
         "fitted in seconds",
         "[Train]",
         (
-            *(f"{where}/{score}" for where in PEOPLE[::-1] for score in FEW),
-            *(f"{where}/{model}/uf1/mean" for model in ("mol-lite, compared", "ststnet") for where in LIKE),
+            *(
+                f"{where}/{score}"
+                for now, before in zip(PEOPLE_NOW[::-1], PEOPLE[::-1], strict=True)
+                for where, score in zip((now, now, before, before), FEW, strict=True)
+            ),
+            *(f"{where}/mol-lite, compared/uf1/mean" for where in LIKE_NOW),
+            *(f"{where}/ststnet/uf1/mean" for where in LIKE),
         ),
     ),
     Exact(
