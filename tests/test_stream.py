@@ -205,7 +205,7 @@ def test_a_camera_that_breaks_off_loses_nothing(small_weights: Path, tmp_path: P
     assert said["warnings"][-1] == "The source failed: the camera gave no more pictures."
     assert "51 of 60 frames could be analysed; in the others no face was found." in said["warnings"]
     first, second = timeline.gaps
-    assert (first.onset_frame, first.offset_frame, second.onset_frame, second.offset_frame) == (30, 35, 57, 59)
+    assert (first.onset_frame, first.offset_frame, second.onset_frame, second.offset_frame) == (30, 36, 57, 59)
     assert first.onset_s == pytest.approx(30 / FPS) and first.offset_s == pytest.approx(36 / FPS)
     assert timeline.windows and said["engine"] == "chance" and said["weights_sha256"] and said["caution"]
     with (tmp_path / "out" / "windows.csv").open() as file:
