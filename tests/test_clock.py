@@ -13,10 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image, ImageSequence
 
 from openmer import InputError
 from openmer.media.clock import Notes, on_one_clock, stretches, typical_step
 from openmer.media.reader import Frame, VideoReader
+from openmer.video.figure import SLOWER, write_moving
 from openmer.video.frame import Light
 
 MS = Fraction(1, 1000)
@@ -398,7 +400,6 @@ def test_all_eight_orientations_of_a_file_are_upright(tmp_path: Path, orientatio
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
 def test_all_eight_orientations_of_a_folder_are_upright(tmp_path: Path, orientation: int, form: str) -> None:
-    from PIL import Image
 
     exif = Image.Exif()
     exif[0x112] = orientation
@@ -503,7 +504,6 @@ def test_full_and_limited_ranges_give_the_same_gray(tmp_path: Path, level_out: i
 
 
 def test_a_gif_keeps_its_delays(tmp_path: Path) -> None:
-    from PIL import Image
 
     first, *others = (Image.fromarray(level(k)) for k in range(4))
     first.save(tmp_path / "v.gif", save_all=True, append_images=others, duration=[100, 50, 200, 50])
@@ -561,3 +561,13 @@ def test_pictures_too_dark_or_too_bright_for_a_face_are_told(levels: tuple[int, 
     image[:32] = levels[1]
     light.add(image)
     assert light.words() == words
+
+
+def test_a_moving_picture_as_a_gif_keeps_its_pace(tmp_path: Path) -> None:
+    """Steps of a hundredth of a second: 60 frames of 240 a second last as long as they are slowed, in sum."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(60)]
+    write_moving(tmp_path / "v.gif", pictures, 240.0)
+    with Image.open(tmp_path / "v.gif") as made:
+        lasts_ms = sum(frame.info["duration"] for frame in ImageSequence.Iterator(made))
+    assert lasts_ms == pytest.approx(1000 * 60 / 240 * SLOWER, abs=10)
