@@ -147,7 +147,7 @@ def main(
         for (variant, count, _), scores in zip(tasks, done, strict=True):
             found[rows_of[variant, count]].append(scores)
             step(rows_of[variant, count])
-    rows = {row: {key: spread([run[key] for run in runs]) for key in runs[0]} for row, runs in found.items()}
+    rows = {row: {key: _seeds([run[key] for run in runs]) for key in runs[0]} for row, runs in found.items()}
     sizes = {store.name: len(ClipStore(store).entries) for store in stores}
     settings_ = {
         "model": model,
@@ -162,6 +162,11 @@ def main(
     }
     record.write(name, {**settings_, "seeds": list(seeds), "precision": precision, "jobs": jobs}, rows, device)
     console.print(_table(rows))
+
+
+def _seeds(values: list[float]) -> dict[str, Any]:
+    """Mean, deviation, and each seed's own: variants of one seed are compared with each other."""
+    return {**spread(values), "each": values}
 
 
 def _differs(model: str, variant: str) -> bool:
@@ -212,7 +217,7 @@ def _clips(kind: type[ClipData], store: ClipStore) -> ClipData:
     return kind(store, [entry for entry in store.entries if entry.label in CLASSES], CLASSES)
 
 
-def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> Table:
+def _table(rows: dict[str, dict[str, dict[str, Any]]]) -> Table:
     table = Table("variant", "accuracy", "UF1", "detection", "EPE moving, px", "NME, %")
     for name, scores in rows.items():
         cells = [_cell(scores.get(key), 3) for key in ("accuracy", "uf1", "detection", "epe_moving_px")]
@@ -220,7 +225,7 @@ def _table(rows: dict[str, dict[str, dict[str, float | None]]]) -> Table:
     return table
 
 
-def _cell(value: dict[str, float | None] | None, digits: int, times: float = 1) -> str:
+def _cell(value: dict[str, Any] | None, digits: int, times: float = 1) -> str:
     """Mean and deviation; a dash if the variant lacks the head, no deviation for a single seed."""
     shown = [f"{times * v:.{digits}f}" for k in ("mean", "sd") if value and (v := value[k]) is not None]
     return " ± ".join(shown) or "-"
