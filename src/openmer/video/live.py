@@ -129,7 +129,7 @@ class LiveAnalysis:
     @property
     def recognition(self) -> Recognition | None:
         """Everything that the network said, if there is one."""
-        return None if self._network is None else self._network.result.build()
+        return None if self._network is None else self._network.result.build(self._network.silent)
 
     def _judged(self, intervals: Sequence[Interval]) -> tuple[Interval, ...]:
         return with_opinions(intervals, None if self._network is None else self._network.result, self.threshold)

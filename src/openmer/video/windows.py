@@ -287,10 +287,7 @@ class BatchNetwork:
         if whole:
             apart = max(1, min(apart, (len(frames) - 1) // (length - 1)))
         if (length - 1) * apart * step_s > MAX_WINDOW_S:
-            self._silent = (
-                f"at {1 / step_s:.3g} frames a second, {length} frames last {(length - 1) * step_s:.2g} s, longer than "
-                f"in its training ({MAX_WINDOW_S} s)"
-            )
+            self._silent = _too_slow(length, step_s)
             return
         self._buffer = FrameBuffer(length, apart * step_s, 0.5 * step_s)
 
@@ -342,6 +339,13 @@ class BatchNetwork:
                     self._result.motion[pair] = (*times, region_flow(answer.flow[k], answer.landmarks[k]))
 
 
+def _too_slow(length: int, step_s: float) -> str:
+    return (
+        f"at {1 / step_s:.3g} frames a second, {length} frames last {(length - 1) * step_s:.2g} s, longer than "
+        f"in its training ({MAX_WINDOW_S} s)"
+    )
+
+
 @dataclass(frozen=True)
 class PairOutput:
     """The network's output for the newest pair of frames.
@@ -371,12 +375,15 @@ class IncrementalNetwork:
         newest: output for the newest pair, if the last frame completed one.
         probabilities: class probabilities of the newest window, or None.
         result: everything that the network gave and that was not forgotten.
+        silent: why it gave no opinion, if frames came too slowly.
     """
 
     def __init__(self, engine: Engine, heads: Sequence[str] | None = None) -> None:
         self.newest: PairOutput | None = None
         self.probabilities: Mapping[str, float] | None = None
         self.result = RecognitionBuilder(engine)
+        self.silent: str | None = None
+        self._recent_s: deque[float] = deque(maxlen=LOOK)  # of frames of this face
         self._engine = engine
         chosen = None if heads is None else tuple(h for h in engine.model.heads if h in heads)
         self._network = Incremental(engine.model, chosen)
@@ -391,6 +398,7 @@ class IncrementalNetwork:
         taken = self._buffer.add(frame)
         if self._buffer.run != run:
             self._forget()
+        self._notice_pace(frame)
         if not taken:
             return
         *before, last = self._buffer.frames
@@ -402,6 +410,16 @@ class IncrementalNetwork:
             for earlier in before:
                 self._push(alignment.warp(earlier.gray))
         self._take(self._push(crop), alignment)
+
+    def _notice_pace(self, frame: LocatedFrame) -> None:
+        """Say so where frames of a face come too slowly for a window."""
+        if frame.face is None:
+            self._recent_s.clear()
+            return
+        self._recent_s.append(frame.real_s)
+        step_s = usual_step_s(np.array(self._recent_s)) if len(self._recent_s) >= self._engine.frames else None
+        if step_s is not None and (self._engine.frames - 1) * step_s > MAX_WINDOW_S:
+            self.silent = _too_slow(self._engine.frames, step_s)
 
     def _push(self, crop: Gray) -> MOLOutput:
         assert self._gray_scale is not None  # noqa: S101  (set before the first push)
