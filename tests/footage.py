@@ -11,9 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import skimage.data
 
+from openmer.clip import Times
 from openmer.face.align import align
 from openmer.face.dlib_model import DlibFaceModel
-from openmer.face.track import FaceTracker
+from openmer.face.track import Box, Face, FaceTracker
+from openmer.video.frame import FrameResult
+from openmer.video.measurements import HEAD_COLUMNS
+from openmer.video.regions import REGION_NAMES, FrameMotion
 
 Image = npt.NDArray[np.uint8]
 
@@ -94,3 +98,22 @@ def smirk(fps: int, onset_s: float, duration_s: float, peak_px: float, seconds: 
         phase = np.clip((k / fps - onset_s) / duration_s, 0, 1)
         reach = peak_px * np.sin(np.pi * phase) ** 2 / scale
         yield noisy(displaced(image, corner, (-0.8 * reach, -0.6 * reach), 6 / scale), rng)
+
+
+def excursions(times: Times, events: dict[float, int], rng: np.random.Generator) -> Iterator[FrameResult]:
+    """A still face in which a region goes 2 px to the side and back within .3 s, at each of these seconds."""
+    points = rng.normal(0, 20, (68, 2)).astype(np.float32) + 100
+    face = Face(Box(0, 0, 100, 100), 1.0, points, 0)
+    for number, now in enumerate(times):
+        moved = rng.normal(0, 0.03, (len(REGION_NAMES), 2))
+        for begin, region in events.items():
+            moved[region, 0] += 2 * np.sin(np.pi * np.clip((now - begin) / 0.3, 0, 1)) ** 2
+        motion = FrameMotion(
+            displacement=moved.astype(np.float32),
+            head=np.zeros(len(HEAD_COLUMNS), np.float32),
+            flow_median_px=0.0,
+            eyes_open=np.full(2, 0.3, np.float32),
+            alignment=None,  # type: ignore[arg-type]  # nobody asks
+            flow=np.zeros((2, 1, 1), np.float32),
+        )
+        yield FrameResult(number, float(now), face, motion, 1.0)

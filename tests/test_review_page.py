@@ -202,6 +202,9 @@ def test_a_whole_review_by_keyboard_with_the_server_killed_in_the_middle(
         page = visit(desk)
         keys = page.keyboard
         at_frame(page, APEXES[0])
+        expect(page.locator("#opinion")).to_have_text(
+            "The machine: candidate; peak 2.00 px; mouth; network: positive 0.40"
+        )
         for key, frame in (
             ("l", 25),
             ("j", 24),

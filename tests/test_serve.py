@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,17 +23,19 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra `web`")
 pytest.importorskip("uvicorn", reason="needs the extra `web`")
 
-from footage import face_closeup, noisy, write_video
+from footage import excursions, face_closeup, noisy, write_video
 from openmer import InputError, Interval, Timeline
 from openmer.cli import main
 from openmer.models.weights import shipped
-from openmer.timeline import Window
+from openmer.timeline import Clock, Window
+from openmer.video.analyze import Analysis
+from openmer.video.measurements import measurements_of, row_of
 from openmer.web import jobs as queue
 from openmer.web.jobs import KILLED, MAX_WAITING, Job, Jobs
 from openmer.web.private import PREFIX, private_folder
 from openmer.web.routes import AWAY_S, Sessions, _listed, _plain, _videos
 from openmer.web.settings import Limits
-from openmer.web.view import lanes, numbering, probabilities, size, ticks
+from openmer.web.view import lanes, numbering, probabilities, size, ticks, write_page
 from openmer.web.worker import Order, Progress, check, without_folders
 from test_reader import audio_only
 from webserver import Server, serving, wait_for
@@ -323,6 +327,18 @@ def test_marks_lie_where_they_belong_and_are_wide_enough_to_hit() -> None:
     assert bar.title == "candidate, 2.50 s: chin"
     assert blinks.bars[0].width == 0.003 and blinks.bars[0].seek_s == 8
     assert gaps.name == "no face" and gaps.bars[0].left + gaps.bars[0].width == pytest.approx(1)
+
+
+def test_the_list_gives_durations_as_they_were_recorded(tmp_path: Path) -> None:
+    """Four times slowed, so a second of the file was a quarter of one; the moment stays the file's."""
+    about = {"source": "slow.mp4", "frames_with_face": 300, "engine": "classical", "trained_on": "", "warnings": []}
+    slowed = replace(timeline(), clock=Clock(fps=30.0, slowdown=4.0), provenance=about)
+    frames = excursions(np.arange(300) / 30, {2.3: 3}, np.random.default_rng(0))
+    measured = measurements_of([row_of(frame) for frame in frames])
+    (result := tmp_path / "result").mkdir()
+    write_page(tmp_path / "page.html", Analysis(slowed, measured, ()), result, tmp_path / "extras", "results/")
+    candidate, blink, *_ = re.findall(r'nowrap">([0-9.]+)</td><td>(\d+)</td>', (tmp_path / "page.html").read_text())
+    assert candidate == ("2.50", "250") and blink == ("8.00", "0")
 
 
 def test_without_events_the_candidates_lane_is_still_there() -> None:

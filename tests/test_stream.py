@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from footage import Image, face_closeup, noisy, smirk, write_video
+from footage import Image, excursions, face_closeup, noisy, smirk, write_video
 from openmer import AnalyzeSettings, InputError, StreamSettings, analyze, stream
 from openmer.clip import Times
 from openmer.exchange.export import export
@@ -22,10 +22,9 @@ from openmer.media.reader import Frame
 from openmer.models.mol import create_model
 from openmer.models.weights import ModelDescription, save_model
 from openmer.timeline import Interval, read_timeline
-from openmer.video.frame import FrameResult, LocatedFrame
+from openmer.video.frame import LocatedFrame
 from openmer.video.live import SETTLED_S, RunningSpotter
-from openmer.video.measurements import HEAD_COLUMNS, measurements_of, read_signals, row_of
-from openmer.video.regions import REGION_NAMES, FrameMotion
+from openmer.video.measurements import measurements_of, read_signals, row_of
 from openmer.video.settings import SpottingSettings
 from openmer.video.spotting import spot
 from openmer.video.watch import watch
@@ -315,28 +314,9 @@ def test_a_network_that_never_spoke_is_named(small_weights: Path, tmp_path: Path
     assert "at 4 frames a second, 8 frames last 1.8 s" in told
 
 
-def _signals_alike(times: Times, events: dict[float, int], rng: np.random.Generator) -> Iterator[FrameResult]:
-    """A still face in which a region goes 2 px to the side and back within .3 s, at each of these seconds."""
-    points = rng.normal(0, 20, (68, 2)).astype(np.float32) + 100
-    face = Face(Box(0, 0, 100, 100), 1.0, points, 0)
-    for number, now in enumerate(times):
-        moved = rng.normal(0, 0.03, (len(REGION_NAMES), 2))
-        for begin, region in events.items():
-            moved[region, 0] += 2 * np.sin(np.pi * np.clip((now - begin) / 0.3, 0, 1)) ** 2
-        motion = FrameMotion(
-            displacement=moved.astype(np.float32),
-            head=np.zeros(len(HEAD_COLUMNS), np.float32),
-            flow_median_px=0.0,
-            eyes_open=np.full(2, 0.3, np.float32),
-            alignment=None,  # type: ignore[arg-type]  # nobody asks
-            flow=np.zeros((2, 1, 1), np.float32),
-        )
-        yield FrameResult(number, float(now), face, motion, 1.0)
-
-
 def _given(times: Times, events: dict[float, int], seed: int) -> tuple[list[float], list[float]]:
     """Apexes of candidates that are found afterwards, and those that are given on the way."""
-    results = list(_signals_alike(times, events, np.random.default_rng(seed)))
+    results = list(excursions(times, events, np.random.default_rng(seed)))
     afterwards = spot(measurements_of([row_of(r) for r in results]).signals)
     spotter = RunningSpotter(SpottingSettings())
     given = [each for r in results for each in spotter.update(r)] + list(spotter.finish())
@@ -373,7 +353,7 @@ def test_windows_of_a_fast_camera_last_as_long_as_those_of_a_file() -> None:
 def test_a_pause_is_a_gap_and_no_time_with_a_face() -> None:
     """Ten frames, a pause of 99.4 s, ten frames: two thirds of a second with a face."""
     times = np.concatenate([np.arange(10), np.arange(3000, 3010)]) / 30
-    rows = [row_of(r) for r in _signals_alike(times, {}, np.random.default_rng(0))]
+    rows = [row_of(r) for r in excursions(times, {}, np.random.default_rng(0))]
     (gap,) = measurements_of(rows).gaps()
     assert (gap.onset_s, gap.offset_s) == pytest.approx((10 / 30, 100)) and (gap.onset_frame, gap.offset_frame) == (
         9,
