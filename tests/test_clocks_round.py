@@ -1,5 +1,6 @@
 """Round trips: what an analysis says of a file's clock and numbers means the same to other programs, and back again."""
 
+import shutil
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,7 @@ from openmer.review.annotations import read_annotations, review_from
 from openmer.review.document import Set, apply_change, new_review
 from openmer.review.export import export_reviewed
 from openmer.review.samples import write_samples
+from openmer.timeline import read_timeline
 from openmer.video.measurements import read_signals
 from openmer.video.spotting import spot
 
@@ -61,17 +63,25 @@ def late_rotated_variable(path: Path, frames: list[Image]) -> Path:
     return path
 
 
-def test_an_annotation_in_the_files_clock_is_found(tmp_path: Path, frames: list[Image]) -> None:
-    path = late_rotated_variable(tmp_path / "talk.mp4", frames)
+@pytest.fixture(scope="module")
+def late(tmp_path_factory: pytest.TempPathFactory, frames: list[Image]) -> Path:
+    """A folder with `talk.mp4` and its result in `talk`."""
+    folder = tmp_path_factory.mktemp("late")
+    analyze(late_rotated_variable(folder / "talk.mp4", frames), folder / "talk", PLAIN)
+    return folder
+
+
+def test_an_annotation_in_the_files_clock_is_found(late: Path, tmp_path: Path, frames: list[Image]) -> None:
+    path = late / "talk.mp4"
     reader = VideoReader(path)
     assert (reader.info.width, reader.info.height) == frames[0].shape[1::-1], "upright again"
-    timeline = analyze(path, tmp_path / "result", PLAIN)
+    timeline = read_timeline(late / "talk" / "timeline.json")
     (mark,) = timeline.labelled("candidate")
     with av.open(str(path)) as container:  # what any other program reads from the file
         shown = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
     onset, offset = shown[mark.onset_frame or 0], shown[mark.offset_frame or 0]
     assert mark.onset_frame is not None and LATE_S + 0.8 < onset < offset < LATE_S + 1.4
-    export(tmp_path / "result", "elan", tmp_path / "talk.eaf", video=path)
+    export(late / "talk", "elan", tmp_path / "talk.eaf", video=path)
     text = (tmp_path / "talk.eaf").read_text()
     assert f'TIME_VALUE="{round(1000 * onset)}"' in text and f'TIME_VALUE="{round(1000 * offset)}"' in text
     truth = read_elan(tmp_path / "talk.eaf", "candidate", "talk.mp4")
@@ -82,11 +92,12 @@ def test_an_annotation_in_the_files_clock_is_found(tmp_path: Path, frames: list[
 
 
 def test_what_a_coder_accepts_in_a_late_file_is_learned_from_the_same_frames(
-    tmp_path: Path, frames: list[Image]
+    late: Path, tmp_path: Path, frames: list[Image]
 ) -> None:
     """analyze -> review -> ELAN -> another coder's review -> samples.csv -> prepare: the file's times and frames."""
-    path = late_rotated_variable(tmp_path / "talk.mp4", frames)
-    (mark,) = analyze(path, tmp_path / "talk", PLAIN).labelled("candidate")
+    shutil.copytree(late, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "talk.mp4"
+    (mark,) = read_timeline(tmp_path / "talk" / "timeline.json").labelled("candidate")
     values = {"verdict": "accepted", "expression": "contempt"}
     ada = apply_change(new_review(tmp_path / "talk", "ada"), Set(entry="e1", values=values))
     export_reviewed(tmp_path / "talk", ada, "elan", tmp_path / "ada.eaf", video=path)

@@ -1,5 +1,7 @@
 """Batched TV-L1 beside its twin, OpenCV's."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from openmer.clips.tvl1 import TVL1Settings, tvl1_flow
 from openmer.datasets.simulated import SimulatedClips, draw_clip
 
 
+@cache
 def pairs() -> tuple[np.ndarray, np.ndarray]:
     """A face without and with large motion of the head, and nothing at all."""
     clips = [draw_clip(SimulatedClips(subjects=2, seed=4, longest_s=0.5, shortest_s=0.5), k, 0)[0] for k in range(2)]

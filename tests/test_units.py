@@ -36,10 +36,10 @@ SHOWN: dict[str, tuple[int, ...] | None] = {"left": (4, 7), "right": (12,)}
 SMALL = TrainSettings(
     model="mol-lite",
     switches={"units": (4, 12)},
-    steps=60,
+    steps=25,
     batch=4,
     warmup=0,
-    lr=3e-3,
+    lr=1e-2,
     transforms=EVAL,
     losses=LossSettings(mer=0.0, flow=0.0, landmarks=0.0),
 )
@@ -209,7 +209,7 @@ def test_a_table_of_windows_has_units_where_the_network_was_asked_for_them() -> 
 
 
 def test_a_stream_gives_a_candidate_its_units() -> None:
-    frames = ((k / 30, image) for k, image in enumerate(smirk(30, 1.4, 0.3, 1.5, 4.0)))
+    frames = ((k / 30, image) for k, image in enumerate(smirk(30, 0.9, 0.3, 1.5, 2.5)))
     candidates = [
         i
         for m in stream(frames, StreamSettings(device="cpu", expression_threshold=0.0))
