@@ -221,7 +221,7 @@ def test_a_camera_that_breaks_off_loses_nothing(small_weights: Path, tmp_path: P
 
 def test_what_was_measured_live_can_be_spotted_again(tmp_path: Path) -> None:
     """The same pictures as a file: the same columns, the same motion, the same events."""
-    images = list(smirk(FPS, 1.4, 0.3, 1.5, 4.0))
+    images = list(smirk(FPS, 0.9, 0.3, 1.5, 2.2))
     live = watch(Played(timed(images), breaks=False), tmp_path / "live", CLASSICAL)  # type: ignore[arg-type]
     frames = tmp_path / "frames"
     frames.mkdir()
