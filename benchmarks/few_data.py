@@ -111,8 +111,8 @@ def _judged(
         shorter = steps is not None and not recipe.kernel
         training = replace(recipe, steps=steps, warmup=min(recipe.warmup, steps // 4)) if shorter else recipe
         data = ClipData(store, entries, THREE, training.kind)
-        settings = LosoSettings(training=training, split=split, seeds=seeds)
-        count = len(settings.folds(data)) * len(seeds)
+        settings = LosoSettings(training=training, split=split, seeds=seeds[:1] if recipe.kernel else seeds)
+        count = len(settings.folds(data)) * len(settings.seeds)
         with progress(console, f"{model} on {name}", count, "folds/s") as step:
             metrics = run_loso(data, settings, out / f"{name}-{model.replace(', ', '-')}", on_fold=step)
         found[model] = metrics["scores"]

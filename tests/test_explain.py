@@ -68,6 +68,16 @@ def test_integrated_gradients_add_up_to_what_the_motion_changed(model: MOL, smil
     assert found.frames[0] == 0  # the first frame is what is compared with
 
 
+def test_log_odds_are_those_of_the_probability_that_is_given(smiling: tuple[np.ndarray, ...]) -> None:
+    engine = load_engine("mol-lite", "cpu")
+    engine = replace(engine, record=replace(engine.record, temperature=3.0))
+    for method in ("integrated", "held"):
+        found = explain_window(engine, *smiling, method=method)  # type: ignore[arg-type]
+        p = float(predict_crops(engine, smiling[0]).probabilities[CLASSES.index(found.attribution.target)])
+        assert found.attribution.moving == pytest.approx(np.log(p / (1 - p)), abs=1e-3)
+        assert (found.to_json()["share_of_frames"] is None) == (method == "held"), "places are held in all frames"
+
+
 @pytest.mark.parametrize("method", ["integrated", "held"])
 def test_what_stands_still_gets_no_share(model: MOL, half_moving: np.ndarray, method: str) -> None:
     found = attribute(model, half_moving, CLASSES, "surprise", method=method)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from openmer import InputError, OutputError
 from openmer.cli import main
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
+from openmer.datasets.settings import SimulatedClips
 from openmer.evaluation import loso
 from openmer.evaluation.loso import run_loso
 from openmer.evaluation.metrics import Prediction
@@ -30,7 +32,8 @@ from openmer.evaluation.summary import read_fold, summarise
 from openmer.models.mol import create_model
 from openmer.models.weights import ModelDescription, save_model
 from openmer.training.data import ClipData
-from openmer.training.settings import LossSettings, TrainSettings
+from openmer.training.loop import Devices
+from openmer.training.settings import RECIPES, LossSettings, TrainSettings
 from terminal import run as terminal
 
 QUICK = TrainSettings(model="off-apexnet", steps=6, batch=4, lr=1e-3, warmup=0, checkpoint_every=2, transforms=EVAL)
@@ -72,6 +75,50 @@ def test_the_progress_of_running_folds_is_read_from_their_logs(
     parts.clear()
     run_loso(data, settings, out, on=Workers(device="cpu"), on_part=parts.append)
     assert parts[0] == 3 and sum(parts) == 3, "finished folds count at once"
+
+
+def test_a_fold_that_was_stopped_before_its_clips_changed_begins_anew(
+    data: ClipData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, out = LosoSettings(training=QUICK), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr("openmer.evaluation.loso.predict", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(data, settings, out)
+    assert len(list(out.rglob("checkpoint.pt"))) == 1
+    shifting_store(tmp_path / "other", subjects=3, seed=9)
+    shutil.copy(data.store.root / "store.json", tmp_path / "other")  # the same settings, other clips
+    other = ClipStore(tmp_path / "other")
+    changed = ClipData(other, other.entries, CLASSES, "motion")
+    metrics, done = run(changed, settings, out)
+    assert len(done) == 3 and metrics["videos"] == 12
+
+
+def _stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_cannot_be_is_refused_before_the_folder_is_made(data: ClipData, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choose a smaller --batch"):
+        run(data, LosoSettings(training=replace(QUICK, batch=1000)), tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "so that the command may be corrected"
+    with pytest.raises(InputError, match="left, right, right"):
+        ClipData(data.store, data.entries, (*CLASSES, CLASSES[-1]), "motion")
+    for name, value in (("clip_norm", -1.0), ("lr", float("nan")), ("weight_decay", -1.0), ("seed", -1)):
+        with pytest.raises(InputError, match=name):
+            replace(QUICK, **{name: value})
+    with pytest.raises(InputError, match="precision must be one of"):
+        replace(QUICK, precision="bogus")
+    with pytest.raises(InputError, match="a seed must not be negative"):
+        LosoSettings(training=QUICK, seeds=(-1,))
+    with pytest.raises(InputError, match="the same with every seed"):
+        LosoSettings(training=RECIPES["few"], seeds=(0, 1))
+    with pytest.raises(InputError, match="workers"):
+        Workers(workers=-1)
+    with pytest.raises(InputError, match="devices"):
+        Devices("cpu", 0)
+    with pytest.raises(InputError, match="there must be subjects"):
+        SimulatedClips(subjects=0)
 
 
 def test_every_video_is_judged_once_a_seed_by_who_never_saw_its_subject(data: ClipData, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -119,6 +120,34 @@ def test_a_store_of_videos_and_photographs(video: Path, photo: Path, tmp_path: P
     assert clip.flow is not None and np.abs(clip.flow).max() > 0.1
     again, _ = prepare_reenacted(tmp_path / "store", (video, photo, empty), settings)
     assert [e.frames_digest for e in again] == [e.frames_digest for e in store]
+
+
+def test_clips_of_a_picture_that_was_replaced_are_made_anew(photo: Path, tmp_path: Path) -> None:
+    picture, settings = tmp_path / "eileen.png", ReenactedClips(samples=1, seed=1, emotions=(NONE,))
+    replaced: list[str] = []
+    stores = []
+    for mirrored in (False, True, True):
+        image = cv2.imread(str(photo))
+        cv2.imwrite(str(picture), image[:, ::-1] if mirrored else image)
+        store, _ = prepare_reenacted(tmp_path / "store", (picture,), settings, on_replaced=replaced.append)
+        stores.append([entry.frames_digest for entry in store])
+    assert [len(digests) for digests in stores] == [1, 1, 1] and replaced == ["eileen"]
+    assert stores[0] != stores[1] == stores[2]
+
+
+def test_slow_motion_is_refused(tmp_path: Path) -> None:
+    """Drawn in the file's seconds, an expression of .3 s would have lasted .04 s."""
+    path = tmp_path / "slow.mp4"
+    with av.open(str(path), "w", options={"movflags": "+use_metadata_tags"}) as container:
+        container.metadata["com.android.capture.fps"] = "240.000000"
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(30):
+            image = np.full((64, 64, 3), 128, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    with pytest.raises(InputError, match=r"slow motion or a time lapse \(8 s of the file show one second\)"):
+        next(reenacted.reenacted_clips(path, ReenactedClips(samples=1)))
 
 
 def test_frames_that_give_no_picture_shift_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

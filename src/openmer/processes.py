@@ -57,8 +57,11 @@ def mapped(
         one_thread: see `worker_pool`.
 
     Raises:
+        InputError: there are fewer processes than one.
         OutputError: a worker was killed.
     """
+    if processes < 1:
+        raise InputError(f"--processes must be at least 1, or 0 for one a core, got {processes}")
     done = []
     if processes == 1 or not work:
         for item in work:

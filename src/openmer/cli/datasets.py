@@ -316,8 +316,15 @@ def prepare_simulated(
 def _reenact(out: Path, sources: tuple[Path, ...], settings: ReenactedClips, workers: int, console: Console) -> None:
     from openmer.datasets.reenacted import prepare_reenacted
 
+    replaced: list[str] = []
     with progress(console, "Re-enacting", len(sources), "videos/s") as step:
-        store, left_out = prepare_reenacted(out, sources, settings, processes=workers, on_source=step)
+        store, left_out = prepare_reenacted(
+            out, sources, settings, processes=workers, on_source=step, on_replaced=replaced.append
+        )
+    if replaced:
+        console.print(
+            f"[yellow]made anew[/] of other files than before: {escape(', '.join(replaced))}", highlight=False
+        )
     for left in left_out:
         console.print(f"[yellow]left out[/] {escape(left.source.name)}: {escape(left.reason)}", highlight=False)
     people = len({entry.person for entry in store})

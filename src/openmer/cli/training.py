@@ -73,7 +73,16 @@ class ShortForms:
             "losses": replace(base.losses, **silent),
             "transforms": augmented[self.augment],
         }
-        return replace(base, **{**short, **given})
+        chosen = replace(base, **{**short, **given})
+        ignored = sorted(set(given) - {"model", "steps", "init", "kernel", "seed"})
+        ignored += ["augment"] * (self.augment != "default") + ["heads"] * (set(self.heads) != set(ShortForms.heads))
+        if chosen.kernel and ignored:
+            option = ignored[0].replace("_", "-")
+            raise InputError(
+                f"a classifier that compares clips is fitted in closed form, and --{option} is for learning in steps: "
+                "leave it out, or add --no-kernel --steps 300"
+            )
+        return chosen
 
 
 @dataclass(frozen=True)

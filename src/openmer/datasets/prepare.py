@@ -77,8 +77,6 @@ def prepare(
     settings = settings or PrepareSettings()
     if not samples:
         raise InputError("there is no recording to prepare; openmer data check says what is missing")
-    if processes < 1:
-        raise InputError(f"--processes must be at least 1, or 0 for one a core, got {processes}")
     names = sorted({s.dataset for s in samples})
     kind = SIMULATED if names == [SIMULATED] else "recordings"
     how = {**asdict(settings), "device": settings.flow_device}

@@ -88,6 +88,7 @@ def prepare_reenacted(
     *,
     processes: int = 1,
     on_source: Callable[[], None] = lambda: None,
+    on_replaced: Callable[[str], None] = lambda _: None,
 ) -> tuple[ClipStore, tuple[LeftOut, ...]]:
     """Fill a store, or continue where an earlier run stopped.
 
@@ -112,16 +113,21 @@ def prepare_reenacted(
         raise InputError(f"a video is named as its person is, and two are named {' and '.join(twice)}; rename one")
     store = ClipStore.create(root, {"kind": REENACTED, "version": VERSION, "sources": names, **asdict(settings)})
     with store.filling():
-        reasons = mapped(_fill, [(store.root, source, settings) for source in sources], processes, on_item=on_source)
-    left_out = tuple(LeftOut(s, reason) for s, reason in zip(sources, reasons, strict=True) if reason)
+        done = mapped(_fill, [(store.root, source, settings) for source in sources], processes, on_item=on_source)
+    keys = {source.stem: key for source, (key, _) in zip(sources, done, strict=True) if key is not None}
+    older = {e.key: e.subject for e in ClipStore(root) if keys.get(e.subject) not in (None, e.key)}
+    for key, name in older.items():
+        ClipStore(root).remove(key)
+        on_replaced(name)
+    left_out = tuple(LeftOut(s, reason) for s, (_, reason) in zip(sources, done, strict=True) if reason)
     if len(left_out) == len(sources):
         ClipStore(root).remove_if_empty()
         raise InputError("; ".join(f"{left.source.name}: {left.reason}" for left in left_out))
     return ClipStore(root), left_out
 
 
-def _fill(root: Path, source: Path, settings: ReenactedClips) -> str | None:
-    """All clips of a source into the store; returns why there are none."""
+def _fill(root: Path, source: Path, settings: ReenactedClips) -> tuple[str | None, str | None]:
+    """All clips of a source into the store; returns their key, or why there are none."""
     store = ClipStore(root)
     try:
         with source.open("rb") as file:
@@ -131,10 +137,10 @@ def _fill(root: Path, source: Path, settings: ReenactedClips) -> str | None:
             drawn = list(reenacted_clips(source, settings))
             store.add(key, [clip for clip, _ in drawn], dataset=REENACTED, samples=[name for _, name in drawn])
     except InputError as error:
-        return str(error)
+        return None, str(error)
     except OSError as error:
-        return f"cannot read {source}: {error.strerror or error}"
-    return None
+        return None, f"cannot read {source}: {error.strerror or error}"
+    return key, None
 
 
 def reenacted_clips(
@@ -155,6 +161,11 @@ def reenacted_clips(
             still = [gray] * settings.frames, [face] * settings.frames
             yield _clip(plan, cast(face, identity), *still, source.stem, rng)
         return
+    if (slowdown := VideoReader(source).info.clock.slowdown) != 1:
+        raise InputError(
+            f"{source} is slow motion or a time lapse ({slowdown:.3g} s of the file show one second), in which drawn "
+            "expressions would last as many times too long; write it with the rate at which it was recorded"
+        )
     followed = follow_face(source, model)
     plans = [_stretch(followed, settings, k, np.random.default_rng([*seed, k])) for k in range(settings.samples)]
     for plan, pictures in _cut(source, plans):

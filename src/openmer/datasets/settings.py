@@ -125,6 +125,11 @@ class SimulatedClips:
     compressed: float = 0.3
 
     def __post_init__(self) -> None:
+        if self.subjects < 1 or self.samples < 1 or self.seed < 0:
+            raise InputError(
+                "there must be subjects and samples, and a seed that is not negative, got "
+                f"{self.subjects}, {self.samples} and {self.seed}"
+            )
         if self.windows not in get_args(Windows):
             raise InputError(f"windows must be one of {', '.join(get_args(Windows))}, got {self.windows!r}")
         if not 2 <= self.frames <= 64:
@@ -170,6 +175,8 @@ class ReenactedClips:
     longest_s: float = 0.9
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"the seed must not be negative, got {self.seed}")
         if self.samples < 1 or not 2 <= self.frames <= 64:
             raise InputError(f"there must be clips of 2 to 64 frames, got {self.samples} clips of {self.frames}")
         if not 0 < self.shortest_s <= self.longest_s:

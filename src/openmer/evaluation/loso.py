@@ -36,9 +36,9 @@ from openmer.files import read_json, without_nan, write_atomic
 from openmer.models.weights import ModelCard, read_record
 from openmer.processes import completed_on_ray, worker_pool
 from openmer.training.data import ClipData
-from openmer.training.loop import Devices, train
+from openmer.training.loop import Devices, check_batch, train
 from openmer.training.run import claim_folder
-from openmer.training.settings import BASELINES, TrainSettings
+from openmer.training.settings import BASELINES, FITTED, TrainSettings
 from openmer.version import __version__, commit, cpu_name
 
 PREDICTIONS = "predictions.json"  # of a finished fold
@@ -94,6 +94,8 @@ def run_loso(
     if begun is not None:
         check_unseen(begun, str(settings.training.init), data.people)
     _check_learned(settings.training, data.classes, begun)
+    if settings.training.model not in FITTED and not settings.training.kernel:
+        check_batch(settings.training, min(len(fold.train) for fold in folds))
     weights = None if begun is None else begun.sha256
     _claim(
         out,
@@ -261,7 +263,11 @@ def _run_task(task: _Task) -> str:
     data = ClipData(store, entries, task.classes, task.training.kind)
     check_leak(entries, Fold(task.fold, np.array(task.train), np.array(task.test)))
     learn, inner = _inner_split(data, np.array(task.train), task)
-    run = task.out / "run"
+    run, begun = task.out / "run", task.out / "task"
+    if not begun.is_file() or begun.read_text(encoding="utf-8") != task.digest:
+        shutil.rmtree(run, ignore_errors=True)  # of clips that are others by now
+        run.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(begun, task.digest)
     kind, _, number = task.device.partition(":")
     model = train(
         task.training,

@@ -36,6 +36,12 @@ class LosoSettings:
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"there must be seeds, all different, got {self.seeds}")
+        if min(self.seeds) < 0:
+            raise InputError(f"a seed must not be negative, got {min(self.seeds)}")
+        if self.training.kernel and self.seeds[1:]:
+            raise InputError(
+                "a classifier that compares clips is fitted in closed form, the same with every seed: give one seed"
+            )
         if not 0 <= self.inner < 1:
             raise InputError(f"the inner share must lie between 0 and 1, got {self.inner}")
         every, steps = self.training.validate_every, self.training.steps
@@ -83,3 +89,8 @@ class Workers(Cluster):
 
     workers: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers < 0:
+            raise InputError(f"workers must not be negative, got {self.workers}")

@@ -94,7 +94,13 @@ def need_captum() -> None:
 
 
 def attribute(
-    model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, method: Attributor = "integrated"
+    model: MOL,
+    crops_TCC: Gray,
+    classes: tuple[str, ...],
+    target: str,
+    *,
+    method: Attributor = "integrated",
+    temperature: float = 1.0,
 ) -> Attribution:
     """Attribute the log-odds of a class to places and frames.
 
@@ -107,6 +113,7 @@ def attribute(
         classes: names of the network's outputs.
         target: one of them.
         method: see above.
+        temperature: by which the logits are divided, as the record of the weights says.
 
     Raises:
         InputError: the class is unknown, or captum is not installed.
@@ -119,7 +126,7 @@ def attribute(
     clip, still = _clips(model, crops_TCC)
 
     def log_odds(clips: Tensor) -> Tensor:
-        return _log_odds(model, clips, classes.index(target))
+        return _log_odds(model, clips, classes.index(target), temperature)
 
     was_training = model.training
     model.eval()
@@ -150,7 +157,13 @@ def attribute(
 
 
 def strongest_channels(
-    model: MOL, crops_TCC: Gray, classes: tuple[str, ...], target: str, *, most: int = 6
+    model: MOL,
+    crops_TCC: Gray,
+    classes: tuple[str, ...],
+    target: str,
+    *,
+    most: int = 6,
+    temperature: float = 1.0,
 ) -> tuple[Channel, ...]:
     """The channels of F(g) that contribute most to the log-odds: gradient times change from the still face.
 
@@ -163,6 +176,7 @@ def strongest_channels(
         classes: names of the network's outputs.
         target: one of them.
         most: largest number of channels.
+        temperature: see `attribute`.
     """
     if not model.reads_features({"mer"}):
         return ()
@@ -176,9 +190,9 @@ def strongest_channels(
     model.eval()
     handle = model.second.register_forward_hook(keep)
     try:
-        (gradient,) = torch.autograd.grad(_log_odds(model, clip, classes.index(target)).sum(), kept[0])
+        (gradient,) = torch.autograd.grad(_log_odds(model, clip, classes.index(target), temperature).sum(), kept[0])
         with torch.no_grad():
-            _log_odds(model, still, 0)
+            _log_odds(model, still, 0, temperature)
     finally:
         handle.remove()
         model.train(was_training)
@@ -195,10 +209,11 @@ def _clips(model: MOL, crops_TCC: Gray) -> tuple[Tensor, Tensor]:
     return clip, clip[:, :1].expand_as(clip).contiguous()
 
 
-def _log_odds(model: MOL, clips: Tensor, number: int) -> Tensor:
-    """(B,) log-odds of a class against all others together."""
+def _log_odds(model: MOL, clips: Tensor, number: int, temperature: float) -> Tensor:
+    """(B,) log-odds of a class against all others together: those of the probability that is given."""
     logits = model(clips, ("mer",)).logits
     assert logits is not None  # noqa: S101  (it was asked for)
+    logits = logits / temperature
     others = torch.cat([logits[:, :number], logits[:, number + 1 :]], 1)
     odds: Tensor = logits[:, number] - others.logsumexp(1)
     return odds

@@ -84,7 +84,8 @@ class Explanation:
             "method": a.method,
             "probabilities": self.probabilities,
             "log_odds": {"clip": round(a.moving, 4), "still": round(a.still, 4)},
-            "share_of_frames": [round(float(v), 4) for v in a.frames],
+            # Held still are places, in all frames at once.
+            "share_of_frames": None if a.method == "held" else [round(float(v), 4) for v in a.frames],
             "share_of_regions": {k: round(v, 4) for k, v in self.shares.items()},
             "motion_px": {n: [round(float(v), 4) for v in m] for n, m in zip(REGION_NAMES, self.motion, strict=True)},
             "network_units": self.named,
@@ -132,12 +133,13 @@ def explain_window(
     probabilities = answer.probabilities
     named = dict(zip(classes, map(float, probabilities), strict=True))
     target = target or most_likely(named) or classes[0]  # as the report names it
-    attribution = attribute(model, crops_TCC, classes, target, method=method)
+    temperature = engine.record.temperature or 1.0
+    attribution = attribute(model, crops_TCC, classes, target, method=method, temperature=temperature)
     motion, apex = window_motion(crops_TCC, landmarks)
     return Explanation(
         probabilities={c: round(float(p), 4) for c, p in zip(classes, probabilities, strict=True)},
         attribution=attribution,
-        channels=strongest_channels(model, crops_TCC, classes, target),
+        channels=strongest_channels(model, crops_TCC, classes, target, temperature=temperature),
         shares=region_shares(attribution, landmarks),
         motion=motion,
         units=likely_units(motion),
@@ -198,10 +200,14 @@ def explained_figure(explanation: Explanation, crops_TCC: Gray, times_s: Sequenc
     where.imshow(heat(crops_TCC[explanation.apex], a.map, float(blurred.max())))
     where.set_title(f"where {a.target} comes from", fontsize=10)
     where.set_axis_off()
-    when.bar(range(len(times_s)), a.frames, color="#d55e00")
-    when.set_xticks(range(len(times_s)), [f"{t:.2f}" for t in times_s], rotation=60, fontsize=8)
-    when.set_title("share of each frame", fontsize=10)
-    when.set_xlabel("seconds", fontsize=9)
+    if a.method == "held":
+        when.text(0.5, 0.5, "places were held still\nin all frames at once", ha="center", va="center", fontsize=9)
+        when.set_axis_off()
+    else:
+        when.bar(range(len(times_s)), a.frames, color="#d55e00")
+        when.set_xticks(range(len(times_s)), [f"{t:.2f}" for t in times_s], rotation=60, fontsize=8)
+        when.set_title("share of each frame", fontsize=10)
+        when.set_xlabel("seconds", fontsize=9)
     names = (*REGION_NAMES, ELSEWHERE)
     rows = np.arange(len(names))
     shares = [explanation.shares[name] for name in names]

@@ -59,13 +59,15 @@ class ClipData:
         kind: what the model reads: the clip, or the motion up to its apex.
 
     Raises:
-        InputError: there are no clips, or one has a label that is not a class.
+        InputError: there are no clips, one has a label that is not a class, or a class is named twice.
     """
 
     def __init__(self, store: ClipStore, entries: Sequence[Entry], classes: Sequence[str], kind: Kind = "clip") -> None:
         if not entries:
             raise InputError(f"there are no clips to learn from or to judge in {store.root}")
         unknown = sorted({str(e.label) for e in entries} - {*classes, "None"})
+        if len(set(classes)) < len(classes):
+            raise InputError(f"a class is named twice: {', '.join(classes)}")
         if unknown:
             raise InputError(f"the store has the labels {', '.join(unknown)}, the classes are {', '.join(classes)}")
         self.store = store

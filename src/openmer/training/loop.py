@@ -58,6 +58,10 @@ class Devices:
     accelerator: str = "auto"
     devices: int | list[int] | Literal["auto"] = "auto"
 
+    def __post_init__(self) -> None:
+        if isinstance(self.devices, int) and self.devices < 1 and self.devices != -1:
+            raise InputError(f"--devices must be at least 1, got {self.devices}")
+
     @property
     def several(self) -> bool:
         """Whether gradients are joined over devices: then each must know that heads without a loss have none."""
@@ -264,15 +268,24 @@ class _Learner:
             )
 
 
+def check_batch(settings: TrainSettings, count: int) -> None:
+    """Check that a batch does not hold each of so many clips again and again.
+
+    Raises:
+        InputError: it does.
+    """
+    if settings.batch > MAX_TIMES * count:
+        raise InputError(
+            f"a batch of {settings.batch} would hold each of the {count} clips more than {MAX_TIMES} times; "
+            "choose a smaller --batch"
+        )
+
+
 def _fabric(settings: TrainSettings, data: ClipData, on: Devices) -> "Fabric":
     """Fabric, launched, after checks that the batches suit clips and devices."""
     from lightning.fabric import Fabric  # takes seconds to import
 
-    if settings.batch > MAX_TIMES * len(data):
-        raise InputError(
-            f"a batch of {settings.batch} would hold each of the {len(data)} clips more than {MAX_TIMES} times; "
-            "choose a smaller --batch"
-        )
+    check_batch(settings, len(data))
     fabric = Fabric(
         accelerator=on.accelerator,
         devices=on.devices,

@@ -4,6 +4,7 @@ Sources of the values: `LOSSES["paper"]` and `PAPER` are the recipe in the autho
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from openmer.models.config import HEADS, PARTS, PRESETS, Head
 Balance = Literal["none", "weights", "sampler"]
 Kind = Literal["clip", "motion"]
 FlowLoss = Literal["mse", "epe", "relative"]
+PRECISIONS = ("64-true", "32-true", "16-true", "16-mixed", "bf16-true", "bf16-mixed")
 BASELINES = ("ststnet", "off-apexnet", "flow-svm", "constant")
 FITTED = ("flow-svm", "constant")  # at once, without steps
 MODELS = (*PRESETS, *BASELINES)
@@ -120,10 +122,13 @@ class TrainSettings:
                 "measure: set steps to 0 and give init (--init mol-lite), or leave kernel out (--no-kernel --steps 300)"
             )
         steps = 1 if self.kernel else self.steps
-        if min(steps, self.batch, self.checkpoint_every, self.log_every) < 1 or self.lr <= 0:
+        if min(steps, self.batch, self.checkpoint_every, self.log_every) < 1 or not 0 < self.lr < math.inf:
             raise InputError("steps, batch, lr, checkpoint_every and log_every must be above 0")
-        if self.warmup < 0:
-            raise InputError(f"warmup must not be negative, got {self.warmup}")
+        for name in ("warmup", "weight_decay", "clip_norm", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         for name, given in (("init_parts", self.init_parts), ("freeze", self.freeze)):
             unknown = [part for part in given if part not in PARTS]
             if unknown:
