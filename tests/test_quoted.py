@@ -79,6 +79,7 @@ LIKE_NOW, PEOPLE_NOW = (tuple(w.replace("/", "_now/", 1) for w in where) for whe
 FILES = {
     "f5c": "ablation-f5c-2026-11-29",
     "joint": "ablation-joint-2026-11-30",
+    "joint_more": "ablation-joint-more-2026-11-30",
     "few": "few_data-2026-11-29",
     "few_now": "few_data-2026-11-30",
     "few_real": "few_real-2026-11-29",
@@ -336,6 +337,16 @@ EXACT = (
             ),
             "joint/figures/with both, 1000 clips/epe_moving_px/mean",
             "joint/figures/with both, 1000 clips/nme/mean",
+        ),
+    ),
+    Exact(
+        "docs/model.md",
+        "**With 4,000 clips they do not**",
+        "So the gain at 1,000",
+        tuple(
+            f"joint_more/figures/{tasks}, 4000 clips/{score}/mean"
+            for score in ("accuracy", "uf1_of_three", "uf1_of_three on photographs")
+            for tasks in ("whole", "with landmarks", "with flow", "with both")
         ),
     ),
     Exact(
