@@ -67,7 +67,7 @@ def test_the_progress_of_running_folds_is_read_from_their_logs(
     data: ClipData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openmer.evaluation.loso.WATCH_S", 0.01)
-    settings, out = LosoSettings(training=replace(QUICK, steps=40, log_every=1)), tmp_path / "out"
+    settings, out = LosoSettings(training=replace(QUICK, steps=20, log_every=1)), tmp_path / "out"
     parts: list[float] = []
     run_loso(data, settings, out, on=Workers(device="cpu"), on_part=parts.append)
     assert sum(parts) == pytest.approx(3) and min(parts) >= 0

@@ -192,9 +192,13 @@ def test_inference_mode_and_training_can_alternate() -> None:
     model(clip(model, 2)).flow.sum().backward()
 
 
+# FlowNet, slow in bfloat16 on most CPUs, is in both `mol` and `mol-authors`: each kind of input goes through it once.
+KINDS = {("zero", "zero"): ("mol", "mol-lite"), ("edge", "noise"): ("mol-authors", "mol-lite")}
+
+
 @pytest.mark.parametrize(
     ("preset", "kinds"),
-    [*((p, ("edge", "noise")) for p in PRESETS), *((p, ("zero", "zero")) for p in ("mol", "mol-lite"))],
+    [(p, k) for k, presets in KINDS.items() for p in presets],
 )
 def test_no_input_gives_nan_in_half_precision_nor_in_its_gradients(preset: str, kinds: tuple[str, str]) -> None:
     torch.manual_seed(0)
