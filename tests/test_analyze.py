@@ -44,7 +44,7 @@ def still(seconds: float, fps: int = 30) -> Iterator[np.ndarray]:
 
 
 def test_a_still_photograph_with_noise_gives_nothing(tmp_path: Path) -> None:
-    video = write_video(tmp_path / "still.mp4", still(5), Fraction(30))
+    video = write_video(tmp_path / "still.mp4", still(10), Fraction(30))
     timeline = analyze(video, tmp_path / "out", QUICK)
     assert timeline.intervals == ()
     steady = pd.read_csv(tmp_path / "out" / "frames.csv")["flow_median_px"].iloc[1:].median()

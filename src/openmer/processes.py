@@ -39,6 +39,16 @@ class Cluster:
             raise InputError("--address is the address of a Ray cluster: add --executor ray")
 
 
+def check_processes(processes: int) -> None:
+    """For those who make a folder first.
+
+    Raises:
+        InputError: there are fewer than one.
+    """
+    if processes < 1:
+        raise InputError(f"--processes must be at least 1, or 0 for one a core, got {processes}")
+
+
 def mapped(
     function: Callable[..., Result],
     work: Sequence[tuple[Any, ...]],
@@ -60,8 +70,7 @@ def mapped(
         InputError: there are fewer processes than one.
         OutputError: a worker was killed.
     """
-    if processes < 1:
-        raise InputError(f"--processes must be at least 1, or 0 for one a core, got {processes}")
+    check_processes(processes)
     done = []
     if processes == 1 or not work:
         for item in work:

@@ -29,7 +29,7 @@ from openmer.face.registry import face_model
 from openmer.face.track import Face, FaceModel, FaceTracker
 from openmer.facs import read_action_units
 from openmer.media.reader import VideoReader, as_gray
-from openmer.processes import mapped
+from openmer.processes import check_processes, mapped
 
 VERSION = 3  # of how clips and their labels are made; a store of another one is another store
 FILLED = "with --interpolation tim, frames are drawn between those of recordings that are too short"
@@ -77,6 +77,7 @@ def prepare(
     settings = settings or PrepareSettings()
     if not samples:
         raise InputError("there is no recording to prepare; openmer data check says what is missing")
+    check_processes(processes)
     names = sorted({s.dataset for s in samples})
     kind = SIMULATED if names == [SIMULATED] else "recordings"
     how = {**asdict(settings), "device": settings.flow_device}

@@ -28,7 +28,7 @@ from openmer.face.align import Alignment, align
 from openmer.face.registry import face_model
 from openmer.face.track import FaceModel, FaceTracker
 from openmer.media.reader import IMAGE_SUFFIXES, VideoReader, as_gray
-from openmer.processes import mapped
+from openmer.processes import check_processes, mapped
 from openmer.simulator.facial_motion import THREE_CLASS, Event, draw_expression, draw_micro_px
 from openmer.simulator.head import draw_identity
 from openmer.simulator.implant import FollowedFace, follow_face
@@ -111,6 +111,7 @@ def prepare_reenacted(
     twice = sorted({name for name, one in zip(names, spelled, strict=True) if spelled.count(one) > 1})
     if twice:
         raise InputError(f"a video is named as its person is, and two are named {' and '.join(twice)}; rename one")
+    check_processes(processes)
     store = ClipStore.create(root, {"kind": REENACTED, "version": VERSION, "sources": names, **asdict(settings)})
     with store.filling():
         done = mapped(_fill, [(store.root, source, settings) for source in sources], processes, on_item=on_source)
@@ -163,8 +164,9 @@ def reenacted_clips(
         return
     if (slowdown := VideoReader(source).info.clock.slowdown) != 1:
         raise InputError(
-            f"{source} is slow motion or a time lapse ({slowdown:.3g} s of the file show one second), in which drawn "
-            "expressions would last as many times too long; write it with the rate at which it was recorded"
+            f"{source} is slow motion or a time lapse ({slowdown:.3g} s of the file show one second), so expressions "
+            "drawn in seconds of the file would not last as long as they should; write it with the rate at which it "
+            "was recorded"
         )
     followed = follow_face(source, model)
     plans = [_stretch(followed, settings, k, np.random.default_rng([*seed, k])) for k in range(settings.samples)]

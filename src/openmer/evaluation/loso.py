@@ -264,10 +264,13 @@ def _run_task(task: _Task) -> str:
     check_leak(entries, Fold(task.fold, np.array(task.train), np.array(task.test)))
     learn, inner = _inner_split(data, np.array(task.train), task)
     run, begun = task.out / "run", task.out / "task"
-    if not begun.is_file() or begun.read_text(encoding="utf-8") != task.digest:
-        shutil.rmtree(run, ignore_errors=True)  # of clips that are others by now
-        run.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(begun, task.digest)
+    try:
+        if not begun.is_file() or begun.read_text(encoding="utf-8") != task.digest:
+            shutil.rmtree(run, ignore_errors=True)  # of clips that are others by now
+            task.out.mkdir(parents=True, exist_ok=True)
+            write_atomic(begun, task.digest)
+    except OSError as error:
+        raise OutputError(f"cannot write {task.out}: {error.strerror or error}") from error
     kind, _, number = task.device.partition(":")
     model = train(
         task.training,

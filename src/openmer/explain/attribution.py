@@ -55,8 +55,10 @@ class Attribution:
         return np.asarray(np.abs(self.places).sum(0), np.float32)
 
     @property
-    def frames(self) -> Array:
-        """(T,) share of each frame, unsigned; they sum to 1 unless nothing mattered."""
+    def frames(self) -> Array | None:
+        """(T,) share of each frame, unsigned; they sum to 1 unless nothing mattered. None of `held`: see `places`."""
+        if self.method == "held":
+            return None
         total = np.abs(self.places).sum((1, 2))
         return np.asarray(total / max(float(total.sum()), 1e-12), np.float32)
 

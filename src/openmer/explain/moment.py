@@ -84,8 +84,7 @@ class Explanation:
             "method": a.method,
             "probabilities": self.probabilities,
             "log_odds": {"clip": round(a.moving, 4), "still": round(a.still, 4)},
-            # Held still are places, in all frames at once.
-            "share_of_frames": None if a.method == "held" else [round(float(v), 4) for v in a.frames],
+            "share_of_frames": None if a.frames is None else [round(float(v), 4) for v in a.frames],
             "share_of_regions": {k: round(v, 4) for k, v in self.shares.items()},
             "motion_px": {n: [round(float(v), 4) for v in m] for n, m in zip(REGION_NAMES, self.motion, strict=True)},
             "network_units": self.named,
@@ -200,7 +199,7 @@ def explained_figure(explanation: Explanation, crops_TCC: Gray, times_s: Sequenc
     where.imshow(heat(crops_TCC[explanation.apex], a.map, float(blurred.max())))
     where.set_title(f"where {a.target} comes from", fontsize=10)
     where.set_axis_off()
-    if a.method == "held":
+    if a.frames is None:
         when.text(0.5, 0.5, "places were held still\nin all frames at once", ha="center", va="center", fontsize=9)
         when.set_axis_off()
     else:

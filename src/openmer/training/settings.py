@@ -123,10 +123,10 @@ class TrainSettings:
             )
         steps = 1 if self.kernel else self.steps
         if min(steps, self.batch, self.checkpoint_every, self.log_every) < 1 or not 0 < self.lr < math.inf:
-            raise InputError("steps, batch, lr, checkpoint_every and log_every must be above 0")
+            raise InputError("steps, batch, lr, checkpoint_every and log_every must be above 0, and lr finite")
         for name in ("warmup", "weight_decay", "clip_norm", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
+                raise InputError(f"{name} must be finite and must not be negative, got {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         for name, given in (("init_parts", self.init_parts), ("freeze", self.freeze)):

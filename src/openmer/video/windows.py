@@ -383,7 +383,7 @@ class IncrementalNetwork:
         self.probabilities: Mapping[str, float] | None = None
         self.result = RecognitionBuilder(engine)
         self.silent: str | None = None
-        self._recent_s: deque[float] = deque(maxlen=LOOK)  # of frames of this face
+        self._recent_s: deque[float] = deque(maxlen=LOOK)  # of frames with a face
         self._engine = engine
         chosen = None if heads is None else tuple(h for h in engine.model.heads if h in heads)
         self._network = Incremental(engine.model, chosen)
