@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,12 @@ import pytest
 from clipsets import CLASSES, shifting_clip, shifting_store
 from openmer import InputError, OutputError
 from openmer.cli import main
+from openmer.cli.training import ShortForms
 from openmer.clips.store import ClipStore
 from openmer.clips.transforms import EVAL
-from openmer.datasets.settings import SimulatedClips
+from openmer.datasets.reenacted import prepare_reenacted
+from openmer.datasets.settings import ReenactedClips, SimulatedClips
+from openmer.datasets.simulated import prepare_simulated
 from openmer.evaluation import loso
 from openmer.evaluation.loso import run_loso
 from openmer.evaluation.metrics import Prediction
@@ -119,6 +123,35 @@ def test_what_cannot_be_is_refused_before_the_folder_is_made(data: ClipData, tmp
         Devices("cpu", 0)
     with pytest.raises(InputError, match="there must be subjects"):
         SimulatedClips(subjects=0)
+    with pytest.raises(InputError, match="the seed must not be negative"):
+        ReenactedClips(seed=-1)
+    picture = tmp_path / "face.png"
+    picture.touch()
+    for make in (
+        lambda: prepare_simulated(tmp_path / "store", SimulatedClips(subjects=1), processes=-1),
+        lambda: prepare_reenacted(tmp_path / "store", (picture,), ReenactedClips(), processes=-1),
+    ):
+        with pytest.raises(InputError, match="--processes must be at least 1"):
+            make()
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("short", "given", "named"),
+    [
+        ({}, {"lr": 5.0}, "--lr"),
+        ({}, {"weight_decay": 9.0}, "--weight-decay"),
+        ({"augment": "strong"}, {}, "--augment"),
+        ({"heads": ("flow",)}, {}, "--heads"),
+    ],
+)
+def test_options_of_steps_are_refused_where_none_are_done(
+    short: dict[str, Any], given: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InputError, match=f"and {named} is for learning in steps"):
+        ShortForms(recipe="few", **short).applied(given)
+    in_steps = ShortForms(recipe="few", **short).applied({**given, "kernel": False, "steps": 300})
+    assert in_steps.steps == 300 and not in_steps.kernel
 
 
 def test_every_video_is_judged_once_a_seed_by_who_never_saw_its_subject(data: ClipData, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from openmer.clip import NONE, SIMULATED, Clip
 from openmer.clips.store import ClipStore, digest_of
 from openmer.datasets.settings import BALANCED, SimulatedClips
-from openmer.processes import mapped
+from openmer.processes import check_processes, mapped
 from openmer.simulator.codec import draw_codec, recoded
 from openmer.simulator.facial_motion import THREE_CLASS, Event
 from openmer.simulator.generate import draw_sample, person_name
@@ -111,6 +111,7 @@ def prepare_simulated(
         InputError: the existing store was made with other settings.
         OutputError: it cannot be written.
     """
+    check_processes(processes)
     store = ClipStore.create(root, {"kind": SIMULATED, "version": VERSION, **asdict(settings)})
     work = [s for s in range(settings.subjects) if not store.has(_key(settings, s))]
     for _ in range(settings.subjects - len(work)):
